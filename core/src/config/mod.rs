@@ -1,0 +1,1 @@
+//! The configuration: typed, from a string, with every problem and its path.

@@ -1,0 +1,1 @@
+//! Users, domains and aliases: pure look-up.

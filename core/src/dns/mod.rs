@@ -1,0 +1,1 @@
+//! DNS: message codec use, the resolver machine, MX look-up.

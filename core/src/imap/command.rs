@@ -1,0 +1,195 @@
+//! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
+
+use crate::imap::sequence::SequenceSet;
+use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, SpecialUse};
+use crate::mime::section::Spec;
+use crate::search::Key;
+use crate::secret::Secret;
+use crate::time::DateTime;
+
+/// A mailbox argument: well-formed syntax, but perhaps a name that no mailbox can have.
+pub type MailboxArg = Result<MailboxName, BadName>;
+
+/// A command with its tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The tag, at most [`Self::MAX_TAG`] octets.
+    pub tag: String,
+    /// The command.
+    pub command: Command,
+}
+
+impl Tagged {
+    /// Octets of a tag.
+    pub const MAX_TAG: usize = 64;
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of RFC 9051 §6")]
+pub enum Command {
+    Capability,
+    Noop,
+    Logout,
+    Id(Vec<(String, Option<String>)>),
+    StartTls,
+    Login {
+        user: String,
+        password: Secret,
+    },
+    /// `initial`: the decoded initial response (RFC 4959), empty for `=`.
+    Authenticate {
+        mechanism: String,
+        initial: Option<Secret>,
+    },
+    Enable(Vec<String>),
+    Select {
+        mailbox: MailboxArg,
+    },
+    Examine {
+        mailbox: MailboxArg,
+    },
+    Create {
+        mailbox: MailboxArg,
+        special_use: Vec<SpecialUse>,
+    },
+    Delete {
+        mailbox: MailboxArg,
+    },
+    Rename {
+        from: MailboxArg,
+        to: MailboxArg,
+    },
+    Subscribe {
+        mailbox: MailboxArg,
+    },
+    Unsubscribe {
+        mailbox: MailboxArg,
+    },
+    List(List),
+    Lsub {
+        reference: String,
+        pattern: String,
+    },
+    Namespace,
+    Status {
+        mailbox: MailboxArg,
+        items: Vec<StatusItem>,
+    },
+    Check,
+    Close,
+    Unselect,
+    /// `uids`: UID EXPUNGE (RFC 4315).
+    Expunge {
+        uids: Option<SequenceSet>,
+    },
+    Search(Search),
+    Fetch {
+        uid: bool,
+        set: SequenceSet,
+        items: Vec<FetchItem>,
+    },
+    Store {
+        uid: bool,
+        set: SequenceSet,
+        silent: bool,
+        change: FlagChange,
+    },
+    Copy {
+        uid: bool,
+        set: SequenceSet,
+        mailbox: MailboxArg,
+    },
+    Move {
+        uid: bool,
+        set: SequenceSet,
+        mailbox: MailboxArg,
+    },
+    Idle,
+}
+
+/// LIST with the options of RFC 6154 (`RETURN (SPECIAL-USE CHILDREN)`), so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// Reference, decoded to UTF-8.
+    pub reference: String,
+    /// Patterns with `%` and `*`, decoded to UTF-8. One, unless the extended form was used.
+    pub patterns: Vec<String>,
+    /// Selection option SPECIAL-USE: only mailboxes that have one.
+    pub select_special_use: bool,
+    /// Selection option SUBSCRIBED.
+    pub select_subscribed: bool,
+    /// Return option SUBSCRIBED.
+    pub return_subscribed: bool,
+    /// Return option CHILDREN.
+    pub return_children: bool,
+    /// Return option SPECIAL-USE.
+    pub return_special_use: bool,
+}
+
+/// STATUS items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of RFC 9051 §6.3.11")]
+pub enum StatusItem {
+    Messages,
+    Recent,
+    UidNext,
+    UidValidity,
+    Unseen,
+    Deleted,
+    Size,
+    HighestModSeq,
+}
+
+/// SEARCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// UID SEARCH.
+    pub uid: bool,
+    /// False: CHARSET named one that we do not know; the server answers `NO [BADCHARSET]`.
+    pub charset_known: bool,
+    /// The program.
+    pub key: Key,
+}
+
+/// FETCH items; macros are expanded by the parser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of RFC 9051 §6.4.5")]
+pub enum FetchItem {
+    Uid,
+    Flags,
+    InternalDate,
+    Rfc822Size,
+    Envelope,
+    Body,
+    BodyStructure,
+    /// `BODY[…]<partial>` and `BODY.PEEK[…]`.
+    Section {
+        spec: Spec,
+        partial: Option<(u64, u64)>,
+        peek: bool,
+    },
+    /// RFC822: as `BODY[]`.
+    Rfc822,
+    /// RFC822.HEADER: as `BODY.PEEK[HEADER]`.
+    Rfc822Header,
+    /// RFC822.TEXT: as `BODY[TEXT]`.
+    Rfc822Text,
+}
+
+/// What APPEND says before its literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The tag.
+    pub tag: String,
+    /// Where to.
+    pub mailbox: MailboxArg,
+    /// Flags.
+    pub flags: Flags,
+    /// INTERNALDATE.
+    pub date: Option<DateTime>,
+    /// Octets of the literal.
+    pub size: u64,
+    /// The client waits for `+` before it sends the literal.
+    pub synchronising: bool,
+}

@@ -1,0 +1,334 @@
+//! What an IMAP session asks of the service.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crate::addr::AccountName;
+use crate::chunk::Chunk;
+use crate::machine::{BlobId, SpoolId};
+use crate::mailbox::{
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet, UidValidity,
+};
+use crate::mime::section::Section;
+use crate::refusal::Refusal;
+use crate::search::Key;
+use crate::secret::Secret;
+use crate::time::DateTime;
+
+/// What one session is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our FQDN.
+    pub hostname: String,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// STARTTLS is offered.
+    pub starttls: bool,
+    /// LOGIN and AUTH may be offered without TLS.
+    pub cleartext_auth: bool,
+    /// Octets of a message that APPEND takes.
+    pub max_message_size: u64,
+    /// Without a client line for this long, and not in IDLE: BYE (RFC 9051 §5.4: at least 30 minutes).
+    pub autologout: Duration,
+    /// The same before login.
+    pub login_timeout: Duration,
+    /// In IDLE, a line of ours after this long, so that middleboxes keep the connection.
+    pub idle_keepalive: Duration,
+    /// Bounds of the store that the session must keep to.
+    pub limits: crate::limits::Limits,
+}
+
+/// A question to the service. One at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// LOGIN, AUTHENTICATE PLAIN.
+    Authenticate {
+        /// Login name: a whole address, or a bare name when one domain is hosted.
+        login: String,
+        /// Password.
+        password: Secret,
+    },
+    /// After a dirty account watch: does the login still hold?
+    Recheck {
+        /// Who.
+        account: AccountName,
+        /// Epoch as told at login.
+        epoch: u64,
+    },
+    /// All mailboxes and subscriptions of the account.
+    List {
+        /// Whose.
+        account: AccountName,
+    },
+    /// Numbers of one mailbox, which need not be selected.
+    Status {
+        /// Whose.
+        account: AccountName,
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// SELECT (claims `\Recent`) or EXAMINE.
+    Select {
+        /// Whose.
+        account: AccountName,
+        /// Which.
+        mailbox: MailboxName,
+        /// EXAMINE.
+        read_only: bool,
+    },
+    /// What the mailbox holds now.
+    Changes {
+        /// Which.
+        mailbox: MailboxRef,
+    },
+    /// CREATE; parents are created too.
+    Create {
+        /// Whose.
+        account: AccountName,
+        /// Name.
+        mailbox: MailboxName,
+        /// Its use (RFC 6154 §3).
+        special_use: Vec<SpecialUse>,
+    },
+    /// DELETE.
+    Delete {
+        /// Whose.
+        account: AccountName,
+        /// Name.
+        mailbox: MailboxName,
+    },
+    /// RENAME with all that is below; from INBOX: moves its messages (RFC 9051 §6.3.6).
+    Rename {
+        /// Whose.
+        account: AccountName,
+        /// Old name.
+        from: MailboxName,
+        /// New name.
+        to: MailboxName,
+    },
+    /// SUBSCRIBE, UNSUBSCRIBE.
+    Subscribe {
+        /// Whose.
+        account: AccountName,
+        /// Name; it need not exist.
+        mailbox: MailboxName,
+        /// Subscribe or unsubscribe.
+        on: bool,
+    },
+    /// A message literal begins: mailbox exists, quota has room for this size?
+    Open {
+        /// Chosen by the session.
+        spool: SpoolId,
+        /// Whose.
+        account: AccountName,
+        /// Where it will go.
+        mailbox: MailboxName,
+        /// Octets announced.
+        size: u64,
+    },
+    /// APPEND: all messages or none, synced before the answer.
+    Commit {
+        /// Whose.
+        account: AccountName,
+        /// Where to.
+        mailbox: MailboxName,
+        /// The messages in order.
+        messages: Vec<NewMessage>,
+    },
+    /// Bodies that are not wanted after all.
+    Discard {
+        /// Which.
+        spools: Vec<SpoolId>,
+    },
+    /// STORE.
+    Store {
+        /// Where.
+        mailbox: MailboxRef,
+        /// Which messages.
+        uids: UidSet,
+        /// What.
+        change: FlagChange,
+        /// UNCHANGEDSINCE (RFC 7162 §3.1.3).
+        unchanged_since: Option<ModSeq>,
+    },
+    /// COPY.
+    Copy {
+        /// From.
+        mailbox: MailboxRef,
+        /// Which messages.
+        uids: UidSet,
+        /// To, in the same account.
+        to: MailboxName,
+    },
+    /// MOVE.
+    Move {
+        /// From.
+        mailbox: MailboxRef,
+        /// Which messages.
+        uids: UidSet,
+        /// To, in the same account.
+        to: MailboxName,
+    },
+    /// EXPUNGE: messages with `\Deleted`, only those of the set if there is one.
+    Expunge {
+        /// Where.
+        mailbox: MailboxRef,
+        /// UID EXPUNGE.
+        uids: Option<UidSet>,
+    },
+    /// Parts of at most [`crate::limits::Limits::bodies_per_call`] messages (counting each pair).
+    Bodies {
+        /// Where.
+        mailbox: MailboxRef,
+        /// Message and section.
+        parts: Vec<(Uid, Section)>,
+    },
+    /// A large body that will not be sent after all.
+    CloseBlob {
+        /// Which.
+        blob: BlobId,
+    },
+    /// Which of these messages match? The program holds no sequence numbers.
+    Search {
+        /// Where.
+        mailbox: MailboxRef,
+        /// Candidates; the session asks in batches, so that others get their turn.
+        uids: UidSet,
+        /// What to look for.
+        program: Arc<Key>,
+    },
+    /// The mailbox is no longer selected here.
+    Unselect {
+        /// Which.
+        mailbox: MailboxRef,
+    },
+}
+
+/// A message of APPEND.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Its octets.
+    pub spool: SpoolId,
+    /// Flags.
+    pub flags: Flags,
+    /// INTERNALDATE; none: now.
+    pub date: Option<DateTime>,
+}
+
+/// The service's answer; each kind belongs to the call of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Account and its present epoch.
+    Authenticated(Result<(AccountName, u64), Refusal>),
+    /// Whether the login still holds.
+    Recheck(bool),
+    /// Mailboxes by name.
+    List(Result<Vec<MailboxEntry>, Refusal>),
+    /// Numbers.
+    Status(Result<MailboxStatus, Refusal>),
+    /// The mailbox.
+    Selected(Result<Selected, Refusal>),
+    /// The mailbox now.
+    Changes(Result<Snapshot, Refusal>),
+    /// Create, Delete, Rename, Subscribe.
+    Done(Result<(), Refusal>),
+    /// The spool is open.
+    Opened(Result<(), Refusal>),
+    /// The messages are safe, or nothing of them remains.
+    Committed(Result<Appended, Refusal>),
+    /// The spools are gone; also the answer to `CloseBlob` and `Unselect`.
+    Discarded,
+    /// Flags are changed.
+    Stored(Result<Stored, Refusal>),
+    /// Copied or moved; for MOVE the snapshot is the source's.
+    Copied(Result<(CopyUid, Snapshot), Refusal>),
+    /// Expunged; the mailbox now.
+    Expunged(Result<Snapshot, Refusal>),
+    /// One per pair, in order.
+    Bodies(Result<Vec<Body>, Refusal>),
+    /// Those that match.
+    Found(Result<UidSet, Refusal>),
+}
+
+/// A mailbox in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxEntry {
+    /// Name.
+    pub name: MailboxName,
+    /// False: a level that only has children, or only a subscription.
+    pub selectable: bool,
+    /// Whether anything is there at all; false: only a subscription names it.
+    pub exists: bool,
+    /// Its uses.
+    pub special_use: Vec<SpecialUse>,
+    /// Subscribed.
+    pub subscribed: bool,
+}
+
+/// Answer to STATUS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of RFC 9051 §6.3.11")]
+pub struct MailboxStatus {
+    pub messages: u64,
+    pub recent: u64,
+    pub unseen: u64,
+    pub deleted: u64,
+    pub size: u64,
+    pub uid_next: Uid,
+    pub uid_validity: UidValidity,
+    pub modseq: ModSeq,
+}
+
+/// Answer to SELECT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Its identity: what later calls and the watch name.
+    pub mailbox: MailboxRef,
+    /// What it holds.
+    pub snapshot: Snapshot,
+    /// Messages from this UID on are `\Recent` in this session.
+    pub recent_from: Uid,
+}
+
+/// Answer to APPEND (RFC 4315 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Of the mailbox.
+    pub uid_validity: UidValidity,
+    /// Of the messages, in order.
+    pub uids: Vec<Uid>,
+}
+
+/// Answer to STORE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The mailbox now.
+    pub snapshot: Snapshot,
+    /// Messages that had changed since `unchanged_since` and were left alone.
+    pub modified: UidSet,
+}
+
+/// COPYUID (RFC 4315 §3): `source[i]` became `target[i]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyUid {
+    /// Of the target.
+    pub uid_validity: UidValidity,
+    /// Ascending.
+    pub source: Vec<Uid>,
+    /// Ascending.
+    pub target: Vec<Uid>,
+}
+
+/// A section's octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// In memory.
+    Small(Chunk),
+    /// Opened: send it with `SendBlob(blob, 0..len)`.
+    Large(BlobId, u64),
+    /// The message has no such part: NIL.
+    Nil,
+    /// The message is no longer there (RFC 2180 §4.1).
+    Gone,
+}

@@ -1,0 +1,11 @@
+//! What a mailbox holds, as plain data: numbers, flags, rows, names.
+
+mod flags;
+mod name;
+mod numbers;
+mod rows;
+
+pub use flags::{FlagChange, FlagOp, Flags, Keyword, Keywords, SystemFlags};
+pub use name::{BadName, MailboxName, SpecialUse};
+pub use numbers::{MailboxId, MailboxRef, ModSeq, Uid, UidSet, UidValidity};
+pub use rows::{KeywordSet, Row, Rows, RowsBuilder, Snapshot};

@@ -1,0 +1,294 @@
+//! A mailbox's messages as 40 bytes of plain data each, shared chunk by chunk.
+
+use core::fmt;
+use core::hash::{Hash as _, Hasher};
+use std::sync::Arc;
+
+use super::flags::{Keywords, SystemFlags};
+use super::numbers::{ModSeq, Uid, UidValidity};
+use crate::time::DateTime;
+
+/// The keywords of one message: a bitmap of the mailbox's first 63 keywords or, with [`Self::WIDE`] set, an index
+/// into the side table of [`Keywords`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct KeywordSet(pub u64);
+
+impl KeywordSet {
+    /// Marks an index.
+    pub const WIDE: u64 = 1 << 63;
+
+    /// Whether no keyword is set.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// INTERNALDATE, seconds since 1970.
+    pub date: i64,
+    /// MODSEQ of its last change.
+    pub modseq: ModSeq,
+    /// Keywords.
+    pub keywords: KeywordSet,
+    /// UID.
+    pub uid: Uid,
+    /// RFC822.SIZE in octets.
+    pub size: u32,
+    /// When it was saved into this mailbox (RFC 8514), seconds since 1970.
+    pub save_date: u32,
+    /// Zone of INTERNALDATE, minutes east.
+    pub zone: i16,
+    /// System flags.
+    pub flags: SystemFlags,
+}
+
+const _: () = assert!(size_of::<Row>() == 40);
+
+impl Row {
+    /// INTERNALDATE.
+    #[must_use]
+    pub fn internal_date(&self) -> DateTime {
+        DateTime {
+            unix: self.date,
+            zone: self.zone,
+        }
+    }
+}
+
+/// The rows of a mailbox in ascending order of UID, in chunks that are shared until one of their rows changes.
+///
+/// Prints as a summary with a hash.
+#[derive(Clone, Default)]
+pub struct Rows {
+    chunks: Arc<[Piece]>,
+}
+
+/// A chunk and the number of rows before it.
+#[derive(Clone)]
+struct Piece {
+    before: usize,
+    rows: Arc<[Row]>,
+}
+
+impl Rows {
+    /// From chunks in ascending order of UID; empty ones are left out. The store makes one chunk per shard, so
+    /// that unchanged shards are recognised by their address.
+    #[must_use]
+    pub fn from_chunks(chunks: impl IntoIterator<Item = Arc<[Row]>>) -> Self {
+        let mut before = 0;
+        let pieces: Vec<Piece> = chunks
+            .into_iter()
+            .filter(|rows| !rows.is_empty())
+            .map(|rows| {
+                let piece = Piece { before, rows };
+                before += piece.rows.len();
+                piece
+            })
+            .collect();
+        Self {
+            chunks: Arc::from(pieces),
+        }
+    }
+
+    /// The chunks.
+    pub fn chunks(&self) -> impl DoubleEndedIterator<Item = &Arc<[Row]>> + '_ {
+        self.chunks.iter().map(|piece| &piece.rows)
+    }
+
+    /// How many messages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunks
+            .last()
+            .map_or(0, |piece| piece.before + piece.rows.len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// The row at a position counted from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&Row> {
+        let at = self
+            .chunks
+            .partition_point(|piece| piece.before <= index)
+            .checked_sub(1)?;
+        let piece = self.chunks.get(at)?;
+        piece.rows.get(index - piece.before)
+    }
+
+    /// How many rows have a UID below this one.
+    #[must_use]
+    pub fn rank(&self, uid: Uid) -> usize {
+        let at = self
+            .chunks
+            .partition_point(|piece| piece.rows.last().is_some_and(|row| row.uid < uid));
+        self.chunks.get(at).map_or(self.len(), |piece| {
+            piece.before + piece.rows.partition_point(|row| row.uid < uid)
+        })
+    }
+
+    /// The position (from 0) and row of a UID.
+    #[must_use]
+    pub fn find(&self, uid: Uid) -> Option<(usize, &Row)> {
+        let index = self.rank(uid);
+        self.get(index)
+            .filter(|row| row.uid == uid)
+            .map(|row| (index, row))
+    }
+
+    /// The highest UID.
+    #[must_use]
+    pub fn last_uid(&self) -> Option<Uid> {
+        self.chunks
+            .last()
+            .and_then(|piece| piece.rows.last())
+            .map(|row| row.uid)
+    }
+
+    /// All rows, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Row> + '_ {
+        self.chunks.iter().flat_map(|piece| piece.rows.iter())
+    }
+
+    /// The rows from a position (from 0) on.
+    pub fn iter_from(&self, index: usize) -> impl Iterator<Item = &Row> + '_ {
+        let at = self
+            .chunks
+            .partition_point(|piece| piece.before <= index)
+            .saturating_sub(1);
+        let skip = index.saturating_sub(self.chunks.get(at).map_or(0, |piece| piece.before));
+        self.chunks
+            .get(at..)
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|piece| piece.rows.iter())
+            .skip(skip)
+    }
+
+    /// Whether both are the same rows in memory: nothing can have changed.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+}
+
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        self.same(other) || (self.len() == other.len() && self.iter().eq(other.iter()))
+    }
+}
+
+impl Eq for Rows {}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[derive(Default)]
+        struct Fnv(u64);
+        impl Hasher for Fnv {
+            fn finish(&self) -> u64 {
+                self.0
+            }
+            fn write(&mut self, bytes: &[u8]) {
+                for byte in bytes {
+                    self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+                }
+            }
+        }
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        self.iter().for_each(|row| row.hash(&mut hash));
+        write!(
+            f,
+            "Rows({} rows, last uid {}, #{:016x})",
+            self.len(),
+            self.last_uid().unwrap_or_default().0,
+            hash.0
+        )
+    }
+}
+
+/// Gathers rows into chunks of a bounded size, for those that have no shards (tests, other backends).
+#[derive(Clone, Debug, Default)]
+pub struct RowsBuilder {
+    done: Vec<Arc<[Row]>>,
+    open: Vec<Row>,
+}
+
+impl RowsBuilder {
+    const CHUNK: usize = 1_000;
+
+    /// Adds a row; its UID must be above all others.
+    pub fn push(&mut self, row: Row) {
+        self.open.push(row);
+        if self.open.len() >= Self::CHUNK {
+            self.done.push(Arc::from(core::mem::take(&mut self.open)));
+        }
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn finish(mut self) -> Rows {
+        self.done.push(Arc::from(self.open));
+        Rows::from_chunks(self.done)
+    }
+}
+
+/// A mailbox at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// UIDNEXT: no message that comes later has a UID below it. Durable before it is handed out.
+    pub uid_next: Uid,
+    /// HIGHESTMODSEQ.
+    pub modseq: ModSeq,
+    /// The messages.
+    pub rows: Rows,
+    /// The keywords of the rows.
+    pub keywords: Arc<Keywords>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(uid: u32) -> Row {
+        Row {
+            date: 0,
+            modseq: ModSeq(1),
+            keywords: KeywordSet(0),
+            uid: Uid(uid),
+            size: 10,
+            save_date: 0,
+            zone: 0,
+            flags: SystemFlags::default(),
+        }
+    }
+
+    #[test]
+    fn positions_and_uids_find_each_other() {
+        let chunk = |uids: &[u32]| uids.iter().map(|uid| row(*uid)).collect::<Arc<[Row]>>();
+        let rows = Rows::from_chunks([chunk(&[2, 3]), chunk(&[]), chunk(&[7]), chunk(&[10, 11, 12])]);
+        assert_eq!(rows.len(), 6);
+        for (index, uid) in [2, 3, 7, 10, 11, 12].into_iter().enumerate() {
+            assert_eq!(rows.get(index).map(|row| row.uid.0), Some(uid));
+            assert_eq!(rows.find(Uid(uid)).map(|(index, _)| index), Some(index));
+            assert_eq!(rows.iter_from(index).next().map(|row| row.uid.0), Some(uid));
+        }
+        assert_eq!(
+            (rows.rank(Uid(1)), rows.rank(Uid(5)), rows.rank(Uid(99))),
+            (0, 2, 6)
+        );
+        assert!(rows.get(6).is_none() && rows.find(Uid(4)).is_none());
+        assert_eq!(rows.iter_from(6).count(), 0);
+        let mut builder = RowsBuilder::default();
+        rows.iter().for_each(|row| builder.push(*row));
+        assert_eq!(builder.finish(), rows);
+    }
+}

@@ -1,0 +1,9 @@
+//! MIME messages as IMAP sees them (RFC 2045, 2046, 5322): structure by offsets into the raw octets, envelopes,
+//! decoding for search, building of messages of our own.
+//!
+//! # Invariants
+//!
+//! * Raw octets are the truth: a part is a range of the stored message.
+//! * Nothing recurses on input; nesting and part counts are bounded.
+
+pub mod section;

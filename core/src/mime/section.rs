@@ -1,0 +1,51 @@
+//! Which octets of a message a client asks for (RFC 9051 §6.4.5, section-spec).
+
+/// One thing that can be fetched of a message's content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// ENVELOPE, rendered as the IMAP response has it.
+    Envelope,
+    /// BODY without extension data, rendered.
+    Body,
+    /// BODYSTRUCTURE, rendered.
+    BodyStructure,
+    /// `BODY[…]<…>`: octets.
+    Octets {
+        /// Which.
+        spec: Spec,
+        /// First octet and how many at most.
+        partial: Option<(u64, u64)>,
+    },
+}
+
+/// `section-spec`: the octets of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spec {
+    /// `1.2.3`; empty for the whole message. No number is 0, at most [`Self::MAX_DEPTH`] numbers.
+    pub part: Vec<u32>,
+    /// What of it.
+    pub text: Text,
+}
+
+impl Spec {
+    /// Nesting of parts that can be addressed: as deep as the scanner goes.
+    pub const MAX_DEPTH: usize = 64;
+}
+
+/// `section-msgtext` and friends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Text {
+    /// All of the part (`BODY[]`, `BODY[1]`).
+    #[default]
+    Whole,
+    /// `HEADER`, with the empty line.
+    Header,
+    /// `HEADER.FIELDS (…)`: names as given.
+    HeaderFields(Vec<String>),
+    /// `HEADER.FIELDS.NOT (…)`.
+    HeaderFieldsNot(Vec<String>),
+    /// `TEXT`.
+    Text,
+    /// `MIME`: the part's own header. Only with a part number.
+    Mime,
+}

@@ -1,0 +1,42 @@
+//! An entry of the outbound queue as it stands on disk beside its message.
+
+use serde::{Deserialize, Serialize};
+
+/// One message and its recipients elsewhere. Saved whole at every change; unknown fields are refused, so that an older
+/// program does not drop what a newer one wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The message's id, also its file name: letters and digits.
+    pub id: String,
+    /// Envelope sender without brackets; empty for `<>`.
+    pub sender: String,
+    /// The account that submitted it, if one did.
+    pub account: Option<String>,
+    /// When it was accepted, seconds since 1970.
+    pub arrived: u64,
+    /// Octets of the stored file that are not sent (Return-Path, Delivered-To).
+    pub offset: u64,
+    /// Octets of the stored file.
+    pub size: u64,
+    /// Octets above 127 in it.
+    pub eight_bit: bool,
+    /// Recipients whose outcome is open. When none is left the entry is removed.
+    pub recipients: Vec<Recipient>,
+}
+
+/// A recipient of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipient {
+    /// Address without brackets, as it is sent.
+    pub address: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the next attempt is due, seconds since 1970.
+    pub next: u64,
+    /// What the last attempt gave, in words or the peer's reply.
+    pub last: Option<String>,
+    /// The sender was told of the delay.
+    pub delay_told: bool,
+}

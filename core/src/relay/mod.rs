@@ -1,0 +1,3 @@
+//! Outbound mail: queue machine, schedule, routes, bounces.
+
+pub mod entry;

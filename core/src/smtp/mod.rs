@@ -1,0 +1,3 @@
+//! SMTP (RFC 5321): the receiving session and, for the relay, the sending one.
+
+pub mod server;

@@ -1,0 +1,153 @@
+//! What an SMTP session asks of the service.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::addr::{AccountName, Address, ForwardPath, ReversePath};
+use crate::machine::SpoolId;
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+
+/// What the session is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Port 25: mail from other servers.
+    Mx,
+    /// Ports 587 and 465: mail from our users.
+    Submission,
+}
+
+/// What one session is told at its start; a reload gives new sessions new settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our FQDN.
+    pub hostname: String,
+    /// Role.
+    pub role: Role,
+    /// The peer's address, for Received.
+    pub peer: IpAddr,
+    /// STARTTLS is offered (a certificate is configured and the port is not implicit TLS).
+    pub starttls: bool,
+    /// AUTH may be offered without TLS: TLS is off, or the peer is in `auth.cleartext_networks`.
+    pub cleartext_auth: bool,
+    /// AUTH is offered on the MX port (`smtp.auth_on_25`).
+    pub auth_on_mx: bool,
+    /// The peer is in `limits.trusted_networks`.
+    pub trusted: bool,
+    /// Octets; SIZE (RFC 1870).
+    pub max_message_size: u64,
+    /// RCPT per transaction.
+    pub max_recipients: usize,
+    /// Transactions per connection.
+    pub max_messages: usize,
+    /// Octets of a text line.
+    pub max_text_line: usize,
+    /// How long the server waits for a command (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    pub command_timeout: Duration,
+    /// How long it waits for the next octets of a message.
+    pub data_timeout: Duration,
+    /// Errors before 421.
+    pub max_errors: usize,
+}
+
+/// Where a recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecipientKind {
+    /// In a mailbox of ours.
+    Local,
+    /// Elsewhere: by the outbound queue.
+    External,
+}
+
+/// A message on its way in: what the transaction said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The id in the reply, Received and the log.
+    pub id: String,
+    /// MAIL FROM.
+    pub reverse_path: ReversePath,
+    /// RCPT TO, as accepted, without duplicates.
+    pub recipients: Vec<ForwardPath>,
+    /// Who has logged in.
+    pub account: Option<AccountName>,
+    /// The addresses in From and Sender (or the newest Resent block), which the account must own.
+    pub authors: Vec<Address>,
+    /// Octets at the front of the spooled message that are ours alone (Return-Path, Delivered-To): the relay sends from
+    /// here.
+    pub relay_offset: u64,
+    /// The body holds octets above 127 (BODY=8BITMIME or not).
+    pub eight_bit: bool,
+}
+
+/// A question to the service. One at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// PLAIN and LOGIN: is this the password?
+    Authenticate {
+        /// Login name: a whole address, or a bare name when one domain is hosted.
+        login: String,
+        /// Password.
+        password: Secret,
+    },
+    /// MAIL FROM: may this client send as this?
+    Sender {
+        /// Who has logged in.
+        account: Option<AccountName>,
+        /// The path.
+        path: ReversePath,
+        /// The client is trusted (the rule for own domains does not apply).
+        trusted: bool,
+    },
+    /// RCPT TO: is there such a recipient, and may this client reach it?
+    Recipient {
+        /// Who has logged in.
+        account: Option<AccountName>,
+        /// The path.
+        path: ForwardPath,
+        /// SIZE= of MAIL, for the quota.
+        size: Option<u64>,
+    },
+    /// A body begins.
+    Open {
+        /// Chosen by the session.
+        spool: SpoolId,
+    },
+    /// The body is whole: deliver and queue it. Every recipient or none, synced before the answer.
+    Commit {
+        /// The body.
+        spool: SpoolId,
+        /// Its envelope.
+        envelope: Envelope,
+    },
+    /// The body is not wanted after all.
+    Discard {
+        /// The body.
+        spool: SpoolId,
+    },
+    /// After [`crate::machine::Input::Dirty`] on the account: may it still be logged in?
+    Recheck {
+        /// Who.
+        account: AccountName,
+        /// Epoch as told at login.
+        epoch: u64,
+    },
+}
+
+/// The service's answer; each kind belongs to the call of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Account and its present epoch (changes with password, `enabled`, deletion).
+    Authenticated(Result<(AccountName, u64), Refusal>),
+    /// MAIL FROM is acceptable or not.
+    Sender(Result<(), Refusal>),
+    /// RCPT TO is acceptable or not.
+    Recipient(Result<RecipientKind, Refusal>),
+    /// The spool is open.
+    Opened(Result<(), Refusal>),
+    /// The message is safe, or nothing of it remains.
+    Committed(Result<(), Refusal>),
+    /// The spool is gone.
+    Discarded,
+    /// Whether the login still holds.
+    Recheck(bool),
+}

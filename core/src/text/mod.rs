@@ -1,0 +1,1 @@
+//! Text forms: modified UTF-7, dates, encoded words.

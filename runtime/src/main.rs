@@ -1,0 +1,2 @@
+//! The rmail program.
+fn main() {}

@@ -1,0 +1,156 @@
+//! The system calls that a store needs, as a trait: handle-based, so that no path string exists below a mailbox.
+//!
+//! Futures of the real disk are always ready: a whole operation runs in one hop to a pool thread, with `block_on`. The
+//! disk in memory yields at every call, and the simulator picks who goes on. Futures need not be `Send`: an operation
+//! is created and finished on one thread.
+
+use core::time::Duration;
+use std::io;
+
+/// A file system as the store sees it. All errors are `io::Error` with their `raw_os_error` where there is one, so that
+/// ENOSPC, EDQUOT, EMFILE, EROFS, EXDEV, EMLINK are told apart.
+#[expect(
+    async_fn_in_trait,
+    reason = "operations run on one thread: futures need not be Send"
+)]
+pub trait Disk: Send + Sync + 'static {
+    /// An open directory. Cloning shares the descriptor.
+    type Dir: Clone + Send + Sync + 'static;
+    /// An open file. Cloning shares the descriptor.
+    type File: Clone + Send + Sync + 'static;
+    /// A held lock; dropping it unlocks.
+    type Lock: Send + 'static;
+
+    /// The mail_root.
+    fn root(&self) -> &Self::Dir;
+
+    /// Opens a directory. `NotFound` if it is not there, `NotADirectory` if it is none; symbolic links are followed.
+    async fn open_dir(&self, at: &Self::Dir, name: &str) -> io::Result<Self::Dir>;
+
+    /// Makes a directory (mode 0700). `AlreadyExists` if the name is taken.
+    async fn make_dir(&self, at: &Self::Dir, name: &str) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    async fn remove_dir(&self, at: &Self::Dir, name: &str) -> io::Result<()>;
+
+    /// Lists a directory. With [`Listing::exact`] it is one point in time; otherwise entries renamed meanwhile may be
+    /// missing or doubled. `.` and `..` are left out, as are names that are not UTF-8.
+    async fn list(&self, dir: &Self::Dir) -> io::Result<Listing>;
+
+    /// A new file without a name, open for reading and writing (mode 0600), on the file system of `dir`.
+    async fn create_unnamed(&self, dir: &Self::Dir) -> io::Result<Self::File>;
+
+    /// Gives a file of [`Disk::create_unnamed`] its first name. `AlreadyExists` if the name is taken.
+    async fn link_unnamed(&self, file: &Self::File, dir: &Self::Dir, name: &str) -> io::Result<()>;
+
+    /// A further name for a named file (link(2)). `AlreadyExists` if the name is taken.
+    async fn link(&self, from: &Self::Dir, name: &str, to: &Self::Dir, new: &str) -> io::Result<()>;
+
+    /// Renames a file or directory; `AlreadyExists` if the new name is taken (RENAME_NOREPLACE).
+    async fn rename(&self, from: &Self::Dir, name: &str, to: &Self::Dir, new: &str) -> io::Result<()>;
+
+    /// Renames over what is there. For status and cache files only, never for message names.
+    async fn replace(&self, dir: &Self::Dir, name: &str, new: &str) -> io::Result<()>;
+
+    /// Removes a file's name.
+    async fn unlink(&self, dir: &Self::Dir, name: &str) -> io::Result<()>;
+
+    /// Opens a file. `NotFound` if it is not there and the mode does not create it.
+    async fn open(&self, dir: &Self::Dir, name: &str, mode: Mode) -> io::Result<Self::File>;
+
+    /// Reads up to `buf.len()` octets at an offset; 0 at the end of the file.
+    async fn read_at(&self, file: &Self::File, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all octets at an offset.
+    async fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all octets at the end, wherever that is by then (O_APPEND), with one write where possible.
+    async fn append(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
+
+    /// What is known of an open file.
+    async fn stat(&self, file: &Self::File) -> io::Result<Stat>;
+
+    /// What is known of an open directory.
+    async fn stat_dir(&self, dir: &Self::Dir) -> io::Result<Stat>;
+
+    /// What is known of a name, links followed. `NotFound` if it is not there.
+    async fn stat_at(&self, dir: &Self::Dir, name: &str) -> io::Result<Stat>;
+
+    /// Octets and size of the file to disk (fdatasync).
+    async fn sync(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Names of the directory to disk (fsync).
+    async fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
+
+    /// Everything of the file system to disk (syncfs).
+    async fn sync_fs(&self, dir: &Self::Dir) -> io::Result<()>;
+
+    /// An exclusive lock on the open file (flock), waiting at most `wait`. `WouldBlock` if it was not to be had. It
+    /// belongs to the open file description: hold an in-process mutex around it. It dies with the process.
+    async fn lock(&self, file: &Self::File, wait: Duration) -> io::Result<Self::Lock>;
+
+    /// Octets that are free for us, and inodes.
+    async fn free(&self, dir: &Self::Dir) -> io::Result<Free>;
+
+    /// Changes at every start of the machine, and only then.
+    fn boot_id(&self) -> u128;
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To read.
+    Read,
+    /// To read and write; it must exist.
+    Write,
+    /// To read and write; made empty (mode 0600) if it is not there.
+    Create,
+    /// To read and write; made empty (mode 0600); `AlreadyExists` if it is there.
+    CreateNew,
+}
+
+/// What a directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The entries in no order.
+    pub entries: Vec<DirEntry>,
+    /// The listing came by one system call: no entry was missed or doubled by a rename.
+    pub exact: bool,
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// The name.
+    pub name: String,
+    /// It is a directory.
+    pub is_dir: bool,
+}
+
+/// What is known of a file or directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stat {
+    /// Inode number.
+    pub inode: u64,
+    /// Device number.
+    pub device: u64,
+    /// Octets.
+    pub size: u64,
+    /// Names.
+    pub links: u64,
+    /// Last change of names or attributes, nanoseconds since 1970.
+    pub ctime: i128,
+    /// Last change of content, nanoseconds since 1970.
+    pub mtime: i128,
+    /// It is a directory.
+    pub is_dir: bool,
+}
+
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// Octets for unprivileged users.
+    pub bytes: u64,
+    /// Inodes; `u64::MAX` where the file system has no such bound.
+    pub inodes: u64,
+}

@@ -1,0 +1,174 @@
+//! [`MailStore`]: what protocol code needs of a store of mail. The file store is one implementation.
+
+use std::sync::Arc;
+
+use rmail_core::addr::AccountName;
+use rmail_core::chunk::Chunk;
+use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
+use rmail_core::mailbox::{
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
+};
+use rmail_core::relay::entry::Entry;
+use rmail_core::time::{DateTime, Unix};
+
+use crate::error::Result;
+use crate::hub::Hub;
+
+/// A store of mail: accounts with mailboxes, and the outbound queue.
+///
+/// Every operation that changes something is durable when it returns `Ok` (flag changes: see `store.flag_sync_ms`),
+/// has been announced to the [`Hub`], and did nothing at all when it returns an error.
+#[expect(
+    async_fn_in_trait,
+    reason = "operations run on one thread: futures need not be Send"
+)]
+pub trait MailStore: Send + Sync + 'static {
+    /// A body on its way in. Dropping it discards it.
+    type Spool: Send + 'static;
+    /// A stored message, open for reading; it stays readable when the message is expunged.
+    type Blob: Send + Sync + 'static;
+
+    /// Where changes are announced.
+    fn hub(&self) -> &Arc<Hub>;
+
+    /// Makes the account's tree with the default mailboxes (INBOX, Drafts, Sent, Junk, Trash, Archive, subscribed) if
+    /// it is not there.
+    async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()>;
+
+    /// Removes the account's mail for good.
+    async fn delete_account(&self, account: &AccountName) -> Result<()>;
+
+    /// All mailboxes and subscriptions, by name.
+    async fn list(&self, account: &AccountName) -> Result<Vec<MailboxEntry>>;
+
+    /// STATUS of one mailbox.
+    async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus>;
+
+    /// Opens a mailbox; unless `read_only`, claims `\Recent`.
+    async fn select(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool)
+    -> Result<Selected>;
+
+    /// The mailbox now.
+    async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot>;
+
+    /// [`MailStore::snapshot`] if it is to be had without waiting or reading directories (one pread, try-lock).
+    fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot>;
+
+    /// A session no longer has the mailbox selected.
+    async fn unselect(&self, mailbox: &MailboxRef);
+
+    /// Makes a mailbox and the missing levels above it.
+    async fn create(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        special_use: &[SpecialUse],
+        now: Unix,
+    ) -> Result<()>;
+
+    /// Removes a mailbox; one with children stays as a level that cannot be selected.
+    async fn delete(&self, account: &AccountName, mailbox: &MailboxName) -> Result<()>;
+
+    /// Renames a mailbox and all below it; INBOX: moves its messages into a new mailbox.
+    async fn rename(
+        &self,
+        account: &AccountName,
+        from: &MailboxName,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<()>;
+
+    /// Changes a subscription.
+    async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()>;
+
+    /// Octets that the account's messages have.
+    async fn usage(&self, account: &AccountName) -> Result<u64>;
+
+    /// A new, empty body.
+    async fn new_spool(&self) -> Result<Self::Spool>;
+
+    /// Takes octets into memory, or gives them back because [`MailStore::write_spool`] is needed (they no longer fit).
+    fn write_spool_now(&self, spool: &mut Self::Spool, chunk: Chunk) -> core::result::Result<(), Chunk>;
+
+    /// Appends octets.
+    async fn write_spool(&self, spool: &mut Self::Spool, chunk: Chunk) -> Result<()>;
+
+    /// Octets written so far.
+    fn spool_len(&self, spool: &Self::Spool) -> u64;
+
+    /// APPEND: all messages into one mailbox, or none.
+    async fn append(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        messages: Vec<(Self::Spool, Flags, Option<DateTime>)>,
+        now: Unix,
+    ) -> Result<Appended>;
+
+    /// One body into the INBOX of every account and, if there is one, as an entry into the outbound queue: all or
+    /// nothing, written and synced once, linked everywhere.
+    async fn deliver(
+        &self,
+        spool: Self::Spool,
+        accounts: &[AccountName],
+        outbound: Option<&Entry>,
+        now: Unix,
+    ) -> Result<()>;
+
+    /// STORE. A message that is gone is left out silently.
+    async fn store(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Stored>;
+
+    /// COPY: all of the messages that exist, or none. The snapshot is the source's.
+    async fn copy(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)>;
+
+    /// MOVE. The snapshot is the source's.
+    async fn r#move(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)>;
+
+    /// Removes messages that have `\Deleted`; only those of `uids` if given.
+    async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot>;
+
+    /// Opens a message. `None`: it is gone.
+    async fn open(&self, mailbox: &MailboxRef, uid: Uid) -> Result<Option<Self::Blob>>;
+
+    /// Octets of an open message.
+    fn blob_len(&self, blob: &Self::Blob) -> u64;
+
+    /// Reads up to `buf.len()` octets; 0 at the end.
+    async fn read(&self, blob: &Self::Blob, buf: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours).
+    async fn load_outbound(&self) -> Result<Vec<Entry>>;
+
+    /// Replaces an entry, durably.
+    async fn save_outbound(&self, entry: &Entry) -> Result<()>;
+
+    /// Removes an entry and its message.
+    async fn remove_outbound(&self, id: &str) -> Result<()>;
+
+    /// Opens the message of an entry.
+    async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
+
+    /// Finds what other processes changed in watched mailboxes, and announces it. Called about once a second.
+    async fn poll_watched(&self);
+
+    /// Syncs flag changes that were answered but not synced yet. Called every `store.flag_sync_ms`, and at the end.
+    async fn flush(&self) -> Result<()>;
+}

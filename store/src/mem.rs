@@ -1,0 +1,1 @@
+//! A disk in memory with a crash model, for tests, simulation and transcripts.
