@@ -1,0 +1,171 @@
+//! Finds everything that is wrong with a configuration.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Problem;
+use super::keys::{KEYS, Key, WITHOUT_EFFECT};
+use super::typed::{Config, TlsPolicyName};
+
+/// Unknown keys, wrong types, values out of range.
+pub(super) fn problems(given: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    if given.is_object() {
+        walk("", given, &mut out);
+    } else {
+        out.push(Problem::error("", given, "expected an object"));
+    }
+    out
+}
+
+fn walk(prefix: &str, value: &Value, out: &mut Vec<Problem>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let path = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        if let Some(key) = KEYS.iter().find(|key| key.path == path) {
+            key.kind.check(&path, value, out);
+        } else if !is_section(&path) {
+            out.push(Problem::error(&path, value, unknown(&path)));
+        } else if value.is_object() {
+            // Sections nest as deep as the list of keys, not as deep as the input.
+            walk(&path, value, out);
+        } else {
+            out.push(Problem::error(
+                &path,
+                value,
+                "expected an object with the keys of this section",
+            ));
+        }
+    }
+}
+
+fn is_section(path: &str) -> bool {
+    KEYS.iter().any(|key| {
+        key.path
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
+fn unknown(path: &str) -> String {
+    let sections: BTreeSet<&str> = KEYS
+        .iter()
+        .filter_map(|key| key.path.rsplit_once('.'))
+        .map(|(s, _)| s)
+        .collect();
+    let near = KEYS
+        .iter()
+        .map(|key: &Key| key.path)
+        .chain(sections)
+        .map(|known| (distance(path, known), known))
+        .min();
+    match near {
+        Some((distance, known)) if distance <= 3 => format!("unknown key; did you mean `{known}`?"),
+        _ => "unknown key; `rmail init --print` shows all keys".into(),
+    }
+}
+
+/// Levenshtein distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
+            diagonal = core::mem::replace(cell, next);
+            left = next;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// Smallest number of recipients that a server must take (RFC 5321 §4.5.3.1.8).
+const RFC_RECIPIENTS: usize = 100;
+
+/// What no key shows alone.
+pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let at = |pointer: &str| given.pointer(pointer).cloned().unwrap_or(Value::Null);
+    if config.smtp.max_recipients < RFC_RECIPIENTS {
+        let value = at("/smtp/max_recipients");
+        out.push(Problem::warning(
+            "smtp.max_recipients",
+            &value,
+            "RFC 5321 §4.5.3.1.8 asks for at least 100",
+        ));
+    }
+    for key in KEYS.iter().filter(|key| WITHOUT_EFFECT.contains(&key.path)) {
+        let value = at(&format!("/{}", key.path.replace('.', "/")));
+        if !value.is_null() && value != (key.default)() {
+            out.push(Problem::warning(
+                key.path,
+                &value,
+                "this key has no effect in this version yet",
+            ));
+        }
+    }
+    match (&config.tls.cert_file, &config.tls.key_file) {
+        (Some(_), None) => out.push(Problem::error(
+            "tls.key_file",
+            &Value::Null,
+            "tls.cert_file needs its key",
+        )),
+        (None, Some(_)) => out.push(Problem::error(
+            "tls.cert_file",
+            &Value::Null,
+            "tls.key_file needs its certificate",
+        )),
+        _ => {}
+    }
+    let relay = &config.relay;
+    if !relay.smarthost_username.is_empty() {
+        let value = at("/relay/smarthost_tls");
+        out.extend(credentials("relay.smarthost_tls", &value, relay.smarthost_tls));
+        if relay
+            .smarthost_password
+            .as_ref()
+            .is_none_or(super::SecretSource::is_empty)
+        {
+            out.push(Problem::error(
+                "relay.smarthost_password",
+                &Value::Null,
+                "relay.smarthost_username needs one",
+            ));
+        }
+    }
+    for (domain, route) in &relay.routes {
+        if route.username.as_ref().is_some_and(|name| !name.is_empty()) {
+            let value = given
+                .pointer("/relay/routes")
+                .and_then(|routes| routes.get(domain)?.get("tls"));
+            let path = format!("relay.routes.{domain}.tls");
+            out.extend(credentials(&path, value.unwrap_or(&Value::Null), route.tls));
+        }
+    }
+    out
+}
+
+/// Credentials never go over unverified TLS unless `require` is named.
+fn credentials(path: &str, value: &Value, policy: Option<TlsPolicyName>) -> Option<Problem> {
+    match policy {
+        None | Some(TlsPolicyName::Verify | TlsPolicyName::Implicit) => None,
+        Some(TlsPolicyName::Require) => Some(Problem::warning(
+            path,
+            value,
+            "the password goes to whoever answers, for the certificate is not verified; verify is safe",
+        )),
+        Some(TlsPolicyName::None | TlsPolicyName::Opportunistic) => Some(Problem::error(
+            path,
+            value,
+            "a password needs verify, implicit, or (without verification) require",
+        )),
+    }
+}

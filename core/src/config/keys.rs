@@ -1,0 +1,127 @@
+//! The one list of configuration keys: name, type, default, meaning.
+
+use serde_json::{Map, Value, json};
+
+use super::kind::{Kind, TLS_POLICIES};
+
+/// A configuration key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `smtp.port`
+    pub path: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Its default.
+    pub default: fn() -> Value,
+    /// What it does, in one or two sentences.
+    pub doc: &'static str,
+}
+
+const MAX_CONNECTIONS: Kind = Kind::Integer(1, 1_000_000);
+const ANY_COUNT: Kind = Kind::Integer(1, 1_000_000_000);
+
+macro_rules! keys {
+    ($($path:literal, $kind:expr, $default:tt, $doc:literal;)*) => {
+        /// Every key there is.
+        pub const KEYS: &[Key] = &[$(Key { path: $path, kind: $kind, default: || json!($default), doc: $doc },)*];
+    };
+}
+
+keys! {
+    "hostname", Kind::Hostname, "mail.example.com", "FQDN in banner, EHLO, DSN";
+    "mail_root", Kind::Text, "./mailstore", "Everything rmail stores; relative to the file's directory";
+    "domains", Kind::Domains, ["example.com"], "Domains hosted here";
+    "log_level", Kind::Word(&["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]), "INFO", "How much is logged";
+    "pid_file", Kind::OptionalText, null, "Where the process id is written; null: /run/rmail.pid if that is writable";
+    "postmaster", Kind::OptionalText, null, "Where postmaster@ and abuse@ go; null: the first enabled admin";
+    "shutdown_grace", Kind::Integer(0, 600), 30, "Seconds that sessions get to finish a message at the end";
+    "smtp.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
+    "smtp.port", Kind::Port, 25, "SMTP from other servers";
+    "smtp.submission_port", Kind::Port, 587, "Submission with STARTTLS";
+    "smtp.smtps_port", Kind::Port, 465, "Submission with implicit TLS";
+    "smtp.max_recipients", Kind::Integer(1, 100_000), 100, "Recipients of one message; more get 452 4.5.3";
+    "smtp.max_connections", MAX_CONNECTIONS, 100, "Connections over all SMTP ports; port 25 may use 80 % of them";
+    "smtp.max_messages_per_connection", ANY_COUNT, 50, "Then 421 and close";
+    "smtp.max_message_size", Kind::Integer(1_024, 4_294_967_295), 52_428_800, "Octets of a message";
+    "smtp.max_text_line", Kind::Integer(998, 1_073_741_824), 1_048_576, "Octets of one line of a message";
+    "smtp.max_errors", Kind::Integer(1, 10_000), 20, "Refused commands before 421 and close";
+    "smtp.command_timeout", Kind::Integer(10, 86_400), 300, "Seconds without a command before 421";
+    "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421";
+    "smtp.auth_on_25", Kind::Bool, true, "AUTH on port 25 after STARTTLS";
+    "imap.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
+    "imap.port", Kind::Port, 143, "IMAP with STARTTLS";
+    "imap.imaps_port", Kind::Port, 993, "IMAP with implicit TLS";
+    "imap.max_connections", MAX_CONNECTIONS, 100, "More get * BYE [UNAVAILABLE]";
+    "imap.autologout", Kind::Integer(1_800, 604_800), 1_800, "Seconds without a command, outside IDLE, before BYE";
+    "imap.login_timeout", Kind::Integer(5, 3_600), 60, "Seconds that a client may take to log in";
+    "imap.idle_keepalive", Kind::Integer(30, 86_400), 1_740, "Seconds after which an idling client hears a line";
+    "exchange_api.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
+    "exchange_api.port", Kind::Port, 9002, "HTTP API";
+    "exchange_api.secure_port", Kind::Port, 9003, "HTTPS API";
+    "exchange_api.public_port", Kind::Port, null, "80: /.well-known, autoconfig and ACME answer there";
+    "exchange_api.public_secure_port", Kind::Port, null, "443: the same with TLS";
+    "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens; null: made once, kept in mail_root";
+    "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
+    "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
+    "relay.enabled", Kind::Bool, true, "false: external recipients get 550 even after AUTH";
+    "relay.smarthost", Kind::AnyText, "", "Host that takes all outbound mail; empty: the recipient's MX";
+    "relay.smarthost_port", Kind::Integer(1, 65_535), 587, "Its port";
+    "relay.smarthost_username", Kind::AnyText, "", "Login there";
+    "relay.smarthost_password", Kind::Secret, "", "Password there";
+    "relay.smarthost_tls", Kind::OptionalWord(TLS_POLICIES), null, "null: verify with a username, else opportunistic";
+    "relay.routes", Kind::Routes, {}, "Domain (or *) → {host, port, username, password, tls}, before smarthost and MX";
+    "relay.dns_servers", Kind::Resolvers, [], "Empty: those of /etc/resolv.conf";
+    "relay.port", Kind::Integer(1, 65_535), 25, "Port of MX hosts";
+    "relay.retry_delays", Kind::Delays, [60, 300, 900, 1800, 3600, 14400, 28800, 86400], "Seconds before each retry";
+    "tls.enabled", Kind::Bool, true, "false: no TLS anywhere, and AUTH is offered in clear text";
+    "tls.cert_file", Kind::OptionalText, null, "PEM chain; null: self-signed {mail_root}/tls/cert.pem";
+    "tls.key_file", Kind::OptionalText, null, "PEM key; null: {mail_root}/tls/key.pem";
+    "auth.cleartext_networks", Kind::Networks, [], "Clients that may authenticate without TLS";
+    "auth.pbkdf2_rounds", Kind::Integer(1, 10_000_000), 300_000, "For new password hashes";
+    "limits.trusted_networks", Kind::Networks, [], "Clients to which rate and per-address limits do not apply";
+    "limits.connections_per_address.smtp", MAX_CONNECTIONS, 20, "SMTP connections of one address (IPv6: /64)";
+    "limits.connections_per_address.imap", MAX_CONNECTIONS, 50, "IMAP connections of one address (IPv6: /64)";
+    "limits.messages_per_minute", ANY_COUNT, 60, "Messages of one address in a minute";
+    "limits.auth_failures_per_10_minutes", ANY_COUNT, 10, "Failed logins of one account from one address";
+    "limits.recipients_per_hour", ANY_COUNT, 500, "Recipients of one account in an hour";
+    "limits.recipients_per_day", ANY_COUNT, 2000, "Recipients of one account in a day";
+    "store.flag_sync_ms", Kind::Integer(0, 60_000), 1_000, "How long an answered flag change may be unsynced";
+    "store.shared_by_hosts", Kind::Bool, false, "true: several hosts write to mail_root over a network file system";
+}
+
+/// Keys whose work is not built yet: they are checked, and using one is a warning.
+pub const WITHOUT_EFFECT: &[&str] = &[
+    "delivery.workers",
+    "exchange_api.public_port",
+    "exchange_api.public_secure_port",
+    "exchange_api.token_secret",
+    "limits.auth_failures_per_10_minutes",
+    "limits.messages_per_minute",
+    "limits.recipients_per_day",
+    "limits.recipients_per_hour",
+];
+
+/// The given object with the default of every key that is missing.
+#[must_use]
+pub fn with_defaults(given: &Value) -> Value {
+    let mut whole = given.clone();
+    for key in KEYS {
+        insert(&mut whole, key.path, (key.default)());
+    }
+    whole
+}
+
+/// Puts a value at a dotted path unless something is there.
+fn insert(root: &mut Value, path: &str, value: Value) {
+    let mut at = root;
+    let (parents, last) = path
+        .rsplit_once('.')
+        .map_or((None, path), |(parents, last)| (Some(parents), last));
+    for name in parents.into_iter().flat_map(|parents| parents.split('.')) {
+        let Some(object) = at.as_object_mut() else { return };
+        at = object.entry(name).or_insert_with(|| Value::Object(Map::new()));
+    }
+    if let Some(object) = at.as_object_mut() {
+        object.entry(last).or_insert(value);
+    }
+}

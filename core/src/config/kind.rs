@@ -1,0 +1,204 @@
+//! What a value may be.
+
+use core::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{Network, Problem};
+use crate::addr::Domain;
+
+/// The type and range of a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text that is not empty.
+    Text,
+    /// A text, perhaps empty.
+    AnyText,
+    /// A text, or null.
+    OptionalText,
+    /// true or false.
+    Bool,
+    /// A whole number in this range.
+    Integer(u64, u64),
+    /// A port, or 0 or null for "off".
+    Port,
+    /// A domain name.
+    Hostname,
+    /// A list of domain names, not empty.
+    Domains,
+    /// An IP address, or a list of them.
+    Hosts,
+    /// A list of networks.
+    Networks,
+    /// A list of resolvers: address or `address:port`.
+    Resolvers,
+    /// A list of seconds, each 1 to 30 days.
+    Delays,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// One of these words, or null.
+    OptionalWord(&'static [&'static str]),
+    /// Text, `{"file": PATH}`, `{"env": NAME}`, or null.
+    Secret,
+    /// Domain (or `*`) → route.
+    Routes,
+}
+
+/// TLS policies towards other servers.
+pub(super) const TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify", "implicit"];
+
+/// Seconds of 30 days: a longer retry delay helps nobody.
+const MAX_DELAY: u64 = 30 * 86_400;
+
+impl Kind {
+    /// What is expected, in words.
+    #[must_use]
+    pub fn expected(self) -> String {
+        match self {
+            Self::Text => "expected a text that is not empty".into(),
+            Self::AnyText => "expected a text".into(),
+            Self::OptionalText => "expected a text or null".into(),
+            Self::Bool => "expected true or false".into(),
+            Self::Integer(min, max) => format!("expected a whole number from {min} to {max}"),
+            Self::Port => "expected a port from 1 to 65535, or 0 or null to turn the listener off".into(),
+            Self::Hostname => "expected a domain name such as \"mail.example.com\"".into(),
+            Self::Domains => "expected a list of domain names such as [\"example.com\"]".into(),
+            Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\", or a list of them".into(),
+            Self::Networks => "expected a list of networks such as [\"192.0.2.0/24\"]".into(),
+            Self::Resolvers => {
+                "expected a list of resolvers such as [\"192.0.2.53\", \"127.0.0.1:5353\"]".into()
+            }
+            Self::Delays => format!("expected a list of seconds, each from 1 to {MAX_DELAY}"),
+            Self::Word(words) => format!("expected one of {}", words.join(", ")),
+            Self::OptionalWord(words) => format!("expected null or one of {}", words.join(", ")),
+            Self::Secret => "expected a text, {\"file\": \"PATH\"}, {\"env\": \"NAME\"} or null".into(),
+            Self::Routes => "expected an object from domain (or \"*\") to {\"host\", \"port\", …}".into(),
+        }
+    }
+
+    /// Adds what is wrong with a value.
+    pub(super) fn check(self, path: &str, value: &Value, out: &mut Vec<Problem>) {
+        let text = value.as_str();
+        let good = match self {
+            Self::Text => text.is_some_and(|text| !text.is_empty()),
+            Self::AnyText => text.is_some(),
+            Self::OptionalText => value.is_null() || text.is_some(),
+            Self::Bool => value.is_boolean(),
+            Self::Integer(min, max) => value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
+            Self::Port => value.is_null() || value.as_u64().is_some_and(|port| port <= 65_535),
+            Self::Hostname => text
+                .and_then(Domain::parse)
+                .is_some_and(|domain| !domain.is_literal()),
+            Self::Word(words) => text.is_some_and(|text| words.contains(&text)),
+            Self::OptionalWord(words) => value.is_null() || text.is_some_and(|text| words.contains(&text)),
+            Self::Secret => is_secret(value),
+            Self::Hosts if text.is_some() => text.is_some_and(is_address),
+            Self::Domains if value.as_array().is_some_and(Vec::is_empty) => false,
+            Self::Hosts => {
+                return self.check_list(path, value, |item| item.as_str().is_some_and(is_address), out);
+            }
+            Self::Domains => {
+                let good = |item: &Value| {
+                    item.as_str()
+                        .and_then(Domain::parse)
+                        .is_some_and(|d| !d.is_literal())
+                };
+                return self.check_list(path, value, good, out);
+            }
+            Self::Networks => {
+                let good = |item: &Value| item.as_str().and_then(Network::parse).is_some();
+                return self.check_list(path, value, good, out);
+            }
+            Self::Resolvers => {
+                let good = |item: &Value| item.as_str().and_then(super::typed::parse_resolver).is_some();
+                return self.check_list(path, value, good, out);
+            }
+            Self::Delays => {
+                let good = |item: &Value| {
+                    item.as_u64()
+                        .is_some_and(|seconds| (1..=MAX_DELAY).contains(&seconds))
+                };
+                return self.check_list(path, value, good, out);
+            }
+            Self::Routes => return check_routes(path, value, out),
+        };
+        if !good {
+            out.push(Problem::error(path, value, self.expected()));
+        }
+    }
+
+    fn check_list(self, path: &str, value: &Value, good: impl Fn(&Value) -> bool, out: &mut Vec<Problem>) {
+        let Some(items) = value.as_array() else {
+            out.push(Problem::error(path, value, self.expected()));
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            if !good(item) {
+                out.push(Problem::error(format!("{path}[{index}]"), item, self.expected()));
+            }
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+fn is_secret(value: &Value) -> bool {
+    let source = |object: &serde_json::Map<String, Value>| {
+        object.len() == 1
+            && object
+                .iter()
+                .all(|(key, value)| matches!(key.as_str(), "file" | "env") && value.is_string())
+    };
+    value.is_null() || value.is_string() || value.as_object().is_some_and(source)
+}
+
+fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
+    const ROUTE: &[(&str, Kind)] = &[
+        ("host", Kind::Text),
+        ("port", Kind::Integer(1, 65_535)),
+        ("username", Kind::OptionalText),
+        ("password", Kind::Secret),
+        ("tls", Kind::OptionalWord(TLS_POLICIES)),
+    ];
+    let Some(routes) = value.as_object() else {
+        out.push(Problem::error(path, value, Kind::Routes.expected()));
+        return;
+    };
+    for (domain, route) in routes {
+        let path = format!("{path}.{domain}");
+        if domain != "*" && Domain::parse(domain).is_none() {
+            let name = Value::String(domain.clone());
+            out.push(Problem::error(
+                &path,
+                &name,
+                "expected a domain name or \"*\" as the route's key",
+            ));
+        }
+        let Some(fields) = route.as_object() else {
+            out.push(Problem::error(
+                &path,
+                route,
+                "expected an object with \"host\" and, if need be, \"port\" …",
+            ));
+            continue;
+        };
+        for (key, value) in fields {
+            match ROUTE.iter().find(|(name, _)| name == key) {
+                Some((_, kind)) => kind.check(&format!("{path}.{key}"), value, out),
+                None => {
+                    let known = "unknown key; a route has host, port, username, password, tls";
+                    out.push(Problem::error(format!("{path}.{key}"), value, known));
+                }
+            }
+        }
+        if !fields.contains_key("host") {
+            out.push(Problem::error(
+                format!("{path}.host"),
+                &Value::Null,
+                Kind::Text.expected(),
+            ));
+        }
+    }
+}

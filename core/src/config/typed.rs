@@ -1,0 +1,269 @@
+//! The configuration as types.
+
+use core::net::{IpAddr, SocketAddr};
+use core::num::NonZeroU16;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::network::Network;
+use crate::addr::Domain;
+
+/// A whole configuration. The meaning of each field is in [`super::keys::KEYS`] under the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Config {
+    pub hostname: String,
+    pub mail_root: String,
+    #[serde(deserialize_with = "domains")]
+    pub domains: Vec<Domain>,
+    pub log_level: LogLevel,
+    pub pid_file: Option<String>,
+    pub postmaster: Option<String>,
+    pub shutdown_grace: u64,
+    pub smtp: Smtp,
+    pub imap: Imap,
+    pub exchange_api: Api,
+    pub delivery: Delivery,
+    pub relay: Relay,
+    pub tls: Tls,
+    pub auth: Auth,
+    pub limits: LimitsConfig,
+    pub store: Store,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+/// `smtp`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Smtp {
+    #[serde(deserialize_with = "hosts")]
+    pub host: Vec<IpAddr>,
+    #[serde(deserialize_with = "port")]
+    pub port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub submission_port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub smtps_port: Option<u16>,
+    pub max_recipients: usize,
+    pub max_connections: usize,
+    pub max_messages_per_connection: usize,
+    pub max_message_size: u64,
+    pub max_text_line: usize,
+    pub max_errors: usize,
+    pub command_timeout: u64,
+    pub data_timeout: u64,
+    pub auth_on_25: bool,
+}
+
+/// `imap`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Imap {
+    #[serde(deserialize_with = "hosts")]
+    pub host: Vec<IpAddr>,
+    #[serde(deserialize_with = "port")]
+    pub port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub imaps_port: Option<u16>,
+    pub max_connections: usize,
+    pub autologout: u64,
+    pub login_timeout: u64,
+    pub idle_keepalive: u64,
+}
+
+/// `exchange_api`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Api {
+    #[serde(deserialize_with = "hosts")]
+    pub host: Vec<IpAddr>,
+    #[serde(deserialize_with = "port")]
+    pub port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub secure_port: Option<u16>,
+}
+
+/// `delivery`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Delivery {
+    pub workers: usize,
+    pub max_queue_size: usize,
+}
+
+/// `relay`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Relay {
+    pub enabled: bool,
+    pub smarthost: String,
+    pub smarthost_port: u16,
+    pub smarthost_username: String,
+    pub smarthost_password: Option<SecretSource>,
+    pub smarthost_tls: Option<TlsPolicyName>,
+    pub routes: BTreeMap<String, RouteConfig>,
+    #[serde(deserialize_with = "resolvers")]
+    pub dns_servers: Vec<SocketAddr>,
+    pub port: u16,
+    pub retry_delays: Vec<u64>,
+}
+
+/// One of `relay.routes`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "as the `relay.smarthost…` keys")]
+pub struct RouteConfig {
+    pub host: String,
+    pub port: Option<u16>,
+    pub username: Option<String>,
+    pub password: Option<SecretSource>,
+    pub tls: Option<TlsPolicyName>,
+}
+
+/// How TLS is used towards another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsPolicyName {
+    /// Never.
+    None,
+    /// STARTTLS when offered.
+    Opportunistic,
+    /// STARTTLS or no delivery; any certificate.
+    Require,
+    /// STARTTLS with a verified certificate.
+    Verify,
+    /// TLS from the first octet, verified.
+    Implicit,
+}
+
+/// `tls`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Tls {
+    pub enabled: bool,
+    pub cert_file: Option<String>,
+    pub key_file: Option<String>,
+}
+
+/// `auth`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Auth {
+    pub cleartext_networks: Vec<Network>,
+    pub pbkdf2_rounds: u32,
+}
+
+/// `limits`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct LimitsConfig {
+    pub trusted_networks: Vec<Network>,
+    pub connections_per_address: ConnectionsPerAddress,
+}
+
+/// `limits.connections_per_address`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct ConnectionsPerAddress {
+    pub smtp: usize,
+    pub imap: usize,
+}
+
+/// `store`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Store {
+    pub flag_sync_ms: u64,
+    pub shared_by_hosts: bool,
+}
+
+/// Where a secret stands.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase", untagged)]
+pub enum SecretSource {
+    /// In the configuration itself.
+    Text(String),
+    /// In a file; a line end at its end does not count.
+    File {
+        /// Path, relative to the configuration's directory.
+        file: String,
+    },
+    /// In the environment.
+    EnvVar {
+        /// Name of the variable.
+        env: String,
+    },
+}
+
+impl SecretSource {
+    /// Whether it is an empty text.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+}
+
+impl core::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("***"),
+            Self::File { file } => write!(f, "file {file}"),
+            Self::EnvVar { env } => write!(f, "env {env}"),
+        }
+    }
+}
+
+fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Domain>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let parse = |name: &String| Domain::parse(name).ok_or_else(|| D::Error::custom("a domain name"));
+    names.iter().map(parse).collect()
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(IpAddr),
+        Many(Vec<IpAddr>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(address) => vec![address],
+        OneOrMany::Many(addresses) => addresses,
+    })
+}
+
+/// 0 and null are off.
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    Ok(Option::<u16>::deserialize(deserializer)?
+        .and_then(NonZeroU16::new)
+        .map(NonZeroU16::get))
+}
+
+fn resolvers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| parse_resolver(text).ok_or_else(|| D::Error::custom("a resolver's address"));
+    texts.iter().map(parse).collect()
+}
+
+/// Port of DNS servers.
+const DNS_PORT: u16 = 53;
+
+/// `192.0.2.53`, `192.0.2.53:5353`, `2001:db8::53`, `[2001:db8::53]:5353`.
+pub(super) fn parse_resolver(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| {
+        text.parse()
+            .ok()
+            .map(|address: IpAddr| SocketAddr::new(address, DNS_PORT))
+    })
+}
