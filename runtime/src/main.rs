@@ -1,2 +1,5 @@
 //! The rmail program.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    rmail_runtime::cli::run()
+}

@@ -1,0 +1,73 @@
+//! Reading the configuration file.
+
+use std::path::{Path, PathBuf};
+
+use rmail_core::config::{Config, Problem, SecretSource};
+use rmail_core::secret::Secret;
+
+use super::Failure;
+
+/// A configuration and where it stands.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    pub(super) warnings: Vec<Problem>,
+    /// Directory of the file: relative paths start here.
+    pub(super) base: PathBuf,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub(super) enum LoadError {
+    Unreadable(String),
+    Wrong(Vec<Problem>),
+}
+
+pub(super) fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => "; `rmail init` writes one, `--config PATH` names another",
+            _ => "",
+        };
+        LoadError::Unreadable(format!("cannot read {}: {error}{hint}", path.display()))
+    })?;
+    let (config, warnings) = Config::parse(&text).map_err(LoadError::Wrong)?;
+    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(Loaded { config, warnings, base: base.to_path_buf() })
+}
+
+/// As [`load`], for commands that only need a working configuration.
+pub(super) fn load_or_fail(path: &Path) -> Result<Loaded, Failure> {
+    load(path).map_err(|error| match error {
+        LoadError::Unreadable(text) => Failure(text),
+        LoadError::Wrong(problems) => {
+            let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            Failure(format!("{} has {} problem(s):{lines}", path.display(), problems.len()))
+        }
+    })
+}
+
+impl Loaded {
+    /// A path of the configuration.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// The text of a secret, wherever it stands.
+    pub(super) fn secret(&self, key: &str, source: &SecretSource) -> Result<Secret, Failure> {
+        match source {
+            SecretSource::Text(text) => Ok(Secret::new(text.as_bytes())),
+            SecretSource::File { file } => {
+                let mut bytes = std::fs::read(self.path(file))
+                    .map_err(|error| Failure(format!("{key}: cannot read {file}: {error}")))?;
+                while bytes.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+                    bytes.pop();
+                }
+                Ok(Secret::new(bytes))
+            }
+            SecretSource::EnvVar { env } => std::env::var(env)
+                .map(|text| Secret::new(text.into_bytes()))
+                .map_err(|error| Failure(format!("{key}: environment variable {env}: {error}"))),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: what the arguments mean, one file per command.
+//!
+//! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
+
+mod config;
+mod demo;
+mod init;
+mod load;
+mod password;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A whole mail server in one program: SMTP, submission, relay, IMAP and an HTTP API over plain files.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rmail",
+    version,
+    after_help = "Try it: `rmail demo` needs no set-up and no root rights.\n\
+                  Run it: `rmail init`, edit config.json, `rmail user add you@example.com --admin`, `rmail serve`."
+)]
+struct Arguments {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "PATH", default_value = "config.json")]
+    config: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads configuration and certificate.
+    Serve,
+    /// Write a full default configuration.
+    Init(init::Options),
+    /// Start a server to play with: high ports, a new mail_root, two users, printed commands to try.
+    Demo(demo::Options),
+    /// Add, list and change users; works on a running server.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+/// Why a command did not work, in words for a person: what, where, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failure(pub(crate) String);
+
+impl Failure {
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Serve => serve::run(&arguments.config),
+        Command::Init(options) => init::run(&arguments.config, &options),
+        Command::Demo(options) => demo::run(&options),
+        Command::User(command) => user::run(&arguments.config, command),
+        Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            anstream::eprintln!("{}rmail:{} {failure}", ERROR.render(), ERROR.render_reset());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn config_is_accepted_before_and_after_the_command() {
+        for line in [["rmail", "--config", "x.json", "serve"], ["rmail", "serve", "--config", "x.json"]] {
+            let arguments = Arguments::try_parse_from(line).expect("valid");
+            assert_eq!(arguments.config, PathBuf::from("x.json"));
+        }
+    }
+}
