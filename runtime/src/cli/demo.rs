@@ -1,0 +1,1 @@
+//! `rmail demo`: a server to play with.
