@@ -1,0 +1,77 @@
+//! `rmail-load`: measures a running mail server over loopback, with blocking threads and no cleverness.
+//!
+//! It speaks clear text, so the server must allow a login there for 127.0.0.0/8 (`auth.cleartext_networks`) and lift the
+//! per-address limits (`limits.trusted_networks`). Bounded in count and time; refuses anything but loopback.
+
+mod idle;
+mod imap;
+mod smtp;
+mod wire;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures a mail server on loopback")]
+struct Arguments {
+    /// Address of the server; only loopback is allowed.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Messages accepted a second on port 25.
+    Smtp(smtp::Options),
+    /// Time of SELECT and of FETCH 1:* (UID FLAGS).
+    Select(imap::Options),
+    /// Time from the final dot to EXISTS at an idling client.
+    Idle(idle::Options),
+    /// Puts messages into a mailbox with APPEND.
+    Fill(imap::FillOptions),
+}
+
+/// A figure with its name and unit.
+type Figures = Vec<(String, f64, &'static str)>;
+
+fn main() {
+    let arguments = Arguments::parse();
+    assert!(
+        arguments.host.is_loopback(),
+        "only loopback addresses are measured"
+    );
+    let host = arguments.host;
+    let figures = match &arguments.command {
+        Command::Smtp(options) => smtp::measure(host, options),
+        Command::Select(options) => imap::measure(host, options),
+        Command::Idle(options) => idle::measure(host, options),
+        Command::Fill(options) => imap::fill(host, options),
+    };
+    if arguments.json {
+        let map: serde_json::Map<_, _> = figures
+            .into_iter()
+            .map(|(name, value, _)| (name, serde_json::json!(value)))
+            .collect();
+        println!("{}", serde_json::Value::Object(map));
+    } else {
+        for (name, value, unit) in figures {
+            println!("{name:<32} {value:>12.3} {unit}");
+        }
+    }
+}
+
+/// Median and 99th percentile of times in milliseconds.
+fn percentiles(name: &str, mut times: Vec<f64>) -> Figures {
+    times.sort_by(f64::total_cmp);
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    vec![
+        (format!("{name} p50"), at(50), "ms"),
+        (format!("{name} p99"), at(99), "ms"),
+    ]
+}
