@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use crate::program::rmail;
+
 /// A running server with two users; ended when dropped.
 #[derive(Debug)]
 pub struct Demo {
@@ -21,7 +23,7 @@ impl Demo {
     /// If it does not start.
     #[must_use]
     pub fn start(dir: PathBuf, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program())
+        let mut child = Command::new(rmail())
             .args(["demo", "--json", "--any-port", "--dir"])
             .arg(&dir)
             .args(arguments)
@@ -89,14 +91,4 @@ impl Drop for Demo {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// The `rmail` program that was built with the tests.
-fn program() -> PathBuf {
-    let mut path = std::env::current_exe().expect("the test's own path");
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    path.join("rmail")
 }

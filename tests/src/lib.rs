@@ -2,6 +2,10 @@
 
 mod demo;
 mod program;
+mod server;
+mod sink;
 
 pub use demo::Demo;
-pub use program::{find, run, run_with_input};
+pub use program::{find, rmail, run, run_with_input};
+pub use server::{PATIENCE, Server, Wire, free_port, wait_for};
+pub use sink::{Dns, Sink};

@@ -61,3 +61,17 @@ fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
+
+/// The `rmail` program that was built with the tests.
+///
+/// # Panics
+/// If the test's own path is unknown.
+#[must_use]
+pub fn rmail() -> PathBuf {
+    let mut path = std::env::current_exe().expect("the test's own path");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join("rmail")
+}

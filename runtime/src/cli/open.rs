@@ -1,0 +1,107 @@
+//! The store and the accounts, opened beside a server that may be running.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_lite::future::block_on;
+use rmail_core::addr::AccountName;
+use rmail_core::directory::{Hosting, User};
+use rmail_core::limits::Limits;
+use rmail_core::random::Random;
+use rmail_core::secret::Secret;
+use rmail_store::accounts::{AccountError, Accounts, NewUser, account_name};
+use rmail_store::file::{FileStore, Options};
+
+use super::Failure;
+use super::load::load_or_fail;
+use crate::disk::RealDisk;
+use crate::{clock, entropy};
+
+/// What commands work on.
+#[derive(Debug)]
+pub(super) struct Opened {
+    accounts: Accounts<RealDisk>,
+    store: FileStore<RealDisk>,
+    hosting: Hosting,
+    rounds: u32,
+}
+
+/// Opens the mail_root of a configuration, making it if it is not there.
+pub(super) fn open(config: &Path) -> Result<Opened, Failure> {
+    let loaded = load_or_fail(config)?;
+    let root = loaded.path(&loaded.config.mail_root);
+    let hosting = super::serve::hosting(&loaded.config)?;
+    open_root(&root, hosting, loaded.config.auth.pbkdf2_rounds)
+}
+
+pub(super) fn open_root(root: &Path, hosting: Hosting, rounds: u32) -> Result<Opened, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure(format!("cannot open mail_root {}: {error}", root.display()));
+    let disk = RealDisk::open(root).map(Arc::new).map_err(|error| failed(&error))?;
+    let store = block_on(FileStore::open(Arc::clone(&disk), Limits::default(), Options::default()))
+        .map_err(|error| failed(&error))?;
+    let accounts = Accounts::new(disk, Random::from_seed(entropy::seed()));
+    Ok(Opened { accounts, store, hosting, rounds })
+}
+
+impl Opened {
+    /// The account that a text means.
+    pub(super) fn account(&self, text: &str) -> Result<AccountName, Failure> {
+        account_name(text, &self.hosting).map_err(|error| match error {
+            AccountError::NotHosted => {
+                let hosted: Vec<&str> = self.hosting.domains.iter().map(|domain| domain.as_str()).collect();
+                Failure(format!("{text}: {error}; hosted are {}", hosted.join(", ")))
+            }
+            _ => Failure(format!("{text}: {error}; expected NAME@DOMAIN")),
+        })
+    }
+
+    pub(super) fn user(&self, account: &AccountName) -> Result<Option<Arc<User>>, Failure> {
+        block_on(self.accounts.find(account)).map_err(Failure::new)
+    }
+
+    /// All users of the hosted domains; a broken file gives its reason.
+    pub(super) fn users(&self) -> Result<Vec<(AccountName, Result<Arc<User>, String>)>, Failure> {
+        let mut found = Vec::new();
+        for domain in &self.hosting.domains {
+            for account in block_on(self.accounts.list(domain)).map_err(Failure::new)? {
+                match block_on(self.accounts.find(&account)) {
+                    Ok(Some(user)) => found.push((account, Ok(user))),
+                    Ok(None) => {}
+                    Err(error) => found.push((account, Err(error.to_string()))),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn create(
+        &self,
+        account: &AccountName,
+        password: Secret,
+        admin: bool,
+        quota_mb: u64,
+    ) -> Result<(), Failure> {
+        let new = NewUser { password: Some(password), rounds: self.rounds, admin, quota_mb };
+        block_on(self.accounts.create(&self.store, account, &new, clock::unix())).map_err(Failure::new)
+    }
+
+    pub(super) fn set_password(&self, account: &AccountName, password: &Secret) -> Result<(), Failure> {
+        block_on(self.accounts.set_password(account, password, self.rounds)).map_err(Failure::new)
+    }
+
+    pub(super) fn change(
+        &self,
+        account: &AccountName,
+        change: impl FnOnce(&mut User) -> bool,
+    ) -> Result<(), Failure> {
+        block_on(self.accounts.change(account, change)).map_err(Failure::new)
+    }
+
+    pub(super) fn set_enabled(&self, account: &AccountName, on: bool) -> Result<(), Failure> {
+        block_on(self.accounts.set_enabled(account, on)).map_err(Failure::new)
+    }
+
+    pub(super) fn delete(&self, account: &AccountName) -> Result<(), Failure> {
+        block_on(self.accounts.delete(&self.store, account)).map_err(Failure::new)
+    }
+}

@@ -1,0 +1,163 @@
+//! The other side of the relay: an SMTP server that takes or refuses mail, and a DNS server that knows where it is.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+/// Takes mail in clear text. A recipient whose local part begins with `no` is refused for good, one with `later` for
+/// now.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Its port.
+    pub port: u16,
+    mails: Arc<Mutex<Vec<String>>>,
+}
+
+impl Sink {
+    /// Starts one on a port; 0: any.
+    ///
+    /// # Panics
+    /// If the port is not free.
+    #[must_use]
+    pub fn start(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
+        let sink = Self {
+            port: listener.local_addr().expect("bound").port(),
+            mails: Arc::default(),
+        };
+        let mails = Arc::clone(&sink.mails);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mails = Arc::clone(&mails);
+                // A peer that leaves in the middle ends its thread only.
+                std::thread::spawn(move || drop(serve(stream, &mails)));
+            }
+        });
+        sink
+    }
+
+    /// The mails taken so far: envelope lines, an empty line, the message.
+    ///
+    /// # Panics
+    /// Never, unless another thread did.
+    #[must_use]
+    pub fn mails(&self) -> Vec<String> {
+        self.mails.lock().expect("no panic").clone()
+    }
+}
+
+fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut out = stream.try_clone()?;
+    let mut lines = BufReader::new(stream);
+    let mut envelope = String::new();
+    out.write_all(b"220 sink.test ESMTP\r\n")?;
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let verb = line.to_ascii_uppercase();
+        let reply = if verb.starts_with("EHLO") {
+            "250-sink.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 1000000"
+        } else if verb.starts_with("RCPT TO:<NO") {
+            "550 5.1.1 no such mailbox here"
+        } else if verb.starts_with("RCPT TO:<LATER") {
+            "451 4.3.0 come back later"
+        } else if verb.starts_with("MAIL") || verb.starts_with("RCPT") {
+            envelope.push_str(&line);
+            "250 2.1.0 fine"
+        } else if verb.starts_with("DATA") {
+            out.write_all(b"354 go on\r\n")?;
+            let mut mail = std::mem::take(&mut envelope) + "\r\n";
+            loop {
+                let mut line = Vec::new();
+                lines.read_until(b'\n', &mut line)?;
+                if line.is_empty() {
+                    return Ok(());
+                }
+                if line == b".\r\n" {
+                    break;
+                }
+                mail.push_str(&String::from_utf8_lossy(line.strip_prefix(b".").unwrap_or(&line)));
+            }
+            mails.lock().expect("no panic").push(mail);
+            "250 2.0.0 taken"
+        } else if verb.starts_with("QUIT") {
+            out.write_all(b"221 2.0.0 bye\r\n")?;
+            return Ok(());
+        } else {
+            "250 2.0.0 fine"
+        };
+        out.write_all(format!("{reply}\r\n").as_bytes())?;
+    }
+}
+
+/// A DNS server: every `*.mx.test` has the MX `host.test`, which has the address 127.0.0.1; all else does not exist.
+#[derive(Debug)]
+pub struct Dns {
+    /// Its port.
+    pub port: u16,
+}
+
+impl Dns {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// If there is no port.
+    #[must_use]
+    pub fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("bound").port();
+        std::thread::spawn(move || {
+            let mut query = [0; 1500];
+            while let Ok((n, peer)) = socket.recv_from(&mut query) {
+                if let Some(reply) = answer(&query[..n]) {
+                    // A lost reply is asked for again.
+                    drop(socket.send_to(&reply, peer));
+                }
+            }
+        });
+        Self { port }
+    }
+}
+
+/// A reply to a query with one question (RFC 1035 §4).
+fn answer(query: &[u8]) -> Option<Vec<u8>> {
+    let mut at = 12;
+    let mut name = String::new();
+    while *query.get(at)? != 0 {
+        let len = usize::from(query[at]);
+        name += &String::from_utf8_lossy(query.get(at + 1..at + 1 + len)?).to_ascii_lowercase();
+        name.push('.');
+        at += len + 1;
+    }
+    let question = query.get(12..at + 5)?;
+    let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
+    let (known, data): (bool, Option<Vec<u8>>) = match (name.as_str(), kind) {
+        (name, 15) if name.ends_with(".mx.test.") => (true, Some(b"\x00\x0a\x04host\x04test\x00".to_vec())),
+        ("host.test.", 1) => (true, Some(vec![127, 0, 0, 1])),
+        (name, _) => (name.ends_with(".mx.test.") || name == "host.test.", None),
+    };
+    let mut reply = query[..2].to_vec();
+    reply.extend_from_slice(&[
+        0x84,
+        if known { 0x80 } else { 0x83 },
+        0,
+        1,
+        0,
+        u8::from(data.is_some()),
+        0,
+        0,
+        0,
+        0,
+    ]);
+    reply.extend_from_slice(question);
+    if let Some(data) = data {
+        reply.extend_from_slice(&[0xc0, 12]);
+        reply.extend_from_slice(&kind.to_be_bytes());
+        reply.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        reply.extend_from_slice(&u16::try_from(data.len()).ok()?.to_be_bytes());
+        reply.extend_from_slice(&data);
+    }
+    Some(reply)
+}
