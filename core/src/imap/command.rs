@@ -52,6 +52,9 @@ pub enum Command {
     Create {
         mailbox: MailboxArg,
         special_use: Vec<SpecialUse>,
+        /// False: USE named an attribute that no mailbox can have here; the server answers `NO [USEATTR]`
+        /// (RFC 6154 §3).
+        use_known: bool,
     },
     Delete {
         mailbox: MailboxArg,

@@ -21,6 +21,9 @@ pub enum BadName {
     /// Control characters, or a level `.` or `..`.
     #[error("the name holds characters that a mailbox name must not have")]
     Forbidden,
+    /// Neither modified UTF-7 (RFC 3501 §5.1.3) nor UTF-8. Of names as IMAP clients give them.
+    #[error("the name is not modified UTF-7 (`&` itself is written `&-`)")]
+    NotUtf7,
 }
 
 impl MailboxName {
