@@ -1,0 +1,128 @@
+//! FETCH.
+
+use super::token::{Cursor, Parse};
+use crate::imap::command::{Command, FetchItem};
+use crate::mime::section::{Spec, Text};
+
+/// Items of one FETCH: a client that wants more of a message wants all of it.
+const MAX_ITEMS: usize = 128;
+/// Names of one HEADER.FIELDS: each is compared with every field.
+const MAX_FIELDS: usize = 256;
+
+/// `"FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")`
+/// (RFC 9051 §9)
+pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
+    c.space("a space and a sequence set")?;
+    let set = c.sequence_set()?;
+    c.space("a space and what to fetch")?;
+    let items = if c.eat(b'(') {
+        let mut items = Vec::new();
+        for item in c.rest_of_list(MAX_ITEMS, |c| {
+            let name = c.item_name();
+            fetch_item(c, &name)
+        })? {
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+        items
+    } else {
+        let name = c.item_name();
+        match macro_items(&name) {
+            Some(items) => items,
+            None => vec![fetch_item(c, &name)?],
+        }
+    };
+    Ok(Command::Fetch { uid, set, items })
+}
+
+/// The macros of RFC 9051 §6.4.5, which stand alone.
+fn macro_items(name: &str) -> Option<Vec<FetchItem>> {
+    let mut items = vec![FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
+    match name {
+        "FAST" => {}
+        "ALL" => items.push(FetchItem::Envelope),
+        "FULL" => items.extend([FetchItem::Envelope, FetchItem::Body]),
+        _ => return None,
+    }
+    Some(items)
+}
+
+fn fetch_item(c: &mut Cursor<'_>, name: &str) -> Parse<FetchItem> {
+    Ok(match name {
+        "UID" => FetchItem::Uid,
+        "FLAGS" => FetchItem::Flags,
+        "INTERNALDATE" => FetchItem::InternalDate,
+        "RFC822.SIZE" => FetchItem::Rfc822Size,
+        "ENVELOPE" => FetchItem::Envelope,
+        "BODYSTRUCTURE" => FetchItem::BodyStructure,
+        "BODY" if c.eat(b'[') => section(c, false)?,
+        "BODY" => FetchItem::Body,
+        "BODY.PEEK" => {
+            c.expect(b'[', "[ after BODY.PEEK")?;
+            section(c, true)?
+        }
+        "RFC822" => FetchItem::Rfc822,
+        "RFC822.HEADER" => FetchItem::Rfc822Header,
+        "RFC822.TEXT" => FetchItem::Rfc822Text,
+        "ALL" | "FAST" | "FULL" => return Err(c.wrong("a macro stands alone, not in a list")),
+        "" => return Err(c.expected("what to fetch")),
+        other => return Err(c.unknown("item to fetch", other)),
+    })
+}
+
+/// `section ["<" number64 "." nz-number64 ">"]`, behind the opening bracket.
+fn section(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
+    let spec = section_spec(c)?;
+    c.expect(b']', "] after the section")?;
+    let mut partial = None;
+    if c.eat(b'<') {
+        let first = c.number64()?;
+        c.expect(b'.', ". and the number of octets")?;
+        let count = c.number64()?;
+        if count == 0 {
+            return Err(c.wrong("a partial of no octets"));
+        }
+        c.expect(b'>', "> after the partial")?;
+        partial = Some((first, count));
+    }
+    Ok(FetchItem::Section { spec, partial, peek })
+}
+
+/// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing
+fn section_spec(c: &mut Cursor<'_>) -> Parse<Spec> {
+    let mut part = Vec::new();
+    if c.peek() == Some(b']') {
+        return Ok(Spec::default());
+    }
+    while c.peek().is_some_and(|octet| octet.is_ascii_digit()) {
+        if part.len() == Spec::MAX_DEPTH {
+            return Err(c.wrong("the part is nested too deeply"));
+        }
+        part.push(c.nz_number()?);
+        if !c.eat(b'.') {
+            return Ok(Spec {
+                part,
+                text: Text::Whole,
+            });
+        }
+    }
+    let text = match c.item_name().as_str() {
+        "HEADER" => Text::Header,
+        "HEADER.FIELDS" => Text::HeaderFields(field_names(c)?),
+        "HEADER.FIELDS.NOT" => Text::HeaderFieldsNot(field_names(c)?),
+        "TEXT" => Text::Text,
+        "MIME" if !part.is_empty() => Text::Mime,
+        "MIME" => return Err(c.wrong("MIME needs a part number")),
+        "" => return Err(c.expected("a part number, HEADER, HEADER.FIELDS, HEADER.FIELDS.NOT, TEXT or MIME")),
+        other => return Err(c.unknown("section", other)),
+    };
+    Ok(Spec { part, text })
+}
+
+/// `SP header-list`
+fn field_names(c: &mut Cursor<'_>) -> Parse<Vec<String>> {
+    c.space("a space and a list of field names")?;
+    c.expect(b'(', "( and field names")?;
+    c.rest_of_list(MAX_FIELDS, |c| c.text("a field name"))
+}
