@@ -31,11 +31,21 @@ impl Inbox {
     /// Octets that a session keeps at most; a host that sends more in spite of `wants_bytes` is cut off.
     pub const HARD_CAP: usize = 4 * 1024 * 1024;
 
-    /// Adds what came.
+    /// Up to so many octets small chunks are joined.
+    const JOINED: usize = 256;
+
+    /// Adds what came. Small chunks are joined: a peer that sends octet by octet would else cost a chunk for each, and
+    /// a walk over all of them at each further one.
     pub fn push(&mut self, chunk: Chunk) {
-        if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_back(chunk);
+        if chunk.is_empty() {
+            return;
+        }
+        self.len += chunk.len();
+        match self.chunks.back_mut() {
+            Some(last) if last.len() + chunk.len() <= Self::JOINED => {
+                *last = Chunk::from([last.as_slice(), chunk.as_slice()].concat());
+            }
+            _ => self.chunks.push_back(chunk),
         }
     }
 
