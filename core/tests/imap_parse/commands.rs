@@ -1,0 +1,527 @@
+//! What each command means.
+
+use super::command;
+use rmail_core::imap::command::{Command, FetchItem, List, Search, StatusItem};
+use rmail_core::imap::sequence::{SeqNumber, SequenceSet};
+use rmail_core::mailbox::{
+    BadName, FlagChange, FlagOp, Flags, Keyword, MailboxName, SpecialUse, SystemFlags,
+};
+use rmail_core::mime::section::{Spec, Text};
+use rmail_core::search::Key;
+use rmail_core::secret::Secret;
+
+fn name(text: &str) -> Result<MailboxName, BadName> {
+    MailboxName::new(text)
+}
+
+fn set(ranges: &[(u32, u32)]) -> SequenceSet {
+    let number = |n: u32| {
+        if n == 0 {
+            SeqNumber::Star
+        } else {
+            SeqNumber::Number(n)
+        }
+    };
+    SequenceSet(ranges.iter().map(|(a, b)| (number(*a), number(*b))).collect())
+}
+
+#[test]
+fn commands_without_arguments() {
+    for (line, want) in [
+        ("CAPABILITY", Command::Capability),
+        ("noop", Command::Noop),
+        ("LogOut", Command::Logout),
+        ("STARTTLS", Command::StartTls),
+        ("CHECK", Command::Check),
+        ("CLOSE", Command::Close),
+        ("UNSELECT", Command::Unselect),
+        ("EXPUNGE", Command::Expunge { uids: None }),
+        ("IDLE", Command::Idle),
+        ("NAMESPACE", Command::Namespace),
+    ] {
+        assert_eq!(command(line), want, "{line}");
+    }
+    let uids = Some(set(&[(3000, 3002), (7, 0)]));
+    assert_eq!(command("UID EXPUNGE 3000:3002,7:*"), Command::Expunge { uids });
+}
+
+#[test]
+fn login_and_authenticate() {
+    let login = |user: &str, password: &str| Command::Login {
+        user: user.into(),
+        password: Secret::new(password),
+    };
+    assert_eq!(command("LOGIN SMITH SESAME"), login("SMITH", "SESAME"));
+    assert_eq!(command("LOGIN \"a\\\"b\\\\\" \"\""), login("a\"b\\", ""));
+    assert_eq!(
+        command("LOGIN {7}\r\nFRED FO {3+}\r\n\r\n\""),
+        login("FRED FO", "\r\n\"")
+    );
+    assert_eq!(command("LOGIN \"älice\" {0}\r\n"), login("älice", ""));
+    assert_eq!(command("login nil a]b"), login("nil", "a]b"));
+    let authenticate = |mechanism: &str, initial: Option<&[u8]>| Command::Authenticate {
+        mechanism: mechanism.into(),
+        initial: initial.map(Secret::new),
+    };
+    assert_eq!(command("AUTHENTICATE plain"), authenticate("PLAIN", None));
+    assert_eq!(
+        command("AUTHENTICATE PLAIN AGEAYg=="),
+        authenticate("PLAIN", Some(b"\0a\0b"))
+    );
+    assert_eq!(
+        command("AUTHENTICATE SCRAM-SHA-256 ="),
+        authenticate("SCRAM-SHA-256", Some(b""))
+    );
+}
+
+#[test]
+fn id_and_enable() {
+    let id = |fields: &[(&str, Option<&str>)]| {
+        let owned = fields
+            .iter()
+            .map(|(field, value)| ((*field).into(), value.map(str::to_owned)));
+        Command::Id(owned.collect())
+    };
+    assert_eq!(command("ID NIL"), id(&[]));
+    assert_eq!(command("ID nil"), id(&[]));
+    assert_eq!(command("ID ()"), id(&[]));
+    assert_eq!(
+        command("ID (\"name\" \"sodr\" \"version\" {5}\r\n19.34 \"vendor\" NIL)"),
+        id(&[
+            ("name", Some("sodr")),
+            ("version", Some("19.34")),
+            ("vendor", None)
+        ])
+    );
+    assert_eq!(
+        command("ENABLE IMAP4rev2 X"),
+        Command::Enable(vec!["IMAP4rev2".into(), "X".into()])
+    );
+}
+
+#[test]
+fn mailboxes() {
+    assert_eq!(
+        command("SELECT inbox"),
+        Command::Select {
+            mailbox: name("INBOX")
+        }
+    );
+    assert_eq!(
+        command("EXAMINE \"a b\""),
+        Command::Examine { mailbox: name("a b") }
+    );
+    assert_eq!(
+        command("EXAMINE \"Entwürfe\""),
+        Command::Examine {
+            mailbox: name("Entwürfe")
+        }
+    );
+    assert_eq!(
+        command("DELETE {10}\r\n&U,BTFw-/x"),
+        Command::Delete {
+            mailbox: name("台北/x")
+        }
+    );
+    assert_eq!(
+        command("SUBSCRIBE #news.comp"),
+        Command::Subscribe {
+            mailbox: name("#news.comp")
+        }
+    );
+    assert_eq!(
+        command("SUBSCRIBE ~x"),
+        Command::Subscribe { mailbox: name("~x") }
+    );
+    assert_eq!(
+        command("UNSUBSCRIBE a&b"),
+        Command::Unsubscribe {
+            mailbox: Err(BadName::NotUtf7)
+        }
+    );
+    assert_eq!(
+        command("SELECT ../x"),
+        Command::Select {
+            mailbox: Err(BadName::Forbidden)
+        }
+    );
+    assert_eq!(
+        command("SELECT \"\""),
+        Command::Select {
+            mailbox: Err(BadName::Empty)
+        }
+    );
+    assert_eq!(
+        command("RENAME a {1}\r\nb"),
+        Command::Rename {
+            from: name("a"),
+            to: name("b")
+        }
+    );
+}
+
+#[test]
+fn create() {
+    let create = |text: &str, special_use: &[SpecialUse], use_known| Command::Create {
+        mailbox: name(text),
+        special_use: special_use.into(),
+        use_known,
+    };
+    assert_eq!(command("CREATE owatagusiam/"), create("owatagusiam", &[], true));
+    assert_eq!(command("CREATE a//"), create("a/", &[], true));
+    assert_eq!(
+        command("CREATE MySpecial (use (\\drafts \\Sent \\SENT))"),
+        create("MySpecial", &[SpecialUse::Drafts, SpecialUse::Sent], true)
+    );
+    assert_eq!(command("CREATE a (USE ())"), create("a", &[], true));
+    assert_eq!(
+        command("CREATE Everything (USE (\\All \\Trash))"),
+        create("Everything", &[SpecialUse::Trash], false)
+    );
+}
+
+#[test]
+fn list_and_lsub() {
+    let list = |reference: &str, patterns: &[&str]| List {
+        reference: reference.into(),
+        patterns: patterns.iter().map(|text| (*text).to_owned()).collect(),
+        ..List::default()
+    };
+    assert_eq!(command("LIST \"\" *"), Command::List(list("", &["*"])));
+    assert_eq!(
+        command("LIST /usr/staff/jones \"\""),
+        Command::List(list("/usr/staff/jones", &[""]))
+    );
+    assert_eq!(command("LIST ~/Mail/ %"), Command::List(list("~/Mail/", &["%"])));
+    assert_eq!(command("LIST \"\" &AOQ-%]"), Command::List(list("", &["ä%]"])));
+    assert_eq!(
+        command("LIST {0}\r\n {2}\r\na*"),
+        Command::List(list("", &["a*"]))
+    );
+    assert_eq!(
+        command(
+            "LIST (special-use SUBSCRIBED REMOTE) \"\" (INBOX \"Sent/%\") RETURN (CHILDREN SUBSCRIBED SPECIAL-USE)"
+        ),
+        Command::List(List {
+            select_special_use: true,
+            select_subscribed: true,
+            return_subscribed: true,
+            return_children: true,
+            return_special_use: true,
+            ..list("", &["INBOX", "Sent/%"])
+        })
+    );
+    assert_eq!(
+        command("LIST () \"\" % RETURN ()"),
+        Command::List(list("", &["%"]))
+    );
+    assert_eq!(
+        command("LSUB \"#news.\" \"comp.mail.*\""),
+        Command::Lsub {
+            reference: "#news.".into(),
+            pattern: "comp.mail.*".into()
+        }
+    );
+}
+
+#[test]
+fn status() {
+    assert_eq!(
+        command(
+            "STATUS blurdybloop (UIDNEXT messages RECENT UIDVALIDITY UNSEEN DELETED SIZE HIGHESTMODSEQ SIZE)"
+        ),
+        Command::Status {
+            mailbox: name("blurdybloop"),
+            items: vec![
+                StatusItem::UidNext,
+                StatusItem::Messages,
+                StatusItem::Recent,
+                StatusItem::UidValidity,
+                StatusItem::Unseen,
+                StatusItem::Deleted,
+                StatusItem::Size,
+                StatusItem::HighestModSeq,
+            ]
+        }
+    );
+}
+
+#[test]
+fn copy_and_move() {
+    assert_eq!(
+        command("COPY 2:4 MEETING"),
+        Command::Copy {
+            uid: false,
+            set: set(&[(2, 4)]),
+            mailbox: name("MEETING")
+        }
+    );
+    assert_eq!(
+        command("UID COPY *:1,5 MEETING"),
+        Command::Copy {
+            uid: true,
+            set: set(&[(0, 1), (5, 5)]),
+            mailbox: name("MEETING")
+        }
+    );
+    assert_eq!(
+        command("uid move 42:69 foo"),
+        Command::Move {
+            uid: true,
+            set: set(&[(42, 69)]),
+            mailbox: name("foo")
+        }
+    );
+    assert_eq!(
+        command("MOVE 4294967295 foo"),
+        Command::Move {
+            uid: false,
+            set: set(&[(u32::MAX, u32::MAX)]),
+            mailbox: name("foo")
+        }
+    );
+}
+
+#[test]
+fn store() {
+    let store = |uid, silent, op, system, keywords: &[&str]| Command::Store {
+        uid,
+        set: set(&[(2, 4)]),
+        silent,
+        change: FlagChange {
+            op,
+            flags: Flags {
+                system,
+                keywords: keywords
+                    .iter()
+                    .map(|text| Keyword::new(text).expect("keyword"))
+                    .collect(),
+            },
+        },
+    };
+    let none = SystemFlags::default();
+    assert_eq!(
+        command("STORE 2:4 +FLAGS (\\Deleted)"),
+        store(false, false, FlagOp::Add, SystemFlags::DELETED, &[])
+    );
+    assert_eq!(
+        command("UID STORE 2:4 -flags.silent \\seen $Junk \\Draft $JUNK"),
+        store(
+            true,
+            true,
+            FlagOp::Remove,
+            SystemFlags::SEEN.with(SystemFlags::DRAFT),
+            &["$Junk"]
+        )
+    );
+    assert_eq!(
+        command("STORE 2:4 FLAGS ()"),
+        store(false, false, FlagOp::Replace, none, &[])
+    );
+    assert_eq!(
+        command("STORE 2:4 FLAGS (\\Answered \\Flagged a b)"),
+        store(
+            false,
+            false,
+            FlagOp::Replace,
+            SystemFlags::ANSWERED.with(SystemFlags::FLAGGED),
+            &["a", "b"]
+        )
+    );
+}
+
+#[test]
+fn fetch_items_and_macros() {
+    let fetch = |items: &[FetchItem]| Command::Fetch {
+        uid: false,
+        set: set(&[(1, 0)]),
+        items: items.into(),
+    };
+    use FetchItem::{Body, BodyStructure, Envelope, Flags, InternalDate, Rfc822Size, Uid};
+    let fast = [Flags, InternalDate, Rfc822Size];
+    assert_eq!(command("FETCH 1:* FAST"), fetch(&fast));
+    assert_eq!(
+        command("FETCH 1:* all"),
+        fetch(&[&fast[..], &[Envelope]].concat())
+    );
+    assert_eq!(
+        command("FETCH 1:* FULL"),
+        fetch(&[&fast[..], &[Envelope, Body]].concat())
+    );
+    assert_eq!(
+        command("FETCH 1:* (UID BODYSTRUCTURE body RFC822 RFC822.HEADER rfc822.text UID)"),
+        fetch(&[
+            Uid,
+            BodyStructure,
+            Body,
+            FetchItem::Rfc822,
+            FetchItem::Rfc822Header,
+            FetchItem::Rfc822Text
+        ])
+    );
+    assert_eq!(
+        command("UID FETCH 1:* UID"),
+        Command::Fetch {
+            uid: true,
+            set: set(&[(1, 0)]),
+            items: vec![Uid]
+        }
+    );
+}
+
+#[test]
+fn fetch_sections() {
+    let section = |line: &str| match command(&format!("FETCH 1 {line}")) {
+        Command::Fetch { items, .. } => match items.as_slice() {
+            [FetchItem::Section { spec, partial, peek }] => {
+                (spec.part.clone(), spec.text.clone(), *partial, *peek)
+            }
+            other => panic!("{line}: {other:?}"),
+        },
+        other => panic!("{line}: {other:?}"),
+    };
+    let fields = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(section("BODY[]"), (vec![], Text::Whole, None, false));
+    assert_eq!(
+        section("(BODY.PEEK[]<0.2048>)"),
+        (vec![], Text::Whole, Some((0, 2048)), true)
+    );
+    assert_eq!(section("BODY[header]"), (vec![], Text::Header, None, false));
+    assert_eq!(
+        section("BODY[TEXT]<7.1>"),
+        (vec![], Text::Text, Some((7, 1)), false)
+    );
+    assert_eq!(
+        section("BODY[4.2.2.1]"),
+        (vec![4, 2, 2, 1], Text::Whole, None, false)
+    );
+    assert_eq!(
+        section("BODY.PEEK[4.1.MIME]"),
+        (vec![4, 1], Text::Mime, None, true)
+    );
+    assert_eq!(section("BODY[3.HEADER]"), (vec![3], Text::Header, None, false));
+    assert_eq!(section("BODY[3.TEXT]"), (vec![3], Text::Text, None, false));
+    assert_eq!(
+        section("BODY[HEADER.FIELDS (DATE \"From\" {2}\r\nTo)]"),
+        (
+            vec![],
+            Text::HeaderFields(fields(&["DATE", "From", "To"])),
+            None,
+            false
+        )
+    );
+    assert_eq!(
+        section("BODY.PEEK[2.HEADER.FIELDS.NOT (X-A)]<1.2>"),
+        (
+            vec![2],
+            Text::HeaderFieldsNot(fields(&["X-A"])),
+            Some((1, 2)),
+            true
+        )
+    );
+    let deep = vec!["1"; Spec::MAX_DEPTH].join(".");
+    assert_eq!(section(&format!("BODY[{deep}]")).0.len(), Spec::MAX_DEPTH);
+}
+
+fn key(line: &str) -> Key {
+    match command(&format!("SEARCH {line}")) {
+        Command::Search(Search {
+            uid: false,
+            charset_known: true,
+            key,
+        }) => key,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn search_keys() {
+    let not = |key| Key::Not(Box::new(key));
+    let keyword = || Keyword::new("$Junk").expect("keyword");
+    let header = |name: &str, text: &str| Key::Header(name.into(), text.into());
+    for (line, want) in [
+        ("ALL", Key::All),
+        ("ANSWERED", Key::Flag(SystemFlags::ANSWERED)),
+        ("DELETED", Key::Flag(SystemFlags::DELETED)),
+        ("draft", Key::Flag(SystemFlags::DRAFT)),
+        ("FLAGGED", Key::Flag(SystemFlags::FLAGGED)),
+        ("SEEN", Key::Flag(SystemFlags::SEEN)),
+        ("UNANSWERED", not(Key::Flag(SystemFlags::ANSWERED))),
+        ("UNDELETED", not(Key::Flag(SystemFlags::DELETED))),
+        ("UNDRAFT", not(Key::Flag(SystemFlags::DRAFT))),
+        ("UNFLAGGED", not(Key::Flag(SystemFlags::FLAGGED))),
+        ("unseen", not(Key::Flag(SystemFlags::SEEN))),
+        ("RECENT", Key::Recent),
+        ("OLD", not(Key::Recent)),
+        (
+            "NEW",
+            Key::And(vec![Key::Recent, not(Key::Flag(SystemFlags::SEEN))]),
+        ),
+        ("BCC a", header("BCC", "a")),
+        ("CC \"a b\"", header("CC", "a b")),
+        ("FROM \"\"", header("FROM", "")),
+        ("SUBJECT {2+}\r\nä", header("SUBJECT", "ä")),
+        ("TO {0}\r\n", header("TO", "")),
+        ("HEADER X-Spam {3}\r\nyes", header("X-Spam", "yes")),
+        ("BODY x", Key::Body("x".into())),
+        ("TEXT x", Key::Text("x".into())),
+        ("BEFORE 1-Feb-1994", Key::Before(8_797)),
+        ("ON \"01-Feb-1994\"", Key::On(8_797)),
+        ("SINCE 1-feb-1994", Key::Since(8_797)),
+        ("SENTBEFORE 1-Jan-1970", Key::SentBefore(0)),
+        ("SENTON 1-Jan-1970", Key::SentOn(0)),
+        ("SENTSINCE 1-Jan-1970", Key::SentSince(0)),
+        ("LARGER 0", Key::Larger(0)),
+        ("SMALLER 4294967296", Key::Smaller(4_294_967_296)),
+        ("KEYWORD $Junk", Key::Keyword(keyword())),
+        ("UNKEYWORD $Junk", not(Key::Keyword(keyword()))),
+        ("UID 1:3", Key::UidSequence(set(&[(1, 3)]))),
+        ("2,4:*", Key::Sequence(set(&[(2, 2), (4, 0)]))),
+        ("*", Key::Sequence(set(&[(0, 0)]))),
+        ("NOT NOT SEEN", not(not(Key::Flag(SystemFlags::SEEN)))),
+        (
+            "OR ALL (1 RECENT)",
+            Key::Or(Box::new((
+                Key::All,
+                Key::And(vec![Key::Sequence(set(&[(1, 1)])), Key::Recent]),
+            ))),
+        ),
+        ("((ALL))", Key::All),
+        ("CHARSET UTF-8 ALL", Key::All),
+        ("CHARSET \"us-ascii\" ALL", Key::All),
+    ] {
+        assert_eq!(key(line), want, "{line}");
+    }
+    assert_eq!(
+        key("FLAGGED SINCE 1-Feb-1994 NOT FROM \"Smith\""),
+        Key::And(vec![
+            Key::Flag(SystemFlags::FLAGGED),
+            Key::Since(8_797),
+            not(header("FROM", "Smith"))
+        ])
+    );
+}
+
+#[test]
+fn search_forms() {
+    assert_eq!(
+        command("UID SEARCH 1"),
+        Command::Search(Search {
+            uid: true,
+            charset_known: true,
+            key: Key::Sequence(set(&[(1, 1)]))
+        })
+    );
+    let latin = command("SEARCH CHARSET ISO-8859-1 TEXT {3+}\r\na\"b UNSEEN");
+    assert!(matches!(
+        latin,
+        Command::Search(Search {
+            charset_known: false,
+            ..
+        })
+    ));
+    let deepest = format!("{}ALL", "NOT ".repeat(32));
+    assert!(matches!(key(&deepest), Key::Not(_)));
+    let longest = vec!["1"; 1_000].join(" ");
+    assert!(matches!(key(&longest), Key::And(keys) if keys.len() == 1_000));
+}
