@@ -40,7 +40,9 @@ impl Mechanism {
     /// The mechanism of this name, which is compared without case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -85,7 +87,10 @@ impl Exchange {
     /// Begins an exchange; the next octets to feed are the initial response, or nothing: see [`Exchange::begin`].
     #[must_use]
     pub fn new(mechanism: Mechanism) -> Self {
-        Self { mechanism, name: None }
+        Self {
+            mechanism,
+            name: None,
+        }
     }
 
     /// The mechanism.

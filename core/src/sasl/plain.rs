@@ -27,11 +27,22 @@ mod tests {
         assert_eq!(login(b"\0tim\0tanstaaftanstaaf").as_deref(), Ok("tim"));
         assert_eq!(login(b"Tim\0tim\0x").as_deref(), Ok("tim"));
         assert_eq!(login(b"Ursel\0Kurt\0xipj3plmq"), Err(Failure::Authorization));
-        for bad in [&b""[..], b"a", b"a\0b", b"\0\0x", b"\0a\0", b"\0a\0b\0c", b"\0\xff\0x"] {
+        for bad in [
+            &b""[..],
+            b"a",
+            b"a\0b",
+            b"\0\0x",
+            b"\0a\0",
+            b"\0a\0b\0c",
+            b"\0\xff\0x",
+        ] {
             assert_eq!(login(bad), Err(Failure::Malformed), "{}", bad.escape_ascii());
         }
         let long = |n: usize| [&b"\0a\0"[..], &vec![b'x'; n]].concat();
         assert!(login(&long(super::super::MAX_PASSWORD)).is_ok());
-        assert_eq!(login(&long(super::super::MAX_PASSWORD + 1)), Err(Failure::Malformed));
+        assert_eq!(
+            login(&long(super::super::MAX_PASSWORD + 1)),
+            Err(Failure::Malformed)
+        );
     }
 }

@@ -311,7 +311,10 @@ fn parse_mail(args: Args<'_>) -> Result<Mail, Syntax> {
             if !value.is_some_and(is_xtext) {
                 return Err(bad);
             }
-        } else if ["SIZE", "BODY", "AUTH"].iter().any(|known| key.eq_ignore_ascii_case(known)) {
+        } else if ["SIZE", "BODY", "AUTH"]
+            .iter()
+            .any(|known| key.eq_ignore_ascii_case(known))
+        {
             return Err(bad);
         } else {
             return Err(at.error(0, SyntaxKind::UnknownParameter));
@@ -340,7 +343,10 @@ fn parse_rcpt(args: Args<'_>) -> Result<ForwardPath, Syntax> {
 fn path_address(inner: &str) -> Option<Address> {
     let mailbox = if inner.starts_with('@') {
         let (route, mailbox) = inner.split_once(':')?;
-        let good = |hop: &str| hop.strip_prefix('@').is_some_and(|domain| Domain::parse(domain).is_some());
+        let good = |hop: &str| {
+            hop.strip_prefix('@')
+                .is_some_and(|domain| Domain::parse(domain).is_some())
+        };
         if !route.split(',').all(good) {
             return None;
         }

@@ -237,7 +237,11 @@ mod tests {
         let octets: Vec<&[u8]> = input.chunks(1).collect();
         assert_eq!(decode_with(&octets, max_size, max_line), whole, "octet by octet");
         for at in 0..input.len() {
-            assert_eq!(decode_with(&[&input[..at], &input[at..]], max_size, max_line), whole, "at {at}");
+            assert_eq!(
+                decode_with(&[&input[..at], &input[at..]], max_size, max_line),
+                whole,
+                "at {at}"
+            );
         }
         whole
     }
@@ -289,8 +293,17 @@ mod tests {
             let mut input = smuggled.to_vec();
             input.extend_from_slice(b"\r\n.\r\nRSET\r\n");
             let outcome = decode(&input);
-            assert_eq!(outcome.rest.as_deref(), Some(&b"RSET\r\n"[..]), "{:?}", input.escape_ascii());
-            assert!(outcome.faults.bare_line_end || outcome.faults.nul, "{:?}", input.escape_ascii());
+            assert_eq!(
+                outcome.rest.as_deref(),
+                Some(&b"RSET\r\n"[..]),
+                "{:?}",
+                input.escape_ascii()
+            );
+            assert!(
+                outcome.faults.bare_line_end || outcome.faults.nul,
+                "{:?}",
+                input.escape_ascii()
+            );
             assert!(outcome.text.ends_with(b"X\r\n"));
         }
     }
@@ -311,8 +324,16 @@ mod tests {
 
     #[test]
     fn long_lines_are_counted_with_their_end() {
-        assert!(!decode_limited(b"12345678\r\n1\r\n.\r\n", 100, 10).faults.long_line);
-        assert!(decode_limited(b"1\r\n123456789\r\n.\r\n", 100, 10).faults.long_line);
+        assert!(
+            !decode_limited(b"12345678\r\n1\r\n.\r\n", 100, 10)
+                .faults
+                .long_line
+        );
+        assert!(
+            decode_limited(b"1\r\n123456789\r\n.\r\n", 100, 10)
+                .faults
+                .long_line
+        );
     }
 
     #[test]
@@ -330,7 +351,10 @@ mod tests {
         let mut decoder = Decoder::new(1 << 20, 1 << 20);
         let mut input = Chunk::copy_from(b"one\r\ntwo\r\nthree\r\n.\r\n");
         let first = decoder.next(&mut input);
-        assert_eq!(first, Some(Piece::Text(Chunk::copy_from(b"one\r\ntwo\r\nthree\r\n"))));
+        assert_eq!(
+            first,
+            Some(Piece::Text(Chunk::copy_from(b"one\r\ntwo\r\nthree\r\n")))
+        );
         assert_eq!(decoder.next(&mut input), Some(Piece::End));
     }
 

@@ -182,7 +182,10 @@ mod tests {
             "221 2.0.0 x closing"
         );
         let lines = ["mx.example", "PIPELINING", "HELP"].map(Cow::Borrowed);
-        assert_eq!(multiline(250, &lines), b"250-mx.example\r\n250-PIPELINING\r\n250 HELP\r\n");
+        assert_eq!(
+            multiline(250, &lines),
+            b"250-mx.example\r\n250-PIPELINING\r\n250 HELP\r\n"
+        );
     }
 
     #[test]
@@ -223,7 +226,11 @@ mod tests {
             for word in all {
                 let reply = refusal(context, word);
                 let digit = |text: &str| text.as_bytes().first().copied();
-                assert_eq!(digit(&reply.line()), digit(reply.enhanced), "{context:?} {word:?}");
+                assert_eq!(
+                    digit(&reply.line()),
+                    digit(reply.enhanced),
+                    "{context:?} {word:?}"
+                );
                 if word.is_temporary() {
                     assert!(!reply.is_permanent(), "{context:?} {word:?}");
                 }
