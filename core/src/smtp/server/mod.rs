@@ -1,5 +1,18 @@
 //! The receiving session: port 25, submission.
+//!
+//! [`Session`] works through its input as it comes, one command at a time, and asks the service one [`Call`] at a
+//! time; what arrives meanwhile waits unread. A message goes through the [`super::data::Decoder`] and the header pass
+//! into a spool, as slices of what was read; 250 is said when the service has answered [`Call::Commit`].
 
+mod auth;
+mod authors;
+mod body;
 mod call;
+mod commands;
+mod header;
+mod outbox;
+mod session;
+mod trace;
 
 pub use call::{Call, Envelope, RecipientKind, Reply, Role, Settings};
+pub use session::Session;

@@ -1,0 +1,229 @@
+//! What each command does, AUTH and DATA apart.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long, printable};
+use super::{Call, RecipientKind, Role};
+use crate::addr::{Domain, ForwardPath};
+use crate::machine::Action;
+use crate::note::Note;
+use crate::refusal::Refusal;
+use crate::sasl::Mechanism;
+use crate::smtp::command::{self, Command, MAX_LINE};
+use crate::smtp::reply::{Context, Reply, refusal};
+
+const OK: Reply = Reply::new(250, "2.0.0", "OK");
+
+impl Session {
+    /// A line, with its line end.
+    pub(super) fn command_line(&mut self, line: &[u8]) {
+        let is_auth = line
+            .get(..4)
+            .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
+        if line.len() > MAX_LINE && !is_auth {
+            return self.fail(&line_too_long());
+        }
+        let parsed = command::parse(line);
+        let shown = match &parsed {
+            Ok(Command::Auth(auth)) if auth.initial.is_some() => format!("AUTH {} ***", auth.mechanism),
+            Ok(_) => printable(line.trim_ascii_end()),
+            Err(_) if is_auth => "AUTH ***".to_owned(),
+            Err(_) if self.auth_seen => "***".to_owned(),
+            Err(_) => printable(line.trim_ascii_end()),
+        };
+        self.out.note(Note::Command(shown));
+        match parsed {
+            Ok(command) => self.command(command),
+            Err(syntax) => self.fail(&syntax.reply()),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Ehlo(name) => self.ehlo(name),
+            Command::Helo(name) => {
+                self.greeted(name, false);
+                let hostname = self.settings.hostname.clone();
+                self.respond(&Reply::plain(250, "").with_text(hostname));
+            }
+            Command::Mail(mail) => self.mail(mail),
+            Command::Rcpt(path) => self.rcpt(path),
+            Command::Data => self.data(),
+            Command::Rset => {
+                self.transaction = None;
+                self.respond(&OK);
+            }
+            Command::Noop => self.respond(&OK),
+            Command::Vrfy => self.respond(&Reply::new(
+                252,
+                "2.5.2",
+                "Cannot VRFY user, but will accept message and attempt delivery",
+            )),
+            Command::Expn => self.fail(&Reply::new(502, "5.5.1", "EXPN not implemented")),
+            Command::Help => self.respond(&Reply::new(
+                214,
+                "2.0.0",
+                "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT (RFC 5321)",
+            )),
+            Command::Quit => {
+                let reply = self.closing(221, "2.0.0", "closing connection");
+                self.goodbye(&reply, "QUIT");
+            }
+            Command::StartTls => self.start_tls(),
+            Command::Auth(auth) => self.auth(&auth),
+        }
+    }
+
+    /// The rules of submission hold: on its ports, and on port 25 for those who have logged in.
+    pub(super) fn is_submission(&self) -> bool {
+        self.settings.role == Role::Submission || self.login.is_some()
+    }
+
+    fn may_start_tls(&self) -> bool {
+        self.settings.starttls && self.tls.is_none()
+    }
+
+    /// AUTH has a place on this port.
+    pub(super) fn knows_auth(&self) -> bool {
+        self.settings.role == Role::Submission || self.settings.auth_on_mx
+    }
+
+    /// A password would not be seen by others.
+    pub(super) fn is_private(&self) -> bool {
+        self.tls.is_some() || self.settings.cleartext_auth
+    }
+
+    /// EHLO and HELO also reset (RFC 5321 §4.1.4).
+    fn greeted(&mut self, name: Domain, extended: bool) {
+        self.transaction = None;
+        self.helo = Some(Helo { name, extended });
+    }
+
+    fn ehlo(&mut self, name: Domain) {
+        self.greeted(name, true);
+        let mut lines: Vec<Cow<'_, str>> = vec![
+            Cow::Owned(self.settings.hostname.clone()),
+            Cow::Borrowed("PIPELINING"),
+            Cow::Owned(format!("SIZE {}", self.settings.max_message_size)),
+            Cow::Borrowed("8BITMIME"),
+            Cow::Borrowed("ENHANCEDSTATUSCODES"),
+        ];
+        if self.may_start_tls() {
+            lines.push(Cow::Borrowed("STARTTLS"));
+        }
+        if self.knows_auth() && self.is_private() && self.login.is_none() {
+            let names = Mechanism::ALL.map(Mechanism::name).join(" ");
+            lines.push(Cow::Owned(format!("AUTH {names}")));
+        }
+        lines.push(Cow::Borrowed("HELP"));
+        self.respond_lines(250, &lines);
+    }
+
+    fn mail(&mut self, mail: command::Mail) {
+        if self.helo.is_none() {
+            return self.fail(&Reply::new(503, "5.5.1", "Send EHLO first"));
+        }
+        if self.transaction.is_some() {
+            return self.fail(&Reply::new(503, "5.5.1", "Nested MAIL command"));
+        }
+        if self.settings.role == Role::Submission && self.login.is_none() {
+            return self.fail(&Reply::new(530, "5.7.0", "Authentication required"));
+        }
+        if self.transactions >= self.settings.max_messages {
+            let reply = self.closing(421, "4.7.0", "too many messages, closing connection");
+            self.goodbye(&reply, "too many messages");
+            return;
+        }
+        if mail
+            .size
+            .is_some_and(|size| size > self.settings.max_message_size)
+        {
+            let reply = refusal(Context::Mail, Refusal::TooLarge);
+            return self.refuse(&format!("MAIL FROM:{}", mail.path), &reply);
+        }
+        let call = Call::Sender {
+            account: self.login.as_ref().map(|login| login.account.clone()),
+            path: mail.path.clone(),
+            trusted: self.settings.trusted,
+        };
+        self.ask(call, Then::Sender(mail));
+    }
+
+    pub(super) fn sender_checked(&mut self, mail: command::Mail, result: Result<(), Refusal>) {
+        if let Err(word) = result {
+            let reply = refusal(Context::Mail, word);
+            return self.refuse(&format!("MAIL FROM:{}", mail.path), &reply);
+        }
+        self.transactions += 1;
+        self.transaction = Some(Transaction {
+            from: mail.path,
+            size: mail.size,
+            recipients: Vec::new(),
+            known: BTreeSet::new(),
+            first: None,
+            refused: false,
+        });
+        self.respond(&Reply::new(250, "2.1.0", "OK"));
+    }
+
+    fn rcpt(&mut self, path: ForwardPath) {
+        let Some(transaction) = &mut self.transaction else {
+            return self.fail(&Reply::new(503, "5.5.1", "Send MAIL first"));
+        };
+        let size = transaction.size;
+        if transaction.recipients.len() >= self.settings.max_recipients {
+            transaction.refused = true;
+            let reply = Reply::new(452, "4.5.3", "Too many recipients");
+            return self.refuse(&format!("RCPT TO:{path}"), &reply);
+        }
+        let call = Call::Recipient {
+            account: self.login.as_ref().map(|login| login.account.clone()),
+            path: path.clone(),
+            size,
+        };
+        self.ask(call, Then::Recipient(path));
+    }
+
+    pub(super) fn recipient_checked(&mut self, path: ForwardPath, result: Result<RecipientKind, Refusal>) {
+        let context = Context::Rcpt {
+            submission: self.is_submission(),
+        };
+        // No command is consumed while the call is out, so the transaction is still there.
+        if let Some(transaction) = &mut self.transaction {
+            match result {
+                Ok(kind) => {
+                    if transaction.known.insert(path.clone()) {
+                        transaction.recipients.push(path);
+                        transaction.first.get_or_insert(kind);
+                    }
+                    self.respond(&Reply::new(250, "2.1.5", "OK"));
+                }
+                Err(word) => {
+                    transaction.refused = true;
+                    self.refuse(&format!("RCPT TO:{path}"), &refusal(context, word));
+                }
+            }
+        }
+    }
+
+    /// RFC 3207 §4: what came behind the command is dropped, and all that was learned is forgotten.
+    fn start_tls(&mut self) {
+        if self.tls.is_some() {
+            return self.fail(&Reply::new(503, "5.5.1", "TLS already active"));
+        }
+        if !self.settings.starttls {
+            return self.fail(&Reply::new(502, "5.5.1", "STARTTLS not available"));
+        }
+        self.respond(&Reply::new(220, "2.0.0", "Ready to start TLS"));
+        self.inbox.clear();
+        self.helo = None;
+        self.transaction = None;
+        self.dirty = false;
+        if let Some(login) = self.login.take() {
+            self.out.push(Action::Unwatch(login.watch));
+        }
+        self.out.push(Action::StartTls);
+        self.phase = Phase::Tls;
+    }
+}

@@ -1,0 +1,498 @@
+//! The session itself: inputs, waiting, lines, time. What commands do is in the files beside.
+
+use core::fmt;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
+
+use super::body::{Body, Ending};
+use super::outbox::Outbox;
+use super::trace;
+use super::{Call, RecipientKind, Reply, Settings};
+use crate::addr::{AccountName, Domain, ForwardPath, ReversePath};
+use crate::chunk::Chunk;
+use crate::line::{Inbox, Line};
+use crate::machine::{self, Action, CallId, Input, Machine, TlsInfo, WatchId};
+use crate::note::Note;
+use crate::random::Random;
+use crate::sasl::{Exchange, Mechanism};
+use crate::smtp::command::{self, MAX_AUTH_LINE};
+use crate::smtp::reply;
+use crate::time::{Mono, Now};
+
+/// Unread octets above which the host should leave the rest in the socket.
+const INBOX_WANTED: usize = 64 * 1024;
+
+/// A receiving SMTP session.
+pub struct Session {
+    pub(super) settings: Settings,
+    pub(super) random: Random,
+    pub(super) now: Now,
+    /// Inputs that came while the outbox was full: they are looked at in their order once it is not.
+    pending: VecDeque<(Now, Input<Reply>)>,
+    pending_octets: usize,
+    pub(super) inbox: Inbox,
+    pub(super) out: Outbox<Call>,
+    pub(super) phase: Phase,
+    awaiting: Option<Awaiting>,
+    next_call: u64,
+    next_spool: u32,
+    next_watch: u32,
+    /// When the client has been silent for too long.
+    pub(super) deadline: Mono,
+    pub(super) tls: Option<TlsInfo>,
+    pub(super) helo: Option<Helo>,
+    pub(super) login: Option<Login>,
+    /// A client that had its AUTH refused may send the rest of the exchange as commands: they are not logged.
+    pub(super) auth_seen: bool,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) transactions: usize,
+    pub(super) errors: usize,
+    /// The account may have changed.
+    pub(super) dirty: bool,
+    pub(super) eof: bool,
+    shutdown: bool,
+}
+
+/// What the session does with the octets that come.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Command lines.
+    Command,
+    /// The rest of a line that is too long, and the reply to it.
+    Skip(reply::Reply),
+    /// Lines of an authentication exchange.
+    Auth(Exchange),
+    /// A message.
+    Body(Box<Body>),
+    /// Nothing, until TLS has started.
+    Tls,
+    /// Nothing any more.
+    Closed,
+}
+
+/// The call that is outstanding.
+#[derive(Debug)]
+struct Awaiting {
+    id: CallId,
+    then: Then,
+}
+
+/// What follows a reply.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// Reply to AUTH.
+    Authenticate { mechanism: Mechanism, login: String },
+    /// Reply to MAIL.
+    Sender(command::Mail),
+    /// Reply to RCPT.
+    Recipient(ForwardPath),
+    /// 354, or not.
+    Open(Box<Body>),
+    /// 250, or not.
+    Commit(Accepted),
+    /// What a message without a commit ends with.
+    Discard(Ending),
+    /// Go on, or close.
+    Recheck,
+}
+
+/// What is told of a message once it is safe.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) id: String,
+    pub(super) from: String,
+    pub(super) recipients: usize,
+    pub(super) size: u64,
+}
+
+/// What the client called itself.
+#[derive(Debug)]
+pub(super) struct Helo {
+    pub(super) name: Domain,
+    /// By EHLO.
+    pub(super) extended: bool,
+}
+
+/// Who has logged in.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) account: AccountName,
+    pub(super) epoch: u64,
+    pub(super) watch: WatchId,
+}
+
+/// From MAIL to the end of the message.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) from: ReversePath,
+    pub(super) size: Option<u64>,
+    /// As accepted, in order, each once.
+    pub(super) recipients: Vec<ForwardPath>,
+    pub(super) known: BTreeSet<ForwardPath>,
+    /// Where the first of them is.
+    pub(super) first: Option<RecipientKind>,
+    /// Some RCPT was refused.
+    pub(super) refused: bool,
+}
+
+impl Session {
+    /// A session that has just been connected to. Its greeting waits to be polled; on a port with implicit TLS
+    /// [`Input::TlsStarted`] may be fed before or after that.
+    #[must_use]
+    pub fn new(settings: Settings, random: Random, now: Now) -> Self {
+        let deadline = now.mono + settings.command_timeout;
+        let mut session = Self {
+            settings,
+            random,
+            now,
+            pending: VecDeque::new(),
+            pending_octets: 0,
+            inbox: Inbox::default(),
+            out: Outbox::default(),
+            phase: Phase::Command,
+            awaiting: None,
+            next_call: 0,
+            next_spool: 0,
+            next_watch: 0,
+            deadline,
+            tls: None,
+            helo: None,
+            login: None,
+            auth_seen: false,
+            transaction: None,
+            transactions: 0,
+            errors: 0,
+            dirty: false,
+            eof: false,
+            shutdown: false,
+        };
+        let greeting = format!("{} ESMTP rmail", session.settings.hostname);
+        session.respond(&reply::Reply::plain(220, "").with_text(greeting));
+        session
+    }
+
+    /// Works through the input in its order until there is nothing to do, or too much to send.
+    fn pump(&mut self) {
+        loop {
+            while !self.out.is_full() && self.step() {}
+            if self.out.is_full() {
+                return;
+            }
+            let Some((now, input)) = self.pending.pop_front() else {
+                return;
+            };
+            if let Input::Bytes(chunk) = &input {
+                self.pending_octets -= chunk.len();
+            }
+            self.apply(now, input);
+        }
+    }
+
+    fn apply(&mut self, now: Now, input: Input<Reply>) {
+        self.now = now;
+        match input {
+            Input::Bytes(chunk) => self.received(chunk),
+            Input::Eof => self.eof = true,
+            Input::Tick => self.tick(),
+            Input::Reply(id, reply) => self.answered(id, reply),
+            Input::TlsStarted(info) => self.tls_started(info),
+            Input::Dirty(watch) => {
+                self.dirty |= self.login.as_ref().is_some_and(|login| login.watch == watch);
+            }
+            Input::Shutdown => self.shutdown = true,
+        }
+    }
+
+    fn received(&mut self, chunk: Chunk) {
+        match self.phase {
+            // What was sent in clear text behind STARTTLS is not looked at, ever (RFC 3207 §4.2).
+            Phase::Tls | Phase::Closed => return,
+            Phase::Body(_) => self.deadline = self.now.mono + self.settings.data_timeout,
+            Phase::Command | Phase::Skip(_) | Phase::Auth(_) => {}
+        }
+        self.inbox.push(chunk);
+    }
+
+    /// One step; false when the next input is needed.
+    fn step(&mut self) -> bool {
+        if self.awaiting.is_some() {
+            return false;
+        }
+        match &self.phase {
+            Phase::Closed => false,
+            Phase::Body(_) => self.read_body(),
+            Phase::Tls if self.eof || self.shutdown => self.end("closed before TLS"),
+            Phase::Tls => false,
+            _ if self.shutdown => {
+                let reply = self.closing(421, "4.3.2", "shutting down");
+                self.goodbye(&reply, "shutdown")
+            }
+            Phase::Command if self.dirty => self.recheck(),
+            Phase::Skip(_) => self.skip_line(),
+            Phase::Command | Phase::Auth(_) => self.read_line(),
+        }
+    }
+
+    fn read_line(&mut self) -> bool {
+        let in_auth = matches!(self.phase, Phase::Auth(_));
+        match self.inbox.line(MAX_AUTH_LINE) {
+            Line::Whole(line) if in_auth => self.auth_line(&line),
+            Line::Whole(line) => self.command_line(&line),
+            Line::TooLong => {
+                self.phase = Phase::Skip(if in_auth {
+                    reply::Reply::new(500, "5.5.6", "Authentication exchange line too long")
+                } else {
+                    line_too_long()
+                });
+            }
+            Line::Partial => return self.at_eof(),
+        }
+        true
+    }
+
+    fn skip_line(&mut self) -> bool {
+        if !self.inbox.skip_line() {
+            return self.at_eof();
+        }
+        if let Phase::Skip(reply) = core::mem::replace(&mut self.phase, Phase::Command) {
+            self.fail(&reply);
+        }
+        true
+    }
+
+    /// Nothing more can be read: is that the end?
+    fn at_eof(&mut self) -> bool {
+        self.eof && self.end("closed by the client")
+    }
+
+    fn tick(&mut self) {
+        if self.awaiting.is_some() || self.now.mono < self.deadline {
+            return;
+        }
+        let reply = self.closing(421, "4.4.2", "timeout, closing connection");
+        match core::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Closed => self.phase = Phase::Closed,
+            Phase::Tls => {
+                self.end("timeout");
+            }
+            Phase::Body(body) => self.discard(&body, Ending::Close(Some(reply), "timeout")),
+            Phase::Command | Phase::Skip(_) | Phase::Auth(_) => {
+                self.goodbye(&reply, "timeout");
+            }
+        }
+    }
+
+    fn tls_started(&mut self, info: TlsInfo) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if matches!(self.phase, Phase::Tls) {
+            self.phase = Phase::Command;
+        }
+        self.deadline = self.now.mono + self.settings.command_timeout;
+        self.out.note(Note::Tls {
+            version: trace::version_name(info.version),
+            cipher: info.cipher.clone(),
+        });
+        self.tls = Some(info);
+    }
+
+    /// Asks the service; nothing is consumed until it has answered.
+    pub(super) fn ask(&mut self, call: Call, then: Then) {
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        self.awaiting = Some(Awaiting { id, then });
+        self.out.push(Action::Call(id, call));
+    }
+
+    fn answered(&mut self, id: CallId, reply: Reply) {
+        let Some(awaiting) = self.awaiting.take_if(|awaiting| awaiting.id == id) else {
+            self.out.note(Note::Internal(format!("reply to no call: {id:?}")));
+            return;
+        };
+        match (awaiting.then, reply) {
+            (Then::Authenticate { mechanism, login }, Reply::Authenticated(result)) => {
+                self.authenticated(mechanism, &login, result);
+            }
+            (Then::Sender(mail), Reply::Sender(result)) => self.sender_checked(mail, result),
+            (Then::Recipient(path), Reply::Recipient(result)) => self.recipient_checked(path, result),
+            (Then::Open(body), Reply::Opened(result)) => self.opened(body, result),
+            (Then::Commit(accepted), Reply::Committed(result)) => self.committed(accepted, result),
+            (Then::Discard(ending), Reply::Discarded) => self.discarded(ending),
+            (Then::Recheck, Reply::Recheck(true)) => {}
+            (Then::Recheck, Reply::Recheck(false)) => {
+                let reply = self.closing(421, "4.7.0", "login no longer valid, closing connection");
+                self.goodbye(&reply, "account changed");
+            }
+            (then, reply) => {
+                let what = format!("reply {reply:?} does not belong to {then:?}");
+                self.out.note(Note::Internal(what));
+                let reply = self.closing(421, "4.3.0", "internal error, closing connection");
+                self.goodbye(&reply, "internal error");
+            }
+        }
+    }
+
+    /// The login may have been withdrawn meanwhile.
+    fn recheck(&mut self) -> bool {
+        self.dirty = false;
+        if let Some(login) = &self.login {
+            let call = Call::Recheck {
+                account: login.account.clone(),
+                epoch: login.epoch,
+            };
+            self.ask(call, Then::Recheck);
+        }
+        true
+    }
+
+    pub(super) fn new_spool(&mut self) -> machine::SpoolId {
+        let spool = machine::SpoolId(self.next_spool);
+        self.next_spool = self.next_spool.wrapping_add(1);
+        spool
+    }
+
+    pub(super) fn new_watch(&mut self) -> WatchId {
+        let watch = WatchId(self.next_watch);
+        self.next_watch = self.next_watch.wrapping_add(1);
+        watch
+    }
+
+    /// Sends a reply; the client's time for the next command begins.
+    pub(super) fn respond(&mut self, reply: &reply::Reply) {
+        self.out.send(reply.wire());
+        self.out.note(Note::Response(reply.line()));
+        self.deadline = self.now.mono + self.settings.command_timeout;
+    }
+
+    /// The same for a reply of several lines.
+    pub(super) fn respond_lines(&mut self, code: u16, lines: &[Cow<'_, str>]) {
+        self.out.send(reply::multiline(code, lines));
+        self.out
+            .note(Note::Response(format!("{code} {}", lines.join(" / "))));
+        self.deadline = self.now.mono + self.settings.command_timeout;
+    }
+
+    /// Sends a reply that says no. After too many of the permanent kind the session ends.
+    pub(super) fn fail(&mut self, reply: &reply::Reply) {
+        self.respond(reply);
+        if reply.is_permanent() {
+            self.errors += 1;
+            if self.errors >= self.settings.max_errors {
+                let reply = self.closing(421, "4.7.0", "too many errors, closing connection");
+                self.goodbye(&reply, "too many errors");
+            }
+        }
+    }
+
+    /// The same for what policy refused, which is worth a line in the log.
+    pub(super) fn refuse(&mut self, what: &str, reply: &reply::Reply) {
+        self.out.note(Note::Refused {
+            what: printable(what.as_bytes()),
+            reply: reply.line(),
+        });
+        self.fail(reply);
+    }
+
+    /// `221 2.0.0 {hostname} closing connection` and its like.
+    pub(super) fn closing(&self, code: u16, enhanced: &'static str, why: &str) -> reply::Reply {
+        reply::Reply::new(code, enhanced, "").with_text(format!("{} {why}", self.settings.hostname))
+    }
+
+    /// A last reply, and the end.
+    pub(super) fn goodbye(&mut self, reply: &reply::Reply, reason: &'static str) -> bool {
+        self.respond(reply);
+        self.end(reason)
+    }
+
+    /// The end. Always true: something was done.
+    pub(super) fn end(&mut self, reason: &'static str) -> bool {
+        self.out.note(Note::Ended(reason));
+        self.out.push(Action::Close);
+        self.phase = Phase::Closed;
+        self.awaiting = None;
+        self.inbox.clear();
+        self.pending.clear();
+        self.pending_octets = 0;
+        true
+    }
+}
+
+impl Machine for Session {
+    type Input = Input<Reply>;
+    type Action = Action<Call>;
+
+    fn handle_input(&mut self, now: Now, input: Self::Input) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        if let Input::Bytes(chunk) = &input {
+            self.pending_octets += chunk.len();
+        }
+        self.pending.push_back((now, input));
+        self.pump();
+        if self.inbox.len() + self.pending_octets > Inbox::HARD_CAP {
+            self.end("too much unread input");
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Self::Action> {
+        self.pump();
+        self.out.pop()
+    }
+
+    fn poll_timeout(&self) -> Option<Mono> {
+        let waits_for_client = self.awaiting.is_none() && !matches!(self.phase, Phase::Closed);
+        waits_for_client.then_some(self.deadline)
+    }
+}
+
+impl machine::Session for Session {
+    type Call = Call;
+    type Reply = Reply;
+
+    fn wants_bytes(&self) -> bool {
+        self.awaiting.is_none()
+            && !matches!(self.phase, Phase::Tls | Phase::Closed)
+            && !self.eof
+            && !self.out.is_full()
+            && self.inbox.len() + self.pending_octets <= INBOX_WANTED
+    }
+}
+
+impl fmt::Debug for Session {
+    /// Without the unread input, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("phase", &self.phase)
+            .field("awaiting", &self.awaiting)
+            .field("login", &self.login)
+            .field("transaction", &self.transaction)
+            .field("unread", &self.inbox.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reply to a command line beyond the limit.
+pub(super) const fn line_too_long() -> reply::Reply {
+    reply::Reply::new(500, "5.5.2", "Line too long")
+}
+
+/// Text of a peer for a log: printable ASCII, bounded.
+pub(super) fn printable(text: &[u8]) -> String {
+    const MAX: usize = 400;
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| HEX.get(usize::from(value)).map_or('0', |&b| char::from(b));
+    let mut shown = String::with_capacity(text.len().min(MAX));
+    for &octet in text.iter().take(MAX) {
+        if matches!(octet, b' '..=b'~') {
+            shown.push(char::from(octet));
+        } else {
+            shown.extend(['\\', 'x', digit(octet >> 4), digit(octet & 15)]);
+        }
+    }
+    if text.len() > MAX {
+        shown.push('…');
+    }
+    shown
+}
