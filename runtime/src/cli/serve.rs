@@ -1,1 +1,240 @@
-//! `rmail serve`.
+//! `rmail serve`: from the configuration to a running server.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmail_core::addr::Address;
+use rmail_core::config::{Config, RouteConfig, SecretSource, TlsPolicyName};
+use rmail_core::directory::Hosting;
+use rmail_core::limits::Limits;
+use rmail_core::relay::route::{Credentials, Settings, Target, TlsPolicy};
+use rmail_store::service;
+
+use super::Failure;
+use super::load::{LoadError, Loaded, load, load_or_fail};
+use crate::drive::DriveLimits;
+use crate::logging;
+use crate::server::{ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
+use crate::tls::CertificateSource;
+
+/// Written when the configuration names no pid file and this can be written.
+const PID_FILE: &str = "/run/rmail.pid";
+
+pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    let loaded = load_or_fail(path)?;
+    logging::start(loaded.config.log_level);
+    warn(&loaded);
+    let server = Server::start(Arc::new(server_config(&loaded)?)).map_err(Failure::new)?;
+    let _pid_file = PidFile::write(&loaded)?;
+    let path = path.to_path_buf();
+    server.run(move || reload(&path)).map_err(Failure::new)
+}
+
+/// The configuration as it is now; `None`, with the reasons in the log, if it cannot be used.
+fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
+    let kept = |reason: &dyn std::fmt::Display| log::error!(target: "config", "kept the running configuration: {reason}");
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Unreadable(text)) => {
+            kept(&text);
+            return None;
+        }
+        Err(LoadError::Wrong(problems)) => {
+            problems.iter().for_each(|problem| kept(problem));
+            return None;
+        }
+    };
+    let config = server_config(&loaded).map_err(|failure| kept(&failure)).ok()?;
+    warn(&loaded);
+    logging::set_level(loaded.config.log_level);
+    Some(Arc::new(config))
+}
+
+fn warn(loaded: &Loaded) {
+    loaded.warnings.iter().for_each(|problem| log::warn!(target: "config", "{problem}"));
+}
+
+/// What the server needs to know.
+pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
+    let config = &loaded.config;
+    let mail_root = loaded.path(&config.mail_root);
+    Ok(ServerConfig {
+        hostname: config.hostname.clone(),
+        listen: listen(config),
+        tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
+        smtp: smtp(config),
+        imap: imap(config),
+        cleartext_networks: config.auth.cleartext_networks.clone(),
+        trusted_networks: config.limits.trusted_networks.clone(),
+        service: service::Settings {
+            hostname: config.hostname.clone(),
+            hosting: hosting(config)?,
+            relay_enabled: config.relay.enabled,
+            max_message_size: config.smtp.max_message_size,
+            max_queue_size: config.delivery.max_queue_size,
+            pbkdf2_rounds: config.auth.pbkdf2_rounds,
+            ..service::Settings::default()
+        },
+        relay: relay(loaded)?,
+        store: StoreConfig {
+            flag_sync: Duration::from_millis(config.store.flag_sync_ms),
+            shared_by_hosts: config.store.shared_by_hosts,
+            limits: Limits::default(),
+        },
+        drive: DriveLimits::default(),
+        grace: Duration::from_secs(config.shutdown_grace),
+        mail_root,
+    })
+}
+
+/// Domains and postmaster.
+pub(super) fn hosting(config: &Config) -> Result<Hosting, Failure> {
+    let mut hosting = Hosting { domains: config.domains.clone(), postmaster: None };
+    if let Some(text) = &config.postmaster {
+        let whole = |domain: &rmail_core::addr::Domain| Address::new(text, domain.clone());
+        let address = Address::parse(text).or_else(|| config.domains.first().and_then(whole));
+        hosting.postmaster = Some(address.ok_or_else(|| Failure(format!("postmaster: {text} is no address")))?);
+    }
+    Ok(hosting)
+}
+
+fn listen(config: &Config) -> Listen {
+    let on = |hosts: &[std::net::IpAddr], port: Option<u16>| -> Vec<SocketAddr> {
+        port.map(|port| hosts.iter().map(|host| SocketAddr::new(*host, port)).collect()).unwrap_or_default()
+    };
+    Listen {
+        smtp: on(&config.smtp.host, config.smtp.port),
+        submission: on(&config.smtp.host, config.smtp.submission_port),
+        smtps: on(&config.smtp.host, config.smtp.smtps_port),
+        imap: on(&config.imap.host, config.imap.port),
+        imaps: on(&config.imap.host, config.imap.imaps_port),
+        api: on(&config.exchange_api.host, config.exchange_api.port),
+        api_tls: on(&config.exchange_api.host, config.exchange_api.secure_port),
+    }
+}
+
+fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSource {
+    if let (Some(cert), Some(key)) = (&loaded.config.tls.cert_file, &loaded.config.tls.key_file) {
+        return CertificateSource::Files { cert: loaded.path(cert), key: loaded.path(key) };
+    }
+    let mut names = vec![loaded.config.hostname.clone()];
+    for domain in &loaded.config.domains {
+        for prefix in ["mail", "autoconfig", "autodiscover", "mta-sts"] {
+            let name = format!("{prefix}.{domain}");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    CertificateSource::SelfSigned { mail_root: mail_root.to_path_buf(), names }
+}
+
+fn smtp(config: &Config) -> SmtpConfig {
+    let smtp = &config.smtp;
+    SmtpConfig {
+        max_connections: smtp.max_connections,
+        per_address: config.limits.connections_per_address.smtp,
+        auth_on_mx: smtp.auth_on_25,
+        max_message_size: smtp.max_message_size,
+        max_recipients: smtp.max_recipients,
+        max_messages: smtp.max_messages_per_connection,
+        max_text_line: smtp.max_text_line,
+        max_errors: smtp.max_errors,
+        command_timeout: Duration::from_secs(smtp.command_timeout),
+        data_timeout: Duration::from_secs(smtp.data_timeout),
+    }
+}
+
+fn imap(config: &Config) -> ImapConfig {
+    let imap = &config.imap;
+    ImapConfig {
+        max_connections: imap.max_connections,
+        per_address: config.limits.connections_per_address.imap,
+        max_message_size: config.smtp.max_message_size,
+        autologout: Duration::from_secs(imap.autologout),
+        login_timeout: Duration::from_secs(imap.login_timeout),
+        idle_keepalive: Duration::from_secs(imap.idle_keepalive),
+    }
+}
+
+fn relay(loaded: &Loaded) -> Result<Settings, Failure> {
+    let relay = &loaded.config.relay;
+    let smarthost = RouteConfig {
+        host: relay.smarthost.clone(),
+        port: Some(relay.smarthost_port),
+        username: Some(relay.smarthost_username.clone()),
+        password: relay.smarthost_password.clone(),
+        tls: relay.smarthost_tls,
+    };
+    let named = !smarthost.host.is_empty();
+    let smarthost = named.then(|| target(loaded, "relay.smarthost_password", &smarthost)).transpose()?;
+    let mut routes = std::collections::BTreeMap::new();
+    for (domain, route) in &relay.routes {
+        let key = rmail_core::addr::Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
+        routes.insert(key, target(loaded, &format!("relay.routes.{domain}.password"), route)?);
+    }
+    Ok(Settings {
+        enabled: relay.enabled,
+        hostname: loaded.config.hostname.clone(),
+        routes,
+        smarthost,
+        port: relay.port,
+        retry_delays: relay.retry_delays.clone(),
+        dns_servers: relay.dns_servers.clone(),
+        ..Settings::default()
+    })
+}
+
+fn target(loaded: &Loaded, key: &str, route: &RouteConfig) -> Result<Target, Failure> {
+    let username = route.username.clone().filter(|name| !name.is_empty());
+    let credentials = match username {
+        None => None,
+        Some(username) => {
+            let empty = SecretSource::Text(String::new());
+            let password = loaded.secret(key, route.password.as_ref().unwrap_or(&empty))?;
+            Some(Credentials { username, password })
+        }
+    };
+    let tls = route.tls.map_or_else(|| TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from);
+    let port = route.port.unwrap_or(if route.tls == Some(TlsPolicyName::Implicit) {
+        SMTPS_PORT
+    } else {
+        loaded.config.relay.port
+    });
+    Ok(Target { host: route.host.clone(), port, credentials, tls })
+}
+
+/// Submission with implicit TLS (RFC 8314 §7.3).
+const SMTPS_PORT: u16 = 465;
+
+/// The file with our process id; removed when dropped.
+struct PidFile(Option<PathBuf>);
+
+impl PidFile {
+    fn write(loaded: &Loaded) -> Result<Self, Failure> {
+        let id = format!("{}\n", std::process::id());
+        match &loaded.config.pid_file {
+            Some(path) => {
+                let path = loaded.path(path);
+                std::fs::write(&path, id)
+                    .map_err(|error| Failure(format!("pid_file: cannot write {}: {error}", path.display())))?;
+                Ok(Self(Some(path)))
+            }
+            None => Ok(Self(std::fs::write(PID_FILE, id).is_ok().then(|| PathBuf::from(PID_FILE)))),
+        }
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Another server may have taken it over meanwhile: remove only our own.
+        if let Some(path) = &self.0
+            && std::fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
+            && let Err(error) = std::fs::remove_file(path)
+        {
+            log::warn!(target: "server", "cannot remove {}: {error}", path.display());
+        }
+    }
+}
