@@ -14,6 +14,7 @@ pub mod envelope;
 pub mod header;
 mod imap_string;
 pub mod locate;
+pub mod parameter;
 pub mod part;
 pub mod scanner;
 pub mod section;
