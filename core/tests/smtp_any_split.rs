@@ -112,8 +112,14 @@ fn script() -> impl Strategy<Value = Script> {
     let segment = (prop::collection::vec(fragment, 0..12), event)
         .prop_map(|(fragments, event)| (fragments.concat(), event));
     let segments = prop::collection::vec(segment, 1..5);
-    (segments, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(mut segments, submission, clear, implicit, patient)| {
+    (
+        segments,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(mut segments, submission, clear, implicit, patient)| {
             let role = if submission { Role::Submission } else { Role::Mx };
             segments.insert(0, (b"EHLO first.example\r\n".to_vec(), Event::Nothing));
             Script {
@@ -129,8 +135,7 @@ fn script() -> impl Strategy<Value = Script> {
                 implicit,
                 segments,
             }
-        },
-    )
+        })
 }
 
 /// Runs a script. `plan` says, for each piece: its size, how often to poll behind it, and whether to answer then.
@@ -214,7 +219,10 @@ fn scripts_reach_deliveries_logins_and_tls() {
         let script = script().new_tree(&mut runner).expect("a script").current();
         let (log, host) = run(&script, &[]);
         mail += host.mail.len();
-        logins += log.iter().filter(|action| matches!(action, Action::Watch(..))).count();
+        logins += log
+            .iter()
+            .filter(|action| matches!(action, Action::Watch(..)))
+            .count();
         starttls += log.iter().filter(|action| **action == Action::StartTls).count();
         closed += usize::from(host.closed);
     }

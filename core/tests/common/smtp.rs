@@ -213,7 +213,11 @@ impl Host {
                     (Some(address), Some(_)) => owned(address),
                     (Some(address), None) => trusted || !ours(address),
                 };
-                Reply::Sender(if good { Ok(()) } else { Err(Refusal::SenderNotOwned) })
+                Reply::Sender(if good {
+                    Ok(())
+                } else {
+                    Err(Refusal::SenderNotOwned)
+                })
             }
             Call::Recipient { account, path, .. } => Reply::Recipient(recipient(&path, account.is_some())),
             Call::Open { spool } => Reply::Opened(match self.open {
@@ -271,7 +275,7 @@ fn recipient(path: &ForwardPath, known: bool) -> Result<RecipientKind, Refusal> 
             Err(Refusal::RelayDenied)
         };
     }
-    match &*address.local {
+    match address.local.to_ascii_lowercase().as_str() {
         "alice" | "bob" | "carol" => Ok(RecipientKind::Local),
         "full" => Err(Refusal::OverQuota),
         "off" => Err(Refusal::AccountDisabled),
