@@ -6,6 +6,7 @@ mod host;
 use std::time::Duration;
 
 use host::{Host, settings};
+use rmail_core::chunk::Chunk;
 use rmail_core::line::Inbox;
 use rmail_core::machine::{Action, CallId, Input, Machine as _, Session as _};
 use rmail_core::note::Note;
@@ -350,6 +351,38 @@ fn a_client_that_never_reads_stops_its_own_commands() {
     }
     host.settle();
     assert!(sent + host.take().len() > 100_000 * 100);
+}
+
+#[test]
+fn news_keeps_its_place_although_nobody_polls() {
+    // So many answers wait that commands stay unread; the news behind them must not overtake them.
+    let flood = "EHLO a\r\n".repeat(10_000);
+    let run = |polled: bool| {
+        let mut host = Host::ready(settings(Role::Submission));
+        let watch = host.watches[0];
+        let steps = [
+            Input::Bytes(Chunk::copy_from(flood.as_bytes())),
+            Input::Dirty(watch),
+            Input::Bytes(Chunk::copy_from(b"NOOP\r\n")),
+            Input::Shutdown,
+            Input::Bytes(Chunk::copy_from(b"HELP\r\n")),
+        ];
+        for step in steps {
+            host.input(step);
+            if polled {
+                host.settle();
+            }
+        }
+        host.settle();
+        let rechecks = host
+            .log
+            .iter()
+            .position(|action| matches!(action, Action::Call(_, Call::Recheck { .. })));
+        (rechecks, host.closed)
+    };
+    let polled = run(true);
+    assert!(polled.0.is_some() && polled.1);
+    assert_eq!(run(false).0, polled.0);
 }
 
 #[test]
