@@ -7,11 +7,14 @@
 //! * Nothing recurses on input; nesting and part counts are bounded.
 
 pub mod address;
+pub mod build;
 pub mod content;
+pub mod decode;
 pub mod envelope;
 pub mod header;
 mod imap_string;
 pub mod locate;
+pub mod parameter;
 pub mod part;
 pub mod scanner;
 pub mod section;

@@ -1,13 +1,14 @@
 //! BODY and BODYSTRUCTURE (RFC 9051 §7.5.2, §9 `body`).
 //!
 //! * Type names, attributes and encodings are in upper case; values are as they stand in the message, continuations
-//!   joined ([`super::content::parameters`]).
+//!   joined ([`super::parameter::parameters`]).
 //! * A text part without a charset has `"CHARSET" "US-ASCII"`, the default of RFC 2046 §4.1.2.
 //! * A multipart without parts has one empty text part, as the grammar wants one.
 //! * A multipart or message that is nested too deep to be looked into is application/octet-stream.
 
-use super::content::{Mime, Parameter};
+use super::content::Mime;
 use super::imap_string::{nstring, number, string};
+use super::parameter::Parameter;
 use super::part::{Kind, Part, Structure};
 
 /// An empty multipart's part, without and with extension data.

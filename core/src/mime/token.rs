@@ -147,6 +147,19 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
+/// The next token that is no comment.
+pub(super) fn word<'a>(tokens: &mut Tokens<'a>) -> Option<Token<'a>> {
+    tokens.find(|token| !matches!(token, Token::Comment(_)))
+}
+
+/// In upper case, if it is a token (RFC 2045 §5.1): printable ASCII.
+pub(super) fn upper(token: &[u8]) -> Option<String> {
+    let text = core::str::from_utf8(token).ok()?;
+    text.bytes()
+        .all(|octet| octet.is_ascii_graphic())
+        .then(|| text.to_ascii_uppercase())
+}
+
 /// White space and the line ends of folding.
 fn is_space(octet: u8) -> bool {
     matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
