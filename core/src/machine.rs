@@ -89,7 +89,8 @@ pub enum Input<R> {
 /// What a session wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<C> {
-    /// Write these octets.
+    /// Write these octets. None at all only marks the end of a step of long work: a host that counts its time has a
+    /// place to let others have their turn.
     Send(Bytes),
     /// Write this range of a body that a call has opened. Closes the blob when the range's end is its end.
     SendBlob(BlobId, Range<u64>),

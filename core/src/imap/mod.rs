@@ -1,5 +1,6 @@
 //! IMAP (RFC 3501, RFC 9051): tokens and commands, and the server session.
 
+pub mod capability;
 pub mod command;
 pub mod list_match;
 pub mod mailbox_name;

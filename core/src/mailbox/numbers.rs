@@ -82,6 +82,13 @@ impl UidSet {
         self.ranges.get(at).is_some_and(|(first, _)| *first <= uid.0)
     }
 
+    /// Whether it holds any UID of `first..=last`.
+    #[must_use]
+    pub fn meets(&self, first: Uid, last: Uid) -> bool {
+        let at = self.ranges.partition_point(|(_, end)| *end < first.0);
+        self.ranges.get(at).is_some_and(|(begin, _)| *begin <= last.0)
+    }
+
     /// Whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -168,5 +175,7 @@ mod tests {
         assert!(set.contains(Uid(7)) && !set.contains(Uid(4)) && !set.contains(Uid(9)));
         assert_eq!(set.iter().map(|uid| uid.0).collect::<Vec<_>>(), [2, 3, 7, 8]);
         assert!(UidSet::from_ranges([(1, u32::MAX)]).contains(Uid(u32::MAX)));
+        assert!(set.meets(Uid(3), Uid(6)) && set.meets(Uid(1), Uid(9)) && set.meets(Uid(8), Uid(8)));
+        assert!(!set.meets(Uid(4), Uid(6)) && !set.meets(Uid(9), Uid(99)) && !set.meets(Uid(1), Uid(1)));
     }
 }

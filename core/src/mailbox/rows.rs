@@ -98,6 +98,12 @@ impl Rows {
         self.chunks.iter().map(|piece| &piece.rows)
     }
 
+    /// The chunk at a position counted from 0, for walks that stop and go on.
+    #[must_use]
+    pub fn chunk(&self, index: usize) -> Option<&Arc<[Row]>> {
+        self.chunks.get(index).map(|piece| &piece.rows)
+    }
+
     /// How many messages.
     #[must_use]
     pub fn len(&self) -> usize {

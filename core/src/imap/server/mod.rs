@@ -1,7 +1,716 @@
-//! The IMAP server session.
+//! The IMAP server session (RFC 3501, RFC 9051).
+//!
+//! Inputs are kept in order and worked through when the host polls: a command is read, executed, and answered before
+//! the next one is looked at. What is in progress is the [`Phase`]; a question to the service is an [`Awaiting`] whose
+//! [`Then`] says how the reply goes on. Long answers are jobs: each poll takes one step of them.
 
+mod append;
 mod call;
+mod copy;
+mod expunge;
+mod fetch;
+mod idle;
+mod job;
+mod list;
+mod login;
+mod mailbox;
+mod misc;
+mod news;
+mod refusal;
+mod search;
+mod section;
+mod select;
+mod status;
+mod store;
+mod view;
+mod walk;
 
 pub use call::{
     Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Reply, Selected, Settings, Stored,
 };
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use self::append::Incoming;
+use self::copy::Copying;
+use self::fetch::Fetch;
+use self::job::{Job, Output};
+use self::list::Question;
+use self::login::Attempt;
+use self::news::After;
+use self::search::Search;
+use self::select::{Open, Target};
+use self::status::Asked;
+use self::store::Storing;
+use crate::addr::AccountName;
+use crate::chunk::Chunk;
+use crate::imap::capability::{self, Offer};
+use crate::imap::command::{Command, Tagged};
+use crate::imap::parse::{Event, Parser};
+use crate::line::Inbox;
+use crate::machine::{self, Action, CallId, Input, Machine, Scope, SpoolId, WatchId};
+use crate::mailbox::ModSeq;
+use crate::note::Note;
+use crate::random::Random;
+use crate::sasl::Exchange;
+use crate::time::{Mono, Now};
+
+/// Commands that were refused as BAD, one after the other, before the session ends.
+const MAX_BAD: u32 = 20;
+
+/// Failed logins before the session ends.
+const MAX_LOGIN_FAILURES: u32 = 10;
+
+/// Unread octets from which on the host should leave more in the socket.
+const ENOUGH_UNREAD: usize = 64 * 1024;
+
+/// Octets of a command that a note shows.
+const MAX_NOTE: usize = 256;
+
+/// A server session.
+#[derive(Debug)]
+pub struct Session {
+    settings: Settings,
+    now: Now,
+    parser: Parser,
+    inbox: Inbox,
+    /// What happened and was not looked at, in order.
+    pending: VecDeque<Pending>,
+    /// Octets in `pending`.
+    pending_octets: usize,
+    out: Output,
+    phase: Phase,
+    awaiting: Option<Box<Awaiting>>,
+    reply: Option<Box<Reply>>,
+    last_call: u64,
+    last_watch: u32,
+    last_spool: u32,
+    account: Option<Box<Account>>,
+    selected: Option<Box<Open>>,
+    /// When the client last did something, or was last answered.
+    activity: Mono,
+    tls: bool,
+    /// The account has changed: does the login still hold?
+    recheck: bool,
+    /// The server is going down.
+    stopping: bool,
+    bad: u32,
+    failures: u32,
+    /// When the client was last alerted of its quota.
+    alerted: Option<Mono>,
+}
+
+/// Who is logged in.
+#[derive(Debug)]
+struct Account {
+    name: AccountName,
+    epoch: u64,
+    watch: WatchId,
+}
+
+/// What the session is at.
+#[derive(Debug)]
+enum Phase {
+    /// The greeting is to be sent.
+    Greeting,
+    /// The next command.
+    Ready,
+    /// A command waits for a reply.
+    Waiting,
+    /// A long answer.
+    Job(Job),
+    /// IDLE with this tag.
+    Idle(String),
+    /// AUTHENTICATE with this tag.
+    Sasl(String, Box<Exchange>),
+    /// APPEND's literal.
+    Append(Box<Incoming>),
+    /// TLS is being set up.
+    Tls,
+    /// What is held is given back, then the stream is closed.
+    Ending(Option<SpoolId>, &'static str),
+    /// Nothing more.
+    Closed,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+enum Pending {
+    Bytes(Chunk),
+    Eof,
+    Tick,
+    Dirty(WatchId),
+    Shutdown,
+}
+
+/// A question to the service.
+#[derive(Debug)]
+struct Awaiting {
+    call: CallId,
+    then: Then,
+}
+
+/// How a reply goes on.
+#[derive(Debug)]
+enum Then {
+    Recheck,
+    Login(Attempt),
+    Changes(After),
+    /// The previous mailbox is closed; now this one is opened.
+    Select(Target),
+    Selected(Target),
+    /// CLOSE has expunged; now the mailbox is closed.
+    CloseExpunged(String),
+    /// The mailbox is closed: CLOSE, UNSELECT, or DELETE of the selected one. Tag and text.
+    Unselected(String, Cow<'static, str>),
+    Changed(mailbox::Change),
+    List(Box<Question>),
+    Status(Box<Asked>),
+    Opened(Box<Incoming>),
+    Committed(Box<Incoming>),
+    /// The spool is given back: tag and text of the refusal.
+    Discarded(String, String),
+    Stored(Box<Storing>),
+    Copied(Box<Copying>),
+    Expunged {
+        tag: String,
+        text: &'static str,
+    },
+    Bodies(Box<Fetch>),
+    Seen(Box<Fetch>),
+    BlobClosed(Box<Fetch>),
+    Found(Box<Search>),
+    /// The session ends for this reason.
+    End(&'static str),
+}
+
+impl Session {
+    /// A session that begins now. For an implicit-TLS port feed [`Input::TlsStarted`] before the first poll. The
+    /// generator is for mechanisms that need chance, of which there is none yet.
+    #[must_use]
+    pub fn new(settings: Settings, _random: Random, now: Now) -> Self {
+        Self {
+            parser: Parser::new(settings.max_message_size),
+            settings,
+            now,
+            inbox: Inbox::default(),
+            pending: VecDeque::new(),
+            pending_octets: 0,
+            out: Output::default(),
+            phase: Phase::Greeting,
+            awaiting: None,
+            reply: None,
+            last_call: 0,
+            last_watch: 0,
+            last_spool: 0,
+            account: None,
+            selected: None,
+            activity: now.mono,
+            tls: false,
+            recheck: false,
+            stopping: false,
+            bad: 0,
+            failures: 0,
+            alerted: None,
+        }
+    }
+
+    /// Goes one thing further. False: there is nothing to do until the next input.
+    fn advance(&mut self) -> bool {
+        if self.awaiting.is_some() {
+            return self.take_reply();
+        }
+        if self.recheck && !matches!(self.phase, Phase::Ending(..) | Phase::Closed) {
+            return self.ask_recheck();
+        }
+        match &self.phase {
+            Phase::Greeting => self.greet(),
+            Phase::Ready => return self.read_command(),
+            Phase::Idle(_) => return self.read_idle(),
+            Phase::Sasl(..) => return self.read_sasl(),
+            Phase::Append(_) => return self.read_literal(),
+            Phase::Job(_) => self.step_job(),
+            Phase::Ending(..) => self.end_further(),
+            Phase::Tls => return self.next_pending(),
+            Phase::Closed => return false,
+            Phase::Waiting => self.internal("a command waits for nothing"),
+        }
+        true
+    }
+
+    fn greet(&mut self) {
+        self.out.text().extend_from_slice(b"* OK [");
+        let offer = self.offer();
+        capability::write(self.out.text(), offer);
+        let rest = format!("] {} rmail ready", self.settings.hostname);
+        self.out.line(&rest);
+        self.phase = Phase::Ready;
+    }
+
+    /// What CAPABILITY says now.
+    fn offer(&self) -> Offer {
+        Offer {
+            authenticated: self.account.is_some(),
+            starttls: self.settings.starttls && !self.tls,
+            login: self.tls || self.settings.cleartext_auth,
+        }
+    }
+
+    fn read_command(&mut self) -> bool {
+        if self.stopping {
+            self.bye("[UNAVAILABLE] Server is shutting down", "shutdown");
+            return true;
+        }
+        match self.parser.poll(&mut self.inbox, self.account.is_some()) {
+            Event::NeedBytes => return self.next_pending(),
+            Event::Continue => self.out.line("+ Ready for more"),
+            Event::Command(tagged) => {
+                self.activity = self.now.mono;
+                self.out.push(Action::Note(Note::Command(shown(&tagged))));
+                self.execute(tagged);
+            }
+            Event::Append(append) => self.append(append),
+            Event::Bad { tag, text } => self.refuse_bad(tag.as_deref().unwrap_or("*"), &text),
+            Event::TooBig => self.bye("[TOOBIG] Literal is too big", "literal too big"),
+            Event::Literal(_) | Event::AppendEnd => self.internal("literal without APPEND"),
+        }
+        true
+    }
+
+    /// Looks at the next thing that happened. False: there is none.
+    fn next_pending(&mut self) -> bool {
+        match self.pending.pop_front() {
+            None => {
+                self.out.rest();
+                self.pending = VecDeque::new();
+                return false;
+            }
+            Some(Pending::Bytes(chunk)) => {
+                self.pending_octets -= chunk.len();
+                self.inbox.push(chunk);
+            }
+            Some(Pending::Eof) => self.end("closed by the client"),
+            Some(Pending::Tick) => self.tick(),
+            Some(Pending::Dirty(watch)) => {
+                if let Some(selected) = self.selected.as_mut().filter(|open| open.watch == watch) {
+                    selected.dirty = true;
+                }
+            }
+            Some(Pending::Shutdown) => self.stop(),
+        }
+        true
+    }
+
+    /// The server is going down: at once while nothing is in progress, else after the command.
+    fn stop(&mut self) {
+        self.stopping = true;
+        if matches!(self.phase, Phase::Idle(_) | Phase::Sasl(..) | Phase::Tls) {
+            self.bye("[UNAVAILABLE] Server is shutting down", "shutdown");
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.poll_timeout().is_none_or(|at| at > self.now.mono) {
+            return;
+        }
+        if matches!(self.phase, Phase::Idle(_)) {
+            self.keep_alive();
+        } else if matches!(self.phase, Phase::Tls) {
+            self.end("TLS was not set up in time");
+        } else {
+            self.bye("Autologout; idle for too long", "idle for too long");
+        }
+    }
+
+    /// Asks the service; nothing else happens until the reply.
+    fn call(&mut self, call: Call, then: Then) {
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        self.out.push(Action::Call(id, call));
+        if !matches!(then, Then::Recheck) {
+            self.phase = Phase::Waiting;
+        }
+        self.awaiting = Some(Box::new(Awaiting { call: id, then }));
+    }
+
+    fn take_reply(&mut self) -> bool {
+        let Some(reply) = self.reply.take() else {
+            return false;
+        };
+        if let Some(awaiting) = self.awaiting.take() {
+            self.resume(awaiting.then, *reply);
+        }
+        true
+    }
+
+    /// A command goes on with the answer to its question.
+    fn resume(&mut self, then: Then, reply: Reply) {
+        match (then, reply) {
+            (Then::Recheck, Reply::Recheck(holds)) => self.rechecked(holds),
+            (Then::Login(attempt), Reply::Authenticated(result)) => self.authenticated(attempt, result),
+            (Then::Changes(after), Reply::Changes(result)) => self.changes(after, result),
+            (Then::Select(target), Reply::Discarded) => self.open(target),
+            (Then::Selected(target), Reply::Selected(result)) => self.opened(target, result),
+            (Then::CloseExpunged(tag), Reply::Expunged(_)) => self.unselect(tag, "OK CLOSE completed"),
+            (Then::Unselected(tag, text), Reply::Discarded) => self.complete(tag, text),
+            (Then::Changed(change), Reply::Done(result)) => self.changed(change, result),
+            (Then::List(question), Reply::List(result)) => self.listed(*question, result),
+            (Then::Status(asked), Reply::Status(result)) => self.counted(*asked, result),
+            (Then::Opened(incoming), Reply::Opened(result)) => self.spool_opened(incoming, result),
+            (Then::Committed(incoming), Reply::Committed(result)) => self.committed(*incoming, result),
+            (Then::Discarded(tag, text), Reply::Discarded) => self.complete(tag, text),
+            (Then::Stored(storing), Reply::Stored(result)) => self.stored(*storing, result),
+            (Then::Copied(copying), Reply::Copied(result)) => self.copied(*copying, result),
+            (Then::Expunged { tag, text }, Reply::Expunged(result)) => self.expunged(tag, text, result),
+            (Then::Bodies(fetch), Reply::Bodies(result)) => self.bodies(fetch, result),
+            (Then::Seen(fetch), Reply::Stored(result)) => self.seen(fetch, result),
+            (Then::BlobClosed(fetch), Reply::Discarded) => self.finish_fetch(fetch),
+            (Then::Found(search), Reply::Found(result)) => self.found(search, result),
+            (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(None, reason),
+            (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
+        }
+    }
+
+    fn step_job(&mut self) {
+        match core::mem::replace(&mut self.phase, Phase::Waiting) {
+            Phase::Job(Job::News(news, after)) => self.step_news(news, after),
+            Phase::Job(Job::Fetch(fetch)) => self.step_fetch(fetch),
+            Phase::Job(Job::Search(search)) => self.step_search(search),
+            Phase::Job(Job::Listing(listing)) => self.step_listing(listing),
+            other => self.phase = other,
+        }
+    }
+
+    /// Begins to hear of changes.
+    fn watch(&mut self, scope: Scope, seen: ModSeq) -> WatchId {
+        self.last_watch += 1;
+        let watch = WatchId(self.last_watch);
+        self.out.push(Action::Watch(watch, scope, seen));
+        watch
+    }
+
+    /// A command's last line.
+    fn tagged(&mut self, tag: &str, text: &str) {
+        self.activity = self.now.mono;
+        self.phase = Phase::Ready;
+        if text.starts_with("OK") {
+            self.bad = 0;
+        }
+        let line = [tag, " ", text].concat();
+        self.out.line(&line);
+        self.out.push(Action::Note(Note::Response(line)));
+    }
+
+    /// A command that is malformed or out of place.
+    fn refuse_bad(&mut self, tag: &str, text: &str) {
+        self.bad += 1;
+        self.tagged(tag, &format!("BAD {text}"));
+        if self.bad >= MAX_BAD {
+            self.bye("Too many bad commands", "too many bad commands");
+        }
+    }
+
+    /// Says good-bye and ends the session.
+    fn bye(&mut self, text: &str, reason: &'static str) {
+        self.out.line(&["* BYE ", text].concat());
+        self.end(reason);
+    }
+
+    /// Ends the session: gives back what it holds, then closes.
+    fn end(&mut self, reason: &'static str) {
+        let spool = match &self.phase {
+            Phase::Append(incoming) => Some(incoming.spool),
+            _ => None,
+        };
+        self.phase = Phase::Ending(spool, reason);
+    }
+
+    fn end_further(&mut self) {
+        let Phase::Ending(spool, reason) = &mut self.phase else {
+            return;
+        };
+        let reason = *reason;
+        if let Some(spool) = spool.take() {
+            let spools = vec![spool];
+            return self.call(Call::Discard { spools }, Then::End(reason));
+        }
+        if let Some(mailbox) = self.deselect() {
+            return self.call(Call::Unselect { mailbox }, Then::End(reason));
+        }
+        self.close(reason);
+    }
+
+    fn close(&mut self, reason: &'static str) {
+        self.out.push(Action::Note(Note::Ended(reason)));
+        self.out.push(Action::Close);
+        self.phase = Phase::Closed;
+        self.awaiting = None;
+        self.reply = None;
+        self.inbox.clear();
+        self.pending = VecDeque::new();
+        self.pending_octets = 0;
+        self.selected = None;
+        self.account = None;
+    }
+
+    /// A fault of ours or of the host.
+    fn internal(&mut self, what: &str) {
+        self.out.push(Action::Note(Note::Internal(what.to_owned())));
+        self.out.line("* BYE [SERVERBUG] Internal error");
+        self.close("internal error");
+    }
+
+    /// Drops what came and was not read, but not what happened.
+    fn drop_unread(&mut self) {
+        self.inbox.clear();
+        self.pending
+            .retain(|pending| !matches!(pending, Pending::Bytes(_)));
+        self.pending_octets = 0;
+    }
+
+    /// Whose mail this is.
+    fn account_name(&self) -> Option<AccountName> {
+        self.account.as_ref().map(|account| account.name.clone())
+    }
+
+    /// Octets that came and were not read.
+    fn unread(&self) -> usize {
+        self.inbox.len() + self.pending_octets
+    }
+
+    /// Keeps what happened, unless it says the same again.
+    fn note_pending(&mut self, pending: Pending) {
+        let again = match (&pending, self.pending.back()) {
+            (Pending::Dirty(new), Some(Pending::Dirty(last))) => new == last,
+            (Pending::Tick, Some(Pending::Tick)) => true,
+            _ => false,
+        };
+        if !again {
+            self.pending.push_back(pending);
+        }
+    }
+
+    fn take_bytes(&mut self, chunk: Chunk) {
+        // What comes before the handshake is not protected by it (RFC 9051 §6.2.1).
+        if matches!(self.phase, Phase::Tls) || chunk.is_empty() {
+            return;
+        }
+        self.pending_octets += chunk.len();
+        self.pending.push_back(Pending::Bytes(chunk));
+        if self.unread() > Inbox::HARD_CAP {
+            self.out.clear();
+            self.close("more unread input than a session keeps");
+        }
+    }
+
+    fn tls_started(&mut self, info: &machine::TlsInfo) {
+        if !matches!(self.phase, Phase::Tls | Phase::Greeting) || self.tls {
+            return;
+        }
+        self.tls = true;
+        let version = match info.version {
+            0x0304 => "TLSv1.3",
+            0x0303 => "TLSv1.2",
+            _ => "TLS",
+        };
+        let cipher = info.cipher.clone();
+        self.out.push(Action::Note(Note::Tls { version, cipher }));
+        if matches!(self.phase, Phase::Tls) {
+            self.phase = Phase::Ready;
+            self.activity = self.now.mono;
+        }
+    }
+}
+
+impl Machine for Session {
+    type Input = Input<Reply>;
+    type Action = Action<Call>;
+
+    fn handle_input(&mut self, now: Now, input: Self::Input) {
+        self.now = now;
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        match input {
+            Input::Bytes(chunk) => self.take_bytes(chunk),
+            Input::Eof => self.note_pending(Pending::Eof),
+            Input::Tick => self.note_pending(Pending::Tick),
+            Input::Reply(id, reply) => {
+                if self.awaiting.as_ref().is_some_and(|awaiting| awaiting.call == id) {
+                    self.reply = Some(Box::new(reply));
+                }
+            }
+            Input::TlsStarted(info) => self.tls_started(&info),
+            // A login that no longer holds ends long answers too: this is looked at before what waits.
+            Input::Dirty(watch)
+                if self
+                    .account
+                    .as_ref()
+                    .is_some_and(|account| account.watch == watch) =>
+            {
+                self.recheck = true;
+            }
+            Input::Dirty(watch) => self.note_pending(Pending::Dirty(watch)),
+            Input::Shutdown => self.note_pending(Pending::Shutdown),
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Self::Action> {
+        loop {
+            if let Some(action) = self.out.pop() {
+                return Some(action);
+            }
+            if !self.advance() {
+                return None;
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Mono> {
+        match &self.phase {
+            _ if self.awaiting.is_some() => None,
+            Phase::Idle(_) => Some(self.activity + self.settings.idle_keepalive),
+            Phase::Ready | Phase::Sasl(..) | Phase::Append(_) | Phase::Tls => {
+                let patience = if self.account.is_some() {
+                    self.settings.autologout
+                } else {
+                    self.settings.login_timeout
+                };
+                Some(self.activity + patience)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl machine::Session for Session {
+    type Call = Call;
+    type Reply = Reply;
+
+    fn wants_bytes(&self) -> bool {
+        let reads = matches!(
+            self.phase,
+            Phase::Greeting | Phase::Ready | Phase::Idle(_) | Phase::Sasl(..) | Phase::Append(_) | Phase::Tls
+        );
+        reads && self.awaiting.is_none() && self.unread() < ENOUGH_UNREAD
+    }
+}
+
+/// A command as a note shows it: bounded, and secrets hide themselves.
+fn shown(tagged: &Tagged) -> String {
+    use core::fmt::Write as _;
+    struct Bounded(String);
+    impl core::fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            let room = MAX_NOTE.saturating_sub(self.0.len());
+            if text.len() <= room {
+                self.0.push_str(text);
+                return Ok(());
+            }
+            let cut = (0..=room)
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or(0);
+            self.0.push_str(text.get(..cut).unwrap_or_default());
+            self.0.push('…');
+            Err(core::fmt::Error)
+        }
+    }
+    let mut text = Bounded(String::with_capacity(64));
+    // It fails when the text is cut, which is meant.
+    let _ = write!(text, "{} {:?}", tagged.tag, tagged.command);
+    text.0
+}
+
+/// What the session must be at for a command (RFC 9051 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Any,
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+fn state_of(command: &Command) -> State {
+    match command {
+        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => State::Any,
+        Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => State::NotAuthenticated,
+        Command::Check
+        | Command::Close
+        | Command::Unselect
+        | Command::Expunge { .. }
+        | Command::Search(_)
+        | Command::Fetch { .. }
+        | Command::Store { .. }
+        | Command::Copy { .. }
+        | Command::Move { .. } => State::Selected,
+        _ => State::Authenticated,
+    }
+}
+
+impl Session {
+    /// Executes a command that was read.
+    fn execute(&mut self, tagged: Tagged) {
+        let problem = match state_of(&tagged.command) {
+            State::NotAuthenticated if self.account.is_some() => Some("Already logged in"),
+            State::Authenticated | State::Selected if self.account.is_none() => Some("Log in first"),
+            State::Selected if self.selected.is_none() => Some("No mailbox is selected"),
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return self.refuse_bad(&tagged.tag, problem);
+        }
+        // Flags that others changed are told before a command that shows or tests flags.
+        let dirty = self.selected.as_ref().is_some_and(|open| open.dirty);
+        if dirty && matches!(tagged.command, Command::Fetch { .. } | Command::Search(_)) {
+            return self.tell(After::Execute(Box::new(tagged)));
+        }
+        self.run(tagged);
+    }
+
+    /// Runs a command that is in place.
+    fn run(&mut self, tagged: Tagged) {
+        let Tagged { tag, command } = tagged;
+        match command {
+            Command::Capability => self.capability(tag),
+            Command::Noop => self.look(tag, "OK NOOP completed"),
+            Command::Check => self.look(tag, "OK CHECK completed"),
+            Command::Logout => self.logout(&tag),
+            Command::Id(_) => self.id(tag),
+            Command::Enable(_) => self.enable(tag),
+            Command::Namespace => self.namespace(tag),
+            Command::StartTls => self.start_tls(&tag),
+            Command::Login { user, password } => self.login(tag, user, password),
+            Command::Authenticate { mechanism, initial } => self.authenticate(tag, &mechanism, initial),
+            Command::Select { mailbox } => self.select(tag, mailbox, false),
+            Command::Examine { mailbox } => self.select(tag, mailbox, true),
+            Command::Close => self.close_mailbox(tag),
+            Command::Unselect => self.unselect(tag, "OK UNSELECT completed"),
+            Command::Create {
+                mailbox,
+                special_use,
+                use_known,
+            } => self.create(tag, mailbox, special_use, use_known),
+            Command::Delete { mailbox } => self.delete(tag, mailbox),
+            Command::Rename { from, to } => self.rename(tag, from, to),
+            Command::Subscribe { mailbox } => self.subscribe(tag, mailbox, true),
+            Command::Unsubscribe { mailbox } => self.subscribe(tag, mailbox, false),
+            Command::List(list) => self.list(tag, list),
+            Command::Lsub { reference, pattern } => self.lsub(tag, &reference, &pattern),
+            Command::Status { mailbox, items } => self.status(tag, mailbox, items),
+            Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
+            Command::Search(search) => self.search(tag, &search),
+            Command::Fetch { uid, set, items } => self.fetch(tag, uid, &set, items),
+            Command::Store {
+                uid,
+                set,
+                silent,
+                change,
+            } => self.store(tag, uid, &set, silent, change),
+            Command::Copy { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, false),
+            Command::Move { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, true),
+            Command::Idle => self.idle(tag),
+        }
+    }
+}

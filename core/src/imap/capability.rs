@@ -1,0 +1,74 @@
+//! What the server offers (RFC 9051 §7.2.2), by how far the session is.
+
+use super::response;
+
+/// What the list depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Somebody is logged in: nothing about logging in is offered any more.
+    pub authenticated: bool,
+    /// STARTTLS can be given now.
+    pub starttls: bool,
+    /// LOGIN and AUTHENTICATE can be given now; if not, LOGINDISABLED says so (RFC 9051 §6.2.3).
+    pub login: bool,
+}
+
+/// Always offered.
+const ALWAYS: [&str; 13] = [
+    "IMAP4rev1",
+    "LITERAL+",
+    "SASL-IR",
+    "ID",
+    "ENABLE",
+    "NAMESPACE",
+    "IDLE",
+    "UNSELECT",
+    "UIDPLUS",
+    "MOVE",
+    "CHILDREN",
+    "SPECIAL-USE",
+    "CREATE-SPECIAL-USE",
+];
+
+/// Appends `CAPABILITY IMAP4rev1 …`, as it stands in the untagged response and in the response code.
+pub fn write(out: &mut Vec<u8>, offer: Offer) {
+    let login = match offer {
+        Offer {
+            authenticated: true, ..
+        } => None,
+        Offer { login: true, .. } => Some("AUTH=PLAIN"),
+        Offer { login: false, .. } => Some("LOGINDISABLED"),
+    };
+    let starttls = (offer.starttls && !offer.authenticated).then_some("STARTTLS");
+    let words = ["CAPABILITY"]
+        .into_iter()
+        .chain(ALWAYS)
+        .chain(starttls)
+        .chain(login);
+    response::words(out, words);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(authenticated: bool, starttls: bool, login: bool) -> String {
+        let mut out = Vec::new();
+        let offer = Offer {
+            authenticated,
+            starttls,
+            login,
+        };
+        write(&mut out, offer);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn login_is_offered_when_it_works() {
+        let clear = list(false, true, false);
+        assert!(clear.starts_with("CAPABILITY IMAP4rev1 LITERAL+ "));
+        assert!(clear.ends_with(" STARTTLS LOGINDISABLED"));
+        assert!(list(false, false, true).ends_with(" CREATE-SPECIAL-USE AUTH=PLAIN"));
+        assert!(list(true, true, true).ends_with(" CREATE-SPECIAL-USE"));
+    }
+}

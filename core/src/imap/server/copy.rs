@@ -1,0 +1,93 @@
+//! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8; RFC 4315 §3; RFC 6851).
+
+use super::{Call, CopyUid, Session, Then};
+use crate::imap::command::MailboxArg;
+use crate::imap::response;
+use crate::imap::sequence::SequenceSet;
+use crate::mailbox::{MailboxName, Snapshot};
+use crate::refusal::Refusal;
+
+/// Messages being copied or moved.
+#[derive(Debug)]
+pub(super) struct Copying {
+    tag: String,
+    to: MailboxName,
+    moves: bool,
+}
+
+impl Session {
+    /// COPY or MOVE.
+    pub(super) fn copy(
+        &mut self,
+        tag: String,
+        uid: bool,
+        set: &SequenceSet,
+        mailbox: MailboxArg,
+        moves: bool,
+    ) {
+        let Some(to) = self.name(&tag, mailbox) else {
+            return;
+        };
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("COPY without a mailbox");
+        };
+        if moves && open.read_only {
+            return self.refuse_target(tag, Refusal::ReadOnly, true);
+        }
+        let Ok(ranks) = open.view.ranks(uid, set) else {
+            return self.refuse_bad(&tag, "No such message");
+        };
+        if ranks.is_empty() {
+            return self.complete(tag, "OK No messages");
+        }
+        let (mailbox, uids) = (open.mailbox.clone(), open.view.uids(&ranks));
+        let copying = Copying {
+            tag,
+            to: to.clone(),
+            moves,
+        };
+        let call = if moves {
+            Call::Move { mailbox, uids, to }
+        } else {
+            Call::Copy { mailbox, uids, to }
+        };
+        self.call(call, Then::Copied(Box::new(copying)));
+    }
+
+    /// Done, or nothing was.
+    pub(super) fn copied(&mut self, copying: Copying, result: Result<(CopyUid, Snapshot), Refusal>) {
+        let Copying { tag, to, moves } = copying;
+        let (copied, snapshot) = match result {
+            Ok(done) => done,
+            Err(refused) => return self.refuse_target(tag, refused, true),
+        };
+        if let Some(open) = self.selected.as_mut() {
+            open.dirty |= open.name == to;
+            open.view.renew(snapshot);
+        }
+        let code = copy_uid(&copied);
+        if !moves {
+            return self.complete(tag, format!("OK {code}COPY completed"));
+        }
+        // RFC 6851 §4.3: the client learns the new UIDs before it hears that the old ones are gone.
+        if !code.is_empty() {
+            self.out.line(&format!("* OK {code}Moved"));
+        }
+        self.complete(tag, "OK MOVE completed");
+    }
+}
+
+/// `[COPYUID …] `; nothing if no message was there to copy.
+fn copy_uid(copied: &CopyUid) -> String {
+    if copied.source.is_empty() {
+        return String::new();
+    }
+    let mut code = b"[COPYUID ".to_vec();
+    response::number(&mut code, copied.uid_validity.0);
+    code.push(b' ');
+    response::uid_list(&mut code, &copied.source);
+    code.push(b' ');
+    response::uid_list(&mut code, &copied.target);
+    code.extend_from_slice(b"] ");
+    String::from_utf8_lossy(&code).into_owned()
+}

@@ -1,0 +1,333 @@
+//! FETCH (RFC 9051 §6.4.5): metadata straight from the rows, content in batches.
+
+use super::job::{Job, Output};
+use super::section::{Content, content};
+use super::view::{Cursor, View};
+use super::{Body, Call, Phase, Session, Stored, Then, refusal};
+use crate::imap::command::FetchItem;
+use crate::imap::response;
+use crate::imap::sequence::SequenceSet;
+use crate::machine::{Action, BlobId};
+use crate::mailbox::{FlagChange, FlagOp, Flags, Row, SystemFlags, Uid};
+use crate::refusal::Refusal;
+
+/// A FETCH being answered.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    tag: String,
+    uid: bool,
+    items: Vec<Item>,
+    /// The content items among `items`.
+    contents: Vec<Content>,
+    /// Fetching sets `\Seen`.
+    marks_seen: bool,
+    shows_flags: bool,
+    cursor: Cursor,
+    /// Messages whose content was asked for, by their position in the rows told.
+    batch: Vec<usize>,
+    /// Their content: for each message one body per content item.
+    bodies: Vec<Body>,
+    /// Those of the batch that `\Seen` was set for.
+    seen: Vec<Uid>,
+    /// Bodies that were opened and will not be sent.
+    unsent: Vec<BlobId>,
+    /// Some messages are gone.
+    gone: bool,
+}
+
+/// An item of the response.
+#[derive(Debug)]
+enum Item {
+    Uid,
+    Flags,
+    InternalDate,
+    Size,
+    /// The next one of the content items.
+    Content,
+}
+
+impl Session {
+    /// FETCH.
+    pub(super) fn fetch(&mut self, tag: String, uid: bool, set: &SequenceSet, items: Vec<FetchItem>) {
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        let Ok(ranks) = open.view.ranks(uid, set) else {
+            return self.refuse_bad(&tag, "No such message");
+        };
+        let fetch = Fetch::new(tag, uid, items, Cursor::new(ranks), open.read_only);
+        if fetch.contents.len() > self.settings.limits.bodies_per_call {
+            return self.complete_with(fetch.tag, "NO [LIMIT] Too many items at once", uid);
+        }
+        if let Some(open) = self.selected.as_mut() {
+            open.write_new_keywords(self.out.text());
+        }
+        self.phase = Phase::Job(Job::Fetch(Box::new(fetch)));
+    }
+
+    /// One step of answering.
+    pub(super) fn step_fetch(&mut self, mut fetch: Box<Fetch>) {
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        if fetch.contents.is_empty() {
+            if fetch.write_rows(&mut self.out, &open.view) {
+                self.finish_fetch(fetch);
+            } else {
+                self.phase = Phase::Job(Job::Fetch(fetch));
+            }
+            return;
+        }
+        let messages = self.settings.limits.bodies_per_call / fetch.contents.len();
+        fetch.batch = fetch.cursor.take(messages.max(1));
+        if fetch.batch.is_empty() {
+            return self.finish_fetch(fetch);
+        }
+        let mailbox = open.mailbox.clone();
+        let rows = fetch.batch.iter().filter_map(|rank| open.view.told().get(*rank));
+        let parts = rows
+            .flat_map(|row| {
+                let sections = fetch.contents.iter().map(|content| &content.section);
+                sections.map(|section| (row.uid, section.clone()))
+            })
+            .collect();
+        self.call(Call::Bodies { mailbox, parts }, Then::Bodies(fetch));
+    }
+
+    /// The content of a batch.
+    pub(super) fn bodies(&mut self, mut fetch: Box<Fetch>, result: Result<Vec<Body>, Refusal>) {
+        fetch.bodies = match result {
+            Ok(bodies) => bodies,
+            Err(refused) => {
+                let (tag, uid) = (fetch.tag, fetch.uid);
+                return self.complete_with(tag, refusal::no(refused), uid);
+            }
+        };
+        if fetch.bodies.len() != fetch.batch.len() * fetch.contents.len() {
+            return self.internal("wrong number of bodies");
+        }
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        fetch.seen = fetch.unseen(&open.view);
+        if fetch.seen.is_empty() {
+            return self.answer_batch(fetch);
+        }
+        let flags = Flags {
+            system: SystemFlags::SEEN,
+            keywords: Vec::new(),
+        };
+        let call = Call::Store {
+            mailbox: open.mailbox.clone(),
+            uids: fetch.seen.iter().copied().collect(),
+            change: FlagChange {
+                op: FlagOp::Add,
+                flags,
+            },
+            unchanged_since: None,
+        };
+        self.call(call, Then::Seen(fetch));
+    }
+
+    /// `\Seen` is set; or it is not, which is no reason to keep the mail from the client.
+    pub(super) fn seen(&mut self, mut fetch: Box<Fetch>, result: Result<Stored, Refusal>) {
+        let Some(open) = self.selected.as_mut() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        match result {
+            Ok(stored) => {
+                open.view.renew(stored.snapshot);
+                open.view.adopt(&fetch.seen);
+                open.write_new_keywords(self.out.text());
+            }
+            Err(_) => fetch.seen.clear(),
+        }
+        self.answer_batch(fetch);
+    }
+
+    fn answer_batch(&mut self, mut fetch: Box<Fetch>) {
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        fetch.write_batch(&mut self.out, &open.view);
+        self.phase = Phase::Job(Job::Fetch(fetch));
+    }
+
+    /// All is answered: closes what was opened in vain, then ends the command.
+    pub(super) fn finish_fetch(&mut self, mut fetch: Box<Fetch>) {
+        if let Some(blob) = fetch.unsent.pop() {
+            return self.call(Call::CloseBlob { blob }, Then::BlobClosed(fetch));
+        }
+        let Fetch { tag, uid, gone, .. } = *fetch;
+        let text = if gone {
+            // RFC 2180 §4.1.2; the client hears of it as soon as that is allowed.
+            if let Some(open) = self.selected.as_mut() {
+                open.dirty = true;
+            }
+            "NO [EXPUNGEISSUED] Some of the messages no longer exist"
+        } else if uid {
+            "OK UID FETCH completed"
+        } else {
+            "OK FETCH completed"
+        };
+        self.complete_with(tag, text, uid);
+    }
+}
+
+impl Fetch {
+    fn new(tag: String, uid: bool, items: Vec<FetchItem>, cursor: Cursor, read_only: bool) -> Self {
+        let mut plan = Vec::with_capacity(items.len() + 1);
+        let mut contents = Vec::new();
+        // RFC 9051 §6.4.9: UID FETCH always tells the UID.
+        if uid && !items.contains(&FetchItem::Uid) {
+            plan.push(Item::Uid);
+        }
+        let shows_flags = items.contains(&FetchItem::Flags);
+        for item in items {
+            plan.push(match &item {
+                FetchItem::Uid => Item::Uid,
+                FetchItem::Flags => Item::Flags,
+                FetchItem::InternalDate => Item::InternalDate,
+                FetchItem::Rfc822Size => Item::Size,
+                _ => Item::Content,
+            });
+            contents.extend(content(item));
+        }
+        Self {
+            tag,
+            uid,
+            items: plan,
+            marks_seen: !read_only && contents.iter().any(|content| content.marks_seen),
+            contents,
+            shows_flags,
+            cursor,
+            batch: Vec::new(),
+            bodies: Vec::new(),
+            seen: Vec::new(),
+            unsent: Vec::new(),
+            gone: false,
+        }
+    }
+
+    /// Answers from the rows until a step is full. True: all are answered.
+    fn write_rows(&mut self, out: &mut Output, view: &View) -> bool {
+        while let Some(run) = self.cursor.run() {
+            let mut next = run.start;
+            for (rank, row) in run.zip(view.told().iter_from(next)) {
+                self.write_start(out.text(), rank);
+                self.write_items(out, view, row, &[]);
+                next = rank + 1;
+                if out.is_full() {
+                    break;
+                }
+            }
+            self.cursor.advance_to(next);
+            if out.is_full() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>, rank: usize) {
+        out.extend_from_slice(b"* ");
+        response::number(out, rank as u64 + 1);
+        out.extend_from_slice(b" FETCH (");
+    }
+
+    /// The messages of the batch that are there and whose fetching sets `\Seen`.
+    fn unseen(&self, view: &View) -> Vec<Uid> {
+        if !self.marks_seen {
+            return Vec::new();
+        }
+        self.batch
+            .iter()
+            .zip(self.bodies.chunks(self.contents.len().max(1)))
+            .filter(|(_, bodies)| !bodies.contains(&Body::Gone))
+            .filter_map(|(rank, _)| view.told().get(*rank))
+            .filter(|row| !row.flags.contains(SystemFlags::SEEN))
+            .map(|row| row.uid)
+            .collect()
+    }
+
+    fn write_batch(&mut self, out: &mut Output, view: &View) {
+        let bodies = core::mem::take(&mut self.bodies);
+        let batch = core::mem::take(&mut self.batch);
+        for (rank, bodies) in batch.into_iter().zip(bodies.chunks(self.contents.len().max(1))) {
+            let Some(row) = view.told().get(rank) else {
+                continue;
+            };
+            if bodies.contains(&Body::Gone) {
+                self.gone = true;
+                self.unsent.extend(bodies.iter().filter_map(|body| match body {
+                    Body::Large(blob, _) => Some(*blob),
+                    _ => None,
+                }));
+                continue;
+            }
+            self.write_start(out.text(), rank);
+            self.write_items(out, view, row, bodies);
+        }
+        self.seen.clear();
+    }
+
+    /// The items, and the flags if they changed by this.
+    fn write_items(&self, out: &mut Output, view: &View, row: &Row, bodies: &[Body]) {
+        let mut contents = self.contents.iter().zip(bodies);
+        for (at, item) in self.items.iter().enumerate() {
+            if at > 0 {
+                out.text().push(b' ');
+            }
+            match item {
+                Item::Uid => {
+                    out.text().extend_from_slice(b"UID ");
+                    response::number(out.text(), row.uid.0);
+                }
+                Item::Flags => write_flags(out.text(), view, row),
+                Item::InternalDate => {
+                    out.text().extend_from_slice(b"INTERNALDATE ");
+                    response::internal_date(out.text(), row.internal_date());
+                }
+                Item::Size => {
+                    out.text().extend_from_slice(b"RFC822.SIZE ");
+                    response::number(out.text(), row.size);
+                }
+                Item::Content => {
+                    if let Some((content, body)) = contents.next() {
+                        write_body(out, content, body);
+                    }
+                }
+            }
+        }
+        if !self.shows_flags && self.seen.binary_search(&row.uid).is_ok() {
+            out.text().push(b' ');
+            write_flags(out.text(), view, row);
+        }
+        out.text().extend_from_slice(b")\r\n");
+    }
+}
+
+fn write_flags(out: &mut Vec<u8>, view: &View, row: &Row) {
+    out.extend_from_slice(b"FLAGS ");
+    response::flags(out, row, view.told_keywords(), row.uid >= view.recent_from());
+}
+
+fn write_body(out: &mut Output, content: &Content, body: &Body) {
+    out.text().extend_from_slice(&content.label);
+    out.text().push(b' ');
+    match body {
+        Body::Small(chunk) => {
+            if content.literal {
+                response::literal_head(out.text(), chunk.len() as u64);
+            }
+            out.chunk(chunk);
+        }
+        Body::Large(blob, len) => {
+            if content.literal {
+                response::literal_head(out.text(), *len);
+            }
+            out.push(Action::SendBlob(*blob, 0..*len));
+        }
+        Body::Nil | Body::Gone => out.text().extend_from_slice(b"NIL"),
+    }
+}

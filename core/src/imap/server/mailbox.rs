@@ -1,0 +1,153 @@
+//! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8; RFC 6154 §3).
+
+use super::{Call, Session, Then, refusal};
+use crate::imap::command::MailboxArg;
+use crate::mailbox::{MailboxName, SpecialUse};
+use crate::refusal::Refusal;
+
+/// A change of the mailbox list that was asked for.
+#[derive(Debug)]
+pub(super) struct Change {
+    tag: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Create,
+    Delete(MailboxName),
+    Rename(MailboxName, MailboxName),
+    Subscribe,
+    Unsubscribe,
+}
+
+impl Session {
+    /// CREATE.
+    pub(super) fn create(
+        &mut self,
+        tag: String,
+        mailbox: MailboxArg,
+        special_use: Vec<SpecialUse>,
+        use_known: bool,
+    ) {
+        let Some(mailbox) = self.name(&tag, mailbox) else {
+            return;
+        };
+        if !use_known {
+            return self.complete(tag, "NO [USEATTR] No mailbox can have this use");
+        }
+        let Some(account) = self.account_name() else {
+            return self.internal("CREATE without an account");
+        };
+        let call = Call::Create {
+            account,
+            mailbox,
+            special_use,
+        };
+        let what = What::Create;
+        self.call(call, Then::Changed(Change { tag, what }));
+    }
+
+    /// DELETE.
+    pub(super) fn delete(&mut self, tag: String, mailbox: MailboxArg) {
+        let Some(mailbox) = self.name(&tag, mailbox) else {
+            return;
+        };
+        if mailbox.is_inbox() {
+            return self.complete(tag, "NO [CANNOT] INBOX cannot be deleted");
+        }
+        let Some(account) = self.account_name() else {
+            return self.internal("DELETE without an account");
+        };
+        let what = What::Delete(mailbox.clone());
+        self.call(
+            Call::Delete { account, mailbox },
+            Then::Changed(Change { tag, what }),
+        );
+    }
+
+    /// RENAME.
+    pub(super) fn rename(&mut self, tag: String, from: MailboxArg, to: MailboxArg) {
+        let Some(from) = self.name(&tag, from) else {
+            return;
+        };
+        let Some(to) = self.name(&tag, to) else {
+            return;
+        };
+        if to.is_below(&from) && !from.is_inbox() {
+            return self.complete(tag, "NO [CANNOT] A mailbox cannot be moved below itself");
+        }
+        let Some(account) = self.account_name() else {
+            return self.internal("RENAME without an account");
+        };
+        let what = What::Rename(from.clone(), to.clone());
+        self.call(
+            Call::Rename { account, from, to },
+            Then::Changed(Change { tag, what }),
+        );
+    }
+
+    /// SUBSCRIBE, UNSUBSCRIBE.
+    pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
+        let Some(mailbox) = self.name(&tag, mailbox) else {
+            return;
+        };
+        let Some(account) = self.account_name() else {
+            return self.internal("SUBSCRIBE without an account");
+        };
+        let call = Call::Subscribe { account, mailbox, on };
+        let what = if on { What::Subscribe } else { What::Unsubscribe };
+        self.call(call, Then::Changed(Change { tag, what }));
+    }
+
+    /// The list is changed, or not.
+    pub(super) fn changed(&mut self, change: Change, result: Result<(), Refusal>) {
+        let Change { tag, what } = change;
+        if let Err(refused) = result {
+            return self.complete(tag, refusal::no(refused));
+        }
+        match what {
+            What::Create => self.complete(tag, "OK CREATE completed"),
+            What::Subscribe => self.complete(tag, "OK SUBSCRIBE completed"),
+            What::Unsubscribe => self.complete(tag, "OK UNSUBSCRIBE completed"),
+            What::Delete(name) => self.deleted(tag, &name),
+            What::Rename(from, to) => {
+                self.follow(&from, &to);
+                self.complete(tag, "OK RENAME completed");
+            }
+        }
+    }
+
+    /// A client that deletes the mailbox it has selected has none selected any more.
+    fn deleted(&mut self, tag: String, name: &MailboxName) {
+        let text = "OK DELETE completed";
+        if self.is_selected(name) {
+            self.out.line("* OK [CLOSED] The selected mailbox was deleted");
+            self.unselect(tag, text);
+        } else {
+            self.complete(tag, text);
+        }
+    }
+
+    /// The selected mailbox may have a new name. RENAME of INBOX moves messages, not the mailbox.
+    fn follow(&mut self, from: &MailboxName, to: &MailboxName) {
+        let Some(open) = self.selected.as_mut() else {
+            return;
+        };
+        if from.is_inbox() {
+            open.dirty |= open.name == *from;
+            return;
+        }
+        let rest = open.name.as_str().strip_prefix(from.as_str());
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            && let Ok(name) = MailboxName::new(&[to.as_str(), rest].concat())
+        {
+            open.name = name;
+        }
+    }
+
+    /// Whether this mailbox is the selected one.
+    pub(super) fn is_selected(&self, name: &MailboxName) -> bool {
+        self.selected.as_ref().is_some_and(|open| open.name == *name)
+    }
+}

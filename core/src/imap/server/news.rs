@@ -1,0 +1,331 @@
+//! Telling a client what changed in its mailbox: EXPUNGE, FETCH of flags, EXISTS and RECENT.
+//!
+//! One walk tells all: before a message is met, all expunges of lower ones are told, so that its number is the count
+//! of the messages before it that the client still has (RFC 9051 §7.5.1).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::job::{Job, Output, STEP_ROWS};
+use super::view::View;
+use super::walk::{Met, Walk};
+use super::{Call, Phase, Session, Then};
+use crate::imap::command::{Command, Tagged};
+use crate::imap::response;
+use crate::mailbox::{FlagChange, FlagOp, Keywords, Row, Snapshot, SystemFlags, Uid, UidSet};
+use crate::refusal::Refusal;
+
+/// How a command ends: with this line.
+#[derive(Debug)]
+pub(super) struct Finish {
+    pub(super) tag: String,
+    /// Condition and text: `OK NOOP completed`.
+    pub(super) text: Cow<'static, str>,
+    /// Expunges may be told before the line.
+    pub(super) expunges: bool,
+}
+
+/// What comes once the news is told.
+#[derive(Debug)]
+pub(super) enum After {
+    /// The command's tagged line.
+    Finish(Finish),
+    /// Idling goes on.
+    Idle(String),
+    /// A command that shows flags: it should show the present ones.
+    Execute(Box<Tagged>),
+}
+
+impl After {
+    /// Whether expunges may be told now (RFC 9051 §7.5.1).
+    fn expunges(&self) -> bool {
+        match self {
+            Self::Finish(finish) => finish.expunges,
+            Self::Idle(_) => true,
+            Self::Execute(tagged) => match &tagged.command {
+                Command::Fetch { uid, .. } => *uid,
+                Command::Search(search) => search.uid,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// A change of flags by this client, which the news has to take into account.
+#[derive(Debug)]
+pub(super) struct OwnStore {
+    /// The messages.
+    pub(super) uids: UidSet,
+    /// FETCH responses carry the UID (RFC 9051 §6.4.9).
+    pub(super) uid: bool,
+    /// `.SILENT`: the client reckons with this change, and only what differs is told.
+    pub(super) silent: Option<FlagChange>,
+}
+
+/// News being told.
+#[derive(Debug)]
+pub(super) struct News {
+    walk: Walk,
+    old_keywords: Arc<Keywords>,
+    keywords: Arc<Keywords>,
+    recent_from: Uid,
+    /// The highest UID that was told before.
+    last: Uid,
+    /// Messages before the present one, as the client counts them by now.
+    number: u64,
+    expunges: bool,
+    own: Option<OwnStore>,
+    silent: Option<Expected>,
+    gone: bool,
+    inserted: bool,
+    fresh: bool,
+}
+
+/// A change of flags with its keywords as bits.
+#[derive(Debug)]
+struct Expected {
+    op: FlagOp,
+    system: SystemFlags,
+    keywords: [u64; 4],
+}
+
+impl News {
+    pub(super) fn new(view: &View, expunges: bool, own: Option<OwnStore>) -> Self {
+        let latest = view.latest();
+        let silent = own
+            .as_ref()
+            .and_then(|own| own.silent.as_ref())
+            .map(|change| Expected::new(change, &latest.keywords));
+        Self {
+            walk: Walk::new(view.told().clone(), latest.rows.clone()),
+            old_keywords: Arc::clone(view.told_keywords()),
+            keywords: Arc::clone(&latest.keywords),
+            recent_from: view.recent_from(),
+            last: view.told().last_uid().unwrap_or_default(),
+            number: 0,
+            expunges,
+            own,
+            silent,
+            gone: false,
+            inserted: false,
+            fresh: false,
+        }
+    }
+
+    /// Tells some. True: all messages were met.
+    fn step(&mut self, out: &mut Output) -> bool {
+        for _ in 0..STEP_ROWS {
+            let closely = self.own.as_ref().map(|own| &own.uids);
+            match self.walk.next(closely) {
+                None => return true,
+                Some(Met::Same(rows)) => self.number += rows.len() as u64,
+                Some(Met::Both(old, new)) => {
+                    self.number += 1;
+                    self.tell_flags(out.text(), &old, &new);
+                }
+                Some(Met::Gone(_)) => {
+                    self.gone = true;
+                    if self.expunges {
+                        response::untagged_number(out.text(), self.number + 1, "EXPUNGE");
+                    } else {
+                        self.number += 1;
+                    }
+                }
+                Some(Met::Fresh(row)) if row.uid > self.last => {
+                    self.number += 1;
+                    self.fresh = true;
+                }
+                Some(Met::Fresh(_)) => self.inserted = true,
+            }
+            if out.is_full() {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn tell_flags(&self, out: &mut Vec<u8>, old: &Row, new: &Row) {
+        let own = self.own.as_ref().filter(|own| own.uids.contains(new.uid));
+        let known = match (own, &self.silent) {
+            (Some(_), Some(change)) => {
+                let (system, bits) = change.apply(old.flags, self.old_keywords.bits(old.keywords));
+                system == new.flags && bits == self.keywords.bits(new.keywords)
+            }
+            (Some(_), None) => false,
+            (None, _) => {
+                old.flags == new.flags
+                    && self.old_keywords.bits(old.keywords) == self.keywords.bits(new.keywords)
+            }
+        };
+        if known {
+            return;
+        }
+        out.extend_from_slice(b"* ");
+        response::number(out, self.number);
+        out.extend_from_slice(b" FETCH (");
+        if own.is_some_and(|own| own.uid) {
+            out.extend_from_slice(b"UID ");
+            response::number(out, new.uid.0);
+            out.push(b' ');
+        }
+        out.extend_from_slice(b"FLAGS ");
+        response::flags(out, new, &self.keywords, new.uid >= self.recent_from);
+        out.extend_from_slice(b")\r\n");
+    }
+
+    /// The walk is over: what is left to tell, and the view knows it all.
+    fn finish(&self, out: &mut Vec<u8>, view: &mut View) {
+        view.settle(self.expunges, self.gone, self.inserted);
+        if !self.fresh {
+            return;
+        }
+        response::untagged_number(out, view.told().len() as u64, "EXISTS");
+        response::untagged_number(out, view.recent() as u64, "RECENT");
+    }
+}
+
+impl Expected {
+    fn new(change: &FlagChange, keywords: &Keywords) -> Self {
+        let mut bits = [0_u64; 4];
+        for bit in change
+            .flags
+            .keywords
+            .iter()
+            .filter_map(|keyword| keywords.bit(keyword))
+        {
+            if let Some(word) = bits.get_mut(bit / 64) {
+                *word |= 1 << (bit % 64);
+            }
+        }
+        Self {
+            op: change.op,
+            system: change.flags.system,
+            keywords: bits,
+        }
+    }
+
+    fn apply(&self, system: SystemFlags, mut bits: [u64; 4]) -> (SystemFlags, [u64; 4]) {
+        match self.op {
+            FlagOp::Replace => (self.system, self.keywords),
+            FlagOp::Add => {
+                bits.iter_mut().zip(self.keywords).for_each(|(a, b)| *a |= b);
+                (system.with(self.system), bits)
+            }
+            FlagOp::Remove => {
+                bits.iter_mut().zip(self.keywords).for_each(|(a, b)| *a &= !b);
+                (system.without(self.system), bits)
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Ends a command; expunges may be told before its line.
+    pub(super) fn complete(&mut self, tag: String, text: impl Into<Cow<'static, str>>) {
+        self.complete_with(tag, text, true);
+    }
+
+    /// Ends a command. `expunges`: not while a FETCH, STORE or SEARCH with message numbers is answered.
+    pub(super) fn complete_with(&mut self, tag: String, text: impl Into<Cow<'static, str>>, expunges: bool) {
+        self.tell(After::Finish(Finish {
+            tag,
+            text: text.into(),
+            expunges,
+        }));
+    }
+
+    /// NOOP and CHECK: looks at the mailbox in any case, so that nobody has to wait for the word of a change.
+    pub(super) fn look(&mut self, tag: String, text: &'static str) {
+        if let Some(selected) = self.selected.as_mut() {
+            selected.dirty = true;
+        }
+        self.complete(tag, text);
+    }
+
+    /// Tells what is new, then goes on.
+    pub(super) fn tell(&mut self, after: After) {
+        let Some(selected) = self.selected.as_mut() else {
+            return self.go_on(after);
+        };
+        // An idle session that could not look does not try again and again: the next line of ours is soon enough.
+        let again = selected.missed && !matches!(after, After::Idle(_));
+        if selected.dirty || again {
+            selected.dirty = false;
+            selected.missed = false;
+            let mailbox = selected.mailbox.clone();
+            return self.call(Call::Changes { mailbox }, Then::Changes(after));
+        }
+        if !selected.view.has_news(after.expunges()) {
+            return self.go_on(after);
+        }
+        self.start_news(after, None);
+    }
+
+    /// The mailbox as it is now.
+    pub(super) fn changes(&mut self, after: After, reply: Result<Snapshot, Refusal>) {
+        let Some(selected) = self.selected.as_mut() else {
+            return self.go_on(after);
+        };
+        match reply {
+            Ok(snapshot) if snapshot.uid_validity == selected.view.latest().uid_validity => {
+                selected.view.renew(snapshot);
+                if selected.view.has_news(after.expunges()) {
+                    self.start_news(after, None);
+                } else {
+                    self.go_on(after);
+                }
+            }
+            Ok(_) => self.mailbox_lost(after, "UIDVALIDITY of the selected mailbox has changed"),
+            Err(Refusal::NoSuchMailbox | Refusal::NotPossible) => {
+                self.mailbox_lost(after, "The selected mailbox is gone");
+            }
+            Err(_) => {
+                // Nothing is lost: the look is repeated with the next command, or the next line of an idle session.
+                selected.missed = true;
+                self.go_on(after);
+            }
+        }
+    }
+
+    /// Nothing that the client knows of its mailbox holds any more (RFC 2180 §3).
+    fn mailbox_lost(&mut self, after: After, reason: &'static str) {
+        if let After::Finish(finish) = after {
+            self.tagged(&finish.tag, &finish.text);
+        }
+        self.bye(reason, reason);
+    }
+
+    /// Tells the difference between what was told and what is.
+    pub(super) fn start_news(&mut self, after: After, own: Option<OwnStore>) {
+        let Some(selected) = self.selected.as_mut() else {
+            return self.go_on(after);
+        };
+        selected.write_new_keywords(self.out.text());
+        let news = News::new(&selected.view, after.expunges(), own);
+        self.phase = Phase::Job(Job::News(Box::new(news), after));
+    }
+
+    /// One step of telling.
+    pub(super) fn step_news(&mut self, mut news: Box<News>, after: After) {
+        if !news.step(&mut self.out) {
+            self.out.pause();
+            self.phase = Phase::Job(Job::News(news, after));
+            return;
+        }
+        if let Some(selected) = self.selected.as_mut() {
+            news.finish(self.out.text(), &mut selected.view);
+        }
+        self.go_on(after);
+    }
+
+    fn go_on(&mut self, after: After) {
+        match after {
+            After::Finish(finish) => self.tagged(&finish.tag, &finish.text),
+            After::Idle(tag) => {
+                self.activity = self.now.mono;
+                self.phase = Phase::Idle(tag);
+            }
+            After::Execute(tagged) => self.run(*tagged),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! STATUS (RFC 9051 §6.3.11).
+
+use super::{Call, MailboxStatus, Session, Then, refusal};
+use crate::imap::command::{MailboxArg, StatusItem};
+use crate::imap::response;
+use crate::mailbox::MailboxName;
+use crate::refusal::Refusal;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    tag: String,
+    mailbox: MailboxName,
+    items: Vec<StatusItem>,
+}
+
+impl Session {
+    /// STATUS.
+    pub(super) fn status(&mut self, tag: String, mailbox: MailboxArg, items: Vec<StatusItem>) {
+        let Some(mailbox) = self.name(&tag, mailbox) else {
+            return;
+        };
+        let Some(account) = self.account_name() else {
+            return self.internal("STATUS without an account");
+        };
+        let call = Call::Status {
+            account,
+            mailbox: mailbox.clone(),
+        };
+        let asked = Asked { tag, mailbox, items };
+        self.call(call, Then::Status(Box::new(asked)));
+    }
+
+    /// The numbers.
+    pub(super) fn counted(&mut self, asked: Asked, result: Result<MailboxStatus, Refusal>) {
+        let status = match result {
+            Ok(status) => status,
+            Err(refused) => return self.complete(asked.tag, refusal::no(refused)),
+        };
+        let out = self.out.text();
+        out.extend_from_slice(b"* STATUS ");
+        response::mailbox(out, &asked.mailbox);
+        out.extend_from_slice(b" (");
+        for (at, item) in asked.items.iter().enumerate() {
+            if at > 0 {
+                out.push(b' ');
+            }
+            let (name, value) = number(*item, &status);
+            out.extend_from_slice(name.as_bytes());
+            out.push(b' ');
+            response::number(out, value);
+        }
+        out.extend_from_slice(b")\r\n");
+        self.complete(asked.tag, "OK STATUS completed");
+    }
+}
+
+fn number(item: StatusItem, status: &MailboxStatus) -> (&'static str, u64) {
+    match item {
+        StatusItem::Messages => ("MESSAGES", status.messages),
+        StatusItem::Recent => ("RECENT", status.recent),
+        StatusItem::UidNext => ("UIDNEXT", u64::from(status.uid_next.0)),
+        StatusItem::UidValidity => ("UIDVALIDITY", u64::from(status.uid_validity.0)),
+        StatusItem::Unseen => ("UNSEEN", status.unseen),
+        StatusItem::Deleted => ("DELETED", status.deleted),
+        StatusItem::Size => ("SIZE", status.size),
+        StatusItem::HighestModSeq => ("HIGHESTMODSEQ", status.modseq.0),
+    }
+}

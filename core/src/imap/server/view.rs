@@ -1,0 +1,263 @@
+//! What the client of a selected mailbox knows. Sequence numbers exist here and nowhere else.
+
+use core::ops::Range;
+use std::sync::Arc;
+
+use super::walk::merge;
+use crate::imap::sequence::{SeqNumber, SequenceSet};
+use crate::mailbox::{Keywords, Row, Rows, Snapshot, Uid, UidSet};
+
+/// The rows last told, and the mailbox as last seen. A sequence number is a position in the rows told, from 1.
+#[derive(Debug)]
+pub(super) struct View {
+    told: Rows,
+    /// The keywords that the rows told were made with.
+    told_keywords: Arc<Keywords>,
+    latest: Snapshot,
+    /// Messages from this UID on are `\Recent` in this session.
+    recent_from: Uid,
+    /// Keywords that a FLAGS response named.
+    keywords_named: usize,
+    /// The latest snapshot was not compared with what was told.
+    behind: bool,
+    /// Messages are told that the latest snapshot does not have.
+    expunges_untold: bool,
+}
+
+/// Positions in the rows told: ascending, disjoint.
+pub(super) type Ranks = Vec<Range<usize>>;
+
+/// A message number beyond the last message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BeyondLast;
+
+impl View {
+    /// A client that has just been told the whole snapshot.
+    pub(super) fn new(snapshot: Snapshot, recent_from: Uid) -> Self {
+        Self {
+            told: snapshot.rows.clone(),
+            told_keywords: Arc::clone(&snapshot.keywords),
+            keywords_named: snapshot.keywords.names().len(),
+            latest: snapshot,
+            recent_from,
+            behind: false,
+            expunges_untold: false,
+        }
+    }
+
+    /// The rows that the client knows.
+    pub(super) fn told(&self) -> &Rows {
+        &self.told
+    }
+
+    /// The keywords of the rows told.
+    pub(super) fn told_keywords(&self) -> &Arc<Keywords> {
+        &self.told_keywords
+    }
+
+    /// The mailbox as last seen.
+    pub(super) fn latest(&self) -> &Snapshot {
+        &self.latest
+    }
+
+    /// Messages from this UID on are `\Recent`.
+    pub(super) fn recent_from(&self) -> Uid {
+        self.recent_from
+    }
+
+    /// How many of the messages told are `\Recent`.
+    pub(super) fn recent(&self) -> usize {
+        self.told.len() - self.told.rank(self.recent_from)
+    }
+
+    /// Takes a newer state of the mailbox; nothing of it is told yet. Older ones are ignored.
+    pub(super) fn renew(&mut self, snapshot: Snapshot) {
+        if snapshot.modseq < self.latest.modseq {
+            return;
+        }
+        self.behind |= !self.latest.rows.same(&snapshot.rows);
+        self.latest = snapshot;
+    }
+
+    /// Whether there is something to tell, given whether expunges may be told.
+    pub(super) fn has_news(&self, expunges: bool) -> bool {
+        self.behind || (expunges && self.expunges_untold)
+    }
+
+    /// The client was told all of the latest snapshot, but of no expunges unless `expunges`.
+    pub(super) fn settle(&mut self, expunges: bool, gone: bool, inserted: bool) {
+        self.expunges_untold = gone && !expunges;
+        self.told = if inserted || self.expunges_untold {
+            merge(&self.told, &self.latest.rows, expunges)
+        } else {
+            self.latest.rows.clone()
+        };
+        self.told_keywords = Arc::clone(&self.latest.keywords);
+        self.behind = false;
+    }
+
+    /// Whether there are keywords that no FLAGS response named yet; from now on they count as named.
+    pub(super) fn name_keywords(&mut self) -> bool {
+        let known = self.latest.keywords.names().len();
+        let new = known > self.keywords_named;
+        self.keywords_named = known;
+        new
+    }
+
+    /// The client is being told the present flags of these messages (ascending): the rows told become the latest ones.
+    pub(super) fn adopt(&mut self, uids: &[Uid]) {
+        let mut chunks: Vec<Arc<[Row]>> = self.told.chunks().cloned().collect();
+        let mut uids = uids.iter().copied().peekable();
+        while let Some(first) = uids.peek().copied() {
+            let at = chunks.partition_point(|chunk| chunk.last().is_some_and(|row| row.uid < first));
+            let Some(chunk) = chunks.get_mut(at) else {
+                break;
+            };
+            let last = chunk.last().map_or(first, |row| row.uid);
+            let mut rows = chunk.to_vec();
+            while let Some(uid) = uids.next_if(|uid| *uid <= last) {
+                let told = rows
+                    .binary_search_by_key(&uid, |row| row.uid)
+                    .ok()
+                    .and_then(|index| rows.get_mut(index));
+                if let (Some(told), Some((_, row))) = (told, self.latest.rows.find(uid)) {
+                    *told = *row;
+                }
+            }
+            *chunk = self.shared_with_latest(&rows).unwrap_or_else(|| rows.into());
+        }
+        self.told = Rows::from_chunks(chunks);
+        self.told_keywords = Arc::clone(&self.latest.keywords);
+    }
+
+    /// The chunk of the latest snapshot that has exactly these rows.
+    fn shared_with_latest(&self, rows: &[Row]) -> Option<Arc<[Row]>> {
+        let first = rows.first()?.uid;
+        // Positions of chunks are found by halving, for there is one per thousand messages.
+        let (mut low, mut high) = (0, self.latest.rows.chunks().size_hint().0);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let chunk = self.latest.rows.chunk(middle)?;
+            if chunk.last().is_some_and(|row| row.uid < first) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.latest
+            .rows
+            .chunk(low)
+            .filter(|chunk| chunk[..] == *rows)
+            .cloned()
+    }
+
+    /// Which messages a client means.
+    ///
+    /// UIDs of no message that was told are left out (RFC 9051 §6.4.9). A range of message numbers that begins behind
+    /// the last message is an error; one that only ends there is cut.
+    ///
+    /// # Errors
+    /// A message number without a message.
+    pub(super) fn ranks(&self, uid: bool, set: &SequenceSet) -> Result<Ranks, BeyondLast> {
+        if uid {
+            let highest = self.told.last_uid().unwrap_or_default();
+            return Ok(self.uid_ranks(&set.resolve(highest.0)));
+        }
+        let count = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
+        let number = |n| match n {
+            SeqNumber::Number(n) => n,
+            SeqNumber::Star => count,
+        };
+        let beyond = |a, b| number(a).min(number(b)) > count;
+        if count == 0 || set.0.iter().any(|(a, b)| beyond(*a, *b)) {
+            return Err(BeyondLast);
+        }
+        Ok(self.number_ranks(set))
+    }
+
+    /// The messages that have one of these numbers; numbers without a message are left out.
+    pub(super) fn number_ranks(&self, set: &SequenceSet) -> Ranks {
+        let count = self.told.len();
+        set.resolve(u32::try_from(count).unwrap_or(u32::MAX))
+            .ranges()
+            .map(|range| *range.start() as usize - 1..(*range.end() as usize).min(count))
+            .filter(|range| range.start < range.end)
+            .collect()
+    }
+
+    /// The messages told that have one of these UIDs.
+    pub(super) fn uid_ranks(&self, uids: &UidSet) -> Ranks {
+        let end = |last: u32| {
+            last.checked_add(1)
+                .map_or(self.told.len(), |next| self.told.rank(Uid(next)))
+        };
+        uids.ranges()
+            .map(|range| self.told.rank(Uid(*range.start()))..end(*range.end()))
+            .filter(|range| range.start < range.end)
+            .collect()
+    }
+
+    /// The messages as UIDs for a call. Between two neighbours of the rows told there is no other message that was
+    /// told, so a range of positions becomes one range of UIDs.
+    pub(super) fn uids(&self, ranks: &Ranks) -> UidSet {
+        let uid = |rank: usize| self.told.get(rank).map(|row| row.uid.0);
+        UidSet::from_ranges(
+            ranks
+                .iter()
+                .filter_map(|range| Some((uid(range.start)?, uid(range.end.checked_sub(1)?)?))),
+        )
+    }
+}
+
+/// A walk over positions, that stops and goes on.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    ranks: Ranks,
+    /// The range in progress.
+    at: usize,
+}
+
+impl Cursor {
+    /// At the first position. The ranges are not empty.
+    pub(super) fn new(ranks: Ranks) -> Self {
+        Self { ranks, at: 0 }
+    }
+
+    /// The positions that come next and lie together; `None` at the end.
+    pub(super) fn run(&self) -> Option<Range<usize>> {
+        self.ranks.get(self.at).cloned()
+    }
+
+    /// Goes on at this position of the present run, or behind it.
+    pub(super) fn advance_to(&mut self, next: usize) {
+        if let Some(range) = self.ranks.get_mut(self.at) {
+            range.start = next.min(range.end);
+            if range.start >= range.end {
+                self.at += 1;
+            }
+        }
+    }
+
+    /// Whether the end is reached.
+    pub(super) fn is_done(&self) -> bool {
+        self.at >= self.ranks.len()
+    }
+
+    /// Takes the next positions, `max` at most.
+    pub(super) fn take(&mut self, max: usize) -> Vec<usize> {
+        let mut taken = Vec::with_capacity(max);
+        while let Some(run) = self.run() {
+            let end = run.end.min(run.start + (max - taken.len()));
+            taken.extend(run.start..end);
+            self.advance_to(end);
+            if taken.len() == max {
+                break;
+            }
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,141 @@
+//! The mailbox list: dialogues.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/imap.rs"]
+mod common;
+
+use common::{Client, World, name};
+
+fn asking(world: &mut World, client: &mut Client, command: &str) -> Vec<String> {
+    let answer = client.say(world, &format!("a {command}\r\n"));
+    let mut lines: Vec<String> = answer.lines().map(str::to_owned).collect();
+    let last = lines.pop().unwrap();
+    assert!(last.starts_with("a OK "), "{answer}");
+    lines
+}
+
+#[test]
+fn list_shows_levels_children_and_uses() {
+    let world = &mut World::new();
+    for text in ["Work/Reports/2024", "Work/Reports/2025", "Ä&B", "INBOX/Sub"] {
+        world.create(&name(text), &[]);
+    }
+    let client = &mut Client::logged_in(world);
+    assert_eq!(
+        asking(world, client, "LIST \"\" %"),
+        [
+            "* LIST (\\HasNoChildren \\Drafts) \"/\" \"Drafts\"",
+            "* LIST (\\HasChildren) \"/\" INBOX",
+            "* LIST (\\HasNoChildren \\Sent) \"/\" \"Sent\"",
+            "* LIST (\\Noselect \\HasChildren) \"/\" \"Work\"",
+            "* LIST (\\HasNoChildren) \"/\" \"&AMQ-&-B\"",
+        ]
+    );
+    assert_eq!(
+        asking(world, client, "LIST \"\" Work/%"),
+        ["* LIST (\\Noselect \\HasChildren) \"/\" \"Work/Reports\""]
+    );
+    assert_eq!(
+        asking(world, client, "LIST Work/ *"),
+        [
+            "* LIST (\\HasNoChildren) \"/\" \"Work/Reports/2024\"",
+            "* LIST (\\HasNoChildren) \"/\" \"Work/Reports/2025\"",
+        ]
+    );
+    assert_eq!(
+        asking(world, client, "LIST \"\" inbox"),
+        ["* LIST (\\HasChildren) \"/\" INBOX"]
+    );
+    assert_eq!(
+        asking(world, client, "LIST \"\" \"\""),
+        ["* LIST (\\Noselect) \"/\" \"\""]
+    );
+    assert_eq!(
+        asking(world, client, "LIST (SPECIAL-USE) \"\" * RETURN (SUBSCRIBED)"),
+        [
+            "* LIST (\\HasNoChildren \\Drafts \\Subscribed) \"/\" \"Drafts\"",
+            "* LIST (\\HasNoChildren \\Sent \\Subscribed) \"/\" \"Sent\"",
+        ]
+    );
+    assert!(asking(world, client, "LIST \"\" nothing").is_empty());
+}
+
+#[test]
+fn subscriptions_are_a_list_of_their_own() {
+    let world = &mut World::new();
+    let client = &mut Client::logged_in(world);
+    asking(world, client, "UNSUBSCRIBE Drafts");
+    asking(world, client, "SUBSCRIBE Far/Away/Box");
+    assert_eq!(
+        asking(world, client, "LSUB \"\" *"),
+        [
+            "* LSUB () \"/\" \"Far/Away/Box\"",
+            "* LSUB () \"/\" INBOX",
+            "* LSUB () \"/\" \"Sent\""
+        ]
+    );
+    assert_eq!(
+        asking(world, client, "LSUB \"\" %")[0],
+        "* LSUB (\\Noselect) \"/\" \"Far\""
+    );
+    assert_eq!(
+        asking(world, client, "LIST (SUBSCRIBED) \"\" F*"),
+        ["* LIST (\\NonExistent \\HasNoChildren \\Subscribed) \"/\" \"Far/Away/Box\""]
+    );
+    assert!(asking(world, client, "LIST \"\" F*").is_empty());
+    assert!(asking(world, client, "LIST \"\" F%").is_empty());
+}
+
+#[test]
+fn mailboxes_come_and_go() {
+    let world = &mut World::with_messages(2);
+    let client = &mut Client::logged_in(world);
+    for (command, end) in [
+        ("CREATE New", "OK CREATE completed"),
+        ("CREATE Level/", "OK CREATE completed"),
+        ("CREATE New", "NO [ALREADYEXISTS] Mailbox exists already"),
+        ("CREATE Mine (USE (\\Trash))", "OK CREATE completed"),
+        (
+            "CREATE Mine2 (USE (\\All))",
+            "NO [USEATTR] No mailbox can have this use",
+        ),
+        ("DELETE inbox", "NO [CANNOT] INBOX cannot be deleted"),
+        ("DELETE None", "NO [NONEXISTENT] No such mailbox"),
+        ("RENAME New Sent", "NO [ALREADYEXISTS] Mailbox exists already"),
+        (
+            "RENAME New New/Below",
+            "NO [CANNOT] A mailbox cannot be moved below itself",
+        ),
+        ("RENAME None Other", "NO [NONEXISTENT] No such mailbox"),
+        ("RENAME New Newer", "OK RENAME completed"),
+        ("DELETE Newer", "OK DELETE completed"),
+        ("SELECT Newer", "NO [NONEXISTENT] No such mailbox"),
+    ] {
+        assert_eq!(
+            client.say(world, &format!("a {command}\r\n")),
+            format!("a {end}\r\n")
+        );
+    }
+    assert!(
+        client
+            .say(world, "a CREATE \"a/../b\"\r\n")
+            .starts_with("a NO [CANNOT] Bad mailbox name")
+    );
+    // RENAME of INBOX leaves an empty INBOX.
+    client.say(world, "b SELECT INBOX\r\n");
+    assert_eq!(
+        client.say(world, "c RENAME INBOX Old\r\n"),
+        "* 1 EXPUNGE\r\n* 1 EXPUNGE\r\nc OK RENAME completed\r\n"
+    );
+    assert_eq!(
+        client.say(
+            world,
+            "d STATUS Old (MESSAGES UIDNEXT UNSEEN RECENT UIDVALIDITY)\r\n"
+        ),
+        "* STATUS \"Old\" (MESSAGES 2 UIDNEXT 3 UNSEEN 2 RECENT 2 UIDVALIDITY 107)\r\nd OK STATUS completed\r\n"
+    );
+    assert_eq!(
+        client.say(world, "e STATUS None (MESSAGES)\r\n"),
+        "e NO [NONEXISTENT] No such mailbox\r\n"
+    );
+}
