@@ -1,3 +1,4 @@
 //! SMTP (RFC 5321): the receiving session and, for the relay, the sending one.
 
+pub mod client;
 pub mod server;
