@@ -68,6 +68,21 @@ impl Report {
         }
     }
 
+    /// Reads what [`Report`]'s `Display` writes; the remote host is not in it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (code, rest) = match text.split_once(' ') {
+            Some((word, rest)) if word.len() == 3 && digits(word).is_some() => (digits(word), rest),
+            _ => (None, text),
+        };
+        let enhanced = Enhanced::parse(rest)?;
+        let text = rest.split_once(' ').map_or("", |(_, text)| text);
+        Some(Self {
+            code,
+            ..Self::ours(enhanced, text)
+        })
+    }
+
     /// The same, said by or about a host.
     #[must_use]
     pub fn at(mut self, remote: &str) -> Self {
@@ -152,5 +167,14 @@ mod tests {
         assert_eq!(report.to_string(), "5.1.1 No such user");
         report.code = Some(550);
         assert_eq!(report.to_string(), "550 5.1.1 No such user");
+        for report in [
+            report,
+            Report::ours(Enhanced(4, 4, 1), "450 is no code here"),
+            Report::ours(Enhanced(5, 0, 0), ""),
+        ] {
+            assert_eq!(Report::parse(&report.to_string()), Some(report));
+        }
+        assert_eq!(Report::parse("in words"), None);
+        assert_eq!(Report::parse(""), None);
     }
 }

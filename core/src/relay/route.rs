@@ -102,7 +102,14 @@ impl Route {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::Target(target) => format!("{}:{}", target.host.to_ascii_lowercase(), target.port),
+            Self::Target(target) => {
+                let user = target
+                    .credentials
+                    .as_ref()
+                    .map_or("", |credentials| &credentials.username);
+                let host = target.host.to_ascii_lowercase();
+                format!("{host}:{} {:?} {user}", target.port, target.tls)
+            }
             Self::Mx { domain, .. } => domain.to_string(),
         }
     }
@@ -258,12 +265,24 @@ mod tests {
             }
         );
         settings.smarthost = Some(target("smart"));
-        assert_eq!(settings.route(&domain("a.example")).key(), "smart:2525");
+        assert_eq!(
+            settings.route(&domain("a.example")).key(),
+            "smart:2525 Opportunistic "
+        );
         settings.routes.insert("*".into(), target("Star"));
-        assert_eq!(settings.route(&domain("a.example")).key(), "star:2525");
+        assert_eq!(
+            settings.route(&domain("a.example")).key(),
+            "star:2525 Opportunistic "
+        );
         settings.routes.insert("a.example".into(), target("own"));
-        assert_eq!(settings.route(&domain("A.Example")).key(), "own:2525");
-        assert_eq!(settings.route(&domain("b.example")).key(), "star:2525");
+        assert_eq!(
+            settings.route(&domain("A.Example")).key(),
+            "own:2525 Opportunistic "
+        );
+        assert_eq!(
+            settings.route(&domain("b.example")).key(),
+            "star:2525 Opportunistic "
+        );
     }
 
     #[test]
