@@ -1,1 +1,13 @@
-//! DNS: message codec use, the resolver machine, MX look-up.
+//! DNS (RFC 1034, 1035): messages, the resolver machine, MX look-up.
+//!
+//! [`resolver::Resolver`] asks configured servers and caches; [`mx::Lookup`] turns its answers into the hosts that take
+//! mail for a domain. Neither opens a socket: see the actions of each.
+
+mod cache;
+pub mod message;
+pub mod mx;
+mod name;
+pub mod resolver;
+
+pub use message::{Answer, Data, DnsError, Kind, Question};
+pub use name::Name;

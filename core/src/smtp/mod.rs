@@ -1,5 +1,6 @@
 //! SMTP (RFC 5321): the receiving session and, for the relay, the sending one.
 
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod reply;

@@ -1,0 +1,353 @@
+//! One attempt to deliver a message to the recipients of one next hop, as a machine that decides everything: which host
+//! and address is next, whether to try without TLS, what each outcome means. The host of the machine only connects.
+//!
+//! * [`Action::Query`]: ask the resolver; its answer is [`Input::Answer`]. Several may be out at the same time.
+//! * [`Action::Connect`]: connect within [`Connect::timeout`] (with [`TlsPolicy::Implicit`] the handshake included), run
+//!   a [`crate::smtp::client::Session`] to its end, feed its outcome as [`Input::Session`]; if there was no connection,
+//!   [`Input::NoConnection`] with the error in words. One connection at a time.
+//! * [`Action::Done`]: the outcomes, in the order of [`Order::job`]'s recipients. Nothing follows.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::outcome::{Enhanced, Outcome, Report};
+use super::route::{Route, TlsPolicy};
+use crate::dns::mx::{Failure, Host, Lookup, Ourselves, Plan};
+use crate::dns::{Answer, DnsError, Question};
+use crate::machine::Machine;
+use crate::smtp::client::{self, End};
+use crate::time::{Mono, Now};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections of one attempt.
+const MAX_CONNECTIONS: usize = 40;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Which way.
+    pub route: Route,
+    /// The message, with the recipients that go this way.
+    pub job: client::Job,
+    /// Our FQDN.
+    pub hostname: String,
+    /// How to know ourselves among MX hosts.
+    pub ourselves: Ourselves,
+    /// Decides the order of MX hosts of the same preference.
+    pub seed: [u8; 32],
+}
+
+/// A connection to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// Where to.
+    pub address: SocketAddr,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// For the session: [`client::Settings::tls`] and [`client::Settings::server`] tell what TLS must verify.
+    pub settings: client::Settings,
+    /// For the session: the message and the recipients that are still open.
+    pub job: client::Job,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The answer of the resolver.
+    Answer {
+        /// To this question.
+        question: Question,
+        /// What it says.
+        result: Result<Answer, DnsError>,
+    },
+    /// There was no connection.
+    NoConnection(String),
+    /// The session is over.
+    Session(client::Outcome),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the resolver.
+    Query(Question),
+    /// Connect and run a session.
+    Connect(Box<Connect>),
+    /// The end: one outcome for each recipient.
+    Done(Vec<Outcome>),
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    order: Order,
+    lookup: Option<Lookup>,
+    /// Hosts that were not tried, best first.
+    hosts: VecDeque<Host>,
+    /// The host being tried, and its addresses that were not.
+    host: String,
+    addresses: VecDeque<SocketAddr>,
+    /// The address being tried.
+    current: Option<SocketAddr>,
+    /// What is known of each recipient of the order.
+    outcomes: Vec<Option<Outcome>>,
+    /// Recipients of the session that runs, by their place in the order.
+    asked: Vec<usize>,
+    connections: usize,
+    finished: bool,
+    out: VecDeque<Action>,
+}
+
+impl Attempt {
+    /// Begins.
+    #[must_use]
+    pub fn new(order: Order) -> Self {
+        let lookup = match &order.route {
+            Route::Target(target) => Lookup::host(&target.host),
+            Route::Mx { domain, .. } => Lookup::mx(domain, order.ourselves.clone(), order.seed),
+        };
+        let mut attempt = Self {
+            outcomes: vec![None; order.job.recipients.len()],
+            order,
+            lookup: Some(lookup),
+            hosts: VecDeque::new(),
+            host: String::new(),
+            addresses: VecDeque::new(),
+            current: None,
+            asked: Vec::new(),
+            connections: 0,
+            finished: false,
+            out: VecDeque::new(),
+        };
+        attempt.look_up();
+        attempt
+    }
+
+    /// Asks what is to be asked, or begins with the hosts found.
+    fn look_up(&mut self) {
+        let Some(lookup) = self.lookup.as_mut() else {
+            return;
+        };
+        while let Some(question) = lookup.poll() {
+            self.out.push_back(Action::Query(question));
+        }
+        let Some(result) = lookup.result().cloned() else {
+            return;
+        };
+        self.lookup = None;
+        match result {
+            Ok(Plan { hosts }) => {
+                self.hosts = hosts.into();
+                self.next_address();
+            }
+            Err(failure) => {
+                let outcome = self.no_plan(failure);
+                self.finish(&outcome);
+            }
+        }
+    }
+
+    /// A named host that is not found is a fault of the configuration: mail waits for it to be mended.
+    fn no_plan(&self, failure: Failure) -> Outcome {
+        let (enhanced, text) = describe(&failure);
+        let permanent = !matches!(failure, Failure::Temporary(_));
+        match &self.order.route {
+            Route::Target(target) => {
+                let text = format!("relay host {}: {text}", target.host);
+                let report = Report::ours(enhanced.with_class(4), text);
+                Outcome::Temporary(if permanent { report.severe() } else { report })
+            }
+            Route::Mx { domain, .. } => {
+                let report = Report::ours(enhanced, format!("{domain}: {text}"));
+                if permanent {
+                    Outcome::Permanent(report)
+                } else {
+                    Outcome::Temporary(report)
+                }
+            }
+        }
+    }
+
+    fn port_and_tls(&self) -> (u16, TlsPolicy) {
+        match &self.order.route {
+            Route::Target(target) => (target.port, target.tls),
+            Route::Mx { port, tls, .. } => (*port, *tls),
+        }
+    }
+
+    fn next_address(&mut self) {
+        let (port, tls) = self.port_and_tls();
+        loop {
+            if let Some(address) = self.addresses.pop_front() {
+                self.connect(address, tls);
+                return;
+            }
+            let Some(host) = self.hosts.pop_front() else {
+                break;
+            };
+            self.host = host.name;
+            let address = |ip| SocketAddr::new(ip, port);
+            self.addresses = host.addresses.into_iter().map(address).collect();
+        }
+        self.finish(&Outcome::Temporary(Report::ours(
+            Enhanced(4, 4, 1),
+            "no host answers",
+        )));
+    }
+
+    fn connect(&mut self, address: SocketAddr, tls: TlsPolicy) {
+        self.asked = (0..self.outcomes.len()).filter(|n| self.is_open(*n)).collect();
+        if self.asked.is_empty() || self.connections >= MAX_CONNECTIONS {
+            let text = "too many connections for one attempt";
+            self.finish(&Outcome::Temporary(Report::ours(Enhanced(4, 4, 1), text)));
+            return;
+        }
+        self.connections += 1;
+        self.current = Some(address);
+        let all = &self.order.job.recipients;
+        let job = client::Job {
+            recipients: self.asked.iter().filter_map(|n| all.get(*n).cloned()).collect(),
+            ..self.order.job.clone()
+        };
+        let credentials = match &self.order.route {
+            Route::Target(target) => target.credentials.clone(),
+            Route::Mx { .. } => None,
+        };
+        let settings = client::Settings {
+            hostname: self.order.hostname.clone(),
+            server: self.host.clone(),
+            tls,
+            credentials,
+        };
+        self.out.push_back(Action::Connect(Box::new(Connect {
+            address,
+            timeout: CONNECT_TIMEOUT,
+            settings,
+            job,
+        })));
+    }
+
+    fn is_open(&self, n: usize) -> bool {
+        self.outcomes
+            .get(n)
+            .is_some_and(|known| known.as_ref().is_none_or(|known| !known.is_final()))
+    }
+
+    fn no_connection(&mut self, why: &str) {
+        let Some(address) = self.current.take() else {
+            return;
+        };
+        let text = format!("connect to {} ({address}): {why}", self.host);
+        let report = Report::ours(Enhanced(4, 4, 1), text).at(&self.host);
+        for n in core::mem::take(&mut self.asked) {
+            self.note(n, Outcome::Temporary(report.clone()));
+        }
+        self.next_address();
+    }
+
+    fn session_over(&mut self, outcome: client::Outcome) {
+        let Some(address) = self.current.take() else {
+            return;
+        };
+        let asked = core::mem::take(&mut self.asked);
+        let client::Outcome { recipients, end } = outcome;
+        let delivered = recipients
+            .iter()
+            .any(|result| matches!(result, Outcome::Delivered(_)));
+        let too_many = recipients.iter().any(is_too_many);
+        for (n, result) in asked.into_iter().zip(recipients) {
+            self.note(n, result);
+        }
+        let open = (0..self.outcomes.len()).any(|n| self.is_open(n));
+        let (_, tls) = self.port_and_tls();
+        match end {
+            _ if !open => self.finish_now(),
+            // RFC 5321 §4.5.3.1.10: the rest in a further transaction. Each such round delivers to somebody.
+            End::Complete if delivered && too_many => self.connect(address, tls),
+            End::RetryWithoutTls => self.connect(address, TlsPolicy::None),
+            End::Complete => {
+                // The server itself has spoken: its other addresses would say the same.
+                self.addresses.clear();
+                self.next_address();
+            }
+            End::NextHost => self.next_address(),
+            End::Uncertain | End::Ours => self.finish_now(),
+        }
+    }
+
+    /// Keeps what a server said; that there was no connection does not replace it.
+    fn note(&mut self, n: usize, outcome: Outcome) {
+        if let Some(known) = self.outcomes.get_mut(n) {
+            let said = |outcome: &Outcome| outcome.report().code.is_some();
+            let keep = known.as_ref().is_some_and(said) && !outcome.is_final() && !said(&outcome);
+            if !keep {
+                *known = Some(outcome);
+            }
+        }
+    }
+
+    fn finish_now(&mut self) {
+        self.finish(&Outcome::Temporary(Report::ours(Enhanced(4, 4, 0), "not tried")));
+    }
+
+    /// Done; `rest` for recipients of whom nothing is known.
+    fn finish(&mut self, rest: &Outcome) {
+        if !self.finished {
+            self.finished = true;
+            let outcomes = core::mem::take(&mut self.outcomes);
+            let known = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| rest.clone());
+            self.out
+                .push_back(Action::Done(outcomes.into_iter().map(known).collect()));
+        }
+    }
+}
+
+impl Machine for Attempt {
+    type Input = Input;
+    type Action = Action;
+
+    fn handle_input(&mut self, _now: Now, input: Input) {
+        match input {
+            Input::Answer { question, result } => {
+                if let Some(lookup) = self.lookup.as_mut() {
+                    lookup.answer(&question, result);
+                    self.look_up();
+                }
+            }
+            Input::NoConnection(why) => self.no_connection(&why),
+            Input::Session(outcome) => self.session_over(outcome),
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.out.pop_front()
+    }
+
+    /// None: resolver and session have the timers.
+    fn poll_timeout(&self) -> Option<Mono> {
+        None
+    }
+}
+
+/// 452 to RCPT (or 552, which is taken for it): the transaction is full.
+fn is_too_many(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Temporary(report)
+        if matches!(report.code, Some(452 | 552)) && report.enhanced.1 != 2 && report.enhanced.1 != 3)
+}
+
+fn describe(failure: &Failure) -> (Enhanced, String) {
+    match failure {
+        Failure::NoSuchDomain => (Enhanced(5, 1, 2), "no such domain, or it takes no mail".into()),
+        // RFC 7505 §4.
+        Failure::NullMx => (Enhanced(5, 1, 10), "the domain takes no mail (null MX)".into()),
+        Failure::OnlyOurselves => (
+            Enhanced(5, 4, 6),
+            "its mail comes back to this server, which does not host it".into(),
+        ),
+        Failure::NoAddresses => (Enhanced(5, 4, 4), "none of its mail hosts has an address".into()),
+        Failure::Temporary(error) => (Enhanced(4, 4, 3), error.to_string()),
+    }
+}

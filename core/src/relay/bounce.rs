@@ -1,0 +1,413 @@
+//! Delivery status notifications (RFC 3464 in a multipart/report of RFC 6522): in plain words, for programs, and the
+//! header of the message that they are about.
+
+use std::fmt::Write as _;
+
+use super::outcome::{Enhanced, Report};
+use crate::random::Random;
+use crate::time::{DateTime, Unix};
+
+/// Octets of the original header that are given back.
+pub const MAX_HEADER: usize = 64 * 1024;
+
+/// Longest line without line end (RFC 5322 §2.1.1).
+const MAX_LINE: usize = 998;
+
+/// What has happened to the recipients of a notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// They will not get the message.
+    Failed,
+    /// They have not got it yet; it is tried further.
+    Delayed,
+}
+
+/// What a notice is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened.
+    pub kind: Kind,
+    /// Our FQDN.
+    pub hostname: String,
+    /// Envelope sender of the message, without brackets: the notice goes there, from `<>`.
+    pub sender: String,
+    /// The message's id in our queue.
+    pub entry: String,
+    /// When it was accepted.
+    pub arrived: Unix,
+    /// Whom it is about.
+    pub recipients: Vec<About>,
+}
+
+/// One recipient of a notice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Address without brackets.
+    pub address: String,
+    /// What the last attempt gave.
+    pub report: Report,
+    /// [`Kind::Failed`]: because the last of all attempts has failed.
+    pub expired: bool,
+    /// [`Kind::Delayed`]: until when it is tried.
+    pub until: Option<Unix>,
+}
+
+/// A notice, ready to be delivered or queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The message; lines end with CRLF.
+    pub bytes: Vec<u8>,
+    /// Octets of its Return-Path line, which is not sent to other servers.
+    pub offset: u64,
+    /// It holds octets above 127: only when an address does.
+    pub eight_bit: bool,
+}
+
+/// Writes a notice. `original` is the beginning of the message, its header at least, up to [`MAX_HEADER`] octets; what
+/// follows the header is left out. The random numbers make Message-ID and boundary.
+#[must_use]
+pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -> Message {
+    let unique = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
+    let boundary = format!("=_{unique}");
+    let mut out = String::from("Return-Path: <>\r\n");
+    let offset = out.len() as u64;
+    head(&mut out, notice, now, &unique, &boundary);
+    let _ = write!(out, "--{boundary}\r\n");
+    text_part(&mut out, notice);
+    let _ = write!(
+        out,
+        "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n"
+    );
+    status(&mut out, notice, now);
+    let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
+    headers(&mut out, original);
+    let _ = write!(out, "\r\n--{boundary}--\r\n");
+    let bytes = out.into_bytes();
+    Message {
+        offset,
+        eight_bit: !bytes.is_ascii(),
+        bytes,
+    }
+}
+
+fn head(out: &mut String, notice: &Notice, now: Unix, unique: &str, boundary: &str) {
+    let host = &notice.hostname;
+    let subject = match notice.kind {
+        Kind::Failed => "Undelivered mail returned to sender",
+        Kind::Delayed => "Delayed mail (still being tried)",
+    };
+    let _ = write!(
+        out,
+        "From: Mail Delivery System <mailer-daemon@{host}>\r\nTo: <{}>\r\nSubject: {subject}\r\nDate: {}\r\n\
+         Message-ID: <{unique}@{host}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\r\n",
+        one_line(&notice.sender),
+        date(now),
+    );
+}
+
+/// The part for people.
+fn text_part(out: &mut String, notice: &Notice) {
+    let mut text = format!("This is the mail system at {}.\r\n\r\n", notice.hostname);
+    text.push_str(match notice.kind {
+        Kind::Failed => {
+            "Your message could not be delivered to the recipients below. It will not be\r\n\
+             tried again.\r\n"
+        }
+        Kind::Delayed => {
+            "Your message could not be delivered to the recipients below YET. You need not\r\n\
+             do anything: it is tried further, and you will hear if it fails for good.\r\n"
+        }
+    });
+    for about in &notice.recipients {
+        let _ = write!(text, "\r\n<{}>\r\n", one_line(&about.address));
+        if let Some(remote) = &about.report.remote {
+            let said = if about.report.code.is_some() {
+                "said"
+            } else {
+                "could not be used"
+            };
+            let _ = write!(text, "    {} {said}:\r\n", one_line(remote));
+        }
+        let _ = write!(text, "    {}\r\n", one_line(&about.report.to_string()));
+        if about.expired {
+            text.push_str("    It was tried many times; this is what the last attempt gave.\r\n");
+        }
+        if let Some(until) = about.until {
+            let _ = write!(text, "    It is tried until {}.\r\n", date(until));
+        }
+    }
+    let _ = write!(
+        text,
+        "\r\nThe message was accepted on {} with the id {}. Its header\r\nis at the end of this report.\r\n",
+        date(notice.arrived),
+        notice.entry,
+    );
+    if text.is_ascii() {
+        out.push_str("Content-Type: text/plain; charset=us-ascii\r\n\r\n");
+        out.push_str(&text);
+    } else {
+        out.push_str(
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+        );
+        quoted_printable(out, text.as_bytes());
+    }
+}
+
+/// `delivery-status-content` (RFC 3464 §2.1): fields of the message, then a block for each recipient.
+fn status(out: &mut String, notice: &Notice, now: Unix) {
+    let arrival = date(notice.arrived);
+    let _ = write!(
+        out,
+        "Reporting-MTA: dns; {}\r\nArrival-Date: {arrival}\r\n",
+        notice.hostname
+    );
+    for about in &notice.recipients {
+        let report = &about.report;
+        let (action, enhanced) = match notice.kind {
+            // RFC 3463 §3.5: delivery time expired.
+            Kind::Failed if about.expired => ("failed", Enhanced(4, 4, 7)),
+            Kind::Failed => ("failed", report.enhanced.with_class(5)),
+            Kind::Delayed => ("delayed", report.enhanced.with_class(4)),
+        };
+        let _ = write!(
+            out,
+            "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: {enhanced}\r\n",
+            typed_address(&about.address)
+        );
+        if let Some(remote) = &report.remote {
+            let _ = write!(out, "Remote-MTA: dns; {}\r\n", printable(remote));
+        }
+        // RFC 3464 §2.3.6: `smtp` is for replies; reasons of our own are no SMTP.
+        let kind = if report.code.is_some() { "smtp" } else { "x-rmail" };
+        let _ = write!(
+            out,
+            "Diagnostic-Code: {kind}; {}\r\n",
+            printable(&report.to_string())
+        );
+        let _ = write!(out, "Last-Attempt-Date: {}\r\n", date(now));
+        if let Some(until) = about.until {
+            let _ = write!(out, "Will-Retry-Until: {}\r\n", date(until));
+        }
+    }
+}
+
+/// `rfc822; address`, or `utf-8; …` with octets above 127 as `\x{…}` (RFC 6533 §3).
+fn typed_address(address: &str) -> String {
+    if address.is_ascii() {
+        return format!("rfc822; {}", printable(address));
+    }
+    let mut out = String::from("utf-8; ");
+    for c in address.chars() {
+        if c.is_ascii_graphic() && !matches!(c, '\\' | '+' | '=') {
+            out.push(c);
+        } else {
+            let _ = write!(out, "\\x{{{:02X}}}", u32::from(c));
+        }
+    }
+    out
+}
+
+/// The header of the original, as it is where 7 bits and short lines suffice, else in quoted-printable (RFC 6522 §4).
+fn headers(out: &mut String, original: &[u8]) {
+    let lines = header_lines(original);
+    let plain =
+        |line: &&[u8]| line.len() <= MAX_LINE && line.iter().all(|b| matches!(b, b' '..=b'~' | b'\t'));
+    let text = lines.iter().all(plain).then(|| {
+        let lines = lines.iter().map(|line| String::from_utf8_lossy(line) + "\r\n");
+        lines.collect::<String>()
+    });
+    if let Some(text) = text {
+        let _ = write!(out, "\r\n{text}");
+    } else {
+        out.push_str("Content-Transfer-Encoding: quoted-printable\r\n\r\n");
+        let mut joined = Vec::with_capacity(original.len());
+        for line in lines {
+            joined.extend_from_slice(line);
+            joined.extend_from_slice(b"\r\n");
+        }
+        quoted_printable(out, &joined);
+    }
+}
+
+/// The lines before the first empty one, without their ends; the last line is left out when it may be cut.
+fn header_lines(original: &[u8]) -> Vec<&[u8]> {
+    let bounded = original.get(..MAX_HEADER).unwrap_or(original);
+    let mut lines: Vec<&[u8]> = Vec::new();
+    let mut pieces = bounded.split(|b| *b == b'\n').peekable();
+    while let Some(piece) = pieces.next() {
+        let whole = pieces.peek().is_some() || bounded.len() == original.len();
+        let line = piece.strip_suffix(b"\r").unwrap_or(piece);
+        if line.is_empty() || !whole {
+            break;
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Quoted-printable (RFC 2045 §6.7) of text with CRLF line ends.
+fn quoted_printable(out: &mut String, text: &[u8]) {
+    /// Characters of a line, a soft line break included.
+    const WIDTH: usize = 76;
+    for line in text.split(|b| *b == b'\n') {
+        let (line, last) = line
+            .strip_suffix(b"\r")
+            .map_or((line, true), |line| (line, false));
+        let mut width = 0;
+        for (n, &b) in line.iter().enumerate() {
+            let at_end = n + 1 == line.len();
+            let literal = matches!(b, b'!'..=b'<' | b'>'..=b'~') || (matches!(b, b' ' | b'\t') && !at_end);
+            let needed = if literal { 1 } else { 3 };
+            if width + needed >= WIDTH {
+                out.push_str("=\r\n");
+                width = 0;
+            }
+            width += needed;
+            if literal {
+                out.push(char::from(b));
+            } else {
+                let _ = write!(out, "={b:02X}");
+            }
+        }
+        if !last {
+            out.push_str("\r\n");
+        }
+    }
+}
+
+/// Without controls, so that nothing that came from outside begins a line of its own; bounded.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .take(900)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// Printable ASCII, bounded.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take(900)
+        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+        .collect()
+}
+
+fn date(when: Unix) -> String {
+    let mut out = Vec::new();
+    crate::text::date::write_header_date(&mut out, DateTime::from(when));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(kind: Kind, address: &str) -> Notice {
+        Notice {
+            kind,
+            hostname: "mail.example.com".into(),
+            sender: "alice@example.com".into(),
+            entry: "abc123".into(),
+            arrived: Unix::from_secs(0),
+            recipients: vec![About {
+                address: address.into(),
+                report: Report {
+                    code: Some(550),
+                    enhanced: Enhanced(5, 1, 1),
+                    text: "no such\r\nuser".into(),
+                    remote: Some("mx.example.net".into()),
+                    severe: false,
+                },
+                expired: false,
+                until: (kind == Kind::Delayed).then(|| Unix::from_secs(86400)),
+            }],
+        }
+    }
+
+    fn text(notice: &Notice, original: &[u8]) -> String {
+        let message = build(
+            notice,
+            original,
+            Unix::from_secs(60),
+            &mut Random::from_seed([1; 32]),
+        );
+        let text = String::from_utf8(message.bytes).expect("UTF-8");
+        assert_eq!(message.eight_bit, !text.is_ascii());
+        assert!(
+            text.get(usize::try_from(message.offset).expect("small")..)
+                .expect("offset")
+                .starts_with("From: ")
+        );
+        for line in text.split_inclusive("\r\n") {
+            assert!(line.ends_with("\r\n") && line.len() <= MAX_LINE + 2);
+            assert_eq!(line.matches(['\r', '\n']).count(), 2, "{line:?}");
+        }
+        text
+    }
+
+    #[test]
+    fn a_failure_whole() {
+        let original = b"Received: x\r\nSubject: hello\r\n\r\nsecret body\r\n";
+        let text = text(&notice(Kind::Failed, "bob@example.net"), original);
+        for expected in [
+            "Return-Path: <>\r\nFrom: Mail Delivery System <mailer-daemon@mail.example.com>\r\nTo: <alice@example.com>\r\n",
+            "\r\nDate: Thu, 1 Jan 1970 00:01:00 +0000\r\n",
+            "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;",
+            "\r\n<bob@example.net>\r\n    mx.example.net said:\r\n    550 5.1.1 no such  user\r\n",
+            "\r\n\r\nReporting-MTA: dns; mail.example.com\r\nArrival-Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n\r\n\
+             Final-Recipient: rfc822; bob@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n\
+             Remote-MTA: dns; mx.example.net\r\nDiagnostic-Code: smtp; 550 5.1.1 no such??user\r\n\
+             Last-Attempt-Date: ",
+            "\r\nContent-Type: text/rfc822-headers\r\n\r\nReceived: x\r\nSubject: hello\r\n\r\n--=_",
+        ] {
+            assert!(text.contains(expected), "{expected}\n---\n{text}");
+        }
+        assert!(!text.contains("secret body") && !text.contains("Will-Retry-Until"));
+        assert!(text.ends_with("--\r\n"));
+    }
+
+    #[test]
+    fn a_delay_is_no_failure() {
+        let text = text(&notice(Kind::Delayed, "bob@example.net"), b"A: b\n\nx");
+        assert!(
+            text.contains("\r\nAction: delayed\r\nStatus: 4.1.1\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("\r\nWill-Retry-Until: Fri, 2 Jan 1970 00:00:00 +0000\r\n"));
+        assert!(text.contains("headers\r\n\r\nA: b\r\n\r\n--"));
+    }
+
+    #[test]
+    fn broken_headers_and_addresses_are_encoded() {
+        let long = "x".repeat(2000);
+        let original = format!("Subject: gr\u{fc}n=\r\nX: {long}\r\nT: end \r\n\r\n");
+        let plain = text(&notice(Kind::Failed, "bob@example.net"), original.as_bytes());
+        assert!(
+            plain.contains("quoted-printable\r\n\r\nSubject: gr=C3=BCn=3D\r\nX: xxx"),
+            "{plain}"
+        );
+        assert!(plain.contains("\r\nT: end=20\r\n"));
+        let rejoined = plain.replace("=\r\n", "");
+        assert!(
+            rejoined.contains(&format!("\r\nX: {long}\r\n")),
+            "soft line breaks only"
+        );
+        let utf8 = text(&notice(Kind::Failed, "b\u{f6}b@example.net"), b"");
+        assert!(
+            utf8.contains("Final-Recipient: utf-8; b\\x{F6}b@example.net\r\n"),
+            "{utf8}"
+        );
+        assert!(utf8.contains("charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable"));
+        assert!(utf8.contains("<b=C3=B6b@example.net>") && utf8.is_ascii());
+    }
+
+    #[test]
+    fn a_header_without_end_is_cut_at_a_line() {
+        let original = "A: b\r\n".repeat(20_000);
+        let lines = header_lines(original.as_bytes());
+        assert_eq!(lines.len(), MAX_HEADER / 6);
+        assert!(lines.iter().all(|line| *line == b"A: b"));
+        assert_eq!(header_lines(b"A: b\r\nlast"), [&b"A: b"[..], b"last"]);
+        assert!(header_lines(b"").is_empty());
+    }
+}

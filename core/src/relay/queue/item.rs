@@ -1,0 +1,291 @@
+//! An entry of the queue with what is known of it in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::{Address, ReversePath};
+use crate::relay::bounce::{About, Kind};
+use crate::relay::entry::{Entry, Recipient};
+use crate::relay::outcome::{Enhanced, Outcome, Report};
+use crate::time::{Mono, Now, Unix};
+
+/// After so long the sender hears that a message is late.
+pub(super) const DELAY_NOTICE: Duration = Duration::from_secs(4 * 3600);
+
+/// Characters of the last reply that are kept on disk.
+const MAX_LAST: usize = 600;
+
+/// An entry.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The entry without its recipients.
+    pub(super) head: Entry,
+    pub(super) recipients: Vec<Rcpt>,
+    /// From when on the sender is told of the delay.
+    pub(super) delay_due: Mono,
+    /// A Save or Remove is out.
+    pub(super) writing: bool,
+    /// That one is a Remove.
+    pub(super) removing: bool,
+    /// It is out of date already.
+    pub(super) changed: bool,
+}
+
+/// A recipient.
+#[derive(Debug)]
+pub(super) struct Rcpt {
+    /// Unique within the entry while it is in memory.
+    pub(super) number: u32,
+    pub(super) stored: Recipient,
+    /// `None`: what stands on disk is no address.
+    pub(super) address: Option<Address>,
+    pub(super) state: State,
+    /// A notice of its delay is being stored.
+    telling_delay: bool,
+}
+
+/// What a recipient is waiting for.
+#[derive(Debug)]
+pub(super) enum State {
+    /// The next attempt.
+    Waiting(Mono),
+    /// Its turn at the next hop with this key.
+    Ready(Arc<str>),
+    /// The end of an attempt.
+    Flying,
+    /// The notice of its failure.
+    Failed(Failure),
+}
+
+/// Why a recipient failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) report: Report,
+    /// The last of all attempts has failed.
+    pub(super) expired: bool,
+    /// It is in a notice that is being stored.
+    told: bool,
+    /// The log knows.
+    pub(super) logged: bool,
+}
+
+/// What follows from an outcome.
+pub(super) enum Next {
+    Delivered,
+    Again(Mono),
+    Failed,
+}
+
+impl Item {
+    pub(super) fn new(mut entry: Entry, now: Now, delays: &[u64]) -> Self {
+        let arrived = entry.arrived;
+        let recipients = core::mem::take(&mut entry.recipients);
+        let recipients = (0..)
+            .zip(recipients)
+            .map(|(number, stored)| Rcpt::new(number, stored, arrived, now, delays));
+        // A clock that was set back does not put the notice off.
+        let late = Unix::from_secs(arrived).0.saturating_add(DELAY_NOTICE);
+        let wait = late.saturating_sub(now.unix.0).min(DELAY_NOTICE);
+        Self {
+            recipients: recipients.collect(),
+            head: entry,
+            delay_due: now.mono + wait,
+            writing: false,
+            removing: false,
+            changed: false,
+        }
+    }
+
+    /// As it belongs on disk.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            recipients: self.recipients.iter().map(|rcpt| rcpt.stored.clone()).collect(),
+            ..self.head.clone()
+        }
+    }
+
+    /// Notices go neither to `<>` nor to the one who sends them (RFC 5321 §6.1).
+    pub(super) fn wants_notices(&self) -> bool {
+        let local = self.head.sender.rsplit_once('@').map_or("", |(local, _)| local);
+        !local.is_empty() && !local.eq_ignore_ascii_case("mailer-daemon")
+    }
+
+    pub(super) fn reverse_path(&self) -> ReversePath {
+        Address::parse(&self.head.sender).map_or(ReversePath::Null, ReversePath::Address)
+    }
+
+    pub(super) fn find(&self, number: u32) -> Option<&Rcpt> {
+        self.recipients.iter().find(|rcpt| rcpt.number == number)
+    }
+
+    pub(super) fn find_mut(&mut self, number: u32) -> Option<&mut Rcpt> {
+        self.recipients.iter_mut().find(|rcpt| rcpt.number == number)
+    }
+
+    pub(super) fn remove(&mut self, number: u32) {
+        self.recipients.retain(|rcpt| rcpt.number != number);
+    }
+
+    /// Whether recipients wait for their turn at this hop.
+    pub(super) fn is_ready(&self, key: &Arc<str>) -> bool {
+        let mut recipients = self.recipients.iter();
+        recipients.any(|rcpt| matches!(&rcpt.state, State::Ready(ready) if ready == key))
+    }
+
+    /// Takes all recipients out of their turn; their numbers.
+    pub(super) fn unready(&mut self) -> Vec<u32> {
+        let ready = |rcpt: &&mut Rcpt| matches!(rcpt.state, State::Ready(_));
+        let take = |rcpt: &mut Rcpt| {
+            rcpt.state = State::Waiting(Mono::default());
+            rcpt.number
+        };
+        self.recipients.iter_mut().filter(ready).map(take).collect()
+    }
+}
+
+impl Rcpt {
+    fn new(number: u32, stored: Recipient, arrived: u64, now: Now, delays: &[u64]) -> Self {
+        let address = Address::parse(&stored.address);
+        let state = if address.is_none() {
+            let report = Report::ours(Enhanced(5, 1, 3), "this is no mail address");
+            State::Failed(Failure::new(report, false))
+        } else if is_used_up(stored.attempts, delays) {
+            // The program ended between the last attempt and the notice.
+            State::Failed(Failure::new(last_report(&stored), true))
+        } else {
+            State::Waiting(now.mono + wait(&stored, arrived, now.unix, delays))
+        };
+        Self {
+            number,
+            stored,
+            address,
+            state,
+            telling_delay: false,
+        }
+    }
+
+    /// Takes in what an attempt gave.
+    pub(super) fn outcome(&mut self, outcome: Outcome, now: Now, delays: &[u64]) -> Next {
+        self.stored.attempts = self.stored.attempts.saturating_add(1);
+        self.stored.last = Some(outcome.report().to_string().chars().take(MAX_LAST).collect());
+        match outcome {
+            Outcome::Delivered(_) => Next::Delivered,
+            Outcome::Permanent(report) => self.fail(report, false, now),
+            Outcome::Temporary(report) if is_used_up(self.stored.attempts, delays) => {
+                self.fail(report, true, now)
+            }
+            Outcome::Temporary(_) => {
+                let delay = Duration::from_secs(delay_after(self.stored.attempts, delays));
+                self.stored.next = ceil(now.unix.0.saturating_add(delay));
+                let due = now.mono + delay;
+                self.state = State::Waiting(due);
+                Next::Again(due)
+            }
+        }
+    }
+
+    fn fail(&mut self, report: Report, expired: bool, now: Now) -> Next {
+        // Should the program end before the notice is stored, the recipient is tried at once and fails again.
+        self.stored.next = ceil(now.unix.0);
+        self.state = State::Failed(Failure::new(report, expired));
+        Next::Failed
+    }
+
+    /// What a notice of failure says, unless there is nothing to say.
+    pub(super) fn tell_failure(&mut self) -> Option<About> {
+        let State::Failed(failure) = &mut self.state else {
+            return None;
+        };
+        if failure.told {
+            return None;
+        }
+        failure.told = true;
+        Some(About {
+            address: self.stored.address.clone(),
+            report: failure.report.clone(),
+            expired: failure.expired,
+            until: None,
+        })
+    }
+
+    /// What a notice of delay says, unless there is nothing to say (yet).
+    pub(super) fn tell_delay(&mut self, delays: &[u64]) -> Option<About> {
+        let open = matches!(self.state, State::Waiting(_) | State::Ready(_));
+        if !open || self.stored.attempts == 0 || self.stored.delay_told || self.telling_delay {
+            return None;
+        }
+        self.telling_delay = true;
+        let tried = usize::try_from(self.stored.attempts).unwrap_or(usize::MAX);
+        let left: u64 = delays
+            .iter()
+            .skip(tried)
+            .fold(0, |sum, delay| sum.saturating_add(*delay));
+        Some(About {
+            address: self.stored.address.clone(),
+            report: last_report(&self.stored),
+            expired: false,
+            until: Some(Unix::from_secs(self.stored.next.saturating_add(left))),
+        })
+    }
+
+    /// A notice is stored, or could not be.
+    pub(super) fn notice_over(&mut self, kind: Kind, stored: bool) {
+        match (kind, &mut self.state) {
+            (Kind::Delayed, _) => {
+                self.telling_delay = false;
+                self.stored.delay_told |= stored;
+            }
+            (Kind::Failed, State::Failed(failure)) => failure.told = false,
+            (Kind::Failed, _) => {}
+        }
+    }
+}
+
+impl Failure {
+    fn new(report: Report, expired: bool) -> Self {
+        Self {
+            report,
+            expired,
+            told: false,
+            logged: false,
+        }
+    }
+}
+
+/// What the last attempt gave, as far as the disk knows.
+fn last_report(stored: &Recipient) -> Report {
+    let unknown = || Report::ours(Enhanced(4, 4, 7), "no attempt has succeeded");
+    stored
+        .last
+        .as_deref()
+        .and_then(Report::parse)
+        .unwrap_or_else(unknown)
+}
+
+/// Whether the first attempt and one after each delay were made.
+fn is_used_up(attempts: u32, delays: &[u64]) -> bool {
+    usize::try_from(attempts).is_ok_and(|attempts| attempts > delays.len())
+}
+
+/// Seconds from the n-th attempt to the next.
+fn delay_after(attempts: u32, delays: &[u64]) -> u64 {
+    let n = usize::try_from(attempts).unwrap_or(usize::MAX);
+    delays.get(n.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// How long a stored recipient still has to wait: until `next` on the wall clock, but no longer than its delay was when
+/// the clock was set back meanwhile.
+fn wait(stored: &Recipient, arrived: u64, now: Unix, delays: &[u64]) -> Duration {
+    let most = if stored.attempts == 0 {
+        stored.next.saturating_sub(arrived)
+    } else {
+        delay_after(stored.attempts, delays)
+    };
+    let left = Unix::from_secs(stored.next).0.saturating_sub(now.0);
+    left.min(Duration::from_secs(most))
+}
+
+/// Whole seconds, rounded up: never earlier.
+fn ceil(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
+}

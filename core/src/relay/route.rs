@@ -1,0 +1,315 @@
+//! Where mail for a domain goes: a route of its own, the smarthost, or its MX hosts.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::addr::Domain;
+use crate::config::{self, SecretSource, TlsPolicyName};
+use crate::secret::Secret;
+
+/// How TLS is used towards a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPolicy {
+    /// Never.
+    None,
+    /// STARTTLS when offered, any certificate; in clear text when it fails.
+    Opportunistic,
+    /// STARTTLS or no delivery; any certificate.
+    Require,
+    /// STARTTLS with a certificate that verifies for the server's name.
+    Verify,
+    /// TLS from the first octet, with a certificate that verifies.
+    Implicit,
+}
+
+impl TlsPolicy {
+    /// Whether the host must refuse a certificate that does not verify for the server's name.
+    #[must_use]
+    pub fn verifies(self) -> bool {
+        matches!(self, Self::Verify | Self::Implicit)
+    }
+
+    /// Whether mail may go without TLS.
+    #[must_use]
+    pub fn allows_clear_text(self) -> bool {
+        matches!(self, Self::None | Self::Opportunistic)
+    }
+
+    /// What holds when nothing is said: credentials need a verified server.
+    #[must_use]
+    pub fn default_for(with_credentials: bool) -> Self {
+        if with_credentials {
+            Self::Verify
+        } else {
+            Self::Opportunistic
+        }
+    }
+}
+
+impl From<TlsPolicyName> for TlsPolicy {
+    fn from(name: TlsPolicyName) -> Self {
+        match name {
+            TlsPolicyName::None => Self::None,
+            TlsPolicyName::Opportunistic => Self::Opportunistic,
+            TlsPolicyName::Require => Self::Require,
+            TlsPolicyName::Verify => Self::Verify,
+            TlsPolicyName::Implicit => Self::Implicit,
+        }
+    }
+}
+
+/// For AUTH at the next server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// A server that was named: no MX look-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host name, IP address, or address literal.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// For AUTH. Not sent without TLS, nor over unverified TLS unless the policy is [`TlsPolicy::Require`].
+    pub credentials: Option<Credentials>,
+    /// TLS.
+    pub tls: TlsPolicy,
+}
+
+/// Where mail of one domain goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a named server.
+    Target(Target),
+    /// To the MX hosts of the domain.
+    Mx {
+        /// The domain.
+        domain: Domain,
+        /// Port of the MX hosts.
+        port: u16,
+        /// TLS.
+        tls: TlsPolicy,
+    },
+}
+
+impl Route {
+    /// What mail with the same next hop has in common: the unit of the bound on connections per destination, and of
+    /// the recipients that share a transaction.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Target(target) => {
+                let user = target
+                    .credentials
+                    .as_ref()
+                    .map_or("", |credentials| &credentials.username);
+                let host = target.host.to_ascii_lowercase();
+                format!("{host}:{} {:?} {user}", target.port, target.tls)
+            }
+            Self::Mx { domain, .. } => domain.to_string(),
+        }
+    }
+}
+
+/// `relay.*`, and what the relay needs beside it. Plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// False: external recipients are refused at RCPT. What is in the queue already is still sent.
+    pub enabled: bool,
+    /// Our FQDN: in EHLO and DSN, and to know ourselves in a list of MX hosts.
+    pub hostname: String,
+    /// By canonical domain, or `*` for all others.
+    pub routes: BTreeMap<String, Target>,
+    /// For all without a route.
+    pub smarthost: Option<Target>,
+    /// Port of MX hosts.
+    pub port: u16,
+    /// TLS towards MX hosts.
+    pub tls: TlsPolicy,
+    /// Seconds before the second, third, … attempt.
+    pub retry_delays: Vec<u64>,
+    /// Name servers; empty: those of the host's resolv.conf.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Attempts at the same time.
+    pub max_attempts: usize,
+    /// Attempts at the same time towards one [`Route::key`].
+    pub max_attempts_per_destination: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            hostname: "mail.example.com".into(),
+            routes: BTreeMap::new(),
+            smarthost: None,
+            port: 25,
+            tls: TlsPolicy::Opportunistic,
+            retry_delays: vec![60, 300, 900, 1800, 3600, 14400, 28800, 86400],
+            dns_servers: Vec::new(),
+            max_attempts: 20,
+            max_attempts_per_destination: 5,
+        }
+    }
+}
+
+impl Settings {
+    /// From the configuration. `resolve` reads secrets that are kept in files or the environment.
+    ///
+    /// # Errors
+    /// Those of `resolve`.
+    pub fn from_config<E>(
+        config: &config::Config,
+        mut resolve: impl FnMut(&SecretSource) -> Result<Secret, E>,
+    ) -> Result<Self, E> {
+        let relay = &config.relay;
+        let mut target = |host: &str, port, user: &str, secret: Option<&SecretSource>, tls: Option<_>| {
+            let password = secret.map(&mut resolve).transpose()?.unwrap_or_default();
+            let credentials = (!user.is_empty()).then(|| Credentials {
+                username: user.to_owned(),
+                password,
+            });
+            Ok(Target {
+                host: host.to_owned(),
+                port,
+                tls: tls.map_or(TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from),
+                credentials,
+            })
+        };
+        let mut routes = BTreeMap::new();
+        for (domain, route) in &relay.routes {
+            let canonical = Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
+            let user = route.username.as_deref().unwrap_or_default();
+            let port = route.port.unwrap_or(default_port(route.tls));
+            routes.insert(
+                canonical,
+                target(&route.host, port, user, route.password.as_ref(), route.tls)?,
+            );
+        }
+        let smarthost = if relay.smarthost.is_empty() {
+            None
+        } else {
+            let secret = relay.smarthost_password.as_ref();
+            let (port, user) = (relay.smarthost_port, &relay.smarthost_username);
+            Some(target(&relay.smarthost, port, user, secret, relay.smarthost_tls)?)
+        };
+        Ok(Self {
+            enabled: relay.enabled,
+            hostname: config.hostname.clone(),
+            routes,
+            smarthost,
+            port: relay.port,
+            retry_delays: relay.retry_delays.clone(),
+            dns_servers: relay.dns_servers.clone(),
+            ..Self::default()
+        })
+    }
+
+    /// The way of a domain: its own route, else `*`, else the smarthost, else MX.
+    #[must_use]
+    pub fn route(&self, domain: &Domain) -> Route {
+        let named = self.routes.get(domain.as_str()).or_else(|| self.routes.get("*"));
+        match named.or(self.smarthost.as_ref()) {
+            Some(target) => Route::Target(target.clone()),
+            None => Route::Mx {
+                domain: domain.clone(),
+                port: self.port,
+                tls: self.tls,
+            },
+        }
+    }
+}
+
+/// The port of a route that names none.
+fn default_port(tls: Option<TlsPolicyName>) -> u16 {
+    if tls == Some(TlsPolicyName::Implicit) {
+        465
+    } else {
+        25
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: &str) -> Target {
+        Target {
+            host: host.into(),
+            port: 2525,
+            credentials: None,
+            tls: TlsPolicy::Opportunistic,
+        }
+    }
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).expect("domain")
+    }
+
+    #[test]
+    fn the_nearest_route_wins() {
+        let mut settings = Settings {
+            port: 2500,
+            ..Settings::default()
+        };
+        assert_eq!(
+            settings.route(&domain("a.example")),
+            Route::Mx {
+                domain: domain("a.example"),
+                port: 2500,
+                tls: TlsPolicy::Opportunistic
+            }
+        );
+        settings.smarthost = Some(target("smart"));
+        assert_eq!(
+            settings.route(&domain("a.example")).key(),
+            "smart:2525 Opportunistic "
+        );
+        settings.routes.insert("*".into(), target("Star"));
+        assert_eq!(
+            settings.route(&domain("a.example")).key(),
+            "star:2525 Opportunistic "
+        );
+        settings.routes.insert("a.example".into(), target("own"));
+        assert_eq!(
+            settings.route(&domain("A.Example")).key(),
+            "own:2525 Opportunistic "
+        );
+        assert_eq!(
+            settings.route(&domain("b.example")).key(),
+            "star:2525 Opportunistic "
+        );
+    }
+
+    #[test]
+    fn the_configuration_gives_routes_and_policies() {
+        let text = r#"{"hostname": "mx.example.org", "relay": {"smarthost": "smart.example", "smarthost_username": "u",
+            "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
+            "t.example": {"host": "t", "tls": "implicit"}}, "retry_delays": [1, 2]}}"#;
+        let (config, _) = config::Config::parse(text).expect("a configuration");
+        let settings = Settings::from_config(&config, |source| match source {
+            SecretSource::Text(secret) => Ok(Secret::new(secret.clone())),
+            other => Err(format!("{other:?}")),
+        })
+        .expect("settings");
+        let smarthost = settings.smarthost.clone().expect("smarthost");
+        assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Verify));
+        assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
+        assert_eq!(settings.retry_delays, [1, 2]);
+        let Route::Target(own) = settings.route(&domain("example.com")) else {
+            panic!("a target");
+        };
+        assert_eq!(
+            (own.host.as_str(), own.port, own.tls),
+            ("127.0.0.1", 2525, TlsPolicy::Opportunistic)
+        );
+        let Route::Target(implicit) = settings.route(&domain("t.example")) else {
+            panic!("a target");
+        };
+        assert_eq!((implicit.port, implicit.tls), (465, TlsPolicy::Implicit));
+    }
+}

@@ -1,0 +1,95 @@
+//! What the server offers in its answer to EHLO (RFC 5321 §4.1.1.1).
+
+/// Offered extensions, as far as we use them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extensions {
+    pub(super) starttls: bool,
+    pub(super) pipelining: bool,
+    pub(super) eight_bit_mime: bool,
+    pub(super) smtp_utf8: bool,
+    /// SIZE: offered, and the largest message if it is told (RFC 1870 §4).
+    pub(super) size: Option<Option<u64>>,
+    pub(super) auth_plain: bool,
+    pub(super) auth_login: bool,
+}
+
+impl Extensions {
+    /// From the lines of the reply; the first is the greeting.
+    pub(super) fn parse(lines: &[String]) -> Self {
+        let mut found = Self::default();
+        for line in lines.iter().skip(1) {
+            let mut words = line.split_ascii_whitespace();
+            let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+            match keyword.as_str() {
+                "STARTTLS" => found.starttls = true,
+                "PIPELINING" => found.pipelining = true,
+                "8BITMIME" => found.eight_bit_mime = true,
+                "SMTPUTF8" => found.smtp_utf8 = true,
+                "SIZE" => found.size = Some(words.next().and_then(number).filter(|size| *size > 0)),
+                "AUTH" => words.for_each(|word| found.mechanism(word)),
+                _ => {
+                    // The form of servers before RFC 2554.
+                    if let Some(first) = keyword.strip_prefix("AUTH=") {
+                        found.mechanism(first);
+                        words.for_each(|word| found.mechanism(word));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn mechanism(&mut self, name: &str) {
+        self.auth_plain |= name.eq_ignore_ascii_case("PLAIN");
+        self.auth_login |= name.eq_ignore_ascii_case("LOGIN");
+    }
+}
+
+/// `size-value`: up to 20 digits.
+fn number(text: &str) -> Option<u64> {
+    let good = (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if !good {
+        return None;
+    }
+    text.bytes()
+        .try_fold(0_u64, |n, b| n.checked_mul(10)?.checked_add(u64::from(b - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_and_parameters() {
+        let lines = [
+            "mx greets",
+            "pipelining",
+            "SIZE 1000",
+            "AUTH CRAM-MD5 plain",
+            "auth=LOGIN",
+            "STARTTLS",
+            "X",
+        ];
+        let found = Extensions::parse(&lines.map(String::from));
+        let expected = Extensions {
+            starttls: true,
+            pipelining: true,
+            size: Some(Some(1000)),
+            auth_plain: true,
+            auth_login: true,
+            ..Extensions::default()
+        };
+        assert_eq!(found, expected);
+        let size = |line: &str| Extensions::parse(&["x".into(), line.into()]).size;
+        assert_eq!(size("SIZE"), Some(None));
+        assert_eq!(size("SIZE 0"), Some(None));
+        assert_eq!(size("SIZE +5"), Some(None));
+        assert_eq!(size("SIZE 99999999999999999999"), Some(None));
+        assert_eq!(size("SIZES 5"), None);
+        assert_eq!(
+            Extensions::parse(&["STARTTLS".into()]),
+            Extensions::default(),
+            "the first line is a greeting"
+        );
+    }
+}

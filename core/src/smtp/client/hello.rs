@@ -1,0 +1,215 @@
+//! From the greeting to the transaction: EHLO, STARTTLS, AUTH.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use zeroize::Zeroizing;
+
+use super::extensions::Extensions;
+use super::reply::ServerReply;
+use super::{AuthStep, End, Session, State, timeout};
+use crate::machine::{Action, TlsInfo};
+use crate::note::Note;
+use crate::relay::{Credentials, Enhanced, Report, TlsPolicy};
+
+impl Session {
+    /// Anything but 220: another host may be in better health, even after 5xx.
+    pub(super) fn on_greeting(&mut self, reply: &ServerReply) {
+        if reply.code == 220 {
+            self.ehlo();
+        } else {
+            self.refused(End::NextHost, reply);
+        }
+    }
+
+    fn ehlo(&mut self) {
+        self.command(&format!("EHLO {}", self.settings.hostname));
+        self.wait(State::Ehlo, timeout::COMMAND);
+    }
+
+    pub(super) fn on_ehlo(&mut self, reply: &ServerReply) {
+        match reply.class() {
+            2 => {
+                self.extensions = Extensions::parse(&reply.lines);
+                self.after_hello();
+            }
+            // RFC 5321 §3.2: a server without extensions.
+            5 => {
+                self.command(&format!("HELO {}", self.settings.hostname));
+                self.wait(State::Helo, timeout::COMMAND);
+            }
+            _ => self.refused(End::NextHost, reply),
+        }
+    }
+
+    pub(super) fn on_helo(&mut self, reply: &ServerReply) {
+        if reply.class() == 2 {
+            self.extensions = Extensions::default();
+            self.after_hello();
+        } else {
+            self.refused(End::NextHost, reply);
+        }
+    }
+
+    /// TLS, then AUTH, then the message.
+    fn after_hello(&mut self) {
+        if self.tls || self.settings.tls == TlsPolicy::None {
+            self.authenticate();
+        } else if self.extensions.starttls {
+            self.command("STARTTLS");
+            self.wait(State::StartTls, timeout::COMMAND);
+        } else {
+            self.without_tls("the server does not offer TLS, which the policy requires");
+        }
+    }
+
+    pub(super) fn on_starttls(&mut self, reply: &ServerReply) {
+        if reply.code != 220 {
+            self.without_tls("the server refused STARTTLS, which the policy requires");
+            return;
+        }
+        // What came behind the 220 was not protected (CVE-2021-38371).
+        self.inbox.clear();
+        self.replies.clear();
+        self.extensions = Extensions::default();
+        self.out.push_back(Action::StartTls);
+        self.wait(State::Handshake, timeout::COMMAND);
+    }
+
+    /// TLS is not to be had on this connection, which is still good for clear text.
+    fn without_tls(&mut self, why: &str) {
+        if self.settings.tls.allows_clear_text() {
+            self.authenticate();
+        } else {
+            let report = Report::ours(Enhanced(4, 7, 10), why).at(&self.settings.server);
+            self.leave(End::NextHost, &report);
+        }
+    }
+
+    /// The handshake broke the connection.
+    pub(super) fn tls_failed(&mut self, why: &str) {
+        let report = Report::ours(Enhanced(4, 7, 5), why).at(&self.settings.server);
+        let end = if self.settings.tls == TlsPolicy::Opportunistic {
+            End::RetryWithoutTls
+        } else {
+            End::NextHost
+        };
+        self.give_up(end, report);
+    }
+
+    pub(super) fn on_tls(&mut self, info: TlsInfo) {
+        let version = match info.version {
+            0x0304 => "TLSv1.3",
+            0x0303 => "TLSv1.2",
+            _ => "TLS",
+        };
+        let note = Note::Tls {
+            version,
+            cipher: info.cipher,
+        };
+        match self.state {
+            State::ImplicitTls => {
+                self.tls = true;
+                self.out.push_back(Action::Note(note));
+                self.wait(State::Greeting, timeout::GREETING);
+            }
+            State::Handshake => {
+                self.tls = true;
+                self.out.push_back(Action::Note(note));
+                self.ehlo();
+            }
+            _ => {}
+        }
+    }
+
+    /// AUTH if there are credentials, then the message.
+    fn authenticate(&mut self) {
+        let Some(credentials) = self.settings.credentials.clone() else {
+            self.begin();
+            return;
+        };
+        let safe = self.tls && !self.settings.tls.allows_clear_text();
+        if !safe {
+            self.no_login(
+                "the password is not sent without verified TLS (set tls to verify, implicit or require)",
+            );
+        } else if self.extensions.auth_plain {
+            self.secret_line("AUTH PLAIN ", &plain(&credentials));
+            self.wait(State::Auth(AuthStep::Plain), timeout::COMMAND);
+        } else if self.extensions.auth_login {
+            self.command("AUTH LOGIN");
+            self.wait(State::Auth(AuthStep::Username), timeout::COMMAND);
+        } else {
+            self.no_login("the server offers neither AUTH PLAIN nor AUTH LOGIN");
+        }
+    }
+
+    pub(super) fn on_auth(&mut self, step: AuthStep, reply: &ServerReply) {
+        if reply.class() == 2 {
+            self.begin();
+            return;
+        }
+        let (true, Some(credentials)) = (reply.code == 334, self.settings.credentials.clone()) else {
+            self.auth_refused(reply);
+            return;
+        };
+        let next = match step {
+            AuthStep::Plain => {
+                self.secret_line("", &plain(&credentials));
+                AuthStep::Done
+            }
+            AuthStep::Username => {
+                self.secret_line("", credentials.username.as_bytes());
+                AuthStep::Password
+            }
+            AuthStep::Password => {
+                self.secret_line("", credentials.password.expose());
+                AuthStep::Done
+            }
+            AuthStep::Done => {
+                self.auth_refused(reply);
+                return;
+            }
+        };
+        self.wait(State::Auth(next), timeout::COMMAND);
+    }
+
+    /// A wrong password is an operator's matter: mail waits for it to be mended. 4xx is the server's own trouble.
+    fn auth_refused(&mut self, reply: &ServerReply) {
+        if reply.class() == 4 {
+            self.refused(End::NextHost, reply);
+            return;
+        }
+        let mut report = reply.report(&self.settings.server);
+        report.enhanced = report.enhanced.with_class(4);
+        report.text = format!("login refused: {}", report.text);
+        self.leave(End::Ours, &report.severe());
+    }
+
+    fn no_login(&mut self, why: &str) {
+        let report = Report::ours(Enhanced(4, 7, 0), why).at(&self.settings.server);
+        self.leave(End::Ours, &report.severe());
+    }
+
+    /// The server does not want to talk to us; the message is not at fault.
+    fn refused(&mut self, end: End, reply: &ServerReply) {
+        let mut report = reply.report(&self.settings.server);
+        report.enhanced = report.enhanced.with_class(4);
+        self.leave(end, &report);
+    }
+
+    /// Sends a line whose end is secret, in base64.
+    fn secret_line(&mut self, command: &str, secret: &[u8]) {
+        self.out
+            .push_back(Action::Note(Note::Command(format!("{command}***"))));
+        self.send(format!("{command}{}\r\n", BASE64.encode(secret)).into_bytes());
+    }
+}
+
+/// The message of PLAIN (RFC 4616 §2), without authorization identity.
+fn plain(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
+    let mut message = Zeroizing::new(vec![0]);
+    message.extend_from_slice(credentials.username.as_bytes());
+    message.push(0);
+    message.extend_from_slice(credentials.password.expose());
+    message
+}

@@ -1,0 +1,279 @@
+//! MAIL, RCPT, DATA and the message.
+
+use super::reply::ServerReply;
+use super::{Call, End, PIECE, Session, State, timeout};
+use crate::addr::{Address, ReversePath};
+use crate::chunk::Chunk;
+use crate::machine::{Action, CallId};
+use crate::note::Note;
+use crate::refusal::Refusal;
+use crate::relay::{Enhanced, Outcome as Verdict, Report};
+
+/// Commands on their way without a reply when PIPELINING is offered: replies to so many fit any window.
+const WINDOW: usize = 100;
+
+/// A command of the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Mail,
+    /// Index of the recipient.
+    Rcpt(usize),
+    Data,
+}
+
+impl Session {
+    /// Begins the transaction, if the server can take such a message at all.
+    pub(super) fn begin(&mut self) {
+        let size = self.job.size.saturating_sub(self.job.offset);
+        let limit = self.extensions.size.flatten();
+        if self.job.eight_bit && !self.extensions.eight_bit_mime {
+            // RFC 6152 §3: convert it or give it back; this one is given back.
+            self.impossible(
+                Enhanced(5, 6, 3),
+                "the message has 8-bit content, which the server does not take",
+            );
+        } else if limit.is_some_and(|limit| size > limit) {
+            // RFC 1870 §6.1: no need to try.
+            self.impossible(Enhanced(5, 3, 4), "the message is larger than the server takes");
+        } else if is_international(&self.job.reverse_path) && !self.extensions.smtp_utf8 {
+            self.impossible(
+                Enhanced(5, 6, 7),
+                "the sender's address is not ASCII, which the server does not take",
+            );
+        } else {
+            self.queue_commands();
+            self.state = State::Transaction;
+            self.pump();
+        }
+    }
+
+    /// No recipient can be reached through this server, now or later.
+    fn impossible(&mut self, enhanced: Enhanced, why: &str) {
+        let report = Report::ours(enhanced, why).at(&self.settings.server);
+        self.verdicts.fill(Some(Verdict::Permanent(report)));
+        self.complete();
+    }
+
+    fn queue_commands(&mut self) {
+        self.to_send.push_back(Command::Mail);
+        for (n, recipient) in self.job.recipients.iter().enumerate() {
+            if is_ascii(recipient) || self.extensions.smtp_utf8 {
+                self.to_send.push_back(Command::Rcpt(n));
+            } else if let Some(verdict) = self.verdicts.get_mut(n) {
+                let why = "the address is not ASCII, which the server does not take";
+                let report = Report::ours(Enhanced(5, 6, 7), why).at(&self.settings.server);
+                *verdict = Some(Verdict::Permanent(report));
+            }
+        }
+        self.to_send.push_back(Command::Data);
+    }
+
+    /// Sends what may be sent now: all that fits the window with PIPELINING (RFC 2920 §3.1), else one command.
+    fn pump(&mut self) {
+        let window = if self.extensions.pipelining { WINDOW } else { 1 };
+        let mut batch = Vec::new();
+        while self.expected.len() < window {
+            let Some(command) = self.to_send.pop_front() else {
+                break;
+            };
+            if command == Command::Data && self.expected.is_empty() && !self.accepted.contains(&true) {
+                break;
+            }
+            let line = self.line(command);
+            batch.extend_from_slice(line.as_bytes());
+            batch.extend_from_slice(b"\r\n");
+            self.out.push_back(Action::Note(Note::Command(line)));
+            self.expected.push_back(command);
+        }
+        if !batch.is_empty() {
+            self.send(batch);
+        }
+        match self.expected.front() {
+            Some(Command::Data) => self.wait(State::Transaction, timeout::DATA),
+            Some(_) => self.wait(State::Transaction, timeout::COMMAND),
+            None => self.complete(),
+        }
+    }
+
+    fn line(&self, command: Command) -> String {
+        match command {
+            Command::Mail => self.mail_line(),
+            Command::Rcpt(n) => {
+                let recipient = self.job.recipients.get(n);
+                recipient.map_or_else(String::new, |recipient| format!("RCPT TO:<{recipient}>"))
+            }
+            Command::Data => "DATA".to_owned(),
+        }
+    }
+
+    fn mail_line(&self) -> String {
+        let mut line = format!("MAIL FROM:{}", self.job.reverse_path);
+        if self.extensions.size.is_some() {
+            line.push_str(&format!(
+                " SIZE={}",
+                self.job.size.saturating_sub(self.job.offset)
+            ));
+        }
+        if self.job.eight_bit {
+            line.push_str(" BODY=8BITMIME");
+        }
+        let international =
+            is_international(&self.job.reverse_path) || !self.job.recipients.iter().all(is_ascii);
+        if international && self.extensions.smtp_utf8 {
+            line.push_str(" SMTPUTF8");
+        }
+        line
+    }
+
+    pub(super) fn on_transaction(&mut self, reply: &ServerReply) {
+        match self.expected.pop_front() {
+            Some(Command::Mail) => self.on_mail(reply),
+            Some(Command::Rcpt(n)) => self.on_rcpt(n, reply),
+            Some(Command::Data) => {
+                self.on_data(reply);
+                return;
+            }
+            None => {}
+        }
+        self.pump();
+    }
+
+    fn on_mail(&mut self, reply: &ServerReply) {
+        if reply.class() != 2 {
+            let verdict = reply.failure(&self.settings.server, false);
+            for open in self.verdicts.iter_mut().filter(|verdict| verdict.is_none()) {
+                *open = Some(verdict.clone());
+            }
+            self.to_send.clear();
+        }
+    }
+
+    fn on_rcpt(&mut self, n: usize, reply: &ServerReply) {
+        let (Some(verdict), Some(accepted)) = (self.verdicts.get_mut(n), self.accepted.get_mut(n)) else {
+            return;
+        };
+        if verdict.is_some() {
+            // MAIL was refused: what the server says of the rest does not matter.
+        } else if reply.class() == 2 {
+            *accepted = true;
+        } else {
+            *verdict = Some(reply.failure(&self.settings.server, true));
+        }
+    }
+
+    fn on_data(&mut self, reply: &ServerReply) {
+        let some = self.accepted.contains(&true);
+        match (reply.code, some) {
+            (354, true) => self.wait(State::Body, timeout::BLOCK),
+            (354, false) => {
+                // RFC 2920 §3.1: DATA was pipelined and the server goes along without recipients.
+                self.send(b".\r\n".to_vec());
+                self.wait(State::LoneDot, timeout::FINAL);
+            }
+            _ => {
+                self.decide_accepted(&reply.failure(&self.settings.server, false));
+                self.complete();
+            }
+        }
+    }
+
+    fn decide_accepted(&mut self, verdict: &Verdict) {
+        for open in self.verdicts.iter_mut().filter(|verdict| verdict.is_none()) {
+            *open = Some(verdict.clone());
+        }
+    }
+
+    /// The next question for octets of the message, while it is being sent.
+    pub(super) fn next_piece(&mut self) -> Option<Action<Call>> {
+        if self.state != State::Body || self.awaiting.is_some() {
+            return None;
+        }
+        let left = self.job.size.saturating_sub(self.position);
+        if left == 0 {
+            // A message without octets is still a message.
+            self.end_body(Vec::new());
+            return self.out.pop_front();
+        }
+        let id = CallId(self.calls);
+        self.calls += 1;
+        self.awaiting = Some(id);
+        let max = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let offset = self.position;
+        Some(Action::Call(id, Call::Read { offset, max }))
+    }
+
+    pub(super) fn on_piece(&mut self, result: Result<Chunk, Refusal>) {
+        if self.state != State::Body {
+            return;
+        }
+        let left = self.job.size.saturating_sub(self.position);
+        let mut chunk = match result {
+            Ok(chunk) if !chunk.is_empty() => chunk,
+            Ok(_) => return self.unreadable("the stored message is shorter than it was"),
+            Err(_) => return self.unreadable("the stored message cannot be read"),
+        };
+        let piece = chunk.split_to(usize::try_from(left).unwrap_or(usize::MAX));
+        self.position += piece.len() as u64;
+        let mut encoded = Vec::with_capacity(piece.len() + piece.len() / 32 + 16);
+        self.encoder.encode(&piece, &mut encoded);
+        if self.position >= self.job.size {
+            self.end_body(encoded);
+        } else {
+            self.send(encoded);
+            self.wait(State::Body, timeout::BLOCK);
+        }
+    }
+
+    /// Ends the message, unless the server has spoken before it was asked: what it says then is no acceptance.
+    fn end_body(&mut self, mut encoded: Vec<u8>) {
+        if !self.inbox.is_empty() {
+            self.lost_in_body("the server replied before the end of the message");
+            return;
+        }
+        self.encoder.finish(&mut encoded);
+        self.send(encoded);
+        self.wait(State::Final, timeout::FINAL);
+    }
+
+    /// Without the final dot the server throws the message away (RFC 5321 §4.1.1.4).
+    fn unreadable(&mut self, why: &str) {
+        self.out.push_back(Action::Note(Note::Internal(why.to_owned())));
+        self.give_up(End::Ours, Report::ours(Enhanced(4, 3, 0), why).severe());
+    }
+
+    /// The server hung up, or spoke, before the final dot. Many say what they refuse before they hang up.
+    pub(super) fn lost_in_body(&mut self, how: &str) {
+        if let Ok(Some(reply)) = self.replies.next(&mut self.inbox) {
+            self.out
+                .push_back(Action::Note(Note::Response(reply.to_string())));
+            let hung_up_on_us = reply.code == 421 || reply.class() < 4;
+            if !hung_up_on_us {
+                self.decide_accepted(&reply.failure(&self.settings.server, false));
+                self.give_up(End::Complete, self.lost(how));
+                return;
+            }
+        }
+        self.give_up(
+            End::NextHost,
+            self.lost("connection lost in the middle of the message"),
+        );
+    }
+
+    pub(super) fn on_final(&mut self, reply: &ServerReply) {
+        let verdict = if reply.class() == 2 {
+            Verdict::Delivered(reply.report(&self.settings.server))
+        } else {
+            reply.failure(&self.settings.server, false)
+        };
+        self.decide_accepted(&verdict);
+        self.complete();
+    }
+}
+
+fn is_ascii(address: &Address) -> bool {
+    address.local.is_ascii()
+}
+
+fn is_international(path: &ReversePath) -> bool {
+    path.address().is_some_and(|address| !is_ascii(address))
+}
