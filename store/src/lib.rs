@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod accounts;
 pub mod disk;
 pub mod error;
 pub mod escape;
