@@ -6,4 +6,14 @@
 //! * Raw octets are the truth: a part is a range of the stored message.
 //! * Nothing recurses on input; nesting and part counts are bounded.
 
+pub mod address;
+pub mod content;
+pub mod envelope;
+pub mod header;
+mod imap_string;
+pub mod locate;
+pub mod part;
+pub mod scanner;
 pub mod section;
+pub mod structure;
+pub mod token;

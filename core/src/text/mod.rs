@@ -1,1 +1,4 @@
 //! Text forms: modified UTF-7, dates, encoded words.
+
+pub mod date;
+pub mod utf7;
