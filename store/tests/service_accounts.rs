@@ -1,5 +1,11 @@
 //! Users on disk: what operators do, and what is left of it after a crash.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod service_common;
 
@@ -19,15 +25,28 @@ fn users_are_made_listed_changed_and_removed() {
     let list = || block_on(accounts.list(&domain("example.com"))).expect("list");
     assert_eq!(list(), [account("alice@example.com"), account("bob@example.com")]);
     assert!(matches!(
-        block_on(accounts.create(&*world.store, &account("BOB@example.com"), &new_user(false), now().unix)),
+        block_on(accounts.create(
+            &*world.store,
+            &account("BOB@example.com"),
+            &new_user(false),
+            now().unix
+        )),
         Err(AccountError::AlreadyExists)
     ));
     let odd = account("\"../B b\"@example.com");
     block_on(accounts.create(&*world.store, &odd, &new_user(false), now().unix)).expect("create");
-    assert!(world.read_file("domains/example.com/users/%2e.%2fb%20b/user.json").contains("scram"));
+    assert!(
+        world
+            .read_file("domains/example.com/users/%2e.%2fb%20b/user.json")
+            .contains("scram")
+    );
     assert_eq!(list().len(), 3);
     let mailboxes = block_on(world.store.list(&odd)).expect("list");
-    assert!(mailboxes.iter().any(|entry| entry.name.is_inbox() && entry.subscribed));
+    assert!(
+        mailboxes
+            .iter()
+            .any(|entry| entry.name.is_inbox() && entry.subscribed)
+    );
     block_on(accounts.change(&odd, |user| {
         user.quota_mb = 9;
         user.admin = true;
@@ -39,7 +58,10 @@ fn users_are_made_listed_changed_and_removed() {
     block_on(accounts.delete(&*world.store, &odd)).expect("delete");
     assert_eq!(list().len(), 2);
     assert!(block_on(accounts.find(&odd)).expect("find").is_none());
-    assert!(matches!(block_on(accounts.delete(&*world.store, &odd)), Err(AccountError::NoSuchUser)));
+    assert!(matches!(
+        block_on(accounts.delete(&*world.store, &odd)),
+        Err(AccountError::NoSuchUser)
+    ));
     for name in ["nobody@example.com", "nobody@nowhere.net"] {
         let change = block_on(accounts.set_enabled(&account(name), false));
         assert!(matches!(change, Err(AccountError::NoSuchUser)), "{name}");
@@ -49,11 +71,27 @@ fn users_are_made_listed_changed_and_removed() {
 #[test]
 fn names_that_operators_mistype() {
     let hosting = settings().hosting;
-    assert_eq!(account_name("Alice@Example.com", &hosting).expect("good"), account("alice@example.com"));
-    for bad in ["alice", "", "@example.com", "a b@example.com", "alice@", "alice@exa mple.com"] {
-        assert!(matches!(account_name(bad, &hosting), Err(AccountError::BadName)), "{bad:?}");
+    assert_eq!(
+        account_name("Alice@Example.com", &hosting).expect("good"),
+        account("alice@example.com")
+    );
+    for bad in [
+        "alice",
+        "",
+        "@example.com",
+        "a b@example.com",
+        "alice@",
+        "alice@exa mple.com",
+    ] {
+        assert!(
+            matches!(account_name(bad, &hosting), Err(AccountError::BadName)),
+            "{bad:?}"
+        );
     }
-    assert!(matches!(account_name("alice@elsewhere.net", &hosting), Err(AccountError::NotHosted)));
+    assert!(matches!(
+        account_name("alice@elsewhere.net", &hosting),
+        Err(AccountError::NotHosted)
+    ));
 }
 
 #[test]
@@ -64,8 +102,14 @@ fn broken_files_are_not_overwritten() {
     world.edit(&user_file("bob@example.com"), "{\n  \"enabled\": 1\n}");
     let error = block_on(accounts.set_password(&bob, &Secret::new("x"), 1)).expect_err("broken");
     let text = error.to_string();
-    assert!(text.contains("domains/example.com/users/bob/user.json: enabled: ") && text.contains("line 2 column"), "{text}");
-    assert_eq!(world.read_file(&user_file("bob@example.com")), "{\n  \"enabled\": 1\n}");
+    assert!(
+        text.contains("domains/example.com/users/bob/user.json: enabled: ") && text.contains("line 2 column"),
+        "{text}"
+    );
+    assert_eq!(
+        world.read_file(&user_file("bob@example.com")),
+        "{\n  \"enabled\": 1\n}"
+    );
     block_on(accounts.delete(&*world.store, &bob)).expect("a broken user can be removed");
 }
 
@@ -82,7 +126,7 @@ fn nobody_inherits_the_mail_of_a_removal_that_was_cut_short() {
         world.append("bob@example.com", "INBOX", b"Subject: private\r\n\r\n");
         let before = world.disk.calls();
         assert_eq!(before, calls);
-        world.disk.fault(before + at, rmail_store::mem::Fault::Die);
+        world.disk.fault(before + at, rmail_store::mem::Fault::Crash);
         if block_on(world.service.accounts().delete(&*world.store, &bob)).is_ok() {
             ends = at;
             break;
@@ -106,7 +150,7 @@ fn a_user_is_whole_or_not_there_after_a_power_cut() {
             let disk = MemDisk::new();
             let (store, users) = (open_store(&disk), accounts(&disk, 1));
             let dan = account("dan@example.com");
-            disk.fault(disk.calls() + at, rmail_store::mem::Fault::Die);
+            disk.fault(disk.calls() + at, rmail_store::mem::Fault::Crash);
             let created = block_on(users.create(&store, &dan, &new_user(true), now().unix));
             let done = created.is_ok();
             drop((store, users));
@@ -148,14 +192,19 @@ fn changes_of_two_processes_do_not_undo_each_other() {
             .expect("admin");
         });
         exec.spawn(async {
-            two.set_password(&bob, &Secret::new("new"), 1).await.expect("password");
+            two.set_password(&bob, &Secret::new("new"), 1)
+                .await
+                .expect("password");
         });
         exec.run().expect("all end");
         drop(exec);
-        let user = block_on(world.service.accounts().find(&bob)).expect("find").expect("there");
+        let user = block_on(world.service.accounts().find(&bob))
+            .expect("find")
+            .expect("there");
         assert!(!user.enabled && user.admin, "seed {seed}");
-        assert!(login(&world.smtp(), "bob@example.com", "new").is_err_and(|refusal| {
-            refusal == rmail_core::refusal::Refusal::AccountDisabled
-        }));
+        assert!(
+            login(&world.smtp(), "bob@example.com", "new")
+                .is_err_and(|refusal| { refusal == rmail_core::refusal::Refusal::AccountDisabled })
+        );
     }
 }

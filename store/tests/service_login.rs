@@ -1,5 +1,11 @@
 //! Who may log in, and for how long.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod service_common;
 
@@ -50,15 +56,34 @@ fn unknown_users_look_like_wrong_passwords() {
         assert_eq!(pool(&session, name, "wrong"), Pool::Cpu, "{name:?}");
     }
     let (name, epoch) = login(&session, "ALICE@Example.com", PASSWORD).expect("right");
-    assert_eq!((name, login(&world.imap(), "alice@example.com", PASSWORD).expect("right").1), (account("alice@example.com"), epoch));
-    assert_eq!(login(&session, "alice+x@example.com", PASSWORD), wrong, "a tag is for mail");
+    assert_eq!(
+        (
+            name,
+            login(&world.imap(), "alice@example.com", PASSWORD)
+                .expect("right")
+                .1
+        ),
+        (account("alice@example.com"), epoch)
+    );
+    assert_eq!(
+        login(&session, "alice+x@example.com", PASSWORD),
+        wrong,
+        "a tag is for mail"
+    );
 }
 
 #[test]
 fn a_bare_name_will_do_when_one_domain_is_hosted() {
     let world = World::with(|settings| settings.hosting.domains.truncate(1));
-    assert_eq!(login(&world.smtp(), "Bob", PASSWORD).expect("right").0, account("bob@example.com"));
-    assert_eq!(login(&world.smtp(), "carol@example.org", PASSWORD), Err(Refusal::BadCredentials), "no longer hosted");
+    assert_eq!(
+        login(&world.smtp(), "Bob", PASSWORD).expect("right").0,
+        account("bob@example.com")
+    );
+    assert_eq!(
+        login(&world.smtp(), "carol@example.org", PASSWORD),
+        Err(Refusal::BadCredentials),
+        "no longer hosted"
+    );
 }
 
 #[test]
@@ -66,13 +91,32 @@ fn disabled_users_are_told_so_only_with_the_right_password() {
     let world = World::new();
     let session = world.smtp();
     login(&session, "bob@example.com", PASSWORD).expect("right, and remembered");
-    block_on(world.service.accounts().set_enabled(&account("bob@example.com"), false)).expect("disable");
-    assert_eq!(login(&session, "bob@example.com", PASSWORD), Err(Refusal::AccountDisabled));
-    assert_eq!(login(&session, "bob@example.com", "wrong"), Err(Refusal::BadCredentials));
+    block_on(
+        world
+            .service
+            .accounts()
+            .set_enabled(&account("bob@example.com"), false),
+    )
+    .expect("disable");
+    assert_eq!(
+        login(&session, "bob@example.com", PASSWORD),
+        Err(Refusal::AccountDisabled)
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "wrong"),
+        Err(Refusal::BadCredentials)
+    );
     world.edit(&user_file("alice@example.com"), "{}");
-    assert_eq!(login(&session, "alice@example.com", ""), Err(Refusal::BadCredentials), "no password");
+    assert_eq!(
+        login(&session, "alice@example.com", ""),
+        Err(Refusal::BadCredentials),
+        "no password"
+    );
     world.edit(&user_file("carol@example.org"), "{");
-    assert_eq!(login(&session, "carol@example.org", PASSWORD), Err(Refusal::Unavailable));
+    assert_eq!(
+        login(&session, "carol@example.org", PASSWORD),
+        Err(Refusal::Unavailable)
+    );
 }
 
 #[test]
@@ -81,16 +125,30 @@ fn a_remembered_password_is_forgotten_when_the_file_changes() {
     let session = world.smtp();
     assert_eq!(pool(&session, "bob@example.com", PASSWORD), Pool::Cpu);
     let (_, first) = login(&session, "bob@example.com", PASSWORD).expect("right");
-    assert_eq!(pool(&session, "bob@example.com", PASSWORD), Pool::Read, "remembered");
+    assert_eq!(
+        pool(&session, "bob@example.com", PASSWORD),
+        Pool::Read,
+        "remembered"
+    );
     assert_eq!(pool(&session, "bob@example.com", "wrong"), Pool::Cpu);
     world.set_password("bob@example.com", "new");
-    assert_eq!(login(&session, "bob@example.com", PASSWORD), Err(Refusal::BadCredentials));
+    assert_eq!(
+        login(&session, "bob@example.com", PASSWORD),
+        Err(Refusal::BadCredentials)
+    );
     let (_, second) = login(&session, "bob@example.com", "new").expect("right");
     assert_ne!(first, second);
     // By hand: the hash of alice's password is put into bob's file.
-    let alice: serde_json::Value = serde_json::from_str(&world.read_file(&user_file("alice@example.com"))).expect("json");
-    world.edit(&user_file("bob@example.com"), &serde_json::json!({ "password": alice["password"] }).to_string());
-    assert_eq!(login(&session, "bob@example.com", "new"), Err(Refusal::BadCredentials));
+    let alice: serde_json::Value =
+        serde_json::from_str(&world.read_file(&user_file("alice@example.com"))).expect("json");
+    world.edit(
+        &user_file("bob@example.com"),
+        &serde_json::json!({ "password": alice["password"] }).to_string(),
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "new"),
+        Err(Refusal::BadCredentials)
+    );
     login(&session, "bob@example.com", PASSWORD).expect("edited by hand");
 }
 
@@ -102,13 +160,25 @@ fn foreign_hashes_are_rewritten_at_login() {
     let phc = "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHQ$E196ZhRPzw+wA84EjzHwJO1cv/MFJdO6C/sxmUeTYqY";
     let text = format!(r#"{{"password": "{phc}", "note": "imported", "quota_mb": 7}}"#);
     world.edit(&user_file("bob@example.com"), &text);
-    assert_eq!(login(&session, "bob@example.com", "wrong"), Err(Refusal::BadCredentials));
+    assert_eq!(
+        login(&session, "bob@example.com", "wrong"),
+        Err(Refusal::BadCredentials)
+    );
     assert!(world.read_file(&user_file("bob@example.com")).contains("pbkdf2"));
     let (_, epoch) = login(&session, "bob@example.com", "password").expect("right");
     let rewritten = world.read_file(&user_file("bob@example.com"));
-    assert!(rewritten.contains("$scram-sha-256$i=1$") && !rewritten.contains("pbkdf2"), "{rewritten}");
-    assert!(rewritten.contains("imported") && rewritten.contains("\"quota_mb\": 7"), "{rewritten}");
-    assert_eq!(login(&session, "bob@example.com", "password").expect("right").1, epoch);
+    assert!(
+        rewritten.contains("$scram-sha-256$i=1$") && !rewritten.contains("pbkdf2"),
+        "{rewritten}"
+    );
+    assert!(
+        rewritten.contains("imported") && rewritten.contains("\"quota_mb\": 7"),
+        "{rewritten}"
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "password").expect("right").1,
+        epoch
+    );
 }
 
 #[test]
@@ -126,10 +196,13 @@ fn watched_accounts_are_told_of_changes_within_a_poll() {
     let count = || heard.swap(0, Ordering::Relaxed);
     let scope = Scope::Account(name.clone());
     let holds = |session: &Imap, epoch| {
-        ask(session, imap::Call::Recheck {
-            account: name.clone(),
-            epoch,
-        })
+        ask(
+            session,
+            imap::Call::Recheck {
+                account: name.clone(),
+                epoch,
+            },
+        )
     };
     session.watch(WatchId(1), scope.clone(), ModSeq(epoch), wake());
     assert_eq!(count(), 0);
@@ -155,7 +228,11 @@ fn watched_accounts_are_told_of_changes_within_a_poll() {
     assert_eq!(count(), 1);
     assert_eq!(holds(&session, epoch), imap::Reply::Recheck(false));
     drop(session);
-    assert_eq!(world.service.hub().watched().len(), 0, "watches end with their session");
+    assert_eq!(
+        world.service.hub().watched().len(),
+        0,
+        "watches end with their session"
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, UidSet};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
+use super::bodies::{LastScanned, bodies};
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
@@ -19,9 +20,10 @@ use crate::mailstore::MailStore;
 
 /// Answers the calls of one IMAP session.
 pub struct ImapService<S: MailStore, D: Disk> {
-    pub(super) service: Arc<Service<S, D>>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) desk: Desk<S>,
+    service: Arc<Service<S, D>>,
+    settings: Arc<Settings>,
+    desk: Desk<S>,
+    last: LastScanned,
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
@@ -29,6 +31,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         Self {
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
+            last: LastScanned::default(),
             service,
         }
     }
@@ -239,13 +242,16 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 let expunged = store.expunge(&mailbox, uids.as_ref()).await;
                 Reply::Expunged(outcome("expunge in", &mailbox.account, &mailbox.id.0, expunged))
             }
-            Call::Bodies { .. } => Reply::Bodies(Err(Refusal::NotPossible)),
+            Call::Bodies { mailbox, parts } => {
+                Reply::Bodies(bodies(store, &self.settings, &self.desk, &self.last, &mailbox, parts).await)
+            }
             Call::CloseBlob { blob } => {
                 self.desk.close_blob(blob);
                 Reply::Discarded
             }
             Call::Search { .. } => Reply::Found(Err(Refusal::NotPossible)),
             Call::Unselect { mailbox } => {
+                self.last.clear();
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }

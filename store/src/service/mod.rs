@@ -3,8 +3,10 @@
 //! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
 //! session's spools, open messages and watches, and drop them with themselves.
 
+mod bodies;
 mod imap;
 mod login;
+mod message;
 mod outbound;
 mod passwords;
 mod recipients;

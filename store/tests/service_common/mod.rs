@@ -1,6 +1,12 @@
 //! A service over a file store on a disk in memory, with `alice` (an administrator) and `bob` at `example.com`, and
 //! `carol` at `example.org`.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,12 +25,12 @@ use rmail_core::relay::entry::Entry;
 use rmail_core::secret::Secret;
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::{Mono, Now, Unix};
+use rmail_store::MailStore as _;
 use rmail_store::accounts::{Accounts, NewUser};
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::file::FileStore;
 use rmail_store::mem::{MemDir, MemDisk};
 use rmail_store::service::{Answer, ImapService, Serve, Service, Settings, SmtpService};
-use rmail_store::MailStore as _;
 
 pub type Store = FileStore<MemDisk>;
 pub type Smtp = SmtpService<Store, MemDisk>;
@@ -50,7 +56,11 @@ impl World {
         disk.set_clock(Duration::from_secs(1_700_000_000));
         let store = Arc::new(open_store(&disk));
         let accounts = accounts(&disk, 1);
-        for (name, admin) in [("alice@example.com", true), ("bob@example.com", false), ("carol@example.org", false)] {
+        for (name, admin) in [
+            ("alice@example.com", true),
+            ("bob@example.com", false),
+            ("carol@example.org", false),
+        ] {
             block_on(accounts.create(&*store, &account(name), &new_user(admin), now().unix)).expect("user");
         }
         let mut settings = settings();
@@ -85,7 +95,9 @@ impl World {
     pub fn newest(&self, name: &str) -> Vec<u8> {
         let mailbox = self.mailbox(name, "INBOX");
         let uid = self.inbox(name).rows.last_uid().expect("a message");
-        let blob = block_on(self.store.open(&mailbox, uid)).expect("open").expect("there");
+        let blob = block_on(self.store.open(&mailbox, uid))
+            .expect("open")
+            .expect("there");
         let mut octets = vec![0; 1 << 20];
         let read = block_on(self.store.read(&blob, &mut octets, 0)).expect("read");
         octets.truncate(read);
@@ -96,9 +108,13 @@ impl World {
     pub fn append(&self, name: &str, mailbox: &str, message: &[u8]) -> u32 {
         let append = async {
             let mut spool = self.store.new_spool().await?;
-            self.store.write_spool(&mut spool, Chunk::copy_from(message)).await?;
+            self.store
+                .write_spool(&mut spool, Chunk::copy_from(message))
+                .await?;
             let messages = vec![(spool, Flags::default(), None)];
-            self.store.append(&account(name), &mailbox_name(mailbox), messages, now().unix).await
+            self.store
+                .append(&account(name), &mailbox_name(mailbox), messages, now().unix)
+                .await
         };
         block_on(append).expect("append").uids[0].0
     }
@@ -120,7 +136,10 @@ impl World {
         block_on(async {
             self.disk.unlink(&dir, name).await.ok();
             let file = self.disk.open(&dir, name, Mode::CreateNew).await.expect("create");
-            self.disk.write_at(&file, text.as_bytes(), 0).await.expect("write");
+            self.disk
+                .write_at(&file, text.as_bytes(), 0)
+                .await
+                .expect("write");
         });
     }
 
@@ -136,7 +155,10 @@ impl World {
     }
 
     pub fn set_password(&self, name: &str, password: &str) {
-        let set = self.service.accounts().set_password(&account(name), &Secret::new(password), 1);
+        let set = self
+            .service
+            .accounts()
+            .set_password(&account(name), &Secret::new(password), 1);
         block_on(set).expect("set");
     }
 
