@@ -19,6 +19,8 @@ pub(super) struct Cached<T> {
     stamp: Stamp,
     /// The last good copy.
     good: Option<Arc<T>>,
+    /// What is wrong with the file, if it is broken.
+    broken: Option<Arc<str>>,
 }
 
 impl<T> Cached<T> {
@@ -40,7 +42,8 @@ pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
     let read = match disk.stat_at(dir, name).await {
         Ok(stat) => {
             if let Some(cached) = lock(cache).get(key).filter(|cached| cached.stamp == stat.into()) {
-                return cached.good().map(Some).ok_or_else(|| unavailable(path));
+                let reason = cached.broken.as_deref().unwrap_or_default();
+                return cached.good().map(Some).ok_or_else(|| unavailable(path, reason));
             }
             file::read::<D, T>(disk, dir, name).await
         }
@@ -53,6 +56,7 @@ pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
             let cached = Cached {
                 stamp,
                 good: Some(Arc::clone(&good)),
+                broken: None,
             };
             cache.insert(key.clone(), cached);
             Ok(Some(good))
@@ -65,14 +69,13 @@ pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
                 "there is no good copy"
             };
             log::error!("{path}: {reason}; {kept}");
-            cache.insert(
-                key.clone(),
-                Cached {
-                    stamp,
-                    good: good.clone(),
-                },
-            );
-            good.map(Some).ok_or_else(|| unavailable(path))
+            let cached = Cached {
+                stamp,
+                good: good.clone(),
+                broken: Some(Arc::from(reason.as_str())),
+            };
+            cache.insert(key.clone(), cached);
+            good.map(Some).ok_or_else(|| unavailable(path, &reason))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             cache.remove(key);
@@ -81,16 +84,16 @@ pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
         Err(error) => {
             log::error!("{path}: {error}");
             let good = cache.get(key).and_then(Cached::good);
-            good.map(Some).ok_or_else(|| unavailable(path))
+            good.map(Some)
+                .ok_or_else(|| unavailable(path, &error.to_string()))
         }
     }
 }
 
-/// It was logged already.
-fn unavailable(path: &str) -> Error {
+fn unavailable(path: &str, reason: &str) -> Error {
     Error {
         refusal: Refusal::Unavailable,
-        context: format!("{path} cannot be used"),
+        context: format!("{path}: {reason}"),
         source: None,
     }
 }

@@ -224,10 +224,11 @@ impl<D: Disk> Accounts<D> {
         file::replace(&*self.disk, dir, USER_FILE, &json).await
     }
 
-    /// Keeps other processes from writing users of this domain. The caller holds `self.writing`.
-    async fn lock_users(&self, users: &D::Dir) -> io::Result<D::Lock> {
+    /// Keeps other processes from writing users of this domain. The caller holds `self.writing`, and keeps the file:
+    /// the lock ends with it.
+    async fn lock_users(&self, users: &D::Dir) -> io::Result<(D::Lock, D::File)> {
         let file = self.disk.open(users, LOCK_FILE, Mode::Create).await?;
-        self.disk.lock(&file, LOCK_WAIT).await
+        Ok((self.disk.lock(&file, LOCK_WAIT).await?, file))
     }
 
     async fn make_path(&self, levels: &[&str]) -> io::Result<D::Dir> {

@@ -149,13 +149,20 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 
     /// Tells the sender of a message what became of it: into the INBOX of a local sender, whatever its quota, or
-    /// through the queue with a null return path. `message` is the whole notification without Return-Path, `id` its own
-    /// id (letters and digits). Nothing is done for an empty sender, one that is no address, and a local one that does
-    /// not exist (any more).
+    /// through the queue with a null return path. `message` is the whole notification; its first `offset` octets
+    /// (Return-Path) are not sent to other servers. `id` is its own id (letters and digits). Nothing is done for an
+    /// empty sender, one that is no address, and a local one that does not exist (any more).
     ///
     /// # Errors
     /// It was not written, and has to be tried again.
-    pub async fn deliver_bounce(&self, id: &str, sender: &str, message: &[u8], now: Now) -> Result<()> {
+    pub async fn deliver_bounce(
+        &self,
+        id: &str,
+        sender: &str,
+        message: &[u8],
+        offset: u64,
+        now: Now,
+    ) -> Result<()> {
         let Some(address) = Address::parse(sender) else {
             return Ok(());
         };
@@ -178,18 +185,17 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Target::External(address) => external.push(address),
             }
         }
-        let return_path = b"Return-Path: <>\r\n";
         let mut body = self.store.new_spool().await?;
-        for part in [return_path, message] {
-            self.store.write_spool(&mut body, Chunk::copy_from(part)).await?;
-        }
+        self.store
+            .write_spool(&mut body, Chunk::copy_from(message))
+            .await?;
         let entry = (!external.is_empty()).then(|| Entry {
             id: id.to_owned(),
             sender: String::new(),
             account: None,
             arrived: now.unix.secs(),
-            offset: return_path.len() as u64,
-            size: self.store.spool_len(&body),
+            offset,
+            size: message.len() as u64,
             eight_bit: !message.is_ascii(),
             recipients: external
                 .iter()
