@@ -11,6 +11,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
+use super::search::{rows_of, search};
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
@@ -99,15 +100,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let store = &*self.service.store;
         let failed = |error| refused(&format!("copy to {}/{to}", mailbox.account), error);
         let snapshot = store.snapshot(mailbox).await.map_err(failed)?;
-        let size = uids
-            .ranges()
-            .flat_map(|range| {
-                let rows = snapshot
-                    .rows
-                    .iter_from(snapshot.rows.rank(rmail_core::mailbox::Uid(*range.start())));
-                rows.take_while(move |row| row.uid.0 <= *range.end())
-            })
-            .fold(0u64, |sum, row| sum.saturating_add(u64::from(row.size)));
+        let size = rows_of(&snapshot, uids).fold(0u64, |sum, row| sum.saturating_add(u64::from(row.size)));
         if size > 0 && self.service.is_over_quota(&mailbox.account, size).await? {
             return Err(Refusal::OverQuota);
         }
@@ -249,7 +242,11 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 self.desk.close_blob(blob);
                 Reply::Discarded
             }
-            Call::Search { .. } => Reply::Found(Err(Refusal::NotPossible)),
+            Call::Search {
+                mailbox,
+                uids,
+                program,
+            } => Reply::Found(search(store, &mailbox, &uids, &program).await),
             Call::Unselect { mailbox } => {
                 self.last.clear();
                 store.unselect(&mailbox).await;

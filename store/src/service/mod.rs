@@ -10,6 +10,7 @@ mod message;
 mod outbound;
 mod passwords;
 mod recipients;
+mod search;
 mod serve;
 mod session;
 mod settings;

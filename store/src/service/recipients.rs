@@ -125,6 +125,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         trusted: bool,
     ) -> Result<(), Refusal> {
         match (account, path.address()) {
+            (Some(account), None) => self.check_enabled(account).await?,
             (Some(account), Some(address)) => {
                 if !self.is_owned(account, address).await? {
                     return Err(Refusal::SenderNotOwned);
@@ -153,6 +154,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let tagged = exact != *account && exact.parts().1 == account.parts().1;
         let taken = tagged && self.find(&exact).await?.is_some();
         Ok(owns(account, &user, address, |_| taken))
+    }
+
+    /// Whether the account may send at all: it may be disabled or removed since its login.
+    pub(super) async fn check_enabled(&self, account: &AccountName) -> Result<(), Refusal> {
+        let user = self.find(account).await?;
+        user.filter(|user| user.enabled).map(drop).ok_or(Refusal::AccountDisabled)
     }
 
     /// Whether `more` octets are over the account's limit.

@@ -32,6 +32,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         envelope: &Envelope,
     ) -> Result<(), Refusal> {
         if let Some(account) = &envelope.account {
+            self.check_enabled(account).await?;
             for author in &envelope.authors {
                 if !self.is_owned(account, author).await? {
                     return Err(Refusal::AuthorNotOwned);
