@@ -7,7 +7,9 @@
 //! * Nothing recurses on input; nesting and part counts are bounded.
 
 pub mod address;
+pub mod build;
 pub mod content;
+pub mod decode;
 pub mod envelope;
 pub mod header;
 mod imap_string;

@@ -1,0 +1,224 @@
+//! Looks for the texts of a program in a message.
+
+use core::ops::Range;
+
+use super::fold::fold_into;
+use super::program::{Needle, Program, Test};
+use crate::mime::decode;
+use crate::mime::header::{Field, Fields};
+use crate::mime::part::{Kind, Part};
+use crate::mime::scanner::scan;
+use crate::text::{date, encoded_word};
+
+/// Folded octets that are gathered before they are searched.
+const WINDOW: usize = 64 * 1024;
+
+/// A message and what is known of a program's content tests.
+pub(super) struct Content<'a> {
+    program: &'a Program,
+    message: &'a [u8],
+    found: Vec<Option<bool>>,
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn new(program: &'a Program, message: &'a [u8]) -> Self {
+        Self {
+            program,
+            message,
+            found: vec![None; program.tests.len()],
+        }
+    }
+
+    /// The outcome of each test, so far.
+    pub(super) fn found(&self) -> &[Option<bool>] {
+        &self.found
+    }
+
+    /// Settles the wanted tests that the message's header settles, and those that need no look.
+    pub(super) fn read_header(&mut self, wanted: &[bool]) {
+        let tests = self.program.tests.iter().zip(&mut self.found).zip(wanted);
+        let mut open: Vec<(&Test, &mut Option<bool>)> = Vec::new();
+        for ((test, found), _) in tests.filter(|(_, wanted)| **wanted) {
+            match test {
+                Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
+                Test::Body(_) | Test::Text(_) => {}
+                Test::Sent(_) | Test::Header(..) => {
+                    *found = Some(false);
+                    open.push((test, found));
+                }
+            }
+        }
+        let mut dated = false;
+        for field in Fields::new(self.message) {
+            let date = !dated && field.is(b"date");
+            dated |= date;
+            let mut text = None;
+            for (test, found) in open.iter_mut().filter(|(_, found)| **found == Some(false)) {
+                let holds = match test {
+                    Test::Sent(days) if date => date::parse_header_date(field.raw)
+                        .is_some_and(|sent| days.hold(date::local_day(sent))),
+                    Test::Header(name, needle) if field.is(name) => {
+                        let text = text.get_or_insert_with(|| folded_value(&field));
+                        needle.0.find(text).is_some()
+                    }
+                    _ => false,
+                };
+                **found = Some(holds);
+            }
+        }
+    }
+
+    /// Settles the wanted tests that need the body.
+    pub(super) fn read_body(&mut self, wanted: &[bool]) {
+        let program = self.program;
+        let tests = program.tests.iter().zip(wanted).enumerate();
+        let open = tests.filter(|(at, (_, wanted))| **wanted && self.found.get(*at) == Some(&None));
+        let (mut text, mut body) = (Vec::new(), Vec::new());
+        for (at, (test, _)) in open {
+            match test {
+                Test::Text(needle) => text.push((at, needle)),
+                Test::Body(needle) => body.push((at, needle)),
+                Test::Sent(_) | Test::Header(..) => {}
+            }
+        }
+        let mut haystack = Haystack::new(text);
+        if haystack.wants() {
+            haystack.header(self.message);
+        }
+        haystack.add(body);
+        if haystack.wants() {
+            self.search_parts(&mut haystack);
+        }
+        for (at, found) in haystack.outcome() {
+            if let Some(slot) = self.found.get_mut(at) {
+                *slot = Some(found);
+            }
+        }
+    }
+
+    /// The text parts, and the headers of embedded messages.
+    fn search_parts(&self, haystack: &mut Haystack<'_>) {
+        let structure = scan(self.message);
+        for (index, part) in structure.parts.iter().enumerate() {
+            if !haystack.wants() {
+                return;
+            }
+            if index > 0 && part.envelope.is_some() {
+                haystack.header(self.slice(&part.header));
+            }
+            if is_text(part) {
+                decode::text(&part.mime, self.slice(&part.body), |piece| haystack.piece(piece));
+                haystack.end();
+            }
+        }
+    }
+
+    fn slice(&self, range: &Range<u64>) -> &'a [u8] {
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
+        self.message
+            .get(at(range.start)..at(range.end))
+            .unwrap_or_default()
+    }
+}
+
+/// Text, and what is text although it is called a message: delivery reports and their like.
+fn is_text(part: &Part) -> bool {
+    part.kind == Kind::Leaf && (part.mime.is_type("TEXT") || part.mime.is_type("MESSAGE"))
+}
+
+/// A field's value decoded and folded.
+fn folded_value(field: &Field<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    fold_into(&mut out, encoded_word::decode(field.raw).trim());
+    out
+}
+
+/// Text that streams by while needles are looked for in it. Every octet is searched once, but for the overlap of two
+/// windows, which is shorter than half of one.
+struct Haystack<'p> {
+    missing: Vec<(usize, &'p Needle)>,
+    present: Vec<usize>,
+    window: Vec<u8>,
+    /// Octets that the next window needs of this one: one less than the longest needle has.
+    overlap: usize,
+}
+
+impl<'p> Haystack<'p> {
+    fn new(needles: Vec<(usize, &'p Needle)>) -> Self {
+        let mut haystack = Self {
+            missing: Vec::new(),
+            present: Vec::new(),
+            window: Vec::new(),
+            overlap: 0,
+        };
+        haystack.add(needles);
+        haystack
+    }
+
+    fn add(&mut self, needles: Vec<(usize, &'p Needle)>) {
+        for (at, needle) in needles {
+            self.overlap = self.overlap.max(needle.0.needle().len().saturating_sub(1));
+            self.missing.push((at, needle));
+        }
+    }
+
+    /// Whether something is still to be found.
+    fn wants(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Whether each needle was found.
+    fn outcome(self) -> impl Iterator<Item = (usize, bool)> {
+        let missing = self.missing.into_iter().map(|(at, _)| (at, false));
+        missing.chain(self.present.into_iter().map(|at| (at, true)))
+    }
+
+    /// The decoded fields of a header, each for itself.
+    fn header(&mut self, header: &[u8]) {
+        for field in Fields::new(header) {
+            self.piece(&encoded_word::undeclared(field.name));
+            self.window.extend_from_slice(b": ");
+            self.piece(encoded_word::decode(field.raw).trim());
+            self.end();
+        }
+    }
+
+    /// The next piece of a text; an empty one begins it anew. False: nothing is missing any more.
+    fn piece(&mut self, piece: &str) -> bool {
+        if piece.is_empty() {
+            self.end();
+        }
+        fold_into(&mut self.window, piece);
+        if self.window.len() >= WINDOW.max(self.overlap * 2) {
+            self.search();
+            let keep = self.window.len().saturating_sub(self.overlap);
+            self.window.drain(..keep);
+        }
+        self.wants()
+    }
+
+    /// The text ends here.
+    fn end(&mut self) {
+        self.search();
+        self.window.clear();
+    }
+
+    fn search(&mut self) {
+        let Self {
+            missing,
+            present,
+            window,
+            ..
+        } = self;
+        missing.retain(|(at, needle)| {
+            let found = needle.0.find(window).is_some();
+            if found {
+                present.push(*at);
+            }
+            !found
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
