@@ -219,6 +219,13 @@ fn authors_must_be_owned_and_nothing_remains_of_what_was_refused() {
     assert_eq!(world.inbox("alice@example.com").rows.len(), 0);
     assert_eq!(block_on(world.service.load_outbound()).expect("queue"), []);
     envelope.authors.pop();
+    let bob = account("bob@example.com");
+    block_on(world.service.accounts().set_enabled(&bob, false)).expect("disable");
+    assert_eq!(
+        send(&session, MESSAGE, envelope.clone()),
+        Err(Refusal::AccountDisabled)
+    );
+    block_on(world.service.accounts().set_enabled(&bob, true)).expect("enable");
     assert_eq!(send(&session, MESSAGE, envelope), Ok(()));
     assert_eq!(world.inbox("alice@example.com").rows.len(), 1);
     assert_eq!(world.told.lock().unwrap().len(), 1);
@@ -355,12 +362,11 @@ fn the_postmaster_is_configured_or_the_first_enabled_admin() {
         recipient(&world.smtp(), None, "postmaster", None),
         Err(Refusal::Unavailable)
     );
-    let create = world.service.accounts().create(
-        &*world.store,
-        &account("abuse@example.com"),
-        &new_user(false),
-        now().unix,
-    );
+    let (abuse, user) = (account("abuse@example.com"), new_user(false));
+    let create = world
+        .service
+        .accounts()
+        .create(&*world.store, &abuse, &user, now().unix);
     block_on(create).expect("create");
     assert_eq!(
         to(&world.smtp(), "abuse@example.com"),
@@ -435,18 +441,10 @@ fn spools_that_are_not_there_fail_their_commit() {
 fn notifications_reach_local_senders_whatever_their_quota() {
     let world = World::new();
     world.append("bob@example.com", "Archive", &vec![b'x'; 1 << 20]);
-    let tell = |sender: &str| {
-        block_on(
-            world
-                .service
-                .deliver_bounce("b1", sender, b"Subject: failed\r\n\r\n", now()),
-        )
-    };
+    let notice = b"Return-Path: <>\r\nSubject: failed\r\n\r\n";
+    let tell = |sender: &str| block_on(world.service.deliver_bounce("b1", sender, notice, 17, now()));
     tell("bob+lists@example.com").expect("local");
-    assert_eq!(
-        world.newest("bob@example.com"),
-        b"Return-Path: <>\r\nSubject: failed\r\n\r\n"
-    );
+    assert_eq!(world.newest("bob@example.com"), notice);
     for nobody in ["", "gone@example.com"] {
         tell(nobody).expect("dropped");
     }

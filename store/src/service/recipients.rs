@@ -126,10 +126,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     ) -> Result<(), Refusal> {
         match (account, path.address()) {
             (Some(account), None) => self.check_enabled(account).await?,
-            (Some(account), Some(address)) => {
-                if !self.is_owned(account, address).await? {
-                    return Err(Refusal::SenderNotOwned);
-                }
+            (Some(account), Some(address)) if !self.is_owned(account, address).await? => {
+                return Err(Refusal::SenderNotOwned);
             }
             (None, Some(address)) if !trusted && settings.hosting.hosts(&address.domain) => {
                 let domain = self.accounts.domain(&address.domain).await;
@@ -159,7 +157,9 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// Whether the account may send at all: it may be disabled or removed since its login.
     pub(super) async fn check_enabled(&self, account: &AccountName) -> Result<(), Refusal> {
         let user = self.find(account).await?;
-        user.filter(|user| user.enabled).map(drop).ok_or(Refusal::AccountDisabled)
+        user.filter(|user| user.enabled)
+            .map(drop)
+            .ok_or(Refusal::AccountDisabled)
     }
 
     /// Whether `more` octets are over the account's limit.

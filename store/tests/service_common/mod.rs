@@ -28,7 +28,7 @@ use rmail_core::time::{Mono, Now, Unix};
 use rmail_store::MailStore as _;
 use rmail_store::accounts::{Accounts, NewUser};
 use rmail_store::disk::{Disk as _, Mode};
-use rmail_store::file::FileStore;
+use rmail_store::file::{FileStore, Options};
 use rmail_store::mem::{MemDir, MemDisk};
 use rmail_store::service::{Answer, ImapService, Serve, Service, Settings, SmtpService};
 
@@ -82,13 +82,16 @@ impl World {
     }
 
     pub fn snapshot(&self, name: &str, mailbox: &str) -> Snapshot {
-        let selected = self.store.select(&account(name), &mailbox_name(mailbox), true);
-        block_on(selected).expect("mailbox").snapshot
+        self.select(name, mailbox).snapshot
     }
 
     pub fn mailbox(&self, name: &str, mailbox: &str) -> MailboxRef {
-        let selected = self.store.select(&account(name), &mailbox_name(mailbox), true);
-        block_on(selected).expect("mailbox").mailbox
+        self.select(name, mailbox).mailbox
+    }
+
+    fn select(&self, name: &str, mailbox: &str) -> imap::Selected {
+        let (account, mailbox) = (account(name), mailbox_name(mailbox));
+        block_on(self.store.select(&account, &mailbox, true)).expect("mailbox")
     }
 
     /// The octets of the newest message.
@@ -155,11 +158,8 @@ impl World {
     }
 
     pub fn set_password(&self, name: &str, password: &str) {
-        let set = self
-            .service
-            .accounts()
-            .set_password(&account(name), &Secret::new(password), 1);
-        block_on(set).expect("set");
+        let (account, password) = (account(name), Secret::new(password));
+        block_on(self.service.accounts().set_password(&account, &password, 1)).expect("set");
     }
 
     pub fn smtp(&self) -> Smtp {
@@ -172,7 +172,8 @@ impl World {
 }
 
 pub fn open_store(disk: &MemDisk) -> Store {
-    block_on(FileStore::open(disk.clone(), Limits::default())).expect("store")
+    let opened = FileStore::open(Arc::new(disk.clone()), Limits::default(), Options::default());
+    block_on(opened).expect("store")
 }
 
 pub fn accounts(disk: &MemDisk, seed: u8) -> Accounts<MemDisk> {
