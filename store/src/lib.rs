@@ -18,8 +18,10 @@
     )
 )]
 
+pub mod accounts;
 pub mod disk;
 pub mod error;
+pub mod escape;
 pub mod hub;
 pub mod mailstore;
 pub mod mem;

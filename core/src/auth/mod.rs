@@ -1,1 +1,3 @@
 //! Passwords and tokens.
+
+pub mod password;

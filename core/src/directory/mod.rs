@@ -1,1 +1,9 @@
-//! Users, domains and aliases: pure look-up.
+//! Users, domains and aliases: what their files mean, and who an address is. Pure: the store reads the files.
+
+mod domain;
+mod lookup;
+mod user;
+
+pub use domain::DomainFile;
+pub use lookup::{Hosting, Route, Target, owns};
+pub use user::{SendAs, User, UserHash};

@@ -1,5 +1,152 @@
 //! Answers every call of the protocol machines: the same for the daemon, the simulator and the transcripts.
+//!
+//! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
+//! session's spools, open messages and watches, and drop them with themselves.
 
+mod bodies;
+mod imap;
+mod login;
+mod message;
+mod outbound;
+mod passwords;
+mod recipients;
+mod search;
 mod serve;
+mod session;
+mod settings;
+mod smtp;
+mod submit;
 
+pub use imap::ImapService;
+pub use outbound::OutboundMessage;
 pub use serve::{Answer, Pool, Serve};
+pub use settings::Settings;
+pub use smtp::SmtpService;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rmail_core::addr::AccountName;
+use rmail_core::refusal::Refusal;
+
+use crate::accounts::Accounts;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::mailstore::MailStore;
+use outbound::Outbound;
+use passwords::Passwords;
+
+/// What answers the calls of all sessions of a process.
+pub struct Service<S: MailStore, D: Disk> {
+    store: Arc<S>,
+    accounts: Accounts<D>,
+    settings: Mutex<Arc<Settings>>,
+    passwords: Passwords,
+    outbound: Outbound,
+    /// Epochs of watched accounts when they were last looked at.
+    epochs: Mutex<BTreeMap<AccountName, u64>>,
+    /// The administrator who was found to get the postmaster's mail.
+    admin: Mutex<Option<AccountName>>,
+}
+
+impl<S: MailStore, D: Disk> Service<S, D> {
+    /// A service over a store of mail and the accounts beside it.
+    #[must_use]
+    pub fn new(store: Arc<S>, accounts: Accounts<D>, settings: Settings) -> Arc<Self> {
+        let passwords = Passwords::new(accounts.seed());
+        Arc::new(Self {
+            store,
+            accounts,
+            settings: Mutex::new(Arc::new(settings)),
+            passwords,
+            outbound: Outbound::default(),
+            epochs: Mutex::default(),
+            admin: Mutex::default(),
+        })
+    }
+
+    /// What one SMTP session sees. It keeps the settings of now.
+    #[must_use]
+    pub fn smtp_session(self: &Arc<Self>) -> SmtpService<S, D> {
+        SmtpService::new(Arc::clone(self))
+    }
+
+    /// What one IMAP session sees. It keeps the settings of now.
+    #[must_use]
+    pub fn imap_session(self: &Arc<Self>) -> ImapService<S, D> {
+        ImapService::new(Arc::clone(self))
+    }
+
+    /// The settings for new sessions.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.settings))
+    }
+
+    /// After a reload: new sessions get these; running ones keep theirs.
+    pub fn set_settings(&self, settings: Settings) {
+        *lock(&self.settings) = Arc::new(settings);
+    }
+
+    /// The store of mail.
+    #[must_use]
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts<D> {
+        &self.accounts
+    }
+
+    /// Where changes are announced.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        self.store.hub()
+    }
+
+    /// [`Refusal::DiskFull`] when there is less room than the settings want.
+    async fn check_free(&self, settings: &Settings, size: u64) -> Result<(), Refusal> {
+        let disk = self.accounts.disk();
+        match disk.free(disk.root()).await {
+            Ok(free)
+                if free.bytes < settings.min_free.saturating_add(size)
+                    || free.inodes < Settings::MIN_INODES =>
+            {
+                log::error!(
+                    "disk full: {} octets and {} inodes are free",
+                    free.bytes,
+                    free.inodes
+                );
+                Err(Refusal::DiskFull)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused("look for free space", Error::io("mail_root", error))),
+        }
+    }
+}
+
+impl<S: MailStore, D: Disk> core::fmt::Debug for Service<S, D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Service")
+            .field("accounts", &self.accounts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The policy word of an error, after it was logged. Plain refusals are no faults and are not logged.
+fn refused(what: &str, error: Error) -> Refusal {
+    let plain = error.context.is_empty() && error.source.is_none();
+    match error.refusal {
+        _ if plain => {}
+        Refusal::Busy | Refusal::Unavailable => log::warn!("{what}: {error}"),
+        _ => log::error!("{what}: {error}"),
+    }
+    error.refusal
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,250 @@
+//! Users and domains on disk:
+//!
+//! ```text
+//! domains/{domain}/domain.json
+//! domains/{domain}/users/.lock                   held while a user.json is written
+//! domains/{domain}/users/{username}/user.json    and beside it the user's mail
+//! domains/{domain}/users/{username}/.deleted     the user is being removed, its mail may be there still
+//! ```
+//!
+//! Directory names are those of [`crate::escape`]. The files may be edited by hand, and other processes change them:
+//! every look-up compares (inode, size, times) with what was read, and reads again what differs. A file that cannot be
+//! read keeps its last good copy, and is never overwritten.
+
+mod cache;
+mod change;
+mod error;
+mod file;
+
+pub use change::NewUser;
+pub(crate) use change::verify;
+pub use error::AccountError;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rmail_core::addr::{AccountName, Address, Domain};
+use rmail_core::directory::{DomainFile, Hosting, User};
+use rmail_core::random::Random;
+use rmail_core::refusal::Refusal;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::escape::{account_dirs, account_of, escape};
+use cache::Cached;
+
+/// The users and domains of a mail_root.
+pub struct Accounts<D: Disk> {
+    disk: Arc<D>,
+    /// For salts.
+    random: Mutex<Random>,
+    users: Mutex<BTreeMap<AccountName, Cached<User>>>,
+    domains: Mutex<BTreeMap<Domain, Cached<DomainFile>>>,
+    /// `domains/` was there once: if it is missing now, the disk is, and no user is unknown.
+    seen: AtomicBool,
+    /// Held around the file lock, which belongs to the open file.
+    writing: async_lock::Mutex<()>,
+}
+
+const DOMAINS: &str = "domains";
+const USERS: &str = "users";
+const USER_FILE: &str = "user.json";
+const DOMAIN_FILE: &str = "domain.json";
+
+impl<D: Disk> Accounts<D> {
+    /// The accounts below `disk`'s root; `random` draws the salts of new passwords.
+    #[must_use]
+    pub fn new(disk: Arc<D>, random: Random) -> Self {
+        Self {
+            disk,
+            random: Mutex::new(random),
+            users: Mutex::default(),
+            domains: Mutex::default(),
+            seen: AtomicBool::new(false),
+            writing: async_lock::Mutex::new(()),
+        }
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<D> {
+        &self.disk
+    }
+
+    /// A seed for another generator.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        lock(&self.random).seed()
+    }
+
+    /// The user as its file has it now, or as it last was if the file is broken. `None`: there is no such user.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if the file cannot be read and never could.
+    pub async fn find(&self, account: &AccountName) -> Result<Option<Arc<User>>> {
+        let Some((domain, user)) = account_dirs(account) else {
+            return Ok(None);
+        };
+        let path = format!("{DOMAINS}/{domain}/{USERS}/{user}/{USER_FILE}");
+        match self.open_path(&[DOMAINS, &domain, USERS, &user]).await {
+            Ok(dir) => cache::look(&*self.disk, &dir, USER_FILE, &path, &self.users, account).await,
+            Err(error) => self.missing(error, &path, &self.users, account),
+        }
+    }
+
+    /// What the last look-up found, without looking again.
+    #[must_use]
+    pub fn remembered(&self, account: &AccountName) -> Option<Arc<User>> {
+        lock(&self.users).get(account).and_then(Cached::good)
+    }
+
+    /// The settings of a hosted domain; the defaults if it has no file.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if the file cannot be read and never could.
+    pub async fn domain(&self, domain: &Domain) -> Result<Arc<DomainFile>> {
+        let Some(name) = escape(domain.as_str()) else {
+            return Ok(Arc::default());
+        };
+        let path = format!("{DOMAINS}/{name}/{DOMAIN_FILE}");
+        let found = match self.open_path(&[DOMAINS, &name]).await {
+            Ok(dir) => cache::look(&*self.disk, &dir, DOMAIN_FILE, &path, &self.domains, domain).await,
+            Err(error) => self.missing(error, &path, &self.domains, domain),
+        };
+        found.map(Option::unwrap_or_default)
+    }
+
+    /// The users of a domain by name; those with a broken file too.
+    ///
+    /// # Errors
+    /// A directory could not be read.
+    pub async fn list(&self, domain: &Domain) -> Result<Vec<AccountName>> {
+        let Some(name) = escape(domain.as_str()) else {
+            return Ok(Vec::new());
+        };
+        let context = || format!("list {DOMAINS}/{name}/{USERS}");
+        let users = match self.open_path(&[DOMAINS, &name, USERS]).await {
+            Ok(users) => users,
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io(context(), error)),
+        };
+        let listing = self
+            .disk
+            .list(&users)
+            .await
+            .map_err(|error| Error::io(context(), error))?;
+        let mut found = Vec::new();
+        for entry in listing.entries {
+            let Some(account) = account_of(&name, &entry.name) else {
+                continue;
+            };
+            let there = match self.disk.open_dir(&users, &entry.name).await {
+                Ok(dir) => self.disk.stat_at(&dir, USER_FILE).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match there {
+                Ok(()) => found.push(account),
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(Error::io(context(), error)),
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The first enabled administrator, by the order of the domains and of the names. Users with broken files are
+    /// passed over.
+    ///
+    /// # Errors
+    /// A directory could not be read.
+    pub async fn first_admin(&self, domains: &[Domain]) -> Result<Option<AccountName>> {
+        for domain in domains {
+            for account in self.list(domain).await? {
+                match self.find(&account).await {
+                    Ok(Some(user)) if user.admin && user.enabled => return Ok(Some(account)),
+                    Ok(_) => {}
+                    Err(error) if error.refusal == Refusal::Unavailable => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a directory by its levels below the root.
+    async fn open_path(&self, levels: &[&str]) -> io::Result<D::Dir> {
+        let mut dir = self.disk.root().clone();
+        for (depth, level) in levels.iter().enumerate() {
+            dir = match self.disk.open_dir(&dir, level).await {
+                Ok(dir) => dir,
+                Err(error) if depth == 0 && is_missing(&error) && self.seen.load(Ordering::Relaxed) => {
+                    return Err(io::Error::other("it was there, and is gone"));
+                }
+                Err(error) => return Err(error),
+            };
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        Ok(dir)
+    }
+
+    /// A file whose directory could not be opened: it does not exist, or the last good copy holds.
+    fn missing<K: Ord + Clone, T>(
+        &self,
+        error: io::Error,
+        path: &str,
+        cache: &Mutex<BTreeMap<K, Cached<T>>>,
+        key: &K,
+    ) -> Result<Option<Arc<T>>> {
+        let mut cache = lock(cache);
+        if is_missing(&error) {
+            cache.remove(key);
+            return Ok(None);
+        }
+        log::error!("{path}: {error}");
+        let good = cache.get(key).and_then(Cached::good);
+        good.map(Some).ok_or(Error {
+            refusal: Refusal::Unavailable,
+            context: path.to_owned(),
+            source: Some(error),
+        })
+    }
+}
+
+/// The account that an operator means: an address in a hosted domain, or a bare name when one domain is hosted.
+///
+/// # Errors
+/// [`AccountError::BadName`], [`AccountError::NotHosted`].
+pub fn account_name(text: &str, hosting: &Hosting) -> core::result::Result<AccountName, AccountError> {
+    if let Some(account) = hosting.login(text) {
+        return account_dirs(&account)
+            .map(|_| account)
+            .ok_or(AccountError::BadName);
+    }
+    match Address::parse(text) {
+        Some(address) if !hosting.hosts(&address.domain) => Err(AccountError::NotHosted),
+        _ => Err(AccountError::BadName),
+    }
+}
+
+/// The name is not there, or what should be a directory above it is none.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> core::fmt::Debug for Accounts<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Accounts")
+            .field("remembered", &lock(&self.users).len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,1 +1,0 @@
-//! A disk in memory with a crash model, for tests, simulation and transcripts.

@@ -1,0 +1,299 @@
+//! The service as one IMAP session sees it.
+
+use std::sync::Arc;
+
+use rmail_core::addr::AccountName;
+use rmail_core::chunk::Chunk;
+use rmail_core::imap::server::{Appended, Call, CopyUid, NewMessage, Reply};
+use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, UidSet};
+use rmail_core::refusal::Refusal;
+use rmail_core::time::Now;
+
+use super::bodies::{LastScanned, bodies};
+use super::search::{rows_of, search};
+use super::session::Desk;
+use super::{Answer, Pool, Serve, Service, Settings, refused};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::hub::Wake;
+use crate::mailstore::MailStore;
+
+/// Answers the calls of one IMAP session.
+pub struct ImapService<S: MailStore, D: Disk> {
+    service: Arc<Service<S, D>>,
+    settings: Arc<Settings>,
+    desk: Desk<S>,
+    last: LastScanned,
+}
+
+impl<S: MailStore, D: Disk> ImapService<S, D> {
+    pub(super) fn new(service: Arc<Service<S, D>>) -> Self {
+        Self {
+            settings: service.settings(),
+            desk: Desk::new(Arc::clone(&service.store)),
+            last: LastScanned::default(),
+            service,
+        }
+    }
+
+    /// APPEND is about to begin.
+    async fn open_spool(
+        &self,
+        spool: SpoolId,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        size: u64,
+    ) -> core::result::Result<(), Refusal> {
+        if size > self.settings.max_message_size {
+            return Err(Refusal::TooLarge);
+        }
+        let service = &*self.service;
+        let status = service.store.status(account, mailbox).await;
+        status.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))?;
+        if service
+            .is_over_quota(account, self.desk.announced().saturating_add(size))
+            .await?
+        {
+            return Err(Refusal::OverQuota);
+        }
+        service.check_free(&self.settings, size).await?;
+        self.desk.open_spool(spool, size).await
+    }
+
+    /// APPEND's last octet is in.
+    async fn commit(
+        &self,
+        now: Now,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        messages: Vec<NewMessage>,
+    ) -> core::result::Result<Appended, Refusal> {
+        let store = &*self.service.store;
+        // All are taken before one can fail: nothing stays behind.
+        let taken: Vec<_> = messages
+            .into_iter()
+            .map(|message| (self.desk.take_spool(message.spool), message.flags, message.date))
+            .collect();
+        let mut bodies = Vec::with_capacity(taken.len());
+        let mut size = 0u64;
+        for (body, flags, date) in taken {
+            let body = body?;
+            size = size.saturating_add(store.spool_len(&body));
+            bodies.push((body, flags, date));
+        }
+        if self.service.is_over_quota(account, size).await? {
+            return Err(Refusal::OverQuota);
+        }
+        let appended = store.append(account, mailbox, bodies, now.unix).await;
+        appended.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))
+    }
+
+    /// COPY needs room; MOVE inside an account does not.
+    async fn copy(
+        &self,
+        now: Now,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        to: &MailboxName,
+    ) -> core::result::Result<(CopyUid, Snapshot), Refusal> {
+        let store = &*self.service.store;
+        let failed = |error| refused(&format!("copy to {}/{to}", mailbox.account), error);
+        let snapshot = store.snapshot(mailbox).await.map_err(failed)?;
+        let size = rows_of(&snapshot, uids).fold(0u64, |sum, row| sum.saturating_add(u64::from(row.size)));
+        if size > 0 && self.service.is_over_quota(&mailbox.account, size).await? {
+            return Err(Refusal::OverQuota);
+        }
+        store.copy(mailbox, uids, to, now.unix).await.map_err(failed)
+    }
+}
+
+impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
+    type Call = Call;
+    type Reply = Reply;
+
+    fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
+        let pool = match &call {
+            Call::Authenticate { login, password } => {
+                self.service.login_pool(&self.settings, now, login, password)
+            }
+            Call::Recheck { account, epoch } => match self.service.recheck_now(account, *epoch) {
+                Some(holds) => return Answer::Now(Reply::Recheck(holds)),
+                None => Pool::Read,
+            },
+            Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {
+                Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
+                None => Pool::Read,
+            },
+            Call::Discard { spools } => {
+                spools.iter().for_each(|spool| self.desk.discard(*spool));
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::CloseBlob { blob } => {
+                self.desk.close_blob(*blob);
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::List { .. }
+            | Call::Status { .. }
+            | Call::Select { .. }
+            | Call::Open { .. }
+            | Call::Bodies { .. }
+            | Call::Unselect { .. } => Pool::Read,
+            Call::Create { .. }
+            | Call::Delete { .. }
+            | Call::Rename { .. }
+            | Call::Subscribe { .. }
+            | Call::Commit { .. }
+            | Call::Store { .. }
+            | Call::Copy { .. }
+            | Call::Move { .. }
+            | Call::Expunge { .. } => Pool::Sync,
+            Call::Search { .. } => Pool::Cpu,
+        };
+        Answer::Later(pool, call)
+    }
+
+    async fn run(&self, now: Now, call: Call) -> Reply {
+        let store = &*self.service.store;
+        match call {
+            Call::Authenticate { login, password } => Reply::Authenticated(
+                self.service
+                    .authenticate(&self.settings, now, &login, &password)
+                    .await,
+            ),
+            Call::Recheck { account, epoch } => Reply::Recheck(self.service.recheck(&account, epoch).await),
+            Call::List { account } => {
+                let list = store.list(&account).await;
+                Reply::List(outcome("list", &account, &"*", list))
+            }
+            Call::Status { account, mailbox } => {
+                let status = store.status(&account, &mailbox).await;
+                Reply::Status(outcome("status of", &account, &mailbox, status))
+            }
+            Call::Select {
+                account,
+                mailbox,
+                read_only,
+            } => {
+                let selected = store.select(&account, &mailbox, read_only).await;
+                Reply::Selected(outcome("select", &account, &mailbox, selected))
+            }
+            Call::Changes { mailbox } => {
+                let snapshot = store.snapshot(&mailbox).await;
+                Reply::Changes(outcome("changes of", &mailbox.account, &mailbox.id.0, snapshot))
+            }
+            Call::Create {
+                account,
+                mailbox,
+                special_use,
+            } => {
+                let done = store.create(&account, &mailbox, &special_use, now.unix).await;
+                Reply::Done(outcome("create", &account, &mailbox, done))
+            }
+            Call::Delete { account, mailbox } => {
+                let done = store.delete(&account, &mailbox).await;
+                Reply::Done(outcome("delete", &account, &mailbox, done))
+            }
+            Call::Rename { account, from, to } => {
+                let done = store.rename(&account, &from, &to, now.unix).await;
+                Reply::Done(outcome("rename", &account, &from, done))
+            }
+            Call::Subscribe { account, mailbox, on } => {
+                let done = store.subscribe(&account, &mailbox, on).await;
+                Reply::Done(outcome("subscribe", &account, &mailbox, done))
+            }
+            Call::Open {
+                spool,
+                account,
+                mailbox,
+                size,
+            } => Reply::Opened(self.open_spool(spool, &account, &mailbox, size).await),
+            Call::Commit {
+                account,
+                mailbox,
+                messages,
+            } => Reply::Committed(self.commit(now, &account, &mailbox, messages).await),
+            Call::Discard { spools } => {
+                spools.iter().for_each(|spool| self.desk.discard(*spool));
+                Reply::Discarded
+            }
+            Call::Store {
+                mailbox,
+                uids,
+                change,
+                unchanged_since,
+            } => {
+                let stored = store.store(&mailbox, &uids, &change, unchanged_since).await;
+                Reply::Stored(outcome("flags in", &mailbox.account, &mailbox.id.0, stored))
+            }
+            Call::Copy { mailbox, uids, to } => Reply::Copied(self.copy(now, &mailbox, &uids, &to).await),
+            Call::Move { mailbox, uids, to } => {
+                let moved = store.r#move(&mailbox, &uids, &to, now.unix).await;
+                Reply::Copied(outcome("move to", &mailbox.account, &to, moved))
+            }
+            Call::Expunge { mailbox, uids } => {
+                let expunged = store.expunge(&mailbox, uids.as_ref()).await;
+                Reply::Expunged(outcome("expunge in", &mailbox.account, &mailbox.id.0, expunged))
+            }
+            Call::Bodies { mailbox, parts } => {
+                Reply::Bodies(bodies(store, &self.settings, &self.desk, &self.last, &mailbox, parts).await)
+            }
+            Call::CloseBlob { blob } => {
+                self.desk.close_blob(blob);
+                Reply::Discarded
+            }
+            Call::Search {
+                mailbox,
+                uids,
+                program,
+            } => Reply::Found(search(store, &mailbox, &uids, &program).await),
+            Call::Unselect { mailbox } => {
+                self.last.clear();
+                store.unselect(&mailbox).await;
+                Reply::Discarded
+            }
+        }
+    }
+
+    fn spool_now(&self, spool: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        self.desk.spool_now(spool, chunk)
+    }
+
+    async fn spool(&self, spool: SpoolId, chunk: Chunk) {
+        self.desk.spool(spool, chunk).await;
+    }
+
+    async fn read_blob(&self, blob: BlobId, offset: u64, max: usize) -> Result<Chunk> {
+        self.desk.read_blob(blob, offset, max).await
+    }
+
+    fn close_blob(&self, blob: BlobId) {
+        self.desk.close_blob(blob);
+    }
+
+    fn watch(&self, watch: WatchId, scope: Scope, seen: ModSeq, wake: Wake) {
+        self.desk.watch(&self.service, watch, scope, seen, wake);
+    }
+
+    fn unwatch(&self, watch: WatchId) {
+        self.desk.unwatch(watch);
+    }
+}
+
+impl<S: MailStore, D: Disk> core::fmt::Debug for ImapService<S, D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ImapService")
+            .field("desk", &self.desk)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Logs what went wrong with a call and gives the policy word.
+fn outcome<T>(
+    what: &str,
+    account: &AccountName,
+    mailbox: &dyn core::fmt::Display,
+    result: Result<T>,
+) -> core::result::Result<T, Refusal> {
+    result.map_err(|error| refused(&format!("{what} {account}/{mailbox}"), error))
+}

@@ -1,0 +1,144 @@
+//! Who may log in, and for how long.
+
+use rmail_core::addr::AccountName;
+use rmail_core::auth::password::Verdict;
+use rmail_core::directory::{User, UserHash};
+use rmail_core::machine::Scope;
+use rmail_core::mailbox::ModSeq;
+use rmail_core::refusal::Refusal;
+use rmail_core::secret::Secret;
+use rmail_core::time::Now;
+
+use super::{Pool, Service, Settings, lock, refused};
+use crate::accounts::verify;
+use crate::disk::Disk;
+use crate::mailstore::MailStore;
+
+impl<S: MailStore, D: Disk> Service<S, D> {
+    /// Where a login has to be looked at: a password that was right a short time ago costs nothing.
+    pub(super) fn login_pool(&self, settings: &Settings, now: Now, login: &str, password: &Secret) -> Pool {
+        let known = settings.hosting.login(login).is_some_and(|account| {
+            self.remembered_epoch(&account)
+                .is_some_and(|epoch| self.passwords.knows(now.mono, &account, epoch, password))
+        });
+        if known { Pool::Read } else { Pool::Cpu }
+    }
+
+    /// Is this the password? A user that does not exist looks like a wrong password, and takes as long.
+    pub(super) async fn authenticate(
+        &self,
+        settings: &Settings,
+        now: Now,
+        login: &str,
+        password: &Secret,
+    ) -> Result<(AccountName, u64), Refusal> {
+        let account = settings.hosting.login(login);
+        let user = match &account {
+            Some(account) => self
+                .accounts
+                .find(account)
+                .await
+                .map_err(|error| refused("authenticate", error))?,
+            None => None,
+        };
+        let (Some(account), Some(user)) = (account, user) else {
+            let _ = verify(None, password, settings.pbkdf2_rounds);
+            return Err(Refusal::BadCredentials);
+        };
+        let epoch = user.epoch();
+        let verdict = if self.passwords.knows(now.mono, &account, epoch, password) {
+            Verdict::Right
+        } else {
+            verify(Some(&user), password, settings.pbkdf2_rounds)
+        };
+        match verdict {
+            Verdict::Wrong => return Err(Refusal::BadCredentials),
+            _ if !user.enabled => return Err(Refusal::AccountDisabled),
+            Verdict::Right => {
+                self.passwords.learn(now.mono, &account, epoch, password);
+                return Ok((account, epoch));
+            }
+            Verdict::RightButRewrite => {}
+        }
+        let epoch = self
+            .rewrite(settings, &account, &user, password)
+            .await
+            .unwrap_or(epoch);
+        self.passwords.learn(now.mono, &account, epoch, password);
+        Ok((account, epoch))
+    }
+
+    /// Puts a foreign hash into our own form, and gives the epoch that comes with it. That it fails is no reason to
+    /// refuse the login.
+    async fn rewrite(
+        &self,
+        settings: &Settings,
+        account: &AccountName,
+        user: &User,
+        password: &Secret,
+    ) -> Option<u64> {
+        let UserHash(old) = user.password.as_ref()?;
+        let rewritten = self
+            .accounts
+            .rewrite_hash(account, old, password, settings.pbkdf2_rounds)
+            .await;
+        if let Err(error) = rewritten {
+            log::warn!("rewrite the password hash of {account}: {error}");
+        }
+        let user = self.accounts.find(account).await.ok()??;
+        Some(user.epoch())
+    }
+
+    /// Whether a login still holds.
+    pub(super) async fn recheck(&self, account: &AccountName, epoch: u64) -> bool {
+        match self.accounts.find(account).await {
+            Ok(user) => holds(user.as_deref(), epoch),
+            // A file that cannot be read ends no session: nobody said that the login is over.
+            Err(error) => {
+                refused("recheck", error);
+                true
+            }
+        }
+    }
+
+    /// [`Self::recheck`] from memory; `None` if the account is not known there.
+    pub(super) fn recheck_now(&self, account: &AccountName, epoch: u64) -> Option<bool> {
+        self.accounts
+            .remembered(account)
+            .map(|user| holds(Some(&user), epoch))
+    }
+
+    /// The epoch of the last look-up.
+    pub(super) fn remembered_epoch(&self, account: &AccountName) -> Option<u64> {
+        self.accounts.remembered(account).map(|user| user.epoch())
+    }
+
+    /// Looks at the files of watched accounts, and tells the sessions of those that changed. To be called about every
+    /// two seconds.
+    pub async fn poll_accounts(&self) {
+        let mut watched = Vec::new();
+        for (scope, _) in self.hub().watched() {
+            if let Scope::Account(account) = scope {
+                watched.push(account);
+            }
+        }
+        watched.sort();
+        lock(&self.epochs).retain(|account, _| watched.binary_search(account).is_ok());
+        for account in watched {
+            let epoch = match self.accounts.find(&account).await {
+                Ok(user) => user.map_or(0, |user| user.epoch()),
+                // It was logged, and keeps sessions as they are.
+                Err(_) => continue,
+            };
+            let before = lock(&self.epochs).insert(account.clone(), epoch);
+            if before != Some(epoch) {
+                // The first look at an account wakes its sessions in vain: they recheck, and go on.
+                self.hub().announce(&Scope::Account(account), ModSeq(epoch));
+            }
+        }
+    }
+}
+
+fn holds(user: Option<&User>, epoch: u64) -> bool {
+    user.is_some_and(|user| user.enabled && user.epoch() == epoch)
+}

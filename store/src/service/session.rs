@@ -1,0 +1,216 @@
+//! What a session keeps here: bodies on their way in and out, and watches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rmail_core::chunk::Chunk;
+use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
+use rmail_core::mailbox::ModSeq;
+use rmail_core::refusal::Refusal;
+
+use super::{Service, lock, refused};
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::hub::{Wake, Watch};
+use crate::mailstore::MailStore;
+
+/// Octets of one read of an open message, whatever the host asks for.
+const MAX_READ: usize = 1 << 20;
+
+/// Spools, blobs and watches of one session.
+pub(super) struct Desk<S: MailStore> {
+    store: Arc<S>,
+    spools: Mutex<BTreeMap<SpoolId, Spool<S>>>,
+    blobs: Mutex<Blobs<S>>,
+    watches: Mutex<BTreeMap<WatchId, Watch>>,
+}
+
+/// A body on its way in.
+struct Spool<S: MailStore> {
+    /// Away while it is written to.
+    body: Option<S::Spool>,
+    /// Why the commit will fail.
+    failed: Option<Refusal>,
+    /// Octets announced, for the quota.
+    announced: u64,
+}
+
+struct Blobs<S: MailStore> {
+    next: u64,
+    open: BTreeMap<BlobId, Source<S>>,
+}
+
+/// Where the octets of a body on its way out are.
+pub(super) enum Source<S: MailStore> {
+    /// From this offset of a stored message on, that many.
+    Stored(Arc<S::Blob>, u64, u64),
+    /// Made by us.
+    Memory(Chunk),
+}
+
+impl<S: MailStore> Clone for Source<S> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Stored(blob, offset, len) => Self::Stored(Arc::clone(blob), *offset, *len),
+            Self::Memory(chunk) => Self::Memory(chunk.clone()),
+        }
+    }
+}
+
+impl<S: MailStore> Desk<S> {
+    pub(super) fn new(store: Arc<S>) -> Self {
+        Self {
+            store,
+            spools: Mutex::default(),
+            blobs: Mutex::new(Blobs {
+                next: 0,
+                open: BTreeMap::new(),
+            }),
+            watches: Mutex::default(),
+        }
+    }
+
+    /// Begins a body. One of the same name is dropped.
+    pub(super) async fn open_spool(&self, id: SpoolId, announced: u64) -> core::result::Result<(), Refusal> {
+        let body = self
+            .store
+            .new_spool()
+            .await
+            .map_err(|error| refused("open a spool", error))?;
+        let spool = Spool {
+            body: Some(body),
+            failed: None,
+            announced,
+        };
+        let old = lock(&self.spools).insert(id, spool);
+        drop(old);
+        Ok(())
+    }
+
+    /// Octets announced for the bodies that are open.
+    pub(super) fn announced(&self) -> u64 {
+        lock(&self.spools)
+            .values()
+            .fold(0, |sum, spool| sum.saturating_add(spool.announced))
+    }
+
+    /// Takes a whole body, or says why there is none.
+    pub(super) fn take_spool(&self, id: SpoolId) -> core::result::Result<S::Spool, Refusal> {
+        let spool = lock(&self.spools).remove(&id).ok_or(Refusal::Storage)?;
+        match (spool.failed, spool.body) {
+            (None, Some(body)) => Ok(body),
+            (failed, _) => Err(failed.unwrap_or(Refusal::Storage)),
+        }
+    }
+
+    /// Drops a body.
+    pub(super) fn discard(&self, id: SpoolId) {
+        let spool = lock(&self.spools).remove(&id);
+        drop(spool);
+    }
+
+    pub(super) fn spool_now(&self, id: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        let mut spools = lock(&self.spools);
+        match spools.get_mut(&id).and_then(|spool| spool.body.as_mut()) {
+            Some(body) => self.store.write_spool_now(body, chunk),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn spool(&self, id: SpoolId, chunk: Chunk) {
+        let body = lock(&self.spools)
+            .get_mut(&id)
+            .and_then(|spool| spool.body.take());
+        let Some(mut body) = body else {
+            return;
+        };
+        let written = self.store.write_spool(&mut body, chunk).await;
+        let written = written.map_err(|error| refused("write to a spool", error));
+        let mut spools = lock(&self.spools);
+        if let Some(spool) = spools.get_mut(&id) {
+            // A body that failed is dropped at once: its room is needed.
+            match written {
+                Ok(()) => spool.body = Some(body),
+                Err(refusal) => spool.failed = Some(refusal),
+            }
+        }
+    }
+
+    /// Keeps a body open for the host to read.
+    pub(super) fn open_blob(&self, source: Source<S>) -> BlobId {
+        let mut blobs = lock(&self.blobs);
+        blobs.next += 1;
+        let id = BlobId(blobs.next);
+        blobs.open.insert(id, source);
+        id
+    }
+
+    pub(super) async fn read_blob(&self, id: BlobId, offset: u64, max: usize) -> Result<Chunk> {
+        let source = lock(&self.blobs).open.get(&id).cloned().ok_or_else(|| Error {
+            refusal: Refusal::Storage,
+            context: "a body that is not open".to_owned(),
+            source: None,
+        })?;
+        let max = max.min(MAX_READ);
+        match source {
+            Source::Memory(chunk) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                Ok(chunk.slice(start..start.saturating_add(max)))
+            }
+            Source::Stored(blob, start, len) => {
+                let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let mut buf = vec![0; max.min(left)];
+                let read = match buf.as_mut_slice() {
+                    [] => 0,
+                    buf => self.store.read(&blob, buf, start.saturating_add(offset)).await?,
+                };
+                buf.truncate(read);
+                Ok(Chunk::from(buf))
+            }
+        }
+    }
+
+    pub(super) fn close_blob(&self, id: BlobId) {
+        let source = lock(&self.blobs).open.remove(&id);
+        drop(source);
+    }
+
+    pub(super) fn watch<D: Disk>(
+        &self,
+        service: &Service<S, D>,
+        id: WatchId,
+        scope: Scope,
+        seen: ModSeq,
+        wake: Wake,
+    ) {
+        let watch = self.store.hub().watch(scope.clone(), seen, Arc::clone(&wake));
+        let old = lock(&self.watches).insert(id, watch);
+        drop(old);
+        // What came between the session's look and the watch was announced to nobody.
+        let late = match &scope {
+            Scope::Mailbox(mailbox) => self
+                .store
+                .snapshot_now(mailbox)
+                .is_none_or(|snapshot| snapshot.modseq > seen),
+            Scope::Account(account) => service.remembered_epoch(account) != Some(seen.0),
+        };
+        if late {
+            wake();
+        }
+    }
+
+    pub(super) fn unwatch(&self, id: WatchId) {
+        let watch = lock(&self.watches).remove(&id);
+        drop(watch);
+    }
+}
+
+impl<S: MailStore> core::fmt::Debug for Desk<S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Desk")
+            .field("spools", &lock(&self.spools).len())
+            .field("blobs", &lock(&self.blobs).open.len())
+            .field("watches", &lock(&self.watches).len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,46 @@
+//! What operators may change of the service.
+
+use rmail_core::directory::Hosting;
+use rmail_core::limits::Limits;
+
+/// Settings of the service; a reload replaces them for new sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Our FQDN.
+    pub hostname: String,
+    /// `domains` and `postmaster`.
+    pub hosting: Hosting,
+    /// `relay.enabled`: our users may send to other domains.
+    pub relay_enabled: bool,
+    /// `smtp.max_message_size`, octets.
+    pub max_message_size: u64,
+    /// `delivery.max_queue_size`: entries of the outbound queue.
+    pub max_queue_size: usize,
+    /// `auth.pbkdf2_rounds`, for new hashes.
+    pub pbkdf2_rounds: u32,
+    /// Octets that stay free on the disk: with less, nothing is accepted.
+    pub min_free: u64,
+    /// Bounds of the store.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Inodes that stay free on the disk.
+    pub(super) const MIN_INODES: u64 = 16;
+}
+
+impl Default for Settings {
+    /// The defaults of the configuration, with no domain hosted.
+    fn default() -> Self {
+        Self {
+            hostname: "mail.example.com".to_owned(),
+            hosting: Hosting::default(),
+            relay_enabled: true,
+            max_message_size: 52_428_800,
+            max_queue_size: 10_000,
+            pbkdf2_rounds: 300_000,
+            min_free: 1 << 20,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The service as one SMTP session sees it.
+
+use std::sync::Arc;
+
+use rmail_core::chunk::Chunk;
+use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
+use rmail_core::mailbox::ModSeq;
+use rmail_core::smtp::server::{Call, Reply};
+use rmail_core::time::Now;
+
+use super::session::Desk;
+use super::{Answer, Pool, Serve, Service, Settings};
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::hub::Wake;
+use crate::mailstore::MailStore;
+
+/// Answers the calls of one SMTP session.
+pub struct SmtpService<S: MailStore, D: Disk> {
+    service: Arc<Service<S, D>>,
+    settings: Arc<Settings>,
+    desk: Desk<S>,
+}
+
+impl<S: MailStore, D: Disk> SmtpService<S, D> {
+    pub(super) fn new(service: Arc<Service<S, D>>) -> Self {
+        Self {
+            settings: service.settings(),
+            desk: Desk::new(Arc::clone(&service.store)),
+            service,
+        }
+    }
+}
+
+impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
+    type Call = Call;
+    type Reply = Reply;
+
+    fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
+        let pool = match &call {
+            Call::Authenticate { login, password } => {
+                self.service.login_pool(&self.settings, now, login, password)
+            }
+            Call::Discard { spool } => {
+                self.desk.discard(*spool);
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::Recheck { account, epoch } => match self.service.recheck_now(account, *epoch) {
+                Some(holds) => return Answer::Now(Reply::Recheck(holds)),
+                None => Pool::Read,
+            },
+            Call::Sender { .. } | Call::Recipient { .. } | Call::Open { .. } => Pool::Read,
+            Call::Commit { .. } => Pool::Sync,
+        };
+        Answer::Later(pool, call)
+    }
+
+    async fn run(&self, now: Now, call: Call) -> Reply {
+        let (service, settings) = (&*self.service, &*self.settings);
+        match call {
+            Call::Authenticate { login, password } => {
+                Reply::Authenticated(service.authenticate(settings, now, &login, &password).await)
+            }
+            Call::Sender {
+                account,
+                path,
+                trusted,
+            } => Reply::Sender(service.sender(settings, account.as_ref(), &path, trusted).await),
+            Call::Recipient { account, path, size } => {
+                Reply::Recipient(service.recipient(settings, account.as_ref(), &path, size).await)
+            }
+            Call::Open { spool } => Reply::Opened(match service.check_free(settings, 0).await {
+                Ok(()) => self.desk.open_spool(spool, 0).await,
+                refused => refused,
+            }),
+            Call::Commit { spool, envelope } => Reply::Committed(match self.desk.take_spool(spool) {
+                Ok(body) => service.submit(settings, now, body, &envelope).await,
+                Err(refusal) => Err(refusal),
+            }),
+            Call::Discard { spool } => {
+                self.desk.discard(spool);
+                Reply::Discarded
+            }
+            Call::Recheck { account, epoch } => Reply::Recheck(service.recheck(&account, epoch).await),
+        }
+    }
+
+    fn spool_now(&self, spool: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        self.desk.spool_now(spool, chunk)
+    }
+
+    async fn spool(&self, spool: SpoolId, chunk: Chunk) {
+        self.desk.spool(spool, chunk).await;
+    }
+
+    async fn read_blob(&self, blob: BlobId, offset: u64, max: usize) -> Result<Chunk> {
+        self.desk.read_blob(blob, offset, max).await
+    }
+
+    fn close_blob(&self, blob: BlobId) {
+        self.desk.close_blob(blob);
+    }
+
+    fn watch(&self, watch: WatchId, scope: Scope, seen: ModSeq, wake: Wake) {
+        self.desk.watch(&self.service, watch, scope, seen, wake);
+    }
+
+    fn unwatch(&self, watch: WatchId) {
+        self.desk.unwatch(watch);
+    }
+}
+
+impl<S: MailStore, D: Disk> core::fmt::Debug for SmtpService<S, D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SmtpService")
+            .field("desk", &self.desk)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! The end of DATA: a message goes into every mailbox and into the queue, or nowhere.
+
+use std::collections::BTreeSet;
+
+use rmail_core::addr::{AccountName, Address};
+use rmail_core::directory::Target;
+use rmail_core::refusal::Refusal;
+use rmail_core::relay::entry::Entry;
+use rmail_core::smtp::server::Envelope;
+use rmail_core::time::Now;
+
+use super::outbound::first_attempt;
+use super::recipients::may_relay;
+use super::{Service, Settings, refused};
+use crate::disk::Disk;
+use crate::mailstore::MailStore;
+
+/// Where a message goes.
+#[derive(Default)]
+struct Targets {
+    accounts: BTreeSet<AccountName>,
+    external: BTreeSet<Address>,
+}
+
+impl<S: MailStore, D: Disk> Service<S, D> {
+    /// Delivers and queues a message. `Ok`: it is on disk everywhere; else nothing of it remains.
+    pub(super) async fn submit(
+        &self,
+        settings: &Settings,
+        now: Now,
+        body: S::Spool,
+        envelope: &Envelope,
+    ) -> Result<(), Refusal> {
+        if let Some(account) = &envelope.account {
+            self.check_enabled(account).await?;
+            for author in &envelope.authors {
+                if !self.is_owned(account, author).await? {
+                    return Err(Refusal::AuthorNotOwned);
+                }
+            }
+        }
+        let size = self.store.spool_len(&body);
+        let targets = self.targets(settings, envelope).await?;
+        self.check_quotas(&targets.accounts, size, &envelope.id).await?;
+        let entry = (!targets.external.is_empty()).then(|| entry_of(envelope, size, &targets.external, now));
+        let place = entry
+            .as_ref()
+            .map(|entry| self.outbound.reserve(settings, &entry.id))
+            .transpose()?;
+        let accounts: Vec<AccountName> = targets.accounts.into_iter().collect();
+        let delivered = self
+            .store
+            .deliver(body, &accounts, entry.as_ref(), now.unix)
+            .await;
+        delivered.map_err(|error| refused(&format!("deliver message {}", envelope.id), error))?;
+        if let (Some(place), Some(entry)) = (place, entry) {
+            place.keep();
+            self.outbound.tell(entry);
+        }
+        Ok(())
+    }
+
+    /// Resolves the recipients again: users come and go between RCPT and the final dot.
+    async fn targets(&self, settings: &Settings, envelope: &Envelope) -> Result<Targets, Refusal> {
+        let mut targets = Targets::default();
+        let mut lost = None;
+        for path in &envelope.recipients {
+            let resolved = match self.resolve(settings, path).await {
+                Ok(resolved) => resolved,
+                Err(refusal) => {
+                    lost = Some(refusal);
+                    continue;
+                }
+            };
+            if !resolved.ours {
+                may_relay(settings, envelope.account.as_ref())?;
+            }
+            for target in resolved.targets {
+                match target {
+                    Target::Account(account) => drop(targets.accounts.insert(account)),
+                    Target::External(address) => drop(targets.external.insert(address)),
+                }
+            }
+        }
+        match lost {
+            None if targets.accounts.is_empty() && targets.external.is_empty() => Err(Refusal::NoSuchUser),
+            None => Ok(targets),
+            // One reply for all: the client tries all again, and RCPT tells it who is lost.
+            Some(_) if envelope.recipients.len() > 1 => Err(Refusal::Unavailable),
+            Some(refusal) => Err(refusal),
+        }
+    }
+
+    /// Refuses a message that is over the limit of all local recipients; over that of some only, it is delivered to
+    /// all, for the reply cannot say whom it did not reach.
+    async fn check_quotas(
+        &self,
+        accounts: &BTreeSet<AccountName>,
+        size: u64,
+        id: &str,
+    ) -> Result<(), Refusal> {
+        let mut over = 0;
+        for account in accounts {
+            if self.is_over_quota(account, size).await? {
+                log::warn!("message {id}: {account} is over quota");
+                over += 1;
+            }
+        }
+        if over > 0 && over == accounts.len() {
+            log::warn!("message {id}: delivery fails: every local recipient is over quota");
+            return Err(Refusal::OverQuota);
+        }
+        Ok(())
+    }
+}
+
+/// The queue's entry for the recipients elsewhere.
+fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeSet<Address>, now: Now) -> Entry {
+    Entry {
+        id: envelope.id.clone(),
+        sender: envelope
+            .reverse_path
+            .address()
+            .map(Address::to_string)
+            .unwrap_or_default(),
+        account: envelope.account.as_ref().map(AccountName::to_string),
+        arrived: now.unix.secs(),
+        offset: envelope.relay_offset,
+        size,
+        eight_bit: envelope.eight_bit,
+        recipients: recipients
+            .iter()
+            .map(|address| first_attempt(address, now))
+            .collect(),
+    }
+}

@@ -1,0 +1,248 @@
+//! Who may log in, and for how long.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod service_common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_lite::future::block_on;
+use rmail_core::imap::server as imap;
+use rmail_core::machine::{Scope, WatchId};
+use rmail_core::mailbox::ModSeq;
+use rmail_core::refusal::Refusal;
+use rmail_core::secret::Secret;
+use rmail_core::smtp::server as smtp;
+use rmail_store::hub::Wake;
+use rmail_store::service::{Answer, Pool, Serve as _};
+use service_common::*;
+
+fn authenticate(login: &str, password: &str) -> smtp::Call {
+    smtp::Call::Authenticate {
+        login: login.to_owned(),
+        password: Secret::new(password),
+    }
+}
+
+fn pool(session: &Smtp, name: &str, password: &str) -> Pool {
+    match session.answer(now(), authenticate(name, password)) {
+        Answer::Later(pool, _) => pool,
+        Answer::Now(reply) => panic!("{reply:?}"),
+    }
+}
+
+#[test]
+fn unknown_users_look_like_wrong_passwords() {
+    let world = World::new();
+    let session = world.smtp();
+    let wrong = Err(Refusal::BadCredentials);
+    for name in [
+        "alice@example.com",
+        "nobody@example.com",
+        "alice@elsewhere.net",
+        "alice",
+        "",
+        "\0",
+        "../alice@example.com",
+        "alice@example.com@example.com",
+    ] {
+        assert_eq!(login(&session, name, "wrong"), wrong, "{name:?}");
+        assert_eq!(pool(&session, name, "wrong"), Pool::Cpu, "{name:?}");
+    }
+    let (name, epoch) = login(&session, "ALICE@Example.com", PASSWORD).expect("right");
+    assert_eq!(
+        (
+            name,
+            login(&world.imap(), "alice@example.com", PASSWORD)
+                .expect("right")
+                .1
+        ),
+        (account("alice@example.com"), epoch)
+    );
+    assert_eq!(
+        login(&session, "alice+x@example.com", PASSWORD),
+        wrong,
+        "a tag is for mail"
+    );
+}
+
+#[test]
+fn a_bare_name_will_do_when_one_domain_is_hosted() {
+    let world = World::with(|settings| settings.hosting.domains.truncate(1));
+    assert_eq!(
+        login(&world.smtp(), "Bob", PASSWORD).expect("right").0,
+        account("bob@example.com")
+    );
+    assert_eq!(
+        login(&world.smtp(), "carol@example.org", PASSWORD),
+        Err(Refusal::BadCredentials),
+        "no longer hosted"
+    );
+}
+
+#[test]
+fn disabled_users_are_told_so_only_with_the_right_password() {
+    let world = World::new();
+    let session = world.smtp();
+    login(&session, "bob@example.com", PASSWORD).expect("right, and remembered");
+    block_on(
+        world
+            .service
+            .accounts()
+            .set_enabled(&account("bob@example.com"), false),
+    )
+    .expect("disable");
+    assert_eq!(
+        login(&session, "bob@example.com", PASSWORD),
+        Err(Refusal::AccountDisabled)
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "wrong"),
+        Err(Refusal::BadCredentials)
+    );
+    world.edit(&user_file("alice@example.com"), "{}");
+    assert_eq!(
+        login(&session, "alice@example.com", ""),
+        Err(Refusal::BadCredentials),
+        "no password"
+    );
+    world.edit(&user_file("carol@example.org"), "{");
+    assert_eq!(
+        login(&session, "carol@example.org", PASSWORD),
+        Err(Refusal::Unavailable)
+    );
+}
+
+#[test]
+fn a_remembered_password_is_forgotten_when_the_file_changes() {
+    let world = World::new();
+    let session = world.smtp();
+    assert_eq!(pool(&session, "bob@example.com", PASSWORD), Pool::Cpu);
+    let (_, first) = login(&session, "bob@example.com", PASSWORD).expect("right");
+    assert_eq!(
+        pool(&session, "bob@example.com", PASSWORD),
+        Pool::Read,
+        "remembered"
+    );
+    assert_eq!(pool(&session, "bob@example.com", "wrong"), Pool::Cpu);
+    world.set_password("bob@example.com", "new");
+    assert_eq!(
+        login(&session, "bob@example.com", PASSWORD),
+        Err(Refusal::BadCredentials)
+    );
+    let (_, second) = login(&session, "bob@example.com", "new").expect("right");
+    assert_ne!(first, second);
+    // By hand: the hash of alice's password is put into bob's file.
+    let alice: serde_json::Value =
+        serde_json::from_str(&world.read_file(&user_file("alice@example.com"))).expect("json");
+    world.edit(
+        &user_file("bob@example.com"),
+        &serde_json::json!({ "password": alice["password"] }).to_string(),
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "new"),
+        Err(Refusal::BadCredentials)
+    );
+    login(&session, "bob@example.com", PASSWORD).expect("edited by hand");
+}
+
+#[test]
+fn foreign_hashes_are_rewritten_at_login() {
+    let world = World::new();
+    let session = world.smtp();
+    // hashlib.pbkdf2_hmac("sha256", b"password", b"saltsalt", 1000)
+    let phc = "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHQ$E196ZhRPzw+wA84EjzHwJO1cv/MFJdO6C/sxmUeTYqY";
+    let text = format!(r#"{{"password": "{phc}", "note": "imported", "quota_mb": 7}}"#);
+    world.edit(&user_file("bob@example.com"), &text);
+    assert_eq!(
+        login(&session, "bob@example.com", "wrong"),
+        Err(Refusal::BadCredentials)
+    );
+    assert!(world.read_file(&user_file("bob@example.com")).contains("pbkdf2"));
+    let (_, epoch) = login(&session, "bob@example.com", "password").expect("right");
+    let rewritten = world.read_file(&user_file("bob@example.com"));
+    assert!(
+        rewritten.contains("$scram-sha-256$i=1$") && !rewritten.contains("pbkdf2"),
+        "{rewritten}"
+    );
+    assert!(
+        rewritten.contains("imported") && rewritten.contains("\"quota_mb\": 7"),
+        "{rewritten}"
+    );
+    assert_eq!(
+        login(&session, "bob@example.com", "password").expect("right").1,
+        epoch
+    );
+}
+
+#[test]
+fn watched_accounts_are_told_of_changes_within_a_poll() {
+    let world = World::new();
+    let session = world.imap();
+    let (name, epoch) = login(&session, "bob@example.com", PASSWORD).expect("right");
+    let heard = Arc::new(AtomicUsize::new(0));
+    let wake = || {
+        let heard = Arc::clone(&heard);
+        Arc::new(move || {
+            heard.fetch_add(1, Ordering::Relaxed);
+        }) as Wake
+    };
+    let count = || heard.swap(0, Ordering::Relaxed);
+    let scope = Scope::Account(name.clone());
+    let holds = |session: &Imap, epoch| {
+        ask(
+            session,
+            imap::Call::Recheck {
+                account: name.clone(),
+                epoch,
+            },
+        )
+    };
+    session.watch(WatchId(1), scope.clone(), ModSeq(epoch), wake());
+    assert_eq!(count(), 0);
+    block_on(world.service.poll_accounts());
+    count();
+    assert_eq!(holds(&session, epoch), imap::Reply::Recheck(true));
+    block_on(world.service.poll_accounts());
+    assert_eq!(count(), 0, "nothing changed");
+    // Another process changes the password.
+    let other = accounts(&world.disk.process(), 9);
+    block_on(other.set_password(&name, &Secret::new("new"), 1)).expect("set");
+    assert_eq!(count(), 0);
+    block_on(world.service.poll_accounts());
+    assert_eq!(count(), 1);
+    assert_eq!(holds(&session, epoch), imap::Reply::Recheck(false));
+    session.watch(WatchId(2), scope.clone(), ModSeq(epoch), wake());
+    assert!(count() > 0, "too late for the change: told at once");
+    session.unwatch(WatchId(2));
+    let (_, epoch) = login(&session, "bob@example.com", "new").expect("right");
+    assert_eq!(holds(&session, epoch), imap::Reply::Recheck(true));
+    block_on(other.delete(&*world.store, &name)).expect("delete");
+    block_on(world.service.poll_accounts());
+    assert_eq!(count(), 1);
+    assert_eq!(holds(&session, epoch), imap::Reply::Recheck(false));
+    drop(session);
+    assert_eq!(
+        world.service.hub().watched().len(),
+        0,
+        "watches end with their session"
+    );
+}
+
+#[test]
+fn a_broken_file_ends_no_session() {
+    let world = World::new();
+    let session = world.imap();
+    let (name, epoch) = login(&session, "bob@example.com", PASSWORD).expect("right");
+    world.edit(&user_file("bob@example.com"), "{");
+    block_on(world.service.poll_accounts());
+    let recheck = imap::Call::Recheck { account: name, epoch };
+    assert_eq!(ask(&session, recheck.clone()), imap::Reply::Recheck(true));
+    assert_eq!(block_on(session.run(now(), recheck)), imap::Reply::Recheck(true));
+}
