@@ -639,22 +639,24 @@ impl Client {
 
     /// Performs all actions.
     pub fn run(&mut self, world: &mut World) {
-        loop {
-            if !self.hold
-                && let Some((id, call)) = self.held.take()
-            {
-                let reply = self.answer(world, call);
-                self.input(Input::Reply(id, reply));
-            }
-            let Some(action) = self.session.poll_action() else {
-                if self.held.is_none() || self.hold {
-                    return;
-                }
-                continue;
-            };
-            assert!(!self.closed, "{action:?} after Close");
-            self.perform(world, action);
+        while self.step(world) {}
+    }
+
+    /// Answers a call, or performs one action. False: there is nothing to do.
+    pub fn step(&mut self, world: &mut World) -> bool {
+        if !self.hold
+            && let Some((id, call)) = self.held.take()
+        {
+            let reply = self.answer(world, call);
+            self.input(Input::Reply(id, reply));
+            return true;
         }
+        let Some(action) = self.session.poll_action() else {
+            return false;
+        };
+        assert!(!self.closed, "{action:?} after Close");
+        self.perform(world, action);
+        true
     }
 
     fn perform(&mut self, world: &World, action: Action<Call>) {

@@ -9,7 +9,7 @@ use crate::imap::command;
 use crate::imap::response;
 use crate::mailbox::{Uid, UidSet};
 use crate::refusal::Refusal;
-use crate::search::{Key, eval_row};
+use crate::search::{Key, Program};
 
 /// Messages of one question to the service.
 const CANDIDATES: usize = 256;
@@ -21,6 +21,8 @@ pub(super) struct Search {
     uid: bool,
     /// The program, without sequence numbers.
     program: Arc<Key>,
+    /// The same for rows.
+    compiled: Program,
     cursor: Cursor,
     /// Messages that rows do not decide: the number to tell, and the UID.
     candidates: Vec<(u32, Uid)>,
@@ -45,6 +47,7 @@ impl Session {
             tag,
             uid: search.uid,
             cursor: Cursor::new(open.view.uid_ranks(&span(&program))),
+            compiled: Program::new(&program),
             program: Arc::new(program),
             candidates: Vec::new(),
             found: Vec::new(),
@@ -117,7 +120,7 @@ impl Search {
                 } else {
                     u32::try_from(rank + 1).unwrap_or(u32::MAX)
                 };
-                match eval_row(&self.program, row, view.told_keywords()) {
+                match self.compiled.eval_row(row, view.told_keywords()) {
                     Some(true) => self.found.push(number),
                     Some(false) => {}
                     None => self.candidates.push((number, row.uid)),
