@@ -1,6 +1,7 @@
 //! Messages of our own: header fields, multiparts (RFC 5322, 2045, 2046, 2047, 6522).
 //!
-//! What is written is 7-bit, its lines are at most 998 octets long and end with CRLF.
+//! What is written is 7-bit, its lines are at most 998 octets long and end with CRLF; only the bodies given to [`part`]
+//! are the caller's business.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,5 +1,6 @@
 //! From a section to octets of the message (RFC 9051 §6.4.5, `section-spec`).
 
+use core::cmp::Ordering;
 use core::ops::Range;
 
 use super::header::Fields;
@@ -78,16 +79,31 @@ pub fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {
 /// the empty line if the header has one. Lines that are no field have no name.
 #[must_use]
 pub fn filter_fields(header: &[u8], names: &[String], not: bool) -> Vec<u8> {
+    // Sorted, so that many names and many fields are no product.
+    let mut sorted: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    sorted.sort_unstable_by(|a, b| compare_names(a, b));
     let mut out = Vec::new();
     let mut fields = Fields::new(header);
     for field in fields.by_ref() {
-        let named = names.iter().any(|name| field.is(name.as_bytes()));
+        let found = sorted.binary_search_by(|name| compare_names(name, field.name));
+        let named = found.is_ok() && !field.name.is_empty();
         if named != not {
             out.extend_from_slice(header.get(field.start..field.end).unwrap_or_default());
         }
     }
-    out.extend_from_slice(fields.rest());
+    let rest = fields.rest();
+    let empty = [&b"\r\n"[..], b"\n"]
+        .into_iter()
+        .find(|line| rest.starts_with(line));
+    out.extend_from_slice(empty.unwrap_or_default());
     out
+}
+
+/// The order of field names, in any case.
+fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
+    a.iter()
+        .map(u8::to_ascii_lowercase)
+        .cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 /// A section of a message as a whole.
@@ -287,6 +303,7 @@ mod tests {
             b"A: 1\r\n 2\r\n"
         );
         assert_eq!(filter_fields(b"A: 1\r\n\r\n", &[], false), b"\r\n");
+        assert_eq!(filter_fields(b"A: 1\r\n\r\nbody", &names, false), b"A: 1\r\n\r\n");
         assert_eq!(
             filter_fields(b"A: 1\nno field\n\n", &names, true),
             b"no field\n\n"

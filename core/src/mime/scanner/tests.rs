@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::header::HeaderEnd;
 use super::*;
 
 /// Kind, header and body of each part.
@@ -304,6 +305,8 @@ proptest! {
         let whole = scan(&message);
         prop_assert_eq!(&in_pieces(&message, &sizes), &whole);
         prop_assert_eq!(&in_pieces(&message, &[1]), &whole);
+        let header_end = HeaderEnd::default().push(&message);
+        prop_assert_eq!(whole.header(), 0..header_end.unwrap_or(whole.size));
     }
 
     #[test]
