@@ -1,0 +1,131 @@
+//! A transcript as data, and how it is read.
+
+mod parse;
+mod words;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::template::Template;
+
+/// A transcript.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// The first comment.
+    pub title: String,
+    /// RFC numbers with sections.
+    pub rfcs: Vec<(u32, Option<String>)>,
+    /// It can be run against a server on a socket.
+    pub live: bool,
+    /// The connections, from 1.
+    pub sessions: BTreeMap<usize, Opening>,
+    /// What is there before.
+    pub givens: Vec<Given>,
+    /// What happens, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A connection: `@session [N] KIND [KEY=VALUE]…`.
+///
+/// Keys of `smtp`: `role` (`mx`, `submission`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
+/// `max_text_line`, `auth_on_mx` and `trusted` (`yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
+/// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
+/// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
+/// Without `tls` it is on for a session with a user, else off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Line of the file.
+    pub line: usize,
+    /// `smtp` or `imap`.
+    pub kind: String,
+    /// Keys and values.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Something that is there before: `@given …`.
+///
+/// * `@given user NAME [password=…] [quota_mb=N] [admin] [disabled]` (users of sessions are there anyway)
+/// * `@given domain NAME`: hosted, without a user
+/// * `@given mailbox NAME [use=\Sent] [user=…]`
+/// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
+/// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Line of the file.
+    pub line: usize,
+    /// The words without a `=`.
+    pub words: Vec<String>,
+    /// Keys and values.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Line of the file.
+    pub line: usize,
+    /// What.
+    pub what: What,
+}
+
+/// What happens; numbers are those of connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `C:`: a line of the client.
+    Line(usize, Template),
+    /// `C|`: a line of a literal or body.
+    Body(usize, Template),
+    /// `C~`: octets of the client.
+    Octets(usize, Vec<u8>),
+    /// `S:` with the `S|` lines behind it.
+    Expect(usize, Expected),
+    /// `S?`
+    Maybe(usize, Template),
+    /// `S~`
+    ExpectOctets(usize, Vec<u8>),
+    /// `S{` … `S}`
+    AnyOrder(usize, Vec<Expected>),
+    /// `S-`
+    Silence(usize),
+    /// `S#`
+    Closed(usize),
+    /// `T:`
+    Time(Duration),
+    /// `!:`
+    Outside(String),
+    /// `A:`, and the word of `R:` if one follows.
+    Action(usize, Template, Option<String>),
+}
+
+/// A line of the server, and the literal or body behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Line of the file.
+    pub line: usize,
+    /// The line.
+    pub first: Template,
+    /// Lines of the literal.
+    pub body: Vec<Template>,
+}
+
+/// A transcript that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {text}")]
+pub struct Mistake {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// What is wrong, in words.
+    pub text: String,
+}
+
+impl Transcript {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The first line that is none of a transcript.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        parse::parse(text)
+    }
+}
+
+pub use words::{Words, split as split_words};

@@ -1,0 +1,187 @@
+//! `@session`: connections, and how far they are when a transcript begins.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rmail_core::imap::server as imap;
+use rmail_core::limits::Limits;
+use rmail_core::random::Random;
+use rmail_core::refusal::Refusal;
+use rmail_core::smtp::server as smtp;
+use rmail_core::time::Now;
+
+use super::{HOSTNAME, PASSWORD, World, address};
+use crate::host::{Connection, Event, Host};
+use crate::transcript::Opening;
+
+/// Octets of a message where nothing else is said.
+const MAX_MESSAGE_SIZE: u64 = 52_428_800;
+
+pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<dyn Connection>, String> {
+    let mut options = Options(opening.options.clone());
+    let user = options.0.remove("user").map(|user| address(&user));
+    let password = options.0.remove("password").unwrap_or_else(|| PASSWORD.to_owned());
+    let tls = match (options.0.remove("tls").as_deref(), &user) {
+        (Some("on"), _) | (None, Some(_)) => Tls::On,
+        (Some("off"), _) | (None, None) => Tls::Off,
+        (Some("none"), _) => Tls::None,
+        (Some(other), _) => return Err(format!("tls is on, off or none, not {other}")),
+    };
+    let random = Random::from_seed([world.sessions; 32]);
+    let mut connection: Box<dyn Connection> = match opening.kind.as_str() {
+        "smtp" => {
+            let machine = smtp::Session::new(smtp_settings(&mut options, tls)?, random, now);
+            Box::new(Host::new(machine, world.service.smtp_session(), refuse_smtp))
+        }
+        "imap" => {
+            let machine = imap::Session::new(imap_settings(&mut options, tls)?, random, now);
+            Box::new(Host::new(machine, world.service.imap_session(), refuse_imap))
+        }
+        other => return Err(format!("no such protocol: {other}")),
+    };
+    let (selected, examined) = (options.0.remove("selected"), options.0.remove("examined"));
+    options.none_left()?;
+    if tls == Tls::On {
+        connection.happen(now, Event::Tls)?;
+    } else {
+        connection.happen(now, Event::Nothing)?;
+    }
+    let Some(user) = user else {
+        return Ok(connection);
+    };
+    let before = if opening.kind == "smtp" {
+        let plain = STANDARD.encode(format!("\0{user}\0{password}"));
+        vec![("EHLO client.example.net".to_owned(), "250 "), (format!("AUTH PLAIN {plain}"), "235 ")]
+    } else {
+        let mut before = vec![(format!("login LOGIN \"{user}\" \"{password}\""), "login OK ")];
+        before.extend(selected.map(|name| (format!("open SELECT \"{name}\""), "open OK ")));
+        before.extend(examined.map(|name| (format!("open EXAMINE \"{name}\""), "open OK ")));
+        before
+    };
+    for (line, want) in before {
+        connection.happen(now, Event::Bytes(format!("{line}\r\n").as_bytes()))?;
+        let sent = String::from_utf8_lossy(&connection.state().unseen).into_owned();
+        if !sent.lines().any(|answer| answer.starts_with(want)) {
+            return Err(format!("{line} was answered: {sent}"));
+        }
+        connection.state().forget();
+    }
+    Ok(connection)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tls {
+    On,
+    Off,
+    None,
+}
+
+struct Options(BTreeMap<String, String>);
+
+impl Options {
+    fn number<T: core::str::FromStr>(&mut self, key: &str, default: T) -> Result<T, String> {
+        match self.0.remove(key) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| format!("{key}: no number, or not in bounds: {text}")),
+        }
+    }
+
+    fn yes(&mut self, key: &str, default: bool) -> Result<bool, String> {
+        match self.0.remove(key).as_deref() {
+            None => Ok(default),
+            Some("yes") => Ok(true),
+            Some("no") => Ok(false),
+            Some(other) => Err(format!("{key} is yes or no, not {other}")),
+        }
+    }
+
+    fn peer(&mut self) -> Result<IpAddr, String> {
+        match self.0.remove("peer") {
+            None => Ok(IpAddr::from([192, 0, 2, 1])),
+            Some(text) => text.parse().map_err(|_| format!("no address: {text}")),
+        }
+    }
+
+    fn none_left(&self) -> Result<(), String> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(key) => Err(format!("no such key of a session: {key}")),
+        }
+    }
+}
+
+fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, String> {
+    Ok(smtp::Settings {
+        hostname: HOSTNAME.to_owned(),
+        role: match options.0.remove("role").as_deref() {
+            None | Some("mx") => smtp::Role::Mx,
+            Some("submission") => smtp::Role::Submission,
+            Some(other) => return Err(format!("role is mx or submission, not {other}")),
+        },
+        peer: options.peer()?,
+        starttls: tls == Tls::Off,
+        cleartext_auth: tls == Tls::None,
+        auth_on_mx: options.yes("auth_on_mx", true)?,
+        trusted: options.yes("trusted", false)?,
+        max_message_size: options.number("max_message_size", MAX_MESSAGE_SIZE)?,
+        max_recipients: options.number("max_recipients", 100)?,
+        max_messages: options.number("max_messages", 50)?,
+        max_text_line: options.number("max_text_line", 1024 * 1024)?,
+        command_timeout: Duration::from_secs(300),
+        data_timeout: Duration::from_secs(600),
+        max_errors: options.number("max_errors", 20)?,
+    })
+}
+
+fn imap_settings(options: &mut Options, tls: Tls) -> Result<imap::Settings, String> {
+    Ok(imap::Settings {
+        hostname: HOSTNAME.to_owned(),
+        peer: options.peer()?,
+        starttls: tls == Tls::Off,
+        cleartext_auth: tls == Tls::None,
+        max_message_size: options.number("max_message_size", MAX_MESSAGE_SIZE)?,
+        autologout: Duration::from_secs(30 * 60),
+        login_timeout: Duration::from_secs(60),
+        idle_keepalive: Duration::from_secs(28 * 60),
+        limits: Limits::default(),
+    })
+}
+
+/// The reply that refuses a call of SMTP.
+fn refuse_smtp(call: &smtp::Call, word: Refusal) -> Option<smtp::Reply> {
+    use smtp::{Call, Reply};
+    match call {
+        Call::Authenticate { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::Sender { .. } => Some(Reply::Sender(Err(word))),
+        Call::Recipient { .. } => Some(Reply::Recipient(Err(word))),
+        Call::Open { .. } => Some(Reply::Opened(Err(word))),
+        Call::Commit { .. } => Some(Reply::Committed(Err(word))),
+        Call::Discard { .. } | Call::Recheck { .. } => None,
+    }
+}
+
+/// The reply that refuses a call of IMAP.
+fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
+    use imap::{Call, Reply};
+    match call {
+        Call::Authenticate { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::List { .. } => Some(Reply::List(Err(word))),
+        Call::Status { .. } => Some(Reply::Status(Err(word))),
+        Call::Select { .. } => Some(Reply::Selected(Err(word))),
+        Call::Changes { .. } => Some(Reply::Changes(Err(word))),
+        Call::Create { .. } | Call::Delete { .. } | Call::Rename { .. } | Call::Subscribe { .. } => {
+            Some(Reply::Done(Err(word)))
+        }
+        Call::Open { .. } => Some(Reply::Opened(Err(word))),
+        Call::Commit { .. } => Some(Reply::Committed(Err(word))),
+        Call::Store { .. } => Some(Reply::Stored(Err(word))),
+        Call::Copy { .. } | Call::Move { .. } => Some(Reply::Copied(Err(word))),
+        Call::Expunge { .. } => Some(Reply::Expunged(Err(word))),
+        Call::Bodies { .. } => Some(Reply::Bodies(Err(word))),
+        Call::Search { .. } => Some(Reply::Found(Err(word))),
+        Call::Recheck { .. } | Call::Discard { .. } | Call::CloseBlob { .. } | Call::Unselect { .. } => None,
+    }
+}

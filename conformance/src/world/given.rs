@@ -1,0 +1,140 @@
+//! `@given`: what is there before.
+
+use futures_lite::future::block_on;
+use rmail_core::mailbox::{SpecialUse, UidSet};
+use rmail_core::secret::Secret;
+use rmail_core::text::date;
+use rmail_core::time::Now;
+use rmail_store::mailstore::MailStore as _;
+
+use super::{PASSWORD, World, account, flags, mailbox_name, new_user, uid_set, users};
+use crate::transcript::{Given, Transcript};
+
+/// The message of which there are several.
+const MESSAGE: &str = "rfc5322/simple.eml";
+
+/// Messages put in at once.
+const AT_ONCE: u32 = 500;
+
+impl World {
+    pub(super) fn populate(&mut self, transcript: &Transcript, now: Now) -> Result<(), String> {
+        for given in &transcript.givens {
+            if given.words.first().is_some_and(|word| word == "user") {
+                self.given_user(given, now).map_err(|text| format!("line {}: {text}", given.line))?;
+            }
+        }
+        for name in users(transcript) {
+            let name = account(name)?;
+            let there = block_on(self.service.accounts().find(&name)).map_err(|error| error.to_string())?;
+            if there.is_none() {
+                let made = self.service.accounts().create(&*self.store, &name, &new_user(PASSWORD), now.unix);
+                block_on(made).map_err(|error| error.to_string())?;
+            }
+        }
+        for given in &transcript.givens {
+            self.given(given, now).map_err(|text| format!("line {}: {text}", given.line))?;
+        }
+        Ok(())
+    }
+
+    fn given_user(&self, given: &Given, now: Now) -> Result<(), String> {
+        let mut options = given.options.clone();
+        let (name, marks) = match given.words.as_slice() {
+            [_, name, marks @ ..] => (account(name)?, marks),
+            _ => return Err("which user?".to_owned()),
+        };
+        let mut user = new_user(PASSWORD);
+        if let Some(password) = options.remove("password") {
+            user.password = Some(Secret::new(password));
+        }
+        if let Some(quota) = options.remove("quota_mb") {
+            user.quota_mb = quota.parse().map_err(|_| "quota_mb is a number")?;
+        }
+        known(&options)?;
+        user.admin = marks.iter().any(|mark| mark == "admin");
+        let accounts = self.service.accounts();
+        block_on(accounts.create(&*self.store, &name, &user, now.unix)).map_err(|error| error.to_string())?;
+        for mark in marks {
+            match mark.as_str() {
+                "admin" => {}
+                "disabled" => {
+                    block_on(accounts.set_enabled(&name, false)).map_err(|error| error.to_string())?;
+                }
+                other => return Err(format!("no mark of a user: {other}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn given(&self, given: &Given, now: Now) -> Result<(), String> {
+        let mut options = given.options.clone();
+        match given.words.as_slice() {
+            [word, ..] if word == "user" => return Ok(()),
+            [word, _] if word == "domain" => {}
+            [word, name] if word == "mailbox" => {
+                let owner = self.owner(options.remove("user"))?;
+                let special_use: Vec<SpecialUse> = match options.remove("use") {
+                    None => Vec::new(),
+                    Some(word) => {
+                        vec![SpecialUse::from_attribute(&word).ok_or_else(|| format!("no special use: {word}"))?]
+                    }
+                };
+                let made = self.store.create(&owner, &mailbox_name(name)?, &special_use, now.unix);
+                block_on(made).map_err(|error| error.to_string())?;
+            }
+            [mailbox, count, word] if word == "messages" || word == "message" => {
+                let owner = self.owner(options.remove("user"))?;
+                let count: u32 = count.parse().map_err(|_| "how many messages?")?;
+                let next = match options.remove("uidnext") {
+                    Some(next) => next.parse().map_err(|_| "uidnext is a number")?,
+                    None => count + 1,
+                };
+                let skipped = u32::checked_sub(next, count + 1).ok_or("uidnext is too low")?;
+                let mailbox = mailbox_name(mailbox)?;
+                let message = self.fixture(MESSAGE)?;
+                let skip = vec![(b"\r\n".to_vec(), flags(None)?, None); usize::try_from(AT_ONCE).unwrap_or(1)];
+                for from in (0..skipped).step_by(AT_ONCE as usize) {
+                    let some = usize::try_from(AT_ONCE.min(skipped - from)).unwrap_or(0);
+                    self.append(&owner, &mailbox, skip.get(..some).unwrap_or_default(), now)?;
+                }
+                if skipped > 0 {
+                    self.expunge(&owner, &mailbox, &UidSet::from_ranges([(1, skipped)]))?;
+                }
+                let set = flags(options.remove("flags").as_deref())?;
+                let all: Vec<_> = (0..count).map(|_| (message.clone(), set.clone(), None)).collect();
+                self.append(&owner, &mailbox, &all, now)?;
+            }
+            [mailbox, file] => {
+                let owner = self.owner(options.remove("user"))?;
+                let date = match options.remove("date") {
+                    None => None,
+                    Some(text) => {
+                        Some(date::parse_imap_date_time(text.as_bytes()).ok_or_else(|| format!("no date: {text}"))?)
+                    }
+                };
+                let set = flags(options.remove("flags").as_deref())?;
+                let times: usize = match options.remove("times") {
+                    None => 1,
+                    Some(times) => times.parse().map_err(|_| "times is a number")?,
+                };
+                let message = self.fixture(file)?;
+                let all: Vec<_> = (0..times).map(|_| (message.clone(), set.clone(), date)).collect();
+                self.append(&owner, &mailbox_name(mailbox)?, &all, now)?;
+            }
+            [word, mailbox, uids] if word == "expunged" => {
+                let owner = self.owner(options.remove("user"))?;
+                self.expunge(&owner, &mailbox_name(mailbox)?, &uid_set(uids)?)?;
+            }
+            _ => return Err("what is given?".to_owned()),
+        }
+        known(&options)
+    }
+}
+
+/// Nothing is left over.
+fn known(options: &std::collections::BTreeMap<String, String>) -> Result<(), String> {
+    match options.keys().next() {
+        None => Ok(()),
+        Some(key) => Err(format!("no such key here: {key}")),
+    }
+}
