@@ -13,3 +13,7 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod pools;
+pub mod drive;
+pub mod io;
+pub mod note_log;
+pub mod tls;
