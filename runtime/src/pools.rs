@@ -57,11 +57,7 @@ impl Pools {
     }
 
     /// Runs a job on a pool; the future gives its result. Dropping the future does not stop the job.
-    pub fn run<T: Send + 'static>(
-        &self,
-        kind: Kind,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Pending<T> {
+    pub fn run<T: Send + 'static>(&self, kind: Kind, job: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let slot = Arc::new(Slot::default());
         let theirs = Arc::clone(&slot);
         self.submit(kind, move || {

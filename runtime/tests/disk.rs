@@ -51,7 +51,11 @@ fn an_unnamed_file_gets_its_first_name_once() {
             assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
             disk.link_unnamed(&other, root, "b").await.unwrap();
             drop(disk.create_unnamed(root).await.unwrap());
-            assert_eq!(names(disk), ["a", "b"], "nothing stays of a file that got no name");
+            assert_eq!(
+                names(disk),
+                ["a", "b"],
+                "nothing stays of a file that got no name"
+            );
 
             disk.link(root, "a", root, "c").await.unwrap();
             assert_eq!(disk.stat(&file).await.unwrap().links, 2);
@@ -81,7 +85,10 @@ fn renames_replace_nothing_not_even_another_link_of_the_same_file() {
             assert_eq!(names(disk), ["a2", "b", "z"]);
 
             disk.replace(root, "b", "z").await.unwrap();
-            assert_eq!((names(disk), content(disk, "z")), (vec!["a2".into(), "z".into()], b"b".to_vec()));
+            assert_eq!(
+                (names(disk), content(disk, "z")),
+                (vec!["a2".into(), "z".into()], b"b".to_vec())
+            );
 
             disk.make_dir(root, "d").await.unwrap();
             disk.make_dir(root, "e").await.unwrap();
@@ -110,7 +117,10 @@ fn a_handle_follows_its_directory() {
             assert!(!listing.entries[0].is_dir);
             assert!(disk.list(root).await.unwrap().entries[0].is_dir);
             assert!(disk.stat_dir(&dir).await.unwrap().is_dir);
-            assert_eq!(disk.open_dir(root, "old").await.unwrap_err().kind(), ErrorKind::NotFound);
+            assert_eq!(
+                disk.open_dir(root, "old").await.unwrap_err().kind(),
+                ErrorKind::NotFound
+            );
             assert_eq!(
                 disk.open_dir(&found, "inside").await.unwrap_err().kind(),
                 ErrorKind::NotADirectory
@@ -153,7 +163,9 @@ fn reads_writes_and_appends_go_where_they_say() {
 fn names_lead_nowhere_else() {
     both(|disk, _| {
         for name in ["", ".", "..", "a/b", "/etc", "a\0b"] {
-            let refused = block_on(disk.open(disk.root(), name, Mode::Create)).err().unwrap();
+            let refused = block_on(disk.open(disk.root(), name, Mode::Create))
+                .err()
+                .unwrap();
             assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{name:?}");
             let refused = block_on(disk.make_dir(disk.root(), name)).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{name:?}");

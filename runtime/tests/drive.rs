@@ -77,7 +77,11 @@ fn a_panic_ends_its_session() {
             panic!("no panic for {line:?}");
         };
         assert_eq!(text, "told to");
-        assert_eq!(client.read(&mut [0; 8]).unwrap_or(0), 0, "the connection is closed");
+        assert_eq!(
+            client.read(&mut [0; 8]).unwrap_or(0),
+            0,
+            "the connection is closed"
+        );
     }
 }
 
@@ -123,7 +127,9 @@ fn a_body_is_streamed_whole_and_closed_at_its_end() {
     let body = host.set_body(1_000_003);
     let closed = host.closed();
     let (mut client, running) = host.start();
-    client.write_all(b"blob 10 500000\nblob 0 1000003\necho end\nquit\n").unwrap();
+    client
+        .write_all(b"blob 10 500000\nblob 0 1000003\necho end\nquit\n")
+        .unwrap();
     let mut got = Vec::new();
     client.read_to_end(&mut got).unwrap();
     let expected = [&body[10..500_000], &body[..], b"end\nbye\n"].concat();
@@ -134,7 +140,11 @@ fn a_body_is_streamed_whole_and_closed_at_its_end() {
     while closed.load(Ordering::SeqCst) == 0 {
         std::thread::yield_now();
     }
-    assert_eq!(closed.load(Ordering::SeqCst), 1, "only the range that ends at the end closes");
+    assert_eq!(
+        closed.load(Ordering::SeqCst),
+        1,
+        "only the range that ends at the end closes"
+    );
 }
 
 #[test]
@@ -204,7 +214,13 @@ fn check_info(tls: &mut rustls::StreamOwned<rustls::ClientConnection, TcpStream>
         .export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None)
         .unwrap();
     let end_point = end_point_of(&tls.conn.peer_certificates().unwrap()[0]).unwrap();
-    let cipher = tls.conn.negotiated_cipher_suite().unwrap().suite().as_str().unwrap();
+    let cipher = tls
+        .conn
+        .negotiated_cipher_suite()
+        .unwrap()
+        .suite()
+        .as_str()
+        .unwrap();
     let cipher = cipher.replace("TLS13_", "TLS_");
     let expected = format!(
         "tls 304 {cipher} mail.example.com {} {}",

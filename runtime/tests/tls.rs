@@ -56,16 +56,26 @@ fn the_first_start_makes_a_pair_and_the_next_uses_it() {
     assert!(handshake(&server, &der, "www.example.com").is_err());
     assert_eq!(server.current().end_point(), end_point_of(&der));
 
-    assert!(!server.reload(&self_signed(dir.path())).unwrap(), "nothing is new");
+    assert!(
+        !server.reload(&self_signed(dir.path())).unwrap(),
+        "nothing is new"
+    );
     ServerTls::load(&self_signed(dir.path())).unwrap();
     assert_eq!(fs::read(&cert).unwrap(), made);
 
     fs::remove_file(&cert).unwrap();
     ServerTls::load(&self_signed(dir.path())).unwrap();
-    assert_ne!(fs::read(&cert).unwrap(), made, "a new certificate for the key that was there");
+    assert_ne!(
+        fs::read(&cert).unwrap(),
+        made,
+        "a new certificate for the key that was there"
+    );
     fs::remove_file(&key).unwrap();
     let refused = ServerTls::load(&self_signed(dir.path())).unwrap_err().to_string();
-    assert!(refused.contains("key.pem") && refused.contains("put it back"), "{refused}");
+    assert!(
+        refused.contains("key.pem") && refused.contains("put it back"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -73,7 +83,14 @@ fn many_starts_at_once_make_one_pair() {
     let dir = tempfile::tempdir().unwrap();
     let points: Vec<_> = std::thread::scope(|scope| {
         let starts: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| ServerTls::load(&self_signed(dir.path())).unwrap().current().end_point()))
+            .map(|_| {
+                scope.spawn(|| {
+                    ServerTls::load(&self_signed(dir.path()))
+                        .unwrap()
+                        .current()
+                        .end_point()
+                })
+            })
             .collect();
         starts.into_iter().map(|start| start.join().unwrap()).collect()
     });
@@ -89,15 +106,23 @@ fn a_broken_pair_keeps_the_old_one_and_says_why() {
         cert: dir.path().join("tls/cert.pem"),
         key: dir.path().join("tls/key.pem"),
     };
-    let CertificateSource::Files { cert, key } = &files else { unreachable!() };
+    let CertificateSource::Files { cert, key } = &files else {
+        unreachable!()
+    };
     let old = server.current().end_point();
     let good = fs::read(cert).unwrap();
 
     let broken: [(&[u8], &str); 4] = [
         (b"", "holds no certificate"),
-        (b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n", "cert.pem"),
+        (
+            b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+            "cert.pem",
+        ),
         (&good[..good.len() / 2], "cert.pem"),
-        (&fs::read(other.path().join("tls/cert.pem")).unwrap(), "does not belong"),
+        (
+            &fs::read(other.path().join("tls/cert.pem")).unwrap(),
+            "does not belong",
+        ),
     ];
     for (content, why) in broken {
         fs::write(cert, content).unwrap();
@@ -106,14 +131,24 @@ fn a_broken_pair_keeps_the_old_one_and_says_why() {
         assert_eq!(server.current().end_point(), old);
     }
     fs::remove_file(cert).unwrap();
-    assert!(server.reload(&files).unwrap_err().to_string().contains("cannot be read"));
+    assert!(
+        server
+            .reload(&files)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
 
     fs::copy(other.path().join("tls/cert.pem"), cert).unwrap();
     fs::copy(other.path().join("tls/key.pem"), key).unwrap();
     let before = server.current();
     assert!(server.reload(&files).unwrap());
     assert_ne!(server.current().end_point(), old);
-    assert_eq!(before.end_point(), old, "a connection that began before keeps its own");
+    assert_eq!(
+        before.end_point(),
+        old,
+        "a connection that began before keeps its own"
+    );
     let der = CertificateDer::from_pem_slice(&fs::read(cert).unwrap()).unwrap();
     handshake(&server, &der, "mail.example.com").unwrap();
 }

@@ -59,7 +59,10 @@ impl RealDisk {
     /// It can neither be opened nor made.
     pub fn open(root: &Path) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root)?;
         let fd = rustix::fs::open(root, sys::DIRECTORY, rustix::fs::Mode::empty())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -105,13 +108,16 @@ impl Disk for RealDisk {
 
     async fn open_dir(&self, at: &Dir, name: &str) -> io::Result<Dir> {
         let name = names::checked(name)?;
-        let fd =
-            retry_on_intr(|| rustix::fs::openat(at, name, sys::DIRECTORY, rustix::fs::Mode::empty()))?;
+        let fd = retry_on_intr(|| rustix::fs::openat(at, name, sys::DIRECTORY, rustix::fs::Mode::empty()))?;
         Ok(Dir(Arc::new(fd)))
     }
 
     async fn make_dir(&self, at: &Dir, name: &str) -> io::Result<()> {
-        Ok(rustix::fs::mkdirat(at, names::checked(name)?, rustix::fs::Mode::RWXU)?)
+        Ok(rustix::fs::mkdirat(
+            at,
+            names::checked(name)?,
+            rustix::fs::Mode::RWXU,
+        )?)
     }
 
     async fn remove_dir(&self, at: &Dir, name: &str) -> io::Result<()> {

@@ -17,8 +17,10 @@ pub(super) fn checked(name: &str) -> io::Result<&str> {
 pub(super) fn stand_in() -> String {
     use std::fmt::Write as _;
     let seed = crate::entropy::seed();
-    seed.iter().take(12).fold(String::from(".tmp-"), |mut name, octet| {
-        let _ = write!(name, "{octet:02x}");
-        name
-    })
+    seed.iter()
+        .take(12)
+        .fold(String::from(".tmp-"), |mut name, octet| {
+            let _ = write!(name, "{octet:02x}");
+            name
+        })
 }

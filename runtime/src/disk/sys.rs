@@ -165,7 +165,10 @@ pub(super) fn lock(file: BorrowedFd<'_>, wait: Duration) -> io::Result<()> {
 /// The fields that the store knows.
 pub(super) fn stat_of(found: &rustix::fs::Stat) -> Stat {
     let time = |secs: i64, nanos: u64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-    #[allow(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the fields' types differ between architectures"
+    )]
     Stat {
         inode: found.st_ino as u64,
         device: found.st_dev as u64,
@@ -189,4 +192,3 @@ pub(super) fn boot_id() -> u128 {
             .fold(0, |id, octet| (id << 8) | u128::from(*octet))
     })
 }
-

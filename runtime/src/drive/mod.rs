@@ -119,7 +119,11 @@ fn log_end(label: &Label, end: &End) {
         End::PeerGone(Some(_)) | End::Stalled | End::Handshake(_) => Level::Info,
         End::Fault(_) | End::Panicked(_) => Level::Error,
     };
-    note_log::line_of(label, level, format_args!("event=closed why={:?}", end.to_string()));
+    note_log::line_of(
+        label,
+        level,
+        format_args!("event=closed why={:?}", end.to_string()),
+    );
 }
 
 impl fmt::Display for End {

@@ -186,7 +186,11 @@ where
             Work::Closing | Work::Linger(..) => return Ok(false),
             _ => {}
         }
-        if self.machine.poll_timeout().is_some_and(|deadline| deadline <= now.mono) {
+        if self
+            .machine
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now.mono)
+        {
             self.machine.handle_input(now, Input::Tick);
             return Ok(true);
         }
@@ -204,7 +208,10 @@ where
             },
             Work::Blob(blob) => {
                 let (serve, pools) = (&self.serve, &self.context.pools);
-                match blob.step(cx, &mut self.out, HIGH / 2, serve, pools).map_err(End::Fault)? {
+                match blob
+                    .step(cx, &mut self.out, HIGH / 2, serve, pools)
+                    .map_err(End::Fault)?
+                {
                     BlobStep::Done => self.become_idle(),
                     BlobStep::Moved => Ok(true),
                     BlobStep::Waits => Ok(false),
@@ -316,7 +323,9 @@ where
             }
             Action::StartTls => self.work = Work::FlushForTls,
             Action::StartDeflate => {
-                return Err(End::Fault("compression was asked for where there is none".to_owned()));
+                return Err(End::Fault(
+                    "compression was asked for where there is none".to_owned(),
+                ));
             }
             Action::Note(note) => note_log::write(&self.context.label, &note),
             Action::Close => self.work = Work::Closing,
@@ -336,7 +345,9 @@ where
 
     fn call(&mut self, id: CallId, call: M::Call) -> Result<(), End> {
         if self.call.is_some() {
-            return Err(End::Fault("a second call before the first was answered".to_owned()));
+            return Err(End::Fault(
+                "a second call before the first was answered".to_owned(),
+            ));
         }
         let now = self.context.clock.now();
         match self.serve.answer(now, call) {

@@ -26,7 +26,8 @@ impl TlsError {
     pub(super) fn unusable(path: &Path, error: &rustls::Error) -> Self {
         let why = match error {
             rustls::Error::InconsistentKeys(_) => {
-                "the private key does not belong to this certificate; give the pair that belongs together".to_owned()
+                "the private key does not belong to this certificate; give the pair that belongs together"
+                    .to_owned()
             }
             other => format!("this certificate cannot be used with its key: {other}"),
         };

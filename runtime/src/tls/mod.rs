@@ -169,10 +169,7 @@ pub fn info_of(connection: &CommonState) -> TlsInfo {
 }
 
 /// `tls-exporter` (RFC 9266). In TLS 1.2 it is unique only with the extended master secret: left out there.
-pub fn exporter<E>(
-    version: u16,
-    export: impl FnOnce([u8; 32]) -> Result<[u8; 32], E>,
-) -> Option<Vec<u8>> {
+pub fn exporter<E>(version: u16, export: impl FnOnce([u8; 32]) -> Result<[u8; 32], E>) -> Option<Vec<u8>> {
     (version == 0x0304)
         .then(|| export([0; 32]).ok().map(|octets| octets.to_vec()))
         .flatten()
@@ -223,7 +220,9 @@ fn der_value(der: &[u8]) -> Option<(&[u8], &[u8])> {
             return None;
         }
         let (digits, rest) = rest.split_at_checked(count)?;
-        let len = digits.iter().fold(0, |len, digit| (len << 8) | usize::from(*digit));
+        let len = digits
+            .iter()
+            .fold(0, |len, digit| (len << 8) | usize::from(*digit));
         (len, rest)
     };
     rest.split_at_checked(len)
@@ -249,7 +248,13 @@ mod tests {
     fn der_lengths_are_checked() {
         assert_eq!(der_value(&[0x30, 2, 1, 2, 9]), Some((&[1, 2][..], &[9][..])));
         assert_eq!(der_value(&[0x30, 0x81, 1, 7]), Some((&[7][..], &[][..])));
-        for bad in [&[][..], &[0x30], &[0x30, 2, 1], &[0x30, 0x82, 1], &[0x30, 0x85, 0, 0, 0, 0, 1, 7]] {
+        for bad in [
+            &[][..],
+            &[0x30],
+            &[0x30, 2, 1],
+            &[0x30, 0x82, 1],
+            &[0x30, 0x85, 0, 0, 0, 0, 1, 7],
+        ] {
             assert_eq!(der_value(bad), None, "{bad:?}");
         }
     }

@@ -79,12 +79,12 @@ fn certify(pair: &KeyPair, names: &[String]) -> Result<String, rcgen::Error> {
     let from = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let from = from.yesterday().unwrap_or(from);
     let ymd = |year: i16, date: jiff::civil::Date| {
-        let day = if date.month() == 2 { date.day().min(28) } else { date.day() };
-        date_time_ymd(
-            i32::from(year),
-            date.month().unsigned_abs(),
-            day.unsigned_abs(),
-        )
+        let day = if date.month() == 2 {
+            date.day().min(28)
+        } else {
+            date.day()
+        };
+        date_time_ymd(i32::from(year), date.month().unsigned_abs(), day.unsigned_abs())
     };
     params.not_before = ymd(from.year(), from);
     params.not_after = ymd(from.year() + YEARS, from);

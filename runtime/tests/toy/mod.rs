@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use rmail_core::addr::Address;
 use rmail_core::chunk::Chunk;
-use rmail_core::machine::{
-    Action, BlobId, CallId, Input, Machine, Scope, Session, SpoolId, WatchId,
-};
+use rmail_core::machine::{Action, BlobId, CallId, Input, Machine, Scope, Session, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::time::{Mono, Now};
 use rmail_runtime::clock::Clock;
@@ -61,7 +59,8 @@ pub(crate) struct Toy {
 
 impl Toy {
     fn say(&mut self, text: &str) {
-        self.actions.push_back(Action::Send(format!("{text}\n").into_bytes().into()));
+        self.actions
+            .push_back(Action::Send(format!("{text}\n").into_bytes().into()));
     }
 
     fn ask(&mut self, ask: Ask) {
@@ -105,7 +104,8 @@ impl Toy {
                 while left > 0 {
                     let n = left.min(50_000);
                     left -= n;
-                    self.actions.push_back(Action::Spool(SpoolId(1), vec![b's'; n].into()));
+                    self.actions
+                        .push_back(Action::Spool(SpoolId(1), vec![b's'; n].into()));
                 }
                 self.ask(Ask::SpoolLen);
             }
@@ -115,7 +115,8 @@ impl Toy {
                 self.actions.push_back(Action::SendBlob(BlobId(1), range));
             }
             ["watch"] => {
-                self.actions.push_back(Action::Watch(WatchId(3), scope(), ModSeq(1)));
+                self.actions
+                    .push_back(Action::Watch(WatchId(3), scope(), ModSeq(1)));
                 self.say("watching");
             }
             ["wait", millis] => {
@@ -313,7 +314,9 @@ impl Host {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         if self.small_buffers {
             // Inherited by the accepted socket.
-            socket2::SockRef::from(&listener).set_send_buffer_size(8_192).unwrap();
+            socket2::SockRef::from(&listener)
+                .set_send_buffer_size(8_192)
+                .unwrap();
         }
         let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         if self.small_buffers {
