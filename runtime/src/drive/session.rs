@@ -54,8 +54,8 @@ pub(super) struct Driver<M: Session, V> {
     choked: bool,
     /// The machine knows that nothing more comes.
     eof: bool,
-    /// Writing failed: the rest is dropped.
-    broken: Option<io::Error>,
+    /// Nothing can be written any more, for this reason: the rest is dropped.
+    broken: Option<End>,
     blind: usize,
     moved: usize,
 }
@@ -180,7 +180,7 @@ where
         }
         match self.work {
             Work::Handshake(_, deadline) if instant >= deadline => {
-                return Err(End::Handshake(io::ErrorKind::TimedOut.into()));
+                return Ok(self.handshake_failed(io::ErrorKind::TimedOut.into()));
             }
             Work::Linger(deadline, _) if instant >= deadline => return Err(End::Closed),
             Work::Closing | Work::Linger(..) => return Ok(false),
@@ -220,7 +220,7 @@ where
             Work::FlushForTls => self.begin_tls(),
             Work::Handshake(handshake, _) => match handshake.as_mut().poll(cx) {
                 Poll::Pending => Ok(false),
-                Poll::Ready(Err(error)) => Err(End::Handshake(error)),
+                Poll::Ready(Err(error)) => Ok(self.handshake_failed(error)),
                 Poll::Ready(Ok((stream, info))) => {
                     self.stream = Some(stream);
                     self.work = Work::Idle;
@@ -240,8 +240,11 @@ where
     }
 
     fn begin_tls(&mut self) -> Step {
-        if let Some(error) = self.broken.take() {
-            return Err(End::PeerGone(Some(error)));
+        if self.broken.is_some() {
+            // Nothing more is read in clear text.
+            self.stream = None;
+            self.work = Work::Idle;
+            return Ok(self.end_of_input());
         }
         if self.waits_to_write() {
             return Ok(false);
@@ -257,8 +260,18 @@ where
         Ok(true)
     }
 
+    /// The machine is told that the peer is gone: there is no stream that could go on in clear text.
+    fn handshake_failed(&mut self, error: io::Error) -> bool {
+        self.work = Work::Idle;
+        self.broken = Some(End::Handshake(error));
+        self.end_of_input()
+    }
+
     fn close(&mut self, cx: &mut Task<'_>) -> Step {
-        if self.broken.is_none() && self.waits_to_write() {
+        if let Some(end) = self.broken.take() {
+            return Err(end);
+        }
+        if self.waits_to_write() {
             return Ok(false);
         }
         let Some(stream) = &mut self.stream else {
@@ -266,7 +279,7 @@ where
         };
         match stream.poll_close(cx) {
             Poll::Pending => Ok(false),
-            Poll::Ready(Ok(())) if !self.eof && self.broken.is_none() => {
+            Poll::Ready(Ok(())) if !self.eof => {
                 self.work = Work::Linger(Instant::now() + self.context.limits.linger, 0);
                 Ok(true)
             }
@@ -416,7 +429,7 @@ where
         self.out.clear();
         self.unflushed = false;
         self.choked = false;
-        self.broken.get_or_insert(error);
+        self.broken.get_or_insert(End::PeerGone(Some(error)));
         true
     }
 
@@ -466,7 +479,7 @@ where
             return Ok(false);
         }
         if self.eof {
-            return Err(End::PeerGone(self.broken.take()));
+            return Err(self.broken.take().unwrap_or(End::PeerGone(None)));
         }
         // After a failed write it wants no octets, so it was not told yet.
         Ok(self.broken.is_some() && self.end_of_input())
