@@ -24,7 +24,7 @@ impl Clock {
     pub fn now(&self) -> Now {
         Now {
             mono: Mono(self.start.elapsed()),
-            unix: Unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+            unix: unix(),
         }
     }
 
@@ -36,6 +36,12 @@ impl Clock {
             .checked_add(mono.0)
             .unwrap_or_else(|| Instant::now() + FAR)
     }
+}
+
+/// The wall clock.
+#[must_use]
+pub fn unix() -> Unix {
+    Unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Default for Clock {

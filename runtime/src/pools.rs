@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use rmail_store::service::Pool as Kind;
@@ -44,6 +44,14 @@ impl Pools {
             read: Workers::new("rmail-read", (2 * cores).max(2)),
             cpu: Workers::new("rmail-cpu", cores.saturating_sub(1).max(1)),
         }
+    }
+
+    /// Waits until no job waits or runs, at most until `deadline`; whether it came to that. Blocks.
+    #[must_use]
+    pub fn rest(&self, deadline: Instant) -> bool {
+        [&self.sync, &self.read, &self.cpu]
+            .iter()
+            .all(|workers| workers.shared.rest(deadline))
     }
 
     /// Runs a job on a pool, after those submitted before. Its panics are caught and logged.
@@ -158,6 +166,8 @@ struct Shared {
     max: usize,
     state: Mutex<State>,
     work: Condvar,
+    /// Told when a thread has nothing to do.
+    resting: Condvar,
 }
 
 #[derive(Default)]
@@ -176,6 +186,7 @@ impl Workers {
                 max,
                 state: Mutex::default(),
                 work: Condvar::new(),
+                resting: Condvar::new(),
             }),
         }
     }
@@ -235,6 +246,7 @@ impl Shared {
                 break;
             }
             state.idle += 1;
+            self.resting.notify_all();
             let (woken, timeout) = self
                 .work
                 .wait_timeout(state, IDLE)
@@ -246,6 +258,20 @@ impl Shared {
             }
         }
         state.threads -= 1;
+        self.resting.notify_all();
+    }
+
+    fn rest(&self, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        while !state.queue.is_empty() || state.threads > state.idle {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.resting.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 }
 
@@ -313,6 +339,17 @@ mod tests {
             assert_eq!(block_on(job), Ok(()));
         }
         assert_eq!(most.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn rest_is_when_all_is_done() {
+        let pools = Pools::new(1);
+        let (finish, wait) = std::sync::mpsc::channel::<()>();
+        let job = pools.run(Kind::Read, move || wait.recv());
+        assert!(!pools.rest(Instant::now()), "one runs");
+        drop(finish);
+        assert!(pools.rest(Instant::now() + Duration::from_secs(60)));
+        assert!(block_on(job).is_ok());
     }
 
     #[test]

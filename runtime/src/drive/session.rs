@@ -8,7 +8,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
-use rmail_core::machine::{Action, CallId, Input, Scope, Session, WatchId};
+use rmail_core::machine::{Action, Bytes, CallId, Input, Scope, Session, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_store::hub::Wake;
 use rmail_store::service::{Answer, Serve};
@@ -56,6 +56,8 @@ pub(super) struct Driver<M: Session, V> {
     eof: bool,
     /// Nothing can be written any more, for this reason: the rest is dropped.
     broken: Option<End>,
+    /// Octets made after that.
+    dropped: usize,
     blind: usize,
     moved: usize,
 }
@@ -90,6 +92,7 @@ where
             choked: false,
             eof: false,
             broken: None,
+            dropped: 0,
             blind: 0,
             moved: 0,
         }
@@ -176,7 +179,9 @@ where
         let now = self.context.clock.now();
         let instant = Instant::now();
         if self.waits_to_write() && instant >= self.stall_deadline() {
-            return Err(End::Stalled);
+            self.break_off(End::Stalled)?;
+            self.stream = None;
+            return Ok(true);
         }
         match self.work {
             Work::Handshake(_, deadline) if instant >= deadline => {
@@ -318,7 +323,8 @@ where
 
     fn act(&mut self, action: Action<M::Call>) -> Result<(), End> {
         match action {
-            Action::Send(bytes) => self.send(bytes),
+            Action::Send(bytes) => self.send(bytes)?,
+            Action::SendBlob(..) if self.broken.is_some() => return Err(self.take_end()),
             Action::SendBlob(blob, range) => self.work = Work::Blob(BlobOut::new(blob, range)),
             Action::Spool(spool, chunk) => {
                 if let Err(chunk) = self.serve.spool_now(spool, chunk) {
@@ -346,14 +352,19 @@ where
         Ok(())
     }
 
-    fn send(&mut self, bytes: rmail_core::machine::Bytes) {
+    fn send(&mut self, bytes: Bytes) -> Result<(), End> {
         if self.broken.is_some() {
-            return;
+            self.dropped += bytes.as_ref().len();
+            return match self.broken.take_if(|_| self.dropped >= HIGH) {
+                Some(end) => Err(end),
+                None => Ok(()),
+            };
         }
         if !self.waits_to_write() {
             self.write_moved = Instant::now();
         }
         self.out.push(bytes);
+        Ok(())
     }
 
     fn call(&mut self, id: CallId, call: M::Call) -> Result<(), End> {
@@ -403,8 +414,8 @@ where
                     self.moved += written;
                     moved = true;
                 }
-                Poll::Ready(Ok(_)) => return Ok(self.break_off(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Err(error)) => return Ok(self.break_off(error)),
+                Poll::Ready(Ok(_)) => return self.break_off(lost(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return self.break_off(lost(error)),
                 Poll::Pending => break,
             }
         }
@@ -417,20 +428,24 @@ where
                     self.unflushed = false;
                     moved = true;
                 }
-                Poll::Ready(Err(error)) => return Ok(self.break_off(error)),
+                Poll::Ready(Err(error)) => return self.break_off(lost(error)),
                 Poll::Pending => {}
             }
         }
         Ok(moved)
     }
 
-    /// Writing is over. What the peer sent before may still be read: perhaps it says why.
-    fn break_off(&mut self, error: io::Error) -> bool {
+    /// Writing is over. What the peer sent before may still be read: perhaps it says why. The machine is told in the
+    /// end, so that it knows what became of its work; but nothing more is made for nobody.
+    fn break_off(&mut self, end: End) -> Step {
         self.out.clear();
         self.unflushed = false;
         self.choked = false;
-        self.broken.get_or_insert(End::PeerGone(Some(error)));
-        true
+        if matches!(self.work, Work::Blob(_)) {
+            return Err(end);
+        }
+        self.broken.get_or_insert(end);
+        Ok(true)
     }
 
     fn may_read(&self) -> bool {
@@ -479,10 +494,14 @@ where
             return Ok(false);
         }
         if self.eof {
-            return Err(self.broken.take().unwrap_or(End::PeerGone(None)));
+            return Err(self.take_end());
         }
         // After a failed write it wants no octets, so it was not told yet.
         Ok(self.broken.is_some() && self.end_of_input())
+    }
+
+    fn take_end(&mut self) -> End {
+        self.broken.take().unwrap_or(End::PeerGone(None))
     }
 
     fn stall_deadline(&self) -> Instant {
@@ -517,4 +536,8 @@ where
         }
         fired
     }
+}
+
+fn lost(error: io::Error) -> End {
+    End::PeerGone(Some(error))
 }

@@ -75,8 +75,9 @@ impl ServerTls {
     /// # Errors
     /// It cannot be read, made or used; says which file and why.
     pub fn load(source: &CertificateSource) -> Result<Self, TlsError> {
+        let (pair, path) = read(source)?;
         Ok(Self {
-            current: RwLock::new(Arc::new(Material::load(source)?)),
+            current: RwLock::new(Arc::new(Material::of(pair, &path)?)),
         })
     }
 
@@ -85,13 +86,13 @@ impl ServerTls {
     /// # Errors
     /// The new pair cannot be used; the old one stays.
     pub fn reload(&self, source: &CertificateSource) -> Result<bool, TlsError> {
-        let new = Material::load(source)?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = new.pair != current.pair;
-        if changed {
-            *current = Arc::new(new);
+        let (pair, path) = read(source)?;
+        if pair == self.current().pair {
+            return Ok(false);
         }
-        Ok(changed)
+        let new = Arc::new(Material::of(pair, &path)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(true)
     }
 
     /// What a connection that begins now uses.
@@ -102,17 +103,6 @@ impl ServerTls {
 }
 
 impl Material {
-    fn load(source: &CertificateSource) -> Result<Self, TlsError> {
-        let (cert, key): (&Path, &Path) = match source {
-            CertificateSource::Files { cert, key } => (cert, key),
-            CertificateSource::SelfSigned { mail_root, names } => {
-                let [cert, key] = self_signed::ensure(mail_root, names)?;
-                return Self::of(Pair::read(&cert, &key)?, &cert);
-            }
-        };
-        Self::of(Pair::read(cert, key)?, cert)
-    }
-
     fn of(pair: Pair, path: &Path) -> Result<Self, TlsError> {
         let config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(VERSIONS)
@@ -140,6 +130,15 @@ impl Material {
     pub fn end_point(&self) -> Option<Vec<u8>> {
         self.end_point.clone()
     }
+}
+
+/// The pair of a source, and the certificate's path.
+fn read(source: &CertificateSource) -> Result<(Pair, PathBuf), TlsError> {
+    let [cert, key] = match source {
+        CertificateSource::Files { cert, key } => [cert.clone(), key.clone()],
+        CertificateSource::SelfSigned { mail_root, names } => self_signed::ensure(mail_root, names)?,
+    };
+    Ok((Pair::read(&cert, &key)?, cert))
 }
 
 /// ring, named for each configuration: nothing depends on a process-wide default.
