@@ -80,7 +80,8 @@ pub fn servers(configured: &[SocketAddr]) -> Vec<SocketAddr> {
     if !configured.is_empty() {
         return configured.to_vec();
     }
-    let found = std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| parse_resolv_conf(&text));
+    let found =
+        std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| parse_resolv_conf(&text));
     if found.is_empty() {
         return vec![SocketAddr::new(FALLBACK.into(), PORT)];
     }
@@ -92,7 +93,10 @@ fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
-            let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+            let address = words
+                .next()
+                .filter(|word| *word == "nameserver")
+                .and(words.next())?;
             Some(SocketAddr::new(address.parse().ok()?, PORT))
         })
         .collect()

@@ -13,6 +13,8 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod pools;
+mod relay;
+pub mod server;
 pub mod dns;
 pub mod drive;
 pub mod listen;

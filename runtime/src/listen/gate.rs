@@ -51,7 +51,12 @@ impl Gate {
     ///
     /// # Errors
     /// A bound is reached.
-    pub fn enter(self: &Arc<Self>, service: Service, peer: IpAddr, limits: GateLimits) -> Result<Pass, Refused> {
+    pub fn enter(
+        self: &Arc<Self>,
+        service: Service,
+        peer: IpAddr,
+        limits: GateLimits,
+    ) -> Result<Pass, Refused> {
         let (group, address) = (service.group(), counted_as(peer));
         let mut counts = self.lock();
         let mx_limit = (limits.total.saturating_mul(4) / 5).max(1);
@@ -59,7 +64,11 @@ impl Gate {
         if total >= limits.total || (service == Service::Smtp && counts.mx >= mx_limit) {
             return Err(Refused::Total);
         }
-        let from_here = counts.addresses.get(&(group, address)).copied().unwrap_or_default();
+        let from_here = counts
+            .addresses
+            .get(&(group, address))
+            .copied()
+            .unwrap_or_default();
         if limits.per_address.is_some_and(|limit| from_here >= limit) {
             return Err(Refused::Address);
         }
@@ -104,7 +113,9 @@ impl Drop for Pass {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gate").field("groups", &self.lock().groups).finish()
+        f.debug_struct("Gate")
+            .field("groups", &self.lock().groups)
+            .finish()
     }
 }
 
@@ -140,7 +151,10 @@ mod tests {
         passes.clear();
         drop(imap);
         assert_eq!((gate.open(Group::Smtp), gate.open(Group::Imap)), (0, 0));
-        assert!(gate.lock().addresses.is_empty(), "nothing is kept of those who left");
+        assert!(
+            gate.lock().addresses.is_empty(),
+            "nothing is kept of those who left"
+        );
         enter(Service::Smtp, 1).expect("room again");
     }
 
@@ -150,8 +164,12 @@ mod tests {
         let passes: Vec<Pass> = (0..3)
             .map(|_| gate.enter(Service::Imap, from(1), LIMITS).expect("room"))
             .collect();
-        assert_eq!(gate.enter(Service::Imaps, from(1), LIMITS).err(), Some(Refused::Address));
-        gate.enter(Service::Imaps, from(2), LIMITS).expect("another address");
+        assert_eq!(
+            gate.enter(Service::Imaps, from(1), LIMITS).err(),
+            Some(Refused::Address)
+        );
+        gate.enter(Service::Imaps, from(2), LIMITS)
+            .expect("another address");
         let trusted = GateLimits {
             per_address: None,
             ..LIMITS

@@ -4,7 +4,6 @@ mod gate;
 mod refuse;
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -156,10 +155,10 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Accepts for ever. Errors of a connection are passed over; when descriptors or memory are used up it waits, longer
 /// each time up to a second, and goes on by itself.
-pub async fn accept<F: Future<Output = ()>>(
+pub async fn accept(
     service: Service,
     listener: Async<TcpListener>,
-    mut on: impl FnMut(TcpStream, SocketAddr) -> F,
+    mut on: impl FnMut(TcpStream, SocketAddr) + Send,
 ) {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(1);
@@ -170,7 +169,7 @@ pub async fn accept<F: Future<Output = ()>>(
         match listener.read_with(TcpListener::accept).await {
             Ok((socket, peer)) => {
                 pause = FIRST;
-                on(socket, canonical(peer)).await;
+                on(socket, canonical(peer));
             }
             Err(error) if is_exhausted(&error) => {
                 if pause == FIRST {
@@ -193,7 +192,10 @@ pub async fn accept<F: Future<Output = ()>>(
 
 fn is_exhausted(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 /// An IPv4 peer of a dual-stack socket is an IPv4 peer.
@@ -216,9 +218,7 @@ pub fn keep_alive(socket: &TcpStream) {
 #[must_use]
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(six) => {
-            IpAddr::from((u128::from(six) & !u128::from(u64::MAX)).to_be_bytes())
-        }
+        IpAddr::V6(six) => IpAddr::from((u128::from(six) & !u128::from(u64::MAX)).to_be_bytes()),
         four => four,
     }
 }
@@ -242,7 +242,10 @@ mod tests {
         let first = bind(Service::Smtp, &[any]).expect("a free port");
         let taken = first[0].get_ref().local_addr().expect("an address");
         let error = bind(Service::Imap, &[taken]).expect_err("taken").to_string();
-        assert!(error.contains(&taken.to_string()) && error.contains("(imap)"), "{error}");
+        assert!(
+            error.contains(&taken.to_string()) && error.contains("(imap)"),
+            "{error}"
+        );
         assert!(error.contains("another program"), "{error}");
     }
 
