@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use async_io::Async;
-use futures_lite::{AsyncRead, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncWrite, ready};
 use futures_rustls::{TlsAcceptor, TlsConnector, client, server};
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::TlsInfo;
@@ -103,11 +103,17 @@ impl Stream {
 
     /// Ends our direction: close_notify (TLS), then FIN. Reading goes on.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
-            Inner::Plain(tcp) => Pin::new(tcp).poll_close(cx),
+        // `Async` has no close of its own: what is below TLS is shut down here.
+        let closed = match &mut self.0 {
+            Inner::Plain(_) => Poll::Ready(Ok(())),
             Inner::Server(tls) => Pin::new(tls).poll_close(cx),
             Inner::Client(tls) => Pin::new(tls).poll_close(cx),
-        }
+        };
+        ready!(closed)?;
+        Poll::Ready(match self.socket().shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            done => done,
+        })
     }
 
     /// Begins TLS on a plain stream. Octets that the peer sent before must have been read and dropped.

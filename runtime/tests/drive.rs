@@ -180,7 +180,14 @@ fn watches_timers_and_shutdown_reach_the_machine() {
 
 #[test]
 fn last_words_arrive_though_the_client_goes_on_sending() {
-    let (mut client, running) = Host::default().start();
+    let host = Host {
+        limits: DriveLimits {
+            linger: Duration::from_secs(3_600),
+            ..DriveLimits::default()
+        },
+        ..Host::default()
+    };
+    let (mut client, running) = host.start();
     client.write_all(b"quit\n").unwrap();
     for _ in 0..20 {
         let _ = client.write_all(&[b'x'; 1_000]);
