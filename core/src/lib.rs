@@ -27,6 +27,7 @@ pub mod chunk;
 pub mod config;
 pub mod directory;
 pub mod dns;
+pub mod http;
 pub mod imap;
 pub mod limits;
 pub mod line;

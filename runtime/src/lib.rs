@@ -1,1 +1,23 @@
-//! Runtime.
+//! The host of the mail server's machines: sockets, timers, TLS, threads and the real disk.
+//!
+//! # Architecture invariants
+//!
+//! * Thin: this crate decides nothing that a test would want to see; decisions live in the machines and the service.
+//! * One generic driver ([`drive`]) serves every protocol; a session is one task, and nothing in it blocks the
+//!   executor: what waits for a disk or computes long runs on a pool ([`pools`]).
+//! * A panic ends one session or one job, never the server.
+//! * A session that waits owns no read buffer.
+//! * Only this crate touches the system: clocks ([`clock`]), entropy ([`entropy`]), files ([`disk`]), sockets.
+
+pub mod clock;
+pub mod disk;
+pub mod entropy;
+pub mod pools;
+mod relay;
+pub mod server;
+pub mod dns;
+pub mod drive;
+pub mod listen;
+pub mod io;
+pub mod note_log;
+pub mod tls;

@@ -1,0 +1,242 @@
+//! The host of the resolver machine: sockets for its actions, answers for whoever asks.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use async_executor::{Executor, Task};
+use async_io::{Async, Timer};
+use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
+use rmail_core::chunk::Chunk;
+use rmail_core::dns::resolver::{Action, AttemptId, Input, QueryId, Resolver, Settings};
+use rmail_core::dns::{Answer, DnsError, Question};
+use rmail_core::machine::Machine as _;
+
+use crate::clock::Clock;
+use crate::entropy;
+
+/// Questions and events that wait for the machine.
+const QUEUE: usize = 256;
+/// Where name servers are written down.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Asked when nobody else is known.
+const FALLBACK: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+/// Port of name servers.
+const PORT: u16 = 53;
+
+/// Asks the resolver of the process. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Dns {
+    events: Sender<Event>,
+}
+
+type Result_ = Result<Answer, DnsError>;
+
+enum Event {
+    Ask(Question, Sender<Result_>),
+    Input(Input),
+}
+
+impl Dns {
+    /// Starts the resolver on an executor; it ends when nobody can ask any more.
+    #[must_use]
+    pub fn start(executor: &Arc<Executor<'static>>, clock: Clock, servers: Vec<SocketAddr>) -> Self {
+        let (events, queue) = async_channel::bounded(QUEUE);
+        let host = Host {
+            machine: Resolver::new(Settings::new(servers), entropy::seed()),
+            executor: Arc::clone(executor),
+            clock,
+            // Weak: the tasks of sockets must not keep the host alive.
+            events: events.clone().downgrade(),
+            sockets: HashMap::new(),
+            asked: HashMap::new(),
+            next: 0,
+        };
+        executor.spawn(host.run(queue)).detach();
+        Self { events }
+    }
+
+    /// The answer to a question. It comes in any case: the machine has a time-out.
+    pub async fn ask(&self, question: Question) -> Result_ {
+        let (answer, answered) = async_channel::bounded(1);
+        if self.events.send(Event::Ask(question, answer)).await.is_err() {
+            return Err(DnsError::NoServers);
+        }
+        answered.recv().await.unwrap_or(Err(DnsError::NoServers))
+    }
+
+    /// After a reload: other servers.
+    pub async fn set_servers(&self, servers: Vec<SocketAddr>) {
+        let _ = self.events.send(Event::Input(Input::Servers(servers))).await;
+    }
+}
+
+/// The configured servers, else those of resolv.conf, else a public one.
+#[must_use]
+pub fn servers(configured: &[SocketAddr]) -> Vec<SocketAddr> {
+    if !configured.is_empty() {
+        return configured.to_vec();
+    }
+    let found =
+        std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| parse_resolv_conf(&text));
+    if found.is_empty() {
+        return vec![SocketAddr::new(FALLBACK.into(), PORT)];
+    }
+    found
+}
+
+/// `nameserver` lines of resolv.conf(5); addresses with a zone are left out.
+fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let address = words
+                .next()
+                .filter(|word| *word == "nameserver")
+                .and(words.next())?;
+            Some(SocketAddr::new(address.parse().ok()?, PORT))
+        })
+        .collect()
+}
+
+struct Host {
+    machine: Resolver,
+    executor: Arc<Executor<'static>>,
+    clock: Clock,
+    events: async_channel::WeakSender<Event>,
+    /// Dropping the task closes the socket.
+    sockets: HashMap<AttemptId, Task<()>>,
+    asked: HashMap<QueryId, Sender<Result_>>,
+    next: u64,
+}
+
+impl Host {
+    async fn run(mut self, queue: Receiver<Event>) {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.act(action);
+            }
+            let deadline = self.machine.poll_timeout().map(|mono| self.clock.instant(mono));
+            let tick = async {
+                deadline.map_or_else(Timer::never, Timer::at).await;
+                Ok(Event::Input(Input::Tick))
+            };
+            let Ok(event) = queue.recv().or(tick).await else {
+                return;
+            };
+            let input = match event {
+                Event::Input(input) => input,
+                Event::Ask(question, answer) => {
+                    let id = QueryId(self.next);
+                    self.next += 1;
+                    self.asked.insert(id, answer);
+                    Input::Query { id, question }
+                }
+            };
+            self.machine.handle_input(self.clock.now(), input);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::SendUdp {
+                attempt,
+                server,
+                bytes,
+            } => self.open(attempt, udp(self.events.clone(), attempt, server, bytes)),
+            Action::SendTcp {
+                attempt,
+                server,
+                bytes,
+            } => self.open(attempt, tcp(self.events.clone(), attempt, server, bytes)),
+            Action::Close(attempt) => drop(self.sockets.remove(&attempt)),
+            Action::Answer { id, result } => {
+                if let Some(asked) = self.asked.remove(&id) {
+                    // Nobody may be waiting any more.
+                    let _ = asked.try_send(result);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, attempt: AttemptId, socket: impl Future<Output = io::Result<()>> + Send + 'static) {
+        let events = self.events.clone();
+        let task = self.executor.spawn(async move {
+            if let Err(error) = socket.await {
+                log::debug!(target: "dns", "event=socket_failed error={:?}", error.to_string());
+                tell(&events, Input::Failed { attempt }).await;
+            }
+        });
+        self.sockets.insert(attempt, task);
+    }
+}
+
+async fn tell(events: &async_channel::WeakSender<Event>, input: Input) {
+    if let Some(events) = events.upgrade() {
+        let _ = events.send(Event::Input(input)).await;
+    }
+}
+
+/// Sends from a socket of its own, whose random port makes forged replies hard (RFC 5452 §9.2), and hands on what comes.
+async fn udp(
+    events: async_channel::WeakSender<Event>,
+    attempt: AttemptId,
+    server: SocketAddr,
+    bytes: Vec<u8>,
+) -> io::Result<()> {
+    /// Longer than any reply that we ask for.
+    const MAX: usize = 4096;
+    let any: SocketAddr = if server.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        (Ipv6Addr::UNSPECIFIED, 0).into()
+    };
+    let socket = Async::<UdpSocket>::bind(any)?;
+    socket.get_ref().connect(server)?;
+    socket.send(&bytes).await?;
+    loop {
+        let mut buffer = vec![0; MAX];
+        let (len, from) = socket.recv_from(&mut buffer).await?;
+        let bytes = Chunk::copy_from(buffer.get(..len).unwrap_or_default());
+        tell(&events, Input::Datagram { attempt, from, bytes }).await;
+    }
+}
+
+/// One question and one reply by TCP, each behind its length (RFC 7766 §8).
+async fn tcp(
+    events: async_channel::WeakSender<Event>,
+    attempt: AttemptId,
+    server: SocketAddr,
+    bytes: Vec<u8>,
+) -> io::Result<()> {
+    let mut stream = Async::<TcpStream>::connect(server).await?;
+    let len = u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let mut message = len.to_be_bytes().to_vec();
+    message.extend_from_slice(&bytes);
+    stream.write_all(&message).await?;
+    let mut len = [0; 2];
+    stream.read_exact(&mut len).await?;
+    let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
+    stream.read_exact(&mut reply).await?;
+    let bytes = Chunk::from(reply);
+    tell(&events, Input::Tcp { attempt, bytes }).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_gives_its_servers_in_order() {
+        let text = "# nameserver 1.1.1.1\nsearch example.com\nnameserver 192.0.2.53\n\
+                    nameserver\t2001:db8::53 # second\nnameserver fe80::1%eth0\nnameserverx 9.9.9.9\n";
+        let found: Vec<String> = parse_resolv_conf(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.53:53", "[2001:db8::53]:53"]);
+        let own = ["127.0.0.1:5353".parse().expect("an address")];
+        assert_eq!(servers(&own), own);
+    }
+}

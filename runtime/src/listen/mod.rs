@@ -1,0 +1,269 @@
+//! Listeners: sockets that are bound, and loops that accept.
+
+mod gate;
+mod refuse;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use async_io::{Async, Timer};
+use futures_lite::future::yield_now;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+pub use gate::{Gate, GateLimits, Pass, Refused};
+pub use refuse::refuse;
+
+/// Connections that the system accepts for us while we are busy: a burst, not a load.
+const BACKLOG: i32 = 1024;
+
+/// What speaks on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// 25.
+    Smtp,
+    /// 587.
+    Submission,
+    /// 465.
+    Smtps,
+    /// 143.
+    Imap,
+    /// 993.
+    Imaps,
+    /// 9002.
+    Api,
+    /// 9003.
+    ApiTls,
+}
+
+/// Services that share one bound of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// 25, 587, 465.
+    Smtp,
+    /// 143, 993.
+    Imap,
+    /// 9002, 9003.
+    Api,
+}
+
+impl Service {
+    /// All, in the order of the list of ports.
+    pub const ALL: [Self; 7] = [
+        Self::Smtp,
+        Self::Submission,
+        Self::Smtps,
+        Self::Imap,
+        Self::Imaps,
+        Self::Api,
+        Self::ApiTls,
+    ];
+
+    /// Whether TLS comes first.
+    #[must_use]
+    pub fn is_implicit_tls(self) -> bool {
+        matches!(self, Self::Smtps | Self::Imaps | Self::ApiTls)
+    }
+
+    /// Which bound of connections it shares.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::Smtp | Self::Submission | Self::Smtps => Group::Smtp,
+            Self::Imap | Self::Imaps => Group::Imap,
+            Self::Api | Self::ApiTls => Group::Api,
+        }
+    }
+
+    /// Target of its log lines.
+    #[must_use]
+    pub fn protocol(self) -> &'static str {
+        match self.group() {
+            Group::Smtp => "smtp",
+            Group::Imap => "imap",
+            Group::Api => "http",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Smtps => "smtps",
+            Self::Imap => "imap",
+            Self::Imaps => "imaps",
+            Self::Api => "api",
+            Self::ApiTls => "api-tls",
+        })
+    }
+}
+
+/// An address that could not be had, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({service}): {source}{hint}")]
+pub struct BindError {
+    address: SocketAddr,
+    service: Service,
+    source: io::Error,
+    hint: &'static str,
+}
+
+/// Binds the addresses of a service. `::` takes IPv4 too, unless `0.0.0.0` with the same port is there beside it.
+///
+/// # Errors
+/// The first address that cannot be had.
+pub fn bind(service: Service, addresses: &[SocketAddr]) -> Result<Vec<Async<TcpListener>>, BindError> {
+    let open = |address: &SocketAddr| {
+        let v4_beside = addresses.contains(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
+        open(*address, v4_beside).map_err(|source| BindError {
+            address: *address,
+            service,
+            hint: hint(&source),
+            source,
+        })
+    };
+    addresses.iter().map(open).collect()
+}
+
+fn open(address: SocketAddr, v4_beside: bool) -> io::Result<Async<TcpListener>> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(v4_beside || !address.ip().is_unspecified())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Async::new(TcpListener::from(socket))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities)"
+        }
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there: stop it, or give another port in the configuration"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
+    }
+}
+
+/// Accepts for ever. Errors of a connection are passed over; when descriptors or memory are used up it waits, longer
+/// each time up to a second, and goes on by itself.
+pub async fn accept(
+    service: Service,
+    listener: Async<TcpListener>,
+    mut on: impl FnMut(TcpStream, SocketAddr) + Send,
+) {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(1);
+    /// Others get their turn after so many.
+    const BURST: usize = 32;
+    let (mut pause, mut burst) = (FIRST, 0);
+    loop {
+        match listener.read_with(TcpListener::accept).await {
+            Ok((socket, peer)) => {
+                pause = FIRST;
+                on(socket, canonical(peer));
+            }
+            Err(error) if is_exhausted(&error) => {
+                if pause == FIRST {
+                    log::error!(target: service.protocol(), "event=accept_paused service={service} error={:?}",
+                        error.to_string());
+                }
+                Timer::after(pause).await;
+                pause = (pause * 2).min(LONGEST);
+            }
+            // The connection was gone before it was accepted.
+            Err(error) => log::debug!(target: service.protocol(), "event=accept_failed error={:?}",
+                error.to_string()),
+        }
+        burst += 1;
+        if burst % BURST == 0 {
+            yield_now().await;
+        }
+    }
+}
+
+fn is_exhausted(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// An IPv4 peer of a dual-stack socket is an IPv4 peer.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+/// Finds out in a quarter of an hour that a peer is gone without a word (a session in IDLE may be silent for ever).
+pub fn keep_alive(socket: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(600))
+        .with_interval(Duration::from_secs(60))
+        .with_retries(5);
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&keepalive) {
+        log::debug!(target: "listen", "event=no_keepalive error={:?}", error.to_string());
+    }
+}
+
+/// Whom an address stands for when connections are counted: of IPv6 the /64, which one customer has.
+#[must_use]
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::from((u128::from(six) & !u128::from(u64::MAX)).to_be_bytes()),
+        four => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv6Addr;
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one() {
+        let address = |text: &str| counted_as(text.parse().expect("an address"));
+        assert_eq!(address("2001:db8:0:1::1"), address("2001:db8:0:1:ffff::2"));
+        assert_ne!(address("2001:db8:0:1::1"), address("2001:db8:0:2::1"));
+        assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+    }
+
+    #[test]
+    fn an_address_in_use_is_told_with_what_to_do() {
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let first = bind(Service::Smtp, &[any]).expect("a free port");
+        let taken = first[0].get_ref().local_addr().expect("an address");
+        let error = bind(Service::Imap, &[taken]).expect_err("taken").to_string();
+        assert!(
+            error.contains(&taken.to_string()) && error.contains("(imap)"),
+            "{error}"
+        );
+        assert!(error.contains("another program"), "{error}");
+    }
+
+    #[test]
+    fn both_families_can_be_listed_on_one_port() {
+        let four = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let port = {
+            let bound = bind(Service::Smtp, &[four]).expect("a free port");
+            bound[0].get_ref().local_addr().expect("an address").port()
+        };
+        let both = [
+            SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port),
+            SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port),
+        ];
+        match bind(Service::Smtp, &both) {
+            Ok(bound) => assert_eq!(bound.len(), 2),
+            // A machine without IPv6 says so; the port is not what it complains of.
+            Err(error) => assert_ne!(error.source.kind(), io::ErrorKind::AddrInUse),
+        }
+    }
+}

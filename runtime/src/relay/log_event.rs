@@ -1,0 +1,41 @@
+//! What the queue tells, as log lines.
+
+use rmail_core::relay::queue::Event;
+
+/// One line per event; ERROR where an operator has to do something.
+pub(super) fn write(event: &Event) {
+    match event {
+        Event::Delivered {
+            entry,
+            recipient,
+            report,
+        } => log::info!(target: "relay", "event=sent id={entry} to={recipient:?} remote={:?} reply={:?}",
+            report.remote.as_deref().unwrap_or_default(), report.to_string()),
+        Event::Deferred {
+            entry,
+            recipient,
+            report,
+            attempts,
+            next,
+        } => {
+            let level = if report.severe {
+                log::Level::Error
+            } else {
+                log::Level::Info
+            };
+            log::log!(target: "relay", level,
+                "event=deferred id={entry} to={recipient:?} attempts={attempts} next={} remote={:?} reason={:?}",
+                next.secs(), report.remote.as_deref().unwrap_or_default(), report.to_string());
+        }
+        Event::Failed {
+            entry,
+            recipient,
+            report,
+            expired,
+            told,
+        } => log::warn!(target: "relay",
+            "event=failed id={entry} to={recipient:?} expired={expired} told={told} remote={:?} reason={:?}",
+            report.remote.as_deref().unwrap_or_default(), report.to_string()),
+        Event::Done(entry) => log::info!(target: "relay", "event=done id={entry}"),
+    }
+}

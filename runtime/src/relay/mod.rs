@@ -1,0 +1,275 @@
+//! The host of the outbound queue machine: attempts, writes and notices for its actions, log lines for its events.
+
+mod attempt;
+mod log_event;
+mod message;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use async_executor::Task;
+use async_io::Timer;
+use futures_lite::FutureExt as _;
+use futures_lite::future::block_on;
+use rmail_core::dns::Name;
+use rmail_core::dns::mx::Ourselves;
+use rmail_core::machine::Machine as _;
+use rmail_core::relay::bounce;
+use rmail_core::relay::entry::Entry;
+use rmail_core::relay::queue::{Action, Input, Queue};
+use rmail_core::relay::{Settings, attempt::Order};
+use rmail_store::error::Result as StoreResult;
+use rmail_store::mailstore::MailStore;
+use rmail_store::service::Pool;
+
+use crate::dns::{self, Dns};
+use crate::entropy;
+use crate::server::{Host, ServerConfig};
+use crate::tls::ClientTls;
+
+/// The relay of a running server.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    events: Sender<Input>,
+    dns: Dns,
+    task: Task<()>,
+}
+
+impl Relay {
+    /// Starts with the entries found on disk; new ones come from the service.
+    pub(crate) fn start<S: MailStore>(host: &Arc<Host<S>>, entries: Vec<Entry>) -> Self {
+        let config = host.config();
+        let dns = Dns::start(
+            &host.executor,
+            host.clock,
+            dns::servers(&config.relay.dns_servers),
+        );
+        // Unbounded: the listener must not wait, and the number of entries is bounded by the queue's size.
+        let (events, queue) = async_channel::unbounded();
+        let listener = events.clone();
+        host.service.set_outbound_listener(Arc::new(move |entry| {
+            // Fails only when the server is ending; the entry is on disk.
+            let _ = listener.try_send(Input::Added(entry));
+        }));
+        let relay = Running {
+            machine: Queue::new(config.relay.clone(), ourselves(&config), entropy::seed()),
+            host: Arc::clone(host),
+            dns: dns.clone(),
+            tls: Arc::default(),
+            events: events.clone(),
+            offsets: HashMap::new(),
+            ending: false,
+        };
+        // The first event, before any that the listener gives.
+        let _ = events.try_send(Input::Loaded(entries));
+        let task = host.executor.spawn(relay.run(queue));
+        Self { events, dns, task }
+    }
+
+    /// After a reload.
+    pub(crate) async fn set_settings(&self, settings: &Settings) {
+        self.dns.set_servers(dns::servers(&settings.dns_servers)).await;
+        let _ = self.events.try_send(Input::Settings(Box::new(settings.clone())));
+    }
+
+    /// Begins no further attempts.
+    pub(crate) fn shut_down(&self) {
+        let _ = self.events.try_send(Input::Shutdown);
+    }
+
+    /// After [`Relay::shut_down`]: until all that was begun is written down.
+    pub(crate) async fn wait_idle(self) {
+        self.task.await;
+    }
+}
+
+/// How we know ourselves in a list of MX hosts: by name, and by address if mail to the relay's port comes back to us.
+fn ourselves(config: &ServerConfig) -> Ourselves {
+    let listens = |address: &&SocketAddr| address.port() == config.relay.port;
+    let addresses = config.listen.smtp.iter().filter(listens).flat_map(|address| {
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        if address.ip().is_unspecified() {
+            loopback.to_vec()
+        } else {
+            vec![address.ip()]
+        }
+    });
+    Ourselves {
+        names: Name::parse(&config.hostname).into_iter().collect(),
+        addresses: addresses.collect(),
+    }
+}
+
+struct Running<S: MailStore> {
+    machine: Queue,
+    host: Arc<Host<S>>,
+    dns: Dns,
+    tls: Arc<ClientTls>,
+    events: Sender<Input>,
+    /// Where the part of each entry's message begins that is sent.
+    offsets: HashMap<String, u64>,
+    ending: bool,
+}
+
+impl<S: MailStore> Running<S> {
+    async fn run(mut self, queue: Receiver<Input>) {
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.act(action);
+            }
+            if self.ending && self.machine.is_idle() {
+                return;
+            }
+            let deadline = self
+                .machine
+                .poll_timeout()
+                .map(|mono| self.host.clock.instant(mono));
+            let tick = async {
+                deadline.map_or_else(Timer::never, Timer::at).await;
+                Ok(Input::Tick)
+            };
+            let Ok(input) = queue.recv().or(tick).await else {
+                return;
+            };
+            self.learn(&input);
+            self.machine.handle_input(self.host.clock.now(), input);
+        }
+    }
+
+    fn learn(&mut self, input: &Input) {
+        let mut learn = |entry: &Entry| {
+            self.offsets.insert(entry.id.clone(), entry.offset);
+        };
+        match input {
+            Input::Loaded(entries) => entries.iter().for_each(learn),
+            Input::Added(entry) => learn(entry),
+            Input::Shutdown => self.ending = true,
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        let service = Arc::clone(&self.host.service);
+        match action {
+            Action::Attempt {
+                attempt,
+                entry,
+                order,
+            } => {
+                let outcomes = self.attempt(entry, *order);
+                self.spawn(async move {
+                    // No outcome after a panic: the recipients are tried again.
+                    let outcomes = AssertUnwindSafe(outcomes)
+                        .catch_unwind()
+                        .await
+                        .unwrap_or_default();
+                    Input::Finished { attempt, outcomes }
+                });
+            }
+            Action::Save(entry) => {
+                let id = entry.id.clone();
+                self.write(id, move || block_on(service.save_outbound(&entry)));
+            }
+            Action::Remove(id) => {
+                self.offsets.remove(&id);
+                let entry = id.clone();
+                self.write(id, move || block_on(service.remove_outbound(&entry)));
+            }
+            Action::Bounce {
+                bounce,
+                entry,
+                notice,
+            } => {
+                let offset = self.offsets.get(&entry).copied().unwrap_or_default();
+                let clock = self.host.clock;
+                let stored = self.host.pools.run(Pool::Sync, move || {
+                    block_on(async {
+                        let header = header(&service, &entry, offset).await;
+                        let now = clock.now();
+                        let mut random = entropy::random();
+                        let message = bounce::build(&notice, &header, now.unix, &mut random);
+                        let id = format!("{:016x}", random.next_u64());
+                        let (bytes, offset) = (&message.bytes, message.offset);
+                        let done = service
+                            .deliver_bounce(&id, &notice.sender, bytes, offset, now)
+                            .await;
+                        succeeded("bounce", &entry, done)
+                    })
+                });
+                self.spawn(async move {
+                    let stored = stored.await.unwrap_or(false);
+                    Input::Bounced { bounce, stored }
+                });
+            }
+            Action::Event(event) => log_event::write(&event),
+        }
+    }
+
+    fn attempt(
+        &self,
+        entry: String,
+        order: Order,
+    ) -> impl Future<Output = Vec<rmail_core::relay::Outcome>> + Send + use<S> {
+        let (host, dns, tls) = (Arc::clone(&self.host), self.dns.clone(), Arc::clone(&self.tls));
+        async move { attempt::run(&host, &dns, &tls, &entry, order).await }
+    }
+
+    fn write(&self, entry: String, job: impl FnOnce() -> StoreResult<()> + Send + 'static) {
+        let id = entry.clone();
+        let written = self
+            .host
+            .pools
+            .run(Pool::Sync, move || succeeded("write", &id, job()));
+        self.spawn(async move {
+            let ok = written.await.unwrap_or(false);
+            Input::Saved { entry, ok }
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = Input> + Send + 'static) {
+        let events = self.events.clone();
+        let task = async move {
+            let _ = events.try_send(task.await);
+        };
+        self.host.executor.spawn(task).detach();
+    }
+}
+
+fn succeeded(what: &str, entry: &str, result: StoreResult<()>) -> bool {
+    if let Err(error) = &result {
+        log::error!(target: "relay", "event={what}_failed id={entry} error={:?}", error.to_string());
+    }
+    result.is_ok()
+}
+
+/// The header of an entry's message; what cannot be read is left out of the notice.
+async fn header<S: MailStore>(
+    service: &rmail_store::service::Service<S, crate::disk::RealDisk>,
+    entry: &str,
+    offset: u64,
+) -> Vec<u8> {
+    let read = async {
+        let message = service.open_outbound(entry).await?;
+        message.read(offset, bounce::MAX_HEADER).await
+    };
+    match read.await {
+        Ok(chunk) => chunk.to_vec(),
+        Err(error) => {
+            log::warn!(target: "relay", "event=header_unread id={entry} error={:?}", error.to_string());
+            Vec::new()
+        }
+    }
+}
+
+impl<S: MailStore> fmt::Debug for Running<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("machine", &self.machine)
+            .finish_non_exhaustive()
+    }
+}

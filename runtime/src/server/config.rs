@@ -1,0 +1,250 @@
+//! What a server is told at its start and at a reload.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rmail_core::config::Network;
+use rmail_core::limits::Limits;
+use rmail_core::{imap, relay, smtp};
+use rmail_store::service;
+
+use crate::drive::DriveLimits;
+use crate::listen::{GateLimits, Group, Service};
+use crate::tls::CertificateSource;
+
+/// Connections to the API ports at the same time, and of one address.
+const API: (usize, usize) = (256, 32);
+
+/// Everything that a server needs to know. A reload takes all but `listen`, `mail_root`, `store` and whether TLS is on;
+/// those hold until the next start.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// FQDN.
+    pub hostname: String,
+    /// Where everything is stored; made if it is not there.
+    pub mail_root: PathBuf,
+    /// Addresses of each service; none: it is off. Port 0 takes any that is free ([`super::Server::addresses`] tells).
+    pub listen: Listen,
+    /// `None`: no TLS anywhere, and AUTH in clear text.
+    pub tls: Option<CertificateSource>,
+    /// `smtp.*`.
+    pub smtp: SmtpConfig,
+    /// `imap.*`.
+    pub imap: ImapConfig,
+    /// `auth.cleartext_networks`.
+    pub cleartext_networks: Vec<Network>,
+    /// `limits.trusted_networks`.
+    pub trusted_networks: Vec<Network>,
+    /// For the service.
+    pub service: service::Settings,
+    /// For the relay.
+    pub relay: relay::Settings,
+    /// For the store.
+    pub store: StoreConfig,
+    /// Bounds of every connection.
+    pub drive: DriveLimits,
+    /// How long sessions may take to end when the server does.
+    pub grace: Duration,
+}
+
+/// Addresses by service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of `listen::Service`")]
+pub struct Listen {
+    pub smtp: Vec<SocketAddr>,
+    pub submission: Vec<SocketAddr>,
+    pub smtps: Vec<SocketAddr>,
+    pub imap: Vec<SocketAddr>,
+    pub imaps: Vec<SocketAddr>,
+    pub api: Vec<SocketAddr>,
+    pub api_tls: Vec<SocketAddr>,
+}
+
+/// What SMTP sessions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpConfig {
+    /// Connections over all SMTP ports; port 25 gets at most 80 % of them.
+    pub max_connections: usize,
+    /// Connections of one address (IPv6: one /64).
+    pub per_address: usize,
+    /// AUTH is offered on port 25.
+    pub auth_on_mx: bool,
+    /// Octets of a message.
+    pub max_message_size: u64,
+    /// RCPT of one transaction.
+    pub max_recipients: usize,
+    /// Transactions of one connection.
+    pub max_messages: usize,
+    /// Octets of a text line.
+    pub max_text_line: usize,
+    /// Errors before 421.
+    pub max_errors: usize,
+    /// For the next command.
+    pub command_timeout: Duration,
+    /// For the next octets of a message.
+    pub data_timeout: Duration,
+}
+
+/// What IMAP sessions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImapConfig {
+    /// Connections over both ports.
+    pub max_connections: usize,
+    /// Connections of one address (IPv6: one /64).
+    pub per_address: usize,
+    /// Octets of a message.
+    pub max_message_size: u64,
+    /// Without a command.
+    pub autologout: Duration,
+    /// Until the login.
+    pub login_timeout: Duration,
+    /// Between lines of ours in IDLE.
+    pub idle_keepalive: Duration,
+}
+
+/// What the store is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// How long a flag change may be unsynced; zero: synced before the answer.
+    pub flag_sync: Duration,
+    /// Several hosts write to mail_root.
+    pub shared_by_hosts: bool,
+    /// Sizes of its structures.
+    pub limits: Limits,
+}
+
+impl Listen {
+    /// Addresses of a service.
+    #[must_use]
+    pub fn of(&self, service: Service) -> &[SocketAddr] {
+        match service {
+            Service::Smtp => &self.smtp,
+            Service::Submission => &self.submission,
+            Service::Smtps => &self.smtps,
+            Service::Imap => &self.imap,
+            Service::Imaps => &self.imaps,
+            Service::Api => &self.api,
+            Service::ApiTls => &self.api_tls,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Whether limits do not apply to an address.
+    #[must_use]
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
+        self.trusted_networks
+            .iter()
+            .any(|network| network.contains(address))
+    }
+
+    /// Whether an address may authenticate without TLS.
+    #[must_use]
+    pub fn allows_cleartext_auth(&self, address: IpAddr) -> bool {
+        self.tls.is_none()
+            || self
+                .cleartext_networks
+                .iter()
+                .any(|network| network.contains(address))
+    }
+
+    /// Bounds of connections of a service, for an address.
+    #[must_use]
+    pub fn gate_limits(&self, service: Service, address: IpAddr) -> GateLimits {
+        let (total, per_address) = match service.group() {
+            Group::Smtp => (self.smtp.max_connections, self.smtp.per_address),
+            Group::Imap => (self.imap.max_connections, self.imap.per_address),
+            Group::Api => API,
+        };
+        GateLimits {
+            total,
+            per_address: (!self.is_trusted(address)).then_some(per_address),
+        }
+    }
+
+    /// What an SMTP session is told.
+    #[must_use]
+    pub fn smtp_session(&self, service: Service, peer: IpAddr) -> smtp::server::Settings {
+        let role = if service == Service::Smtp {
+            smtp::server::Role::Mx
+        } else {
+            smtp::server::Role::Submission
+        };
+        smtp::server::Settings {
+            hostname: self.hostname.clone(),
+            role,
+            peer,
+            starttls: self.tls.is_some() && !service.is_implicit_tls(),
+            cleartext_auth: self.allows_cleartext_auth(peer),
+            auth_on_mx: self.smtp.auth_on_mx,
+            trusted: self.is_trusted(peer),
+            max_message_size: self.smtp.max_message_size,
+            max_recipients: self.smtp.max_recipients,
+            max_messages: self.smtp.max_messages,
+            max_text_line: self.smtp.max_text_line,
+            command_timeout: self.smtp.command_timeout,
+            data_timeout: self.smtp.data_timeout,
+            max_errors: self.smtp.max_errors,
+        }
+    }
+
+    /// What an IMAP session is told.
+    #[must_use]
+    pub fn imap_session(&self, service: Service, peer: IpAddr) -> imap::server::Settings {
+        imap::server::Settings {
+            hostname: self.hostname.clone(),
+            peer,
+            starttls: self.tls.is_some() && !service.is_implicit_tls(),
+            cleartext_auth: self.allows_cleartext_auth(peer),
+            max_message_size: self.imap.max_message_size,
+            autologout: self.imap.autologout,
+            login_timeout: self.imap.login_timeout,
+            idle_keepalive: self.imap.idle_keepalive,
+            limits: self.store.limits,
+        }
+    }
+}
+
+impl Default for SmtpConfig {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            max_connections: 100,
+            per_address: 20,
+            auth_on_mx: true,
+            max_message_size: 52_428_800,
+            max_recipients: 100,
+            max_messages: 50,
+            max_text_line: 1 << 20,
+            max_errors: 10,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Default for ImapConfig {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            max_connections: 100,
+            per_address: 50,
+            max_message_size: 52_428_800,
+            autologout: Duration::from_secs(1_800),
+            login_timeout: Duration::from_secs(60),
+            idle_keepalive: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            flag_sync: Duration::from_secs(1),
+            shared_by_hosts: false,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What the parts of a running server share, and how a connection becomes a session.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use async_channel::{Receiver, Sender};
+use async_executor::Executor;
+use log::Level;
+use rmail_core::machine::Session;
+use rmail_core::{http, imap, smtp};
+use rmail_store::mailstore::MailStore;
+use rmail_store::service;
+use rmail_store::service::Serve;
+
+use super::config::ServerConfig;
+use super::no_service::NoService;
+use crate::clock::Clock;
+use crate::disk::RealDisk;
+use crate::drive::{Context, Signal, drive};
+use crate::entropy;
+use crate::io::Stream;
+use crate::listen::{self, Gate, Group, Pass, Service};
+use crate::note_log::{self, Label};
+use crate::pools::Pools;
+use crate::tls::{ServerTls, TlsParty};
+
+/// What sessions, relay and periodic tasks share.
+pub(crate) struct Host<S: MailStore> {
+    pub(crate) clock: Clock,
+    pub(crate) pools: Arc<Pools>,
+    pub(crate) executor: Arc<Executor<'static>>,
+    pub(crate) service: Arc<service::Service<S, RealDisk>>,
+    pub(crate) sessions: Sessions,
+    config: RwLock<Arc<ServerConfig>>,
+    tls: Option<Arc<ServerTls>>,
+    gate: Arc<Gate>,
+}
+
+impl<S: MailStore> Host<S> {
+    pub(crate) fn new(
+        config: Arc<ServerConfig>,
+        pools: Arc<Pools>,
+        executor: Arc<Executor<'static>>,
+        service: Arc<service::Service<S, RealDisk>>,
+        tls: Option<Arc<ServerTls>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clock: Clock::start(),
+            pools,
+            executor,
+            service,
+            sessions: Sessions::default(),
+            config: RwLock::new(config),
+            tls,
+            gate: Arc::default(),
+        })
+    }
+
+    /// The configuration for what begins now.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// New sessions get this one.
+    pub(crate) fn set_config(&self, config: Arc<ServerConfig>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// The certificate, if TLS is on.
+    pub(crate) fn tls(&self) -> Option<&Arc<ServerTls>> {
+        self.tls.as_ref()
+    }
+
+    /// A connection was accepted: it becomes a session, or is told that there is no room.
+    pub(crate) fn accepted(self: &Arc<Self>, service: Service, socket: TcpStream, peer: SocketAddr) {
+        let config = self.config();
+        let label = Label {
+            protocol: service.protocol(),
+            connection: self.sessions.number(),
+            peer: peer.ip(),
+        };
+        let limits = config.gate_limits(service, peer.ip());
+        let pass = match self.gate.enter(service, peer.ip(), limits) {
+            Ok(pass) => pass,
+            Err(why) => {
+                note_log::line_of(
+                    &label,
+                    Level::Warn,
+                    format_args!("event=refused service={service} why={why:?}"),
+                );
+                listen::refuse(service, &config.hostname, why, socket);
+                return;
+            }
+        };
+        listen::keep_alive(&socket);
+        match Stream::new(socket) {
+            Ok(stream) => self.begin(service, &config, stream, label, pass),
+            Err(error) => {
+                note_log::line_of(
+                    &label,
+                    Level::Error,
+                    format_args!("event=no_session error={:?}", error.to_string()),
+                );
+            }
+        }
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        service: Service,
+        config: &ServerConfig,
+        stream: Stream,
+        label: Label,
+        pass: Pass,
+    ) {
+        note_log::line_of(
+            &label,
+            Level::Debug,
+            format_args!("event=connected service={service}"),
+        );
+        let now = self.clock.now();
+        let context = Context {
+            clock: self.clock,
+            pools: Arc::clone(&self.pools),
+            signal: Arc::default(),
+            tls: self.tls.clone().map(TlsParty::Server),
+            implicit_tls: service.is_implicit_tls(),
+            limits: config.drive,
+            label,
+        };
+        match service.group() {
+            Group::Smtp => {
+                let settings = config.smtp_session(service, label.peer);
+                let machine = smtp::server::Session::new(settings, entropy::random(), now);
+                self.spawn(machine, stream, self.service.smtp_session(), context, pass);
+            }
+            Group::Imap => {
+                let settings = config.imap_session(service, label.peer);
+                let machine = imap::server::Session::new(settings, entropy::random(), now);
+                self.spawn(machine, stream, self.service.imap_session(), context, pass);
+            }
+            Group::Api => {
+                let machine = http::HttpSession::new(&http::Settings::default(), now);
+                self.spawn(machine, stream, NoService, context, pass);
+            }
+        }
+    }
+
+    fn spawn<M, V>(self: &Arc<Self>, machine: M, stream: Stream, serve: V, context: Context, pass: Pass)
+    where
+        M: Session<Call = V::Call, Reply = V::Reply> + Send + 'static,
+        V: Serve,
+    {
+        let present = self.sessions.enter(context.label.connection, &context.signal);
+        let run = async move {
+            drive(machine, stream, Arc::new(serve), context).await;
+            drop((pass, present));
+        };
+        self.executor.spawn(run).detach();
+    }
+}
+
+impl<S: MailStore> fmt::Debug for Host<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sessions that are there, so that they can be told of the end.
+pub(crate) struct Sessions {
+    next: AtomicU64,
+    present: Arc<Mutex<HashMap<u64, Arc<Signal>>>>,
+    /// Everybody present holds a clone; when the last is gone, nobody is.
+    alive: Mutex<Option<Sender<Infallible>>>,
+    gone: Receiver<Infallible>,
+}
+
+/// A session that is there; dropping it says that it is over.
+pub(crate) struct Present {
+    connection: u64,
+    present: Arc<Mutex<HashMap<u64, Arc<Signal>>>>,
+    _alive: Option<Sender<Infallible>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        let (alive, gone) = async_channel::bounded(1);
+        Self {
+            next: AtomicU64::new(1),
+            present: Arc::default(),
+            alive: Mutex::new(Some(alive)),
+            gone,
+        }
+    }
+}
+
+impl Sessions {
+    /// The number of the next connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A session begins; during the end it is told at once.
+    pub(crate) fn enter(&self, connection: u64, signal: &Arc<Signal>) -> Present {
+        lock(&self.present).insert(connection, Arc::clone(signal));
+        let alive = lock(&self.alive).clone();
+        if alive.is_none() {
+            signal.set(Signal::SHUTDOWN);
+        }
+        Present {
+            connection,
+            present: Arc::clone(&self.present),
+            _alive: alive,
+        }
+    }
+
+    /// Tells all sessions that the server is going down.
+    pub(crate) fn shut_down(&self) {
+        *lock(&self.alive) = None;
+        for signal in lock(&self.present).values() {
+            signal.set(Signal::SHUTDOWN);
+        }
+    }
+
+    /// After [`Sessions::shut_down`]: until the last session is over.
+    pub(crate) async fn wait_gone(&self) {
+        // Nothing is ever sent: it ends when the last sender is dropped.
+        let _ = self.gone.recv().await;
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.present).len()
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        lock(&self.present).remove(&self.connection);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

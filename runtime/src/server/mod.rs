@@ -1,0 +1,346 @@
+//! A whole server: disk, store, service, listeners, relay, and their end.
+
+mod config;
+mod host;
+mod no_service;
+mod tasks;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_executor::{Executor, Task};
+use async_io::Timer;
+use async_signal::{Signal, Signals};
+use futures_lite::future::block_on as wait_here;
+use futures_lite::{FutureExt as _, StreamExt as _};
+use rmail_store::accounts::Accounts;
+use rmail_store::file::{FileStore, Options};
+use rmail_store::mailstore::MailStore as _;
+
+pub use config::{ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
+pub(crate) use host::Host;
+
+use crate::disk::RealDisk;
+use crate::entropy;
+use crate::listen::{self, BindError, Service};
+use crate::pools::{Pools, guarded};
+use crate::relay::Relay;
+use crate::tls::{ServerTls, TlsError};
+
+type Store = FileStore<RealDisk>;
+
+/// How long jobs may take to end after the sessions.
+const LAST_JOBS: Duration = Duration::from_secs(5);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    host: Arc<Host<Store>>,
+    addresses: Vec<(Service, SocketAddr)>,
+    listeners: Vec<Task<()>>,
+    tasks: Vec<Task<()>>,
+    relay: Option<Relay>,
+    stop: Stopper,
+    stopped: Receiver<()>,
+    threads: Threads,
+}
+
+/// Ends a server from another thread. Cloning it names the same server.
+#[derive(Clone, Debug)]
+pub struct Stopper(Sender<()>);
+
+impl Stopper {
+    /// [`Server::run`] drains and returns. Saying it twice is harmless.
+    pub fn stop(&self) {
+        self.0.close();
+    }
+}
+
+/// Why a server did not start, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The mail_root.
+    #[error("cannot open mail_root {path}: {source}")]
+    MailRoot {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store in it.
+    #[error("cannot open the store in {path}: {source}")]
+    Store {
+        /// The mail_root.
+        path: String,
+        /// Why.
+        source: rmail_store::Error,
+    },
+    /// The certificate.
+    #[error("cannot use the certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// A port.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A thread or another resource of the system.
+    #[error("the system gives no {what}: {source}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a server ended otherwise than it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Signals cannot be heard.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// Flag changes could not be synced at the end.
+    #[error("flags could not be synced: {0}")]
+    Flush(rmail_store::Error),
+}
+
+impl Server {
+    /// Binds every listener, opens store and queue, and serves from then on.
+    ///
+    /// # Errors
+    /// What is in the way; nothing keeps running then.
+    pub fn start(config: Arc<ServerConfig>) -> Result<Self, StartError> {
+        let root = |path: &Path| path.display().to_string();
+        let disk = RealDisk::open(&config.mail_root).map_err(|source| StartError::MailRoot {
+            path: root(&config.mail_root),
+            source,
+        })?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(ServerTls::load)
+            .transpose()?
+            .map(Arc::new);
+        let mut bound = Vec::new();
+        for service in Service::ALL {
+            if service.is_implicit_tls() && tls.is_none() {
+                continue;
+            }
+            for listener in listen::bind(service, config.listen.of(service))? {
+                bound.push((service, listener));
+            }
+        }
+        let store_error = |source| StartError::Store {
+            path: root(&config.mail_root),
+            source,
+        };
+        let disk = Arc::new(disk);
+        let options = Options::default();
+        let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
+        let store = Arc::new(wait_here(opened).map_err(store_error)?);
+        let accounts = Accounts::new(disk, entropy::random());
+        let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
+        let queued = wait_here(service.load_outbound()).map_err(store_error)?;
+
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let executor = Arc::new(Executor::new());
+        let threads = Threads::start(cores, &executor)?;
+        let host = Host::new(config, Arc::new(Pools::new(cores)), executor, service, tls);
+        let (stop, stopped) = async_channel::bounded(1);
+        let mut server = Self {
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            tasks: tasks::start(&host),
+            relay: Some(Relay::start(&host, queued)),
+            stop: Stopper(stop),
+            stopped,
+            threads,
+            host,
+        };
+        for (service, listener) in bound {
+            server.listen(service, listener)?;
+        }
+        Ok(server)
+    }
+
+    fn listen(
+        &mut self,
+        service: Service,
+        listener: async_io::Async<std::net::TcpListener>,
+    ) -> Result<(), StartError> {
+        let address = listener
+            .get_ref()
+            .local_addr()
+            .map_err(|source| StartError::System {
+                what: "address of a listener",
+                source,
+            })?;
+        log::info!(target: "server", "event=listening service={service} address={address}");
+        self.addresses.push((service, address));
+        let host = Arc::clone(&self.host);
+        let accept = listen::accept(service, listener, move |socket, peer| {
+            host.accepted(service, socket, peer);
+        });
+        self.listeners.push(self.host.executor.spawn(accept));
+        Ok(())
+    }
+
+    /// Addresses that are bound, in the order of [`Service::ALL`].
+    #[must_use]
+    pub fn addresses(&self) -> &[(Service, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Ends the server from another thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stop.clone()
+    }
+
+    /// Runs until SIGTERM, SIGINT or [`Stopper::stop`], then drains: nobody new is taken, sessions say goodbye once no
+    /// transaction is cut in half, what is unsynced is synced. A second signal, or the end of the grace time, cuts
+    /// what is left. SIGHUP calls `reload`: the new configuration, or `None` to keep the old one; the certificate is
+    /// read again in either case.
+    ///
+    /// # Errors
+    /// Signals cannot be heard, or the last sync failed.
+    pub fn run(
+        self,
+        mut reload: impl FnMut() -> Option<Arc<ServerConfig>> + Send + 'static,
+    ) -> Result<(), RunError> {
+        let mut signals =
+            Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(RunError::Signals)?;
+        async_io::block_on(async {
+            loop {
+                let stopped = async {
+                    let _ = self.stopped.recv().await;
+                    Some(Ok(Signal::Term))
+                };
+                match signals.next().or(stopped).await {
+                    Some(Ok(Signal::Hup)) => self.reload(reload()).await,
+                    Some(Err(error)) => return Err(RunError::Signals(error)),
+                    Some(Ok(_)) | None => return Ok(()),
+                }
+            }
+        })?;
+        self.drain(signals)
+    }
+
+    async fn reload(&self, config: Option<Arc<ServerConfig>>) {
+        if let Some(config) = config {
+            let old = self.host.config();
+            if config.listen != old.listen
+                || config.mail_root != old.mail_root
+                || config.store != old.store
+                || config.tls.is_some() != old.tls.is_some()
+            {
+                log::warn!(target: "server",
+                    "event=restart_needed why=\"ports, mail_root, store and whether TLS is on hold until the next start\"");
+            }
+            self.host.service.set_settings(config.service.clone());
+            if let Some(relay) = &self.relay {
+                relay.set_settings(&config.relay).await;
+            }
+            self.host.set_config(config);
+            log::info!(target: "server", "event=reloaded");
+        }
+        tasks::reload_certificate(&self.host, None).await;
+    }
+
+    fn drain(mut self, mut signals: Signals) -> Result<(), RunError> {
+        let grace = self.host.config().grace;
+        log::info!(target: "server", "event=draining sessions={} grace_s={}",
+            self.host.sessions.count(), grace.as_secs());
+        // Dropping a task ends it at its next wait; the sockets close with it.
+        self.listeners.clear();
+        self.tasks.clear();
+        self.host.sessions.shut_down();
+        let relay = self.relay.take();
+        if let Some(relay) = &relay {
+            relay.shut_down();
+        }
+        let clean = async_io::block_on(async {
+            let gone = async {
+                self.host.sessions.wait_gone().await;
+                if let Some(relay) = relay {
+                    relay.wait_idle().await;
+                }
+                true
+            };
+            let late = async {
+                Timer::after(grace).await;
+                false
+            };
+            let again = async {
+                while let Some(Ok(Signal::Hup)) = signals.next().await {}
+                false
+            };
+            gone.or(late).or(again).await
+        });
+        if !clean {
+            log::warn!(target: "server", "event=cut sessions={}", self.host.sessions.count());
+        }
+        self.threads.stop();
+        if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
+            log::warn!(target: "server", "event=jobs_left");
+        }
+        let flushed = wait_here(self.host.service.store().flush()).map_err(RunError::Flush);
+        log::info!(target: "server", "event=stopped");
+        flushed
+    }
+}
+
+/// The executor's threads, one a core.
+struct Threads {
+    stop: Sender<()>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(count: usize, executor: &Arc<Executor<'static>>) -> Result<Self, StartError> {
+        let (stop, stopped) = async_channel::bounded::<()>(1);
+        let mut threads = Self {
+            stop,
+            handles: Vec::new(),
+        };
+        for n in 0..count {
+            let (executor, stopped) = (Arc::clone(executor), stopped.clone());
+            let run = move || {
+                // A panic of a task comes up here: it ended that task, and the thread goes on.
+                while let Err(panicked) = guarded(|| async_io::block_on(executor.run(stopped.recv()))) {
+                    log::error!(target: "server", "event=panic error={:?}", panicked.0);
+                }
+            };
+            let handle = thread::Builder::new().name(format!("rmail-{n}")).spawn(run);
+            threads.handles.push(handle.map_err(|source| StartError::System {
+                what: "thread",
+                source,
+            })?);
+        }
+        Ok(threads)
+    }
+
+    fn stop(&mut self) {
+        self.stop.close();
+        for handle in self.handles.drain(..) {
+            let _ = handle.join();
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Threads({})", self.handles.len())
+    }
+}
