@@ -204,7 +204,11 @@ fn render(on: usize, mut octets: &[u8]) -> Vec<String> {
                 let count = literal(line.as_bytes()).unwrap_or(0);
                 let head = line.strip_suffix(&format!("{{{count}}}")).unwrap_or(&line);
                 lines.push(format!("S{number}: {head}{{*}}"));
-                lines.extend(texts.iter().map(|text| format!("S{number}| {text}").trim_end().to_owned()));
+                lines.extend(
+                    texts
+                        .iter()
+                        .map(|text| format!("S{number}| {text}").trim_end().to_owned()),
+                );
                 octets = octets.get(count..).unwrap_or_default();
             }
             None => lines.push(format!("S{number}: {line}").trim_end().to_owned()),
@@ -224,7 +228,9 @@ fn apply(text: &str, edits: &[Edit]) -> String {
             line += 1;
         }
         for text in &edit.lines {
-            let kept = text.strip_prefix('=').and_then(|number| number.parse::<usize>().ok());
+            let kept = text
+                .strip_prefix('=')
+                .and_then(|number| number.parse::<usize>().ok());
             match kept {
                 Some(number) => new.extend(old.get(number - 1).map(|text| (*text).to_owned())),
                 None => new.push(text.clone()),

@@ -71,7 +71,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     ];
     (any::<bool>(), prop::collection::vec(event, 1..14)).prop_map(|(begin, mut events)| {
         if begin {
-            events.insert(0, Event::Octets("s1 LOGIN alice@demo.test secret\r\ns2 SELECT INBOX\r\n".into()));
+            events.insert(
+                0,
+                Event::Octets("s1 LOGIN alice@demo.test secret\r\ns2 SELECT INBOX\r\n".into()),
+            );
         }
         events.push(Event::Octets("end LOGOUT\r\n".into()));
         events
@@ -123,10 +126,16 @@ proptest! {
 #[test]
 fn every_command_octet_by_octet() {
     for command in MENU {
-        let events: Vec<Event> = ["LOGIN alice@demo.test secret", "CREATE Work", "SELECT INBOX", command, "LOGOUT"]
-            .iter()
-            .map(|text| Event::Octets(format!("t {text}\r\n")))
-            .collect();
+        let events: Vec<Event> = [
+            "LOGIN alice@demo.test secret",
+            "CREATE Work",
+            "SELECT INBOX",
+            command,
+            "LOGOUT",
+        ]
+        .iter()
+        .map(|text| Event::Octets(format!("t {text}\r\n")))
+        .collect();
         let whole = done(&events, &[]);
         assert_eq!(done(&events, &[(1, 0)]), whole, "{command}");
         assert_eq!(done(&events, &[(1, 1000)]), whole, "{command}");

@@ -76,7 +76,9 @@ impl Watcher {
     /// Gives a command, and believes what is answered. Says whether it was done.
     fn command(&mut self, world: &mut World, command: &str) -> bool {
         let answer = self.client.say(world, &format!("t {command}\r\n"));
-        let numbers_in_use = ["FETCH", "STORE", "SEARCH"].iter().any(|word| command.starts_with(word));
+        let numbers_in_use = ["FETCH", "STORE", "SEARCH"]
+            .iter()
+            .any(|word| command.starts_with(word));
         self.believe(&answer, numbers_in_use);
         answer.lines().any(|line| line.starts_with("t OK"))
     }
@@ -120,7 +122,12 @@ impl Watcher {
             }
             if let Some(flags) = &known.flags {
                 let mut now = names(message.row.flags.0);
-                now.extend(inbox.keywords.of(message.row.keywords).map(|keyword| keyword.as_str().to_owned()));
+                now.extend(
+                    inbox
+                        .keywords
+                        .of(message.row.keywords)
+                        .map(|keyword| keyword.as_str().to_owned()),
+                );
                 assert_eq!(*flags, now, "flags of {:?}", known.uid);
             }
         }
@@ -145,7 +152,9 @@ impl Known {
         }
         if let Some((_, rest)) = items.split_once("FLAGS (") {
             let list = rest.split_once(')').unwrap().0;
-            let flags = list.split(' ').filter(|flag| !flag.is_empty() && *flag != "\\Recent");
+            let flags = list
+                .split(' ')
+                .filter(|flag| !flag.is_empty() && *flag != "\\Recent");
             self.flags = Some(flags.map(str::to_owned).collect());
         }
     }
@@ -209,7 +218,11 @@ fn act(world: &mut World, watchers: &mut [Watcher; 2], step: &Step) {
         }
         Step::Fetch(who, at, uid, body) => with_message(&mut watchers[*who], *at, |watcher, number| {
             let items = if *body { "BODY[TEXT]" } else { "(UID FLAGS)" };
-            let command = if *uid { format!("UID FETCH 1:* {items}") } else { format!("FETCH {number} {items}") };
+            let command = if *uid {
+                format!("UID FETCH 1:* {items}")
+            } else {
+                format!("FETCH {number} {items}")
+            };
             watcher.command(world, &command);
         }),
         Step::Store(who, at, op, index, uid, silent) => {

@@ -9,15 +9,17 @@
 //! * A session that waits owns no read buffer.
 //! * Only this crate touches the system: clocks ([`clock`]), entropy ([`entropy`]), files ([`disk`]), sockets.
 
+pub mod cli;
 pub mod clock;
 pub mod disk;
+pub mod dns;
+pub mod drive;
 pub mod entropy;
+pub mod io;
+pub mod listen;
+pub mod logging;
+pub mod note_log;
 pub mod pools;
 mod relay;
 pub mod server;
-pub mod dns;
-pub mod drive;
-pub mod listen;
-pub mod io;
-pub mod note_log;
 pub mod tls;

@@ -45,7 +45,9 @@ fn filter(level: LogLevel) -> log::LevelFilter {
 }
 
 fn line(record: &log::Record<'_>, message: &std::fmt::Arguments<'_>, colours: bool) -> String {
-    let mut line = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.3fZ ").to_string();
+    let mut line = jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ ")
+        .to_string();
     let (name, colour) = match record.level() {
         log::Level::Error => ("ERROR", "\x1b[31m"),
         log::Level::Warn => ("WARNING", "\x1b[33m"),
@@ -105,9 +107,16 @@ mod tests {
     #[test]
     fn one_event_is_one_line_with_fields() {
         let pairs = [("conn", "c1"), ("text", "a \"b\"\n")];
-        let record = log::Record::builder().level(log::Level::Warn).target("smtp").key_values(&pairs).build();
+        let record = log::Record::builder()
+            .level(log::Level::Warn)
+            .target("smtp")
+            .key_values(&pairs)
+            .build();
         let line = line(&record, &format_args!("odd\r\ninput"), false);
-        assert!(line.ends_with("WARNING smtp odd\\r\\ninput conn=c1 text=\"a \\\"b\\\"\\n\""), "{line}");
+        assert!(
+            line.ends_with("WARNING smtp odd\\r\\ninput conn=c1 text=\"a \\\"b\\\"\\n\""),
+            "{line}"
+        );
         assert_eq!(line.lines().count(), 1);
     }
 }

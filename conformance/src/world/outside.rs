@@ -41,9 +41,8 @@ impl World {
                 block_on(change).map_err(|error| error.to_string())
             }
             ["expunge", mailbox, uids] => self.expunge(&owner, &mailbox_name(mailbox)?, &uid_set(uids)?),
-            ["delete", mailbox] => {
-                block_on(self.store.delete(&owner, &mailbox_name(mailbox)?)).map_err(|error| error.to_string())
-            }
+            ["delete", mailbox] => block_on(self.store.delete(&owner, &mailbox_name(mailbox)?))
+                .map_err(|error| error.to_string()),
             ["rename", from, to] => {
                 let (from, to) = (mailbox_name(from)?, mailbox_name(to)?);
                 block_on(self.store.rename(&owner, &from, &to, now.unix)).map_err(|error| error.to_string())
@@ -57,7 +56,10 @@ impl World {
                 Ok(())
             }
             [how @ ("disable" | "enable"), user] => {
-                let set = self.service.accounts().set_enabled(&account(user)?, *how == "enable");
+                let set = self
+                    .service
+                    .accounts()
+                    .set_enabled(&account(user)?, *how == "enable");
                 block_on(set).map_err(|error| error.to_string())
             }
             ["password", user, new] => {

@@ -36,14 +36,29 @@ pub(super) fn check(path: &Path, options: &Options) -> Result<(), Failure> {
                 .map(|p| json!({"path": p.path, "value": p.value, "expected": p.expected}))
                 .collect::<Vec<_>>()
         };
-        anstream::println!("{}", json!({"errors": list(&errors), "warnings": list(&warnings)}));
+        anstream::println!(
+            "{}",
+            json!({"errors": list(&errors), "warnings": list(&warnings)})
+        );
     } else {
-        errors.iter().for_each(|problem| anstream::println!("error: {problem}"));
-        warnings.iter().for_each(|problem| anstream::println!("warning: {problem}"));
-        anstream::println!("{}: {} error(s), {} warning(s)", path.display(), errors.len(), warnings.len());
+        errors
+            .iter()
+            .for_each(|problem| anstream::println!("error: {problem}"));
+        warnings
+            .iter()
+            .for_each(|problem| anstream::println!("warning: {problem}"));
+        anstream::println!(
+            "{}: {} error(s), {} warning(s)",
+            path.display(),
+            errors.len(),
+            warnings.len()
+        );
     }
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Failure(format!("{} is not usable as it is; `serve` would refuse it", path.display())))
+    Err(Failure(format!(
+        "{} is not usable as it is; `serve` would refuse it",
+        path.display()
+    )))
 }

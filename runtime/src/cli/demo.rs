@@ -55,7 +55,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let users = make_users(&loaded)?;
     let config = Arc::new(serve::server_config(&loaded)?);
     let server = Server::start(config).map_err(|error| {
-        Failure(format!("{error}\nif another program has the port: `rmail demo --any-port` takes free ones"))
+        Failure(format!(
+            "{error}\nif another program has the port: `rmail demo --any-port` takes free ones"
+        ))
     })?;
     let ports = Ports::of(&server);
     if options.json {
@@ -80,13 +82,18 @@ impl Directory {
         );
         std::fs::create_dir_all(&path)
             .map_err(|error| Failure(format!("cannot make the directory {}: {error}", path.display())))?;
-        Ok(Self { path, keep: named.is_some() })
+        Ok(Self {
+            path,
+            keep: named.is_some(),
+        })
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.keep && let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if !self.keep
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
             anstream::eprintln!("rmail: cannot remove {}: {error}", self.path.display());
         }
     }
@@ -102,11 +109,26 @@ fn configuration(base: &Path, any_port: bool) -> Result<Loaded, Failure> {
         "exchange_api": {"host": "127.0.0.1", "port": 9002, "secure_port": 9003},
         "auth": {"pbkdf2_rounds": ROUNDS},
     });
-    let (config, warnings) = Config::parse(&text.to_string())
-        .map_err(|problems| Failure(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    let mut loaded = Loaded { config, warnings, base: base.to_path_buf() };
+    let (config, warnings) = Config::parse(&text.to_string()).map_err(|problems| {
+        Failure(
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
+    })?;
+    let mut loaded = Loaded {
+        config,
+        warnings,
+        base: base.to_path_buf(),
+    };
     if any_port {
-        let (smtp, imap, api) = (&mut loaded.config.smtp, &mut loaded.config.imap, &mut loaded.config.exchange_api);
+        let (smtp, imap, api) = (
+            &mut loaded.config.smtp,
+            &mut loaded.config.imap,
+            &mut loaded.config.exchange_api,
+        );
         // Port 0 means "off" in a file; to the system it means "any".
         for port in [
             &mut smtp.port,
@@ -130,13 +152,20 @@ fn make_users(loaded: &Loaded) -> Result<Vec<DemoUser>, Failure> {
     let mut random = random();
     let mut users = Vec::new();
     for (index, address) in USERS.into_iter().enumerate() {
-        let account = Address::parse(address).ok_or_else(|| Failure::new(address))?.canonical();
+        let account = Address::parse(address)
+            .ok_or_else(|| Failure::new(address))?
+            .canonical();
         let password = random_text(&mut random);
         let secret = Secret::new(password.as_bytes());
         if opened.user(&account)?.is_some() {
             opened.set_password(&account, &secret)?;
         } else {
-            opened.create(&account, secret, index == 0, rmail_core::directory::User::DEFAULT_QUOTA_MB)?;
+            opened.create(
+                &account,
+                secret,
+                index == 0,
+                rmail_core::directory::User::DEFAULT_QUOTA_MB,
+            )?;
         }
         users.push(DemoUser { address, password });
     }
@@ -150,7 +179,9 @@ fn random() -> Random {
 /// Twelve letters and digits without those that look alike: 59 bits.
 fn random_text(random: &mut Random) -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    (0..12).map(|_| char::from(LETTERS[usize::from(random.next_u64() as u8) % LETTERS.len()])).collect()
+    (0..12)
+        .map(|_| char::from(LETTERS[usize::from(random.next_u64() as u8) % LETTERS.len()]))
+        .collect()
 }
 
 /// Where the demo listens.
@@ -167,26 +198,60 @@ impl Ports {
             Service::Api => "api",
             Service::ApiTls => "api_secure",
         };
-        Self(server.addresses().iter().map(|(service, address)| (name(*service), address.port())).collect())
+        Self(
+            server
+                .addresses()
+                .iter()
+                .map(|(service, address)| (name(*service), address.port()))
+                .collect(),
+        )
     }
 
     fn get(&self, name: &str) -> u16 {
-        self.0.iter().find(|(known, _)| *known == name).map_or(0, |(_, port)| *port)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map_or(0, |(_, port)| *port)
     }
 }
 
 fn description(directory: &Path, ports: &Ports, users: &[DemoUser]) -> Value {
-    let ports: serde_json::Map<_, _> = ports.0.iter().map(|(name, port)| ((*name).to_owned(), json!(port))).collect();
-    let users: Vec<_> = users.iter().map(|user| json!({"address": user.address, "password": user.password})).collect();
+    let ports: serde_json::Map<_, _> = ports
+        .0
+        .iter()
+        .map(|(name, port)| ((*name).to_owned(), json!(port)))
+        .collect();
+    let users: Vec<_> = users
+        .iter()
+        .map(|user| json!({"address": user.address, "password": user.password}))
+        .collect();
     json!({ "directory": directory, "ports": ports, "users": users })
 }
 
 fn explain(directory: &Directory, ports: &Ports, users: &[DemoUser]) {
     let [alice, bob] = users else { return };
-    let fate = if directory.keep { "kept" } else { "removed at the end" };
-    println!("rmail demo: a mail server for demo.test on 127.0.0.1, in {} ({fate})\n", directory.path.display());
-    println!("  SMTP {}   submission {} (STARTTLS) and {} (TLS)", ports.get("smtp"), ports.get("submission"), ports.get("smtps"));
-    println!("  IMAP {} (STARTTLS) and {} (TLS)   API {} and {} (TLS)\n", ports.get("imap"), ports.get("imaps"), ports.get("api"), ports.get("api_secure"));
+    let fate = if directory.keep {
+        "kept"
+    } else {
+        "removed at the end"
+    };
+    println!(
+        "rmail demo: a mail server for demo.test on 127.0.0.1, in {} ({fate})\n",
+        directory.path.display()
+    );
+    println!(
+        "  SMTP {}   submission {} (STARTTLS) and {} (TLS)",
+        ports.get("smtp"),
+        ports.get("submission"),
+        ports.get("smtps")
+    );
+    println!(
+        "  IMAP {} (STARTTLS) and {} (TLS)   API {} and {} (TLS)\n",
+        ports.get("imap"),
+        ports.get("imaps"),
+        ports.get("api"),
+        ports.get("api_secure")
+    );
     for user in users {
         println!("  {:<16} password {}", user.address, user.password);
     }
@@ -200,7 +265,10 @@ fn explain(directory: &Directory, ports: &Ports, users: &[DemoUser]) {
         password = alice.password
     );
     let (imaps, password) = (ports.get("imaps"), &bob.password);
-    println!("  # bob reads it\n  curl -k --url 'imaps://127.0.0.1:{imaps}/INBOX;UID=1' --user {}:{password}\n", bob.address);
+    println!(
+        "  # bob reads it\n  curl -k --url 'imaps://127.0.0.1:{imaps}/INBOX;UID=1' --user {}:{password}\n",
+        bob.address
+    );
     println!(
         "  # the same in Python\n  python3 -c \"import imaplib,ssl; c=ssl._create_unverified_context(); \
          m=imaplib.IMAP4_SSL('127.0.0.1',{imaps},ssl_context=c); m.login('{}','{password}'); \

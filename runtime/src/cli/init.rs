@@ -32,7 +32,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
         )),
         _ => Failure(format!("cannot write {}: {error}", path.display())),
     })?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Failure::new)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(Failure::new)?;
     anstream::println!(
         "Wrote {path}. Next:\n  1. set hostname and domains in it, then `rmail --config {path} config check`\n  \
          2. rmail --config {path} user add you@your.domain --admin\n  3. rmail --config {path} serve",
@@ -44,7 +46,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
 /// The defaults, with more connections where descriptors suffice for both protocols and the files behind them.
 fn template() -> Value {
     let mut value = Config::defaults_json();
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
     if descriptors >= CONNECTIONS * 4 {
         for section in ["smtp", "imap"] {
             value[section]["max_connections"] = CONNECTIONS.into();

@@ -32,8 +32,15 @@ pub(super) fn load(path: &Path) -> Result<Loaded, LoadError> {
         LoadError::Unreadable(format!("cannot read {}: {error}{hint}", path.display()))
     })?;
     let (config, warnings) = Config::parse(&text).map_err(LoadError::Wrong)?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(Loaded { config, warnings, base: base.to_path_buf() })
+    let base = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    Ok(Loaded {
+        config,
+        warnings,
+        base: base.to_path_buf(),
+    })
 }
 
 /// As [`load`], for commands that only need a working configuration.
@@ -42,7 +49,11 @@ pub(super) fn load_or_fail(path: &Path) -> Result<Loaded, Failure> {
         LoadError::Unreadable(text) => Failure(text),
         LoadError::Wrong(problems) => {
             let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-            Failure(format!("{} has {} problem(s):{lines}", path.display(), problems.len()))
+            Failure(format!(
+                "{} has {} problem(s):{lines}",
+                path.display(),
+                problems.len()
+            ))
         }
     })
 }

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod init;
 mod load;
+mod open;
 mod password;
 mod serve;
 mod user;
@@ -93,7 +94,10 @@ mod tests {
 
     #[test]
     fn config_is_accepted_before_and_after_the_command() {
-        for line in [["rmail", "--config", "x.json", "serve"], ["rmail", "serve", "--config", "x.json"]] {
+        for line in [
+            ["rmail", "--config", "x.json", "serve"],
+            ["rmail", "serve", "--config", "x.json"],
+        ] {
             let arguments = Arguments::try_parse_from(line).expect("valid");
             assert_eq!(arguments.config, PathBuf::from("x.json"));
         }

@@ -26,6 +26,9 @@ pub(super) struct Opened {
     rounds: u32,
 }
 
+/// A user, or why its file cannot be read.
+pub(super) type Listed = (AccountName, Result<Arc<User>, String>);
+
 /// Opens the mail_root of a configuration, making it if it is not there.
 pub(super) fn open(config: &Path) -> Result<Opened, Failure> {
     let loaded = load_or_fail(config)?;
@@ -35,12 +38,24 @@ pub(super) fn open(config: &Path) -> Result<Opened, Failure> {
 }
 
 pub(super) fn open_root(root: &Path, hosting: Hosting, rounds: u32) -> Result<Opened, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure(format!("cannot open mail_root {}: {error}", root.display()));
-    let disk = RealDisk::open(root).map(Arc::new).map_err(|error| failed(&error))?;
-    let store = block_on(FileStore::open(Arc::clone(&disk), Limits::default(), Options::default()))
+    let failed =
+        |error: &dyn std::fmt::Display| Failure(format!("cannot open mail_root {}: {error}", root.display()));
+    let disk = RealDisk::open(root)
+        .map(Arc::new)
         .map_err(|error| failed(&error))?;
+    let store = block_on(FileStore::open(
+        Arc::clone(&disk),
+        Limits::default(),
+        Options::default(),
+    ))
+    .map_err(|error| failed(&error))?;
     let accounts = Accounts::new(disk, Random::from_seed(entropy::seed()));
-    Ok(Opened { accounts, store, hosting, rounds })
+    Ok(Opened {
+        accounts,
+        store,
+        hosting,
+        rounds,
+    })
 }
 
 impl Opened {
@@ -48,7 +63,12 @@ impl Opened {
     pub(super) fn account(&self, text: &str) -> Result<AccountName, Failure> {
         account_name(text, &self.hosting).map_err(|error| match error {
             AccountError::NotHosted => {
-                let hosted: Vec<&str> = self.hosting.domains.iter().map(|domain| domain.as_str()).collect();
+                let hosted: Vec<&str> = self
+                    .hosting
+                    .domains
+                    .iter()
+                    .map(|domain| domain.as_str())
+                    .collect();
                 Failure(format!("{text}: {error}; hosted are {}", hosted.join(", ")))
             }
             _ => Failure(format!("{text}: {error}; expected NAME@DOMAIN")),
@@ -60,7 +80,7 @@ impl Opened {
     }
 
     /// All users of the hosted domains; a broken file gives its reason.
-    pub(super) fn users(&self) -> Result<Vec<(AccountName, Result<Arc<User>, String>)>, Failure> {
+    pub(super) fn users(&self) -> Result<Vec<Listed>, Failure> {
         let mut found = Vec::new();
         for domain in &self.hosting.domains {
             for account in block_on(self.accounts.list(domain)).map_err(Failure::new)? {
@@ -81,7 +101,12 @@ impl Opened {
         admin: bool,
         quota_mb: u64,
     ) -> Result<(), Failure> {
-        let new = NewUser { password: Some(password), rounds: self.rounds, admin, quota_mb };
+        let new = NewUser {
+            password: Some(password),
+            rounds: self.rounds,
+            admin,
+            quota_mb,
+        };
         block_on(self.accounts.create(&self.store, account, &new, clock::unix())).map_err(Failure::new)
     }
 

@@ -13,13 +13,19 @@ const MAX: usize = 255;
 pub(super) fn read(from_stdin: bool) -> Result<Secret, Failure> {
     if from_stdin {
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map_err(|error| Failure(format!("standard input: {error}")))?;
+        std::io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|error| Failure(format!("standard input: {error}")))?;
         return accept(line.trim_end_matches(['\r', '\n']));
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure("there is no terminal to ask for the password; use --password-stdin".into()));
+        return Err(Failure(
+            "there is no terminal to ask for the password; use --password-stdin".into(),
+        ));
     }
-    let prompt = |text| rpassword::prompt_password(text).map_err(|error| Failure(format!("terminal: {error}")));
+    let prompt =
+        |text| rpassword::prompt_password(text).map_err(|error| Failure(format!("terminal: {error}")));
     let first = prompt("New password: ")?;
     if first != prompt("Once more: ")? {
         return Err(Failure("the two are not the same; nothing was changed".into()));
@@ -29,7 +35,9 @@ pub(super) fn read(from_stdin: bool) -> Result<Secret, Failure> {
 
 fn accept(text: &str) -> Result<Secret, Failure> {
     if text.is_empty() || text.len() > MAX || text.contains('\0') {
-        return Err(Failure(format!("a password has 1 to {MAX} octets and no NUL; nothing was changed")));
+        return Err(Failure(format!(
+            "a password has 1 to {MAX} octets and no NUL; nothing was changed"
+        )));
     }
     Ok(Secret::new(text.as_bytes()))
 }

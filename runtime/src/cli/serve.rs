@@ -53,7 +53,10 @@ fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
 }
 
 fn warn(loaded: &Loaded) {
-    loaded.warnings.iter().for_each(|problem| log::warn!(target: "config", "{problem}"));
+    loaded
+        .warnings
+        .iter()
+        .for_each(|problem| log::warn!(target: "config", "{problem}"));
 }
 
 /// What the server needs to know.
@@ -91,18 +94,23 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
 
 /// Domains and postmaster.
 pub(super) fn hosting(config: &Config) -> Result<Hosting, Failure> {
-    let mut hosting = Hosting { domains: config.domains.clone(), postmaster: None };
+    let mut hosting = Hosting {
+        domains: config.domains.clone(),
+        postmaster: None,
+    };
     if let Some(text) = &config.postmaster {
         let whole = |domain: &rmail_core::addr::Domain| Address::new(text, domain.clone());
         let address = Address::parse(text).or_else(|| config.domains.first().and_then(whole));
-        hosting.postmaster = Some(address.ok_or_else(|| Failure(format!("postmaster: {text} is no address")))?);
+        hosting.postmaster =
+            Some(address.ok_or_else(|| Failure(format!("postmaster: {text} is no address")))?);
     }
     Ok(hosting)
 }
 
 fn listen(config: &Config) -> Listen {
     let on = |hosts: &[std::net::IpAddr], port: Option<u16>| -> Vec<SocketAddr> {
-        port.map(|port| hosts.iter().map(|host| SocketAddr::new(*host, port)).collect()).unwrap_or_default()
+        port.map(|port| hosts.iter().map(|host| SocketAddr::new(*host, port)).collect())
+            .unwrap_or_default()
     };
     Listen {
         smtp: on(&config.smtp.host, config.smtp.port),
@@ -117,7 +125,10 @@ fn listen(config: &Config) -> Listen {
 
 fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSource {
     if let (Some(cert), Some(key)) = (&loaded.config.tls.cert_file, &loaded.config.tls.key_file) {
-        return CertificateSource::Files { cert: loaded.path(cert), key: loaded.path(key) };
+        return CertificateSource::Files {
+            cert: loaded.path(cert),
+            key: loaded.path(key),
+        };
     }
     let mut names = vec![loaded.config.hostname.clone()];
     for domain in &loaded.config.domains {
@@ -128,7 +139,10 @@ fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSource {
             }
         }
     }
-    CertificateSource::SelfSigned { mail_root: mail_root.to_path_buf(), names }
+    CertificateSource::SelfSigned {
+        mail_root: mail_root.to_path_buf(),
+        names,
+    }
 }
 
 fn smtp(config: &Config) -> SmtpConfig {
@@ -169,11 +183,17 @@ fn relay(loaded: &Loaded) -> Result<Settings, Failure> {
         tls: relay.smarthost_tls,
     };
     let named = !smarthost.host.is_empty();
-    let smarthost = named.then(|| target(loaded, "relay.smarthost_password", &smarthost)).transpose()?;
+    let smarthost = named
+        .then(|| target(loaded, "relay.smarthost_password", &smarthost))
+        .transpose()?;
     let mut routes = std::collections::BTreeMap::new();
     for (domain, route) in &relay.routes {
-        let key = rmail_core::addr::Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
-        routes.insert(key, target(loaded, &format!("relay.routes.{domain}.password"), route)?);
+        let key = rmail_core::addr::Domain::parse(domain)
+            .map_or_else(|| domain.clone(), |domain| domain.to_string());
+        routes.insert(
+            key,
+            target(loaded, &format!("relay.routes.{domain}.password"), route)?,
+        );
     }
     Ok(Settings {
         enabled: relay.enabled,
@@ -197,13 +217,22 @@ fn target(loaded: &Loaded, key: &str, route: &RouteConfig) -> Result<Target, Fai
             Some(Credentials { username, password })
         }
     };
-    let tls = route.tls.map_or_else(|| TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from);
-    let port = route.port.unwrap_or(if route.tls == Some(TlsPolicyName::Implicit) {
-        SMTPS_PORT
-    } else {
-        loaded.config.relay.port
-    });
-    Ok(Target { host: route.host.clone(), port, credentials, tls })
+    let tls = route
+        .tls
+        .map_or_else(|| TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from);
+    let port = route
+        .port
+        .unwrap_or(if route.tls == Some(TlsPolicyName::Implicit) {
+            SMTPS_PORT
+        } else {
+            loaded.config.relay.port
+        });
+    Ok(Target {
+        host: route.host.clone(),
+        port,
+        credentials,
+        tls,
+    })
 }
 
 /// Submission with implicit TLS (RFC 8314 §7.3).
@@ -218,11 +247,16 @@ impl PidFile {
         match &loaded.config.pid_file {
             Some(path) => {
                 let path = loaded.path(path);
-                std::fs::write(&path, id)
-                    .map_err(|error| Failure(format!("pid_file: cannot write {}: {error}", path.display())))?;
+                std::fs::write(&path, id).map_err(|error| {
+                    Failure(format!("pid_file: cannot write {}: {error}", path.display()))
+                })?;
                 Ok(Self(Some(path)))
             }
-            None => Ok(Self(std::fs::write(PID_FILE, id).is_ok().then(|| PathBuf::from(PID_FILE)))),
+            None => Ok(Self(
+                std::fs::write(PID_FILE, id)
+                    .is_ok()
+                    .then(|| PathBuf::from(PID_FILE)),
+            )),
         }
     }
 }

@@ -83,10 +83,17 @@ pub(super) struct Set {
 pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
     let opened = open(config)?;
     match command {
-        Command::Add { user, password_stdin, admin, quota_mb } => {
+        Command::Add {
+            user,
+            password_stdin,
+            admin,
+            quota_mb,
+        } => {
             let account = opened.account(&user)?;
             if opened.user(&account)?.is_some() {
-                return Err(Failure(format!("{account} exists already; `rmail user passwd` changes its password")));
+                return Err(Failure(format!(
+                    "{account} exists already; `rmail user passwd` changes its password"
+                )));
             }
             let password = password::read(password_stdin)?;
             opened.create(&account, password, admin, quota_mb)?;
@@ -118,7 +125,9 @@ fn existing(opened: &Opened, text: &str) -> Result<AccountName, Failure> {
     let account = opened.account(text)?;
     match opened.user(&account)? {
         Some(_) => Ok(account),
-        None => Err(Failure(format!("there is no user {account}; `rmail user list` shows all"))),
+        None => Err(Failure(format!(
+            "there is no user {account}; `rmail user list` shows all"
+        ))),
     }
 }
 
@@ -141,11 +150,19 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
     if users.is_empty() {
         println!("There are no users yet; `rmail user add NAME@DOMAIN --admin` makes the first.");
     }
-    let width = users.iter().map(|(account, _)| account.as_str().len()).max().unwrap_or(0);
+    let width = users
+        .iter()
+        .map(|(account, _)| account.as_str().len())
+        .max()
+        .unwrap_or(0);
     for (account, user) in users {
         match user {
             Ok(user) => {
-                let quota = if user.quota_mb == 0 { "unlimited".into() } else { format!("{} MiB", user.quota_mb) };
+                let quota = if user.quota_mb == 0 {
+                    "unlimited".into()
+                } else {
+                    format!("{} MiB", user.quota_mb)
+                };
                 let state = if user.enabled { "enabled" } else { "disabled" };
                 let admin = if user.admin { "  admin" } else { "" };
                 println!("{account:<width$}  {state:<8}  {quota}{admin}");
@@ -159,8 +176,15 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
 fn change(opened: &Opened, set: &Set) -> Result<(), Failure> {
     let account = existing(opened, &set.user)?;
     let send_as = set.send_as.as_ref().map(|list| {
-        let parse = |text: &String| Address::parse(text).map(SendAs).ok_or_else(|| Failure(format!("{text} is no address")));
-        list.iter().filter(|text| !text.is_empty()).map(parse).collect::<Result<Vec<_>, _>>()
+        let parse = |text: &String| {
+            Address::parse(text)
+                .map(SendAs)
+                .ok_or_else(|| Failure(format!("{text} is no address")))
+        };
+        list.iter()
+            .filter(|text| !text.is_empty())
+            .map(parse)
+            .collect::<Result<Vec<_>, _>>()
     });
     let send_as = send_as.transpose()?;
     opened.change(&account, |user| {
@@ -185,11 +209,16 @@ fn enable(opened: &Opened, text: &str, on: bool) -> Result<(), Failure> {
 fn confirmed(account: &AccountName) -> Result<bool, Failure> {
     use std::io::{BufRead as _, IsTerminal as _};
     if !std::io::stdin().is_terminal() {
-        return Err(Failure("there is no terminal to ask whether you are sure; use --yes".into()));
+        return Err(Failure(
+            "there is no terminal to ask whether you are sure; use --yes".into(),
+        ));
     }
     anstream::print!("Delete {account} and all of its mail for good? Type its address: ");
     std::io::Write::flush(&mut std::io::stdout()).map_err(Failure::new)?;
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(Failure::new)?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(Failure::new)?;
     Ok(line.trim() == account.as_str())
 }
