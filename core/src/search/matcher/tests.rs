@@ -161,7 +161,10 @@ fn combinations_over_row_header_and_body() {
     let draft = || Key::Flag(SystemFlags::DRAFT);
     for (key, want) in [
         (Key::And(vec![seen(), header("from", "jörg"), body("grün")]), true),
-        (Key::And(vec![seen(), header("from", "absent"), body("grün")]), false),
+        (
+            Key::And(vec![seen(), header("from", "absent"), body("grün")]),
+            false,
+        ),
         (Key::Or(Box::new((draft(), not(body("absent"))))), true),
         (not(Key::Or(Box::new((body("absent"), header("to", ""))))), true),
         (Key::And(vec![not(text("gesperrt")), seen()]), false),
