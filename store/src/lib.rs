@@ -20,6 +20,7 @@
 
 pub mod disk;
 pub mod error;
+pub mod file;
 pub mod hub;
 pub mod mailstore;
 pub mod mem;
