@@ -22,6 +22,7 @@ pub mod accounts;
 pub mod disk;
 pub mod error;
 pub mod escape;
+pub mod file;
 pub mod hub;
 pub mod mailstore;
 pub mod mem;

@@ -1,0 +1,268 @@
+//! An account's own files: its lock, the counter of UIDVALIDITY, subscriptions.
+
+use std::collections::BTreeSet;
+
+use rmail_core::addr::AccountName;
+use rmail_core::imap::server::MailboxEntry;
+use rmail_core::mailbox::{MailboxName, SpecialUse};
+use rmail_core::refusal::Refusal;
+use rmail_core::time::Unix;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{Disk, Mode};
+use crate::error::{Error, Result};
+
+use super::FileStore;
+use super::io::{During as _, found, read_file, remove_tree, replace_file, settle_dir};
+use super::tree::dir_name;
+
+/// The mailboxes of a new account, besides INBOX, which comes last: with it the account is there.
+const DEFAULT_MAILBOXES: [(&str, SpecialUse); 5] = [
+    ("Drafts", SpecialUse::Drafts),
+    ("Sent", SpecialUse::Sent),
+    ("Junk", SpecialUse::Junk),
+    ("Trash", SpecialUse::Trash),
+    ("Archive", SpecialUse::Archive),
+];
+
+/// The account's lock, and the user's directory.
+pub(super) struct AccountHold<D: Disk> {
+    pub(super) dir: D::Dir,
+    _lock: D::Lock,
+}
+
+/// `account.json`
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Counter {
+    version: u32,
+    last_uid_validity: u32,
+}
+
+/// `subscriptions.json`
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Subscriptions {
+    version: u32,
+    mailboxes: Vec<String>,
+}
+
+const VERSION: u32 = 1;
+
+impl<D: Disk> FileStore<D> {
+    /// Takes the account's lock.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox` if the account has no directory.
+    pub(super) async fn lock_account(&self, account: &AccountName) -> Result<AccountHold<D>> {
+        let dir = self.user_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
+        self.lock_dir(account, dir).await
+    }
+
+    async fn lock_dir(&self, account: &AccountName, dir: D::Dir) -> Result<AccountHold<D>> {
+        let label = || format!("lock account {account}");
+        loop {
+            let file = self.disk().open(&dir, "account.lock", Mode::Create).await;
+            let file = file.during(label)?;
+            let wait = self.limits().lock_wait;
+            let lock = self.disk().lock(&file, wait).await.during(label)?;
+            // Deleting an account removes the file.
+            let inode = self.disk().stat(&file).await.during(label)?.inode;
+            let named = found(self.disk().stat_at(&dir, "account.lock").await).during(label)?;
+            if named.is_some_and(|named| named.inode == inode) {
+                return Ok(AccountHold { dir, _lock: lock });
+            }
+        }
+    }
+
+    /// Makes the user's directory and all above it, durably, and takes the account's lock.
+    async fn make_user_dir(&self, account: &AccountName) -> Result<AccountHold<D>> {
+        let (local, domain) = account.parts();
+        let mut dir = self.disk().root().clone();
+        for name in ["domains", &dir_name(domain)?, "users", &dir_name(local)?] {
+            dir = settle_dir(self.disk(), &dir, name)
+                .await
+                .during(|| format!("make the directory of {account}"))?;
+        }
+        self.lock_dir(account, dir).await
+    }
+
+    /// Makes the account's tree unless it is there.
+    pub(super) async fn ensure_account(&self, account: &AccountName, now: Unix) -> Result<()> {
+        let inbox = MailboxName::inbox();
+        match self.resolve(account, &inbox).await {
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => {}
+            other => return other.map(drop),
+        }
+        let held = self.make_user_dir(account).await?;
+        settle_dir(self.disk(), &held.dir, "mailboxes")
+            .await
+            .during(|| format!("make the mailboxes of {account}"))?;
+        self.registry().set_account(account, None);
+        if self.has_mailbox(account, &inbox).await? {
+            return Ok(());
+        }
+        let mut subscribed = self.subscriptions(&held.dir).await?.unwrap_or_default();
+        subscribed.insert(inbox.clone());
+        for (name, special) in DEFAULT_MAILBOXES {
+            let name = MailboxName::new(name).map_err(|_| Refusal::BadMailboxName)?;
+            if !self.has_mailbox(account, &name).await? {
+                self.make_mailbox(account, &held, &name, &[special], now).await?;
+            }
+            subscribed.insert(name);
+        }
+        self.save_subscriptions(&held, &subscribed).await?;
+        self.make_mailbox(account, &held, &inbox, &[], now).await
+    }
+
+    /// Removes all mail of an account; what else lies in the user's directory stays.
+    pub(super) async fn remove_account(&self, account: &AccountName) -> Result<()> {
+        let Some(dir) = self.user_dir(account).await? else {
+            return Ok(());
+        };
+        let held = self.lock_dir(account, dir).await?;
+        let label = || format!("remove the mail of {account}");
+        for (name, status) in self.walk(account).await? {
+            if status.is_some() {
+                let level = self.level_dir(account, &name).await?;
+                if let Some(level) = level {
+                    let mailbox = self.open_mailbox(account, &level, Some(&held)).await?;
+                    self.set_gone(&mailbox, true).await?;
+                    self.registry().forget(&mailbox);
+                }
+            }
+        }
+        self.registry().set_account(account, None);
+        for name in ["mailboxes", "deleted"] {
+            remove_tree(self.disk(), &held.dir, name).await.during(label)?;
+        }
+        for name in ["account.json", "subscriptions.json", "account.lock"] {
+            found(self.disk().unlink(&held.dir, name).await).during(label)?;
+        }
+        self.disk().sync_dir(&held.dir).await.during(label)
+    }
+
+    /// Takes so many successive values of UIDVALIDITY, durably, and returns the first.
+    pub(super) async fn take_uid_validity(
+        &self,
+        account: &AccountName,
+        held: &AccountHold<D>,
+        count: u32,
+        now: Unix,
+    ) -> Result<u32> {
+        let label = || format!("count UIDVALIDITY of {account}");
+        let bytes = read_file(self.disk(), &held.dir, "account.json")
+            .await
+            .during(label)?;
+        let counter = bytes.and_then(|bytes| serde_json::from_slice::<Counter>(&bytes).ok());
+        let last = match counter {
+            Some(counter) => counter.last_uid_validity,
+            None => {
+                // Lost, or a new account: above all that exist.
+                let levels = self.walk(account).await?;
+                let values = levels.values().flatten().map(|status| status.uid_validity.0);
+                values.max().unwrap_or(0)
+            }
+        };
+        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        let first = last.checked_add(1).ok_or(Refusal::MailboxFull)?.max(now);
+        let counter = Counter {
+            version: VERSION,
+            last_uid_validity: first.checked_add(count - 1).ok_or(Refusal::MailboxFull)?,
+        };
+        let bytes = serde_json::to_vec(&counter).unwrap_or_default();
+        replace_file(self.disk(), &held.dir, "account.json", &bytes)
+            .await
+            .during(label)?;
+        Ok(first)
+    }
+
+    /// What the account is subscribed to; `None` if there is no file.
+    pub(super) async fn subscriptions(&self, user: &D::Dir) -> Result<Option<BTreeSet<MailboxName>>> {
+        let label = || "read subscriptions.json".to_owned();
+        let Some(bytes) = read_file(self.disk(), user, "subscriptions.json")
+            .await
+            .during(label)?
+        else {
+            return Ok(None);
+        };
+        let file: Subscriptions = serde_json::from_slice(&bytes).map_err(|error| Error {
+            refusal: Refusal::Storage,
+            context: format!("{}: {error}", label()),
+            source: None,
+        })?;
+        let names = file.mailboxes.iter();
+        Ok(Some(
+            names.filter_map(|name| MailboxName::new(name).ok()).collect(),
+        ))
+    }
+
+    async fn save_subscriptions(&self, held: &AccountHold<D>, names: &BTreeSet<MailboxName>) -> Result<()> {
+        let file = Subscriptions {
+            version: VERSION,
+            mailboxes: names.iter().map(|name| name.as_str().to_owned()).collect(),
+        };
+        let bytes = serde_json::to_vec(&file).unwrap_or_default();
+        replace_file(self.disk(), &held.dir, "subscriptions.json", &bytes)
+            .await
+            .during(|| "write subscriptions.json".to_owned())
+    }
+
+    pub(super) async fn set_subscribed(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        on: bool,
+    ) -> Result<()> {
+        let held = self.lock_account(account).await?;
+        let mut names = self.subscriptions(&held.dir).await?.unwrap_or_default();
+        let changed = if on {
+            names.insert(mailbox.clone())
+        } else {
+            names.remove(mailbox)
+        };
+        if changed {
+            self.save_subscriptions(&held, &names).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn list_account(&self, account: &AccountName) -> Result<Vec<MailboxEntry>> {
+        let Some(user) = self.user_dir(account).await? else {
+            return Ok(Vec::new());
+        };
+        let levels = self.walk(account).await?;
+        let mut subscribed = self.subscriptions(&user).await?.unwrap_or_default();
+        let mut entries: Vec<MailboxEntry> = Vec::with_capacity(levels.len());
+        let mut parents: BTreeSet<MailboxName> = BTreeSet::new();
+        for (name, _) in levels.iter().filter(|(_, status)| status.is_some()) {
+            let mut parent = name.parent();
+            while let Some(name) = parent {
+                parent = name.parent();
+                parents.insert(name);
+            }
+        }
+        for (name, status) in levels {
+            if status.is_none() && !parents.contains(&name) {
+                // The shell of a mailbox that was not made to the end, or was deleted.
+                continue;
+            }
+            entries.push(MailboxEntry {
+                selectable: status.is_some(),
+                exists: true,
+                special_use: status.map(|status| status.special_use).unwrap_or_default(),
+                subscribed: subscribed.remove(&name),
+                name,
+            });
+        }
+        entries.extend(subscribed.into_iter().map(|name| MailboxEntry {
+            name,
+            selectable: false,
+            exists: false,
+            special_use: Vec::new(),
+            subscribed: true,
+        }));
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+}

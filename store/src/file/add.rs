@@ -1,0 +1,276 @@
+//! New messages: APPEND and delivery.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rmail_core::addr::AccountName;
+use rmail_core::imap::server::Appended;
+use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Row, Uid};
+use rmail_core::refusal::Refusal;
+use rmail_core::relay::entry::Entry;
+use rmail_core::time::{DateTime, Unix};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+
+use super::cache::shard_name;
+use super::hold::Hold;
+use super::io::{During as _, open_or_make_dir};
+use super::mailbox::Mailbox;
+use super::spool::{Body, Spool, needs_copy};
+use super::sync::Touched;
+use super::{FileStore, names};
+
+/// A message that is to be added.
+pub(super) struct New<D: Disk> {
+    pub(super) body: Body<D>,
+    pub(super) flags: Flags,
+    pub(super) date: DateTime,
+}
+
+/// What was added to a mailbox: visible, but not synced.
+pub(super) struct Added<D: Disk> {
+    pub(super) uids: Vec<Uid>,
+    pub(super) modseq: ModSeq,
+    pub(super) touched: Touched<D>,
+}
+
+/// Why a link was not made.
+pub(super) enum Linked {
+    /// It was.
+    Done,
+    /// The message with this index needs a copy of its own.
+    Copy(usize),
+}
+
+pub(super) fn seconds(now: Unix) -> u32 {
+    u32::try_from(now.secs()).unwrap_or(u32::MAX)
+}
+
+impl<D: Disk> FileStore<D> {
+    pub(super) async fn append_all(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        messages: Vec<(Spool<D>, Flags, Option<DateTime>)>,
+        now: Unix,
+    ) -> Result<Appended> {
+        let mailbox = self.resolve(account, mailbox).await?;
+        let mut news = Vec::with_capacity(messages.len());
+        for (spool, flags, date) in messages {
+            news.push(New {
+                body: self.settle(spool).await?,
+                flags,
+                date: date.unwrap_or_else(|| DateTime::from(now)),
+            });
+        }
+        let added = self.add(&mailbox, &mut news, now).await?;
+        let uids = added.uids.clone();
+        let modseq = added.modseq;
+        self.keep(vec![added], &[]).await?;
+        self.announce(&mailbox, modseq);
+        let uid_validity = match mailbox.view() {
+            Some(view) => view.snapshot.uid_validity,
+            None => self.look(&mailbox).await?.0.snapshot.uid_validity,
+        };
+        Ok(Appended { uid_validity, uids })
+    }
+
+    pub(super) async fn deliver_all(
+        &self,
+        spool: Spool<D>,
+        accounts: &[AccountName],
+        outbound: Option<&Entry>,
+        now: Unix,
+    ) -> Result<()> {
+        let accounts: BTreeSet<&AccountName> = accounts.iter().collect();
+        let mut mailboxes = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            mailboxes.push(self.inbox(account, now).await?);
+        }
+        let mut news = [New {
+            body: self.settle(spool).await?,
+            flags: Flags::default(),
+            date: DateTime::from(now),
+        }];
+        let mut done: Vec<Added<D>> = Vec::new();
+        for mailbox in &mailboxes {
+            match self.add(mailbox, &mut news, now).await {
+                Ok(added) => done.push(added),
+                Err(error) => return self.undo(done, error).await,
+            }
+        }
+        let queued = match (outbound, &mut news) {
+            (Some(entry), [new]) => self.enqueue(entry, &mut new.body).await,
+            _ => Ok(None),
+        };
+        let queue = match queued {
+            Ok(queue) => queue,
+            Err(error) => return self.undo(done, error).await,
+        };
+        let told: Vec<(Arc<Mailbox<D>>, ModSeq)> = done
+            .iter()
+            .map(|added| (Arc::clone(&added.touched.mailbox), added.modseq))
+            .collect();
+        if let Err(error) = self.keep(done, queue.as_slice()).await {
+            if let Some(entry) = outbound {
+                self.dequeue(&entry.id).await;
+            }
+            return Err(error);
+        }
+        for (mailbox, modseq) in told {
+            self.announce(&mailbox, modseq);
+        }
+        Ok(())
+    }
+
+    /// Adds messages to a mailbox, all in one change.
+    pub(super) async fn add(
+        &self,
+        mailbox: &Arc<Mailbox<D>>,
+        news: &mut [New<D>],
+        now: Unix,
+    ) -> Result<Added<D>> {
+        // Copies are made outside of the lock. Somebody may rename what is to be linked again and again, but not for ever.
+        for _ in 0..4 {
+            let mut hold = self.hold(mailbox).await?;
+            let mut touched = Touched::new(mailbox);
+            let before = hold.state.uid_next;
+            let modseq = match hold.add(news, now, &mut touched).await {
+                Ok((Linked::Done, modseq)) => modseq,
+                Ok((Linked::Copy(index), _)) => {
+                    hold.mend().await?;
+                    drop(hold);
+                    // Those before it have lost the names that this change gave them.
+                    for new in news.iter_mut().take(index + 1) {
+                        let (file, size) = (new.body.file.clone(), new.body.size);
+                        new.body = self.duplicate(&file, size, &mailbox.shards).await?;
+                    }
+                    continue;
+                }
+                Err(error) => {
+                    // At the latest whoever locks next does it.
+                    let _ = hold.mend().await;
+                    return Err(error);
+                }
+            };
+            let uids = (before.0..hold.state.uid_next.0).map(Uid).collect();
+            return Ok(Added {
+                uids,
+                modseq,
+                touched,
+            });
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// Syncs what was added, or takes it back.
+    pub(super) async fn keep(&self, added: Vec<Added<D>>, also: &[D::Dir]) -> Result<()> {
+        let (touched, uids): (Vec<_>, Vec<_>) = added
+            .into_iter()
+            .map(|added| (added.touched, (added.uids, added.modseq)))
+            .unzip();
+        match self.sync_touched(&touched, also).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let added = touched.into_iter().zip(uids);
+                let added = added.map(|(touched, (uids, modseq))| Added {
+                    uids,
+                    modseq,
+                    touched,
+                });
+                self.undo(added.collect(), error).await
+            }
+        }
+    }
+
+    /// Takes back what was added, because of this error.
+    async fn undo<T>(&self, added: Vec<Added<D>>, error: Error) -> Result<T> {
+        for added in added {
+            if let Err(second) = self.take_back(&added.touched.mailbox, &added.uids).await {
+                log::error!("a message that was refused could not be taken back: {second}");
+            }
+        }
+        Err(error)
+    }
+
+    /// Expunges messages that this operation has added.
+    pub(super) async fn take_back(&self, mailbox: &Arc<Mailbox<D>>, uids: &[Uid]) -> Result<()> {
+        let mut touched = Touched::new(mailbox);
+        let mut hold = self.hold(mailbox).await?;
+        hold.refresh().await?;
+        hold.remove(uids, &mut touched).await?;
+        let modseq = hold.state.done;
+        drop(hold);
+        self.announce(mailbox, modseq);
+        self.sync_log(mailbox).await?;
+        self.sync_touched(&[touched], &[]).await
+    }
+}
+
+impl<D: Disk> Hold<'_, D> {
+    /// Links messages under new UIDs and publishes them.
+    async fn add(
+        &mut self,
+        news: &mut [New<D>],
+        now: Unix,
+        touched: &mut Touched<D>,
+    ) -> Result<(Linked, ModSeq)> {
+        let mut bits = Vec::with_capacity(news.len());
+        for new in news.iter() {
+            bits.push(self.keyword_bits(&new.flags.keywords).await?);
+        }
+        let modseq = self.numbers(news.len()).await?;
+        self.begin(modseq).await?;
+        let mut uid = self.state.uid_next;
+        let mut shard: Option<(u32, D::Dir)> = None;
+        for (index, (new, bits)) in news.iter_mut().zip(bits).enumerate() {
+            let row = Row {
+                date: new.date.unix,
+                modseq,
+                keywords: KeywordSet(0),
+                uid,
+                size: new.body.size,
+                save_date: seconds(now),
+                zone: new.date.zone.clamp(-1_439, 1_439),
+                flags: new.flags.system,
+            };
+            let dir = self.shard_dir(uid, &mut shard).await?;
+            let placed = self
+                .store
+                .place(&mut new.body, &dir, &names::encode(&row, bits))
+                .await;
+            match placed {
+                Err(error) if needs_copy(&new.body, &error) => return Ok((Linked::Copy(index), modseq)),
+                other => other.during(|| format!("link UID {} of {}", uid.0, self.mailbox.label()))?,
+            }
+            self.put_with(row, bits);
+            uid.0 += 1;
+        }
+        touched.shards.extend(self.touched());
+        self.publish_uids(uid).await?;
+        Ok((Linked::Done, modseq))
+    }
+
+    /// The shard directory of a UID; made if it is not there. The last one is kept open.
+    pub(super) async fn shard_dir(&self, uid: Uid, last: &mut Option<(u32, D::Dir)>) -> Result<D::Dir> {
+        let shard = self.store.shard(uid);
+        if let Some((_, dir)) = last.as_ref().filter(|(number, _)| *number == shard) {
+            return Ok(dir.clone());
+        }
+        let dir = open_or_make_dir(self.store.disk(), &self.mailbox.shards, &shard_name(shard))
+            .await
+            .during(|| format!("open shard {shard} of {}", self.mailbox.label()))?;
+        *last = Some((shard, dir.clone()));
+        Ok(dir)
+    }
+
+    /// Enters a row with this bitmap.
+    pub(super) fn put_with(&mut self, row: Row, bits: [u64; 4]) {
+        let keywords = match &mut self.core.keywords {
+            Some((keywords, _)) => super::cache::intern(keywords, bits),
+            None => KeywordSet(0),
+        };
+        self.put(Row { keywords, ..row });
+    }
+}

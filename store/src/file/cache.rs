@@ -1,0 +1,310 @@
+//! The rows of a mailbox as read from its shards, and how they are brought up to date.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rmail_core::mailbox::{KeywordSet, Keywords, ModSeq, Row, Rows, Snapshot, Uid, UidSet};
+
+use crate::disk::Disk;
+use crate::error::Result;
+
+use super::hold::Hold;
+use super::io::{During as _, found, read_file};
+use super::mailbox::View;
+use super::{expunged, names};
+
+/// Clocks of file systems step by up to 10 ms: what was stamped this shortly before can change without a new stamp.
+const STEP: i128 = 20_000_000;
+
+/// One shard directory as last read.
+#[derive(Clone)]
+pub(super) struct Shard {
+    /// Rows with the MODSEQs of the names.
+    pub(super) own: Arc<[Row]>,
+    /// Rows with MODSEQs raised to the floor; the same allocation where nothing is raised.
+    pub(super) told: Arc<[Row]>,
+    /// The directory's inode and ctime before it was read. `None`: it may have changed unnoticed, read it again.
+    pub(super) stamp: Option<(u64, i128)>,
+}
+
+impl Shard {
+    pub(super) fn new(own: Vec<Row>, floor: ModSeq, stamp: Option<(u64, i128)>) -> Self {
+        let own: Arc<[Row]> = Arc::from(own);
+        let told = if own.iter().all(|row| row.modseq >= floor) {
+            Arc::clone(&own)
+        } else {
+            own.iter()
+                .map(|row| Row {
+                    modseq: row.modseq.max(floor),
+                    ..*row
+                })
+                .collect()
+        };
+        Self { own, told, stamp }
+    }
+}
+
+/// The directory name of a shard.
+pub(super) fn shard_name(shard: u32) -> String {
+    format!("{shard:06}")
+}
+
+/// The shard of a directory name.
+pub(super) fn shard_of_name(name: &str) -> Option<u32> {
+    let number = name
+        .bytes()
+        .try_fold(0_u32, |number, octet| {
+            let digit = octet.is_ascii_digit().then(|| u32::from(octet - b'0'))?;
+            number.checked_mul(10)?.checked_add(digit)
+        })
+        .filter(|_| !name.is_empty())?;
+    (shard_name(number) == name).then_some(number)
+}
+
+/// Message names of one shard directory.
+pub(super) struct Scan {
+    /// Row and bitmap of each, ascending, one per UID.
+    pub(super) rows: Vec<(Row, [u64; 4])>,
+}
+
+/// Lists a shard directory. Of two names of one UID the one with the higher MODSEQ counts.
+pub(super) async fn scan_dir<D: Disk>(disk: &D, dir: &D::Dir) -> std::io::Result<Scan> {
+    let mut rows: BTreeMap<Uid, (Row, [u64; 4])> = BTreeMap::new();
+    for entry in disk.list(dir).await?.entries {
+        let Some((row, bits)) = names::decode(&entry.name).filter(|_| !entry.is_dir) else {
+            continue;
+        };
+        match rows.entry(row.uid) {
+            std::collections::btree_map::Entry::Vacant(place) => {
+                place.insert((row, bits));
+            }
+            std::collections::btree_map::Entry::Occupied(mut place) => {
+                if place.get().0.modseq < row.modseq {
+                    place.insert((row, bits));
+                }
+            }
+        }
+    }
+    Ok(Scan {
+        rows: rows.into_values().collect(),
+    })
+}
+
+/// The row's set for a bitmap; only wide ones touch the side table.
+pub(super) fn intern(keywords: &mut Arc<Keywords>, bits: [u64; 4]) -> KeywordSet {
+    match bits {
+        [low, 0, 0, 0] if low >> 63 == 0 => KeywordSet(low),
+        _ => Arc::make_mut(keywords).intern(bits),
+    }
+}
+
+impl<D: Disk> Hold<'_, D> {
+    /// Brings rows, keywords and the shared view up to date. Free if nothing has changed.
+    pub(super) async fn refresh(&mut self) -> Result<()> {
+        if self.core.shards.is_some() && self.core.modseq == self.state.done {
+            return Ok(());
+        }
+        let shards = self.read_shards().await?;
+        self.adopt(shards).await
+    }
+
+    /// Looks for changes by programs that do not take the lock: shards whose stamp differs are read again.
+    pub(super) async fn sweep(&mut self) -> Result<()> {
+        if self.core.shards.is_none() {
+            return Ok(());
+        }
+        let shards = self.read_shards().await?;
+        let changed = self.core.shards.as_ref().is_none_or(|old| {
+            old.len() != shards.len() || !old.values().zip(shards.values()).all(|(a, b)| a.own == b.own)
+        });
+        if changed && self.core.modseq == self.state.done {
+            // The strangers gave no MODSEQ: this one says that there is something new.
+            let modseq = self.numbers(0).await?;
+            self.begin(modseq).await?;
+            self.finish().await?;
+        }
+        self.adopt(shards).await
+    }
+
+    /// The shards now: those with the same stamp as before are kept.
+    async fn read_shards(&mut self) -> Result<BTreeMap<u32, Shard>> {
+        let (disk, mailbox) = (self.store.disk(), self.mailbox);
+        let label = || format!("read {}", mailbox.label());
+        self.load_keywords(false).await?;
+        let fence = disk.stat(&mailbox.state).await.during(label)?.mtime - STEP;
+        let listing = disk.list(&mailbox.shards).await.during(label)?;
+        let mut shards = BTreeMap::new();
+        for entry in listing.entries.iter().filter(|entry| entry.is_dir) {
+            let Some(number) = shard_of_name(&entry.name) else {
+                continue;
+            };
+            let Some(stat) = found(disk.stat_at(&mailbox.shards, &entry.name).await).during(label)? else {
+                continue;
+            };
+            let stamp = (stat.ctime < fence).then_some((stat.inode, stat.ctime));
+            let old = self.core.shards.as_ref().and_then(|old| old.get(&number));
+            let same = old.filter(|old| stamp.is_some() && old.stamp == stamp);
+            let shard = match same {
+                Some(same) => same.clone(),
+                None => self.read_shard(number, &entry.name, stamp).await?,
+            };
+            if !shard.own.is_empty() {
+                shards.insert(number, shard);
+            }
+        }
+        Ok(shards)
+    }
+
+    async fn read_shard(&mut self, number: u32, name: &str, stamp: Option<(u64, i128)>) -> Result<Shard> {
+        let (store, mailbox) = (self.store, self.mailbox);
+        let disk = store.disk();
+        let label = || format!("read shard {number} of {}", mailbox.label());
+        let dir = disk.open_dir(&mailbox.shards, name).await.during(label)?;
+        let scan = scan_dir(disk, &dir).await.during(label)?;
+        let floor = self.status().floor;
+        let uid_next = self.state.uid_next;
+        let ours = |row: &Row| row.uid < uid_next && store.shard(row.uid) == number;
+        let widest = scan.rows.iter().map(|(_, bits)| width(*bits)).max().unwrap_or(0);
+        if widest > self.load_keywords(false).await?.names().len() {
+            self.load_keywords(true).await?;
+        }
+        let Some((keywords, _)) = &mut self.core.keywords else {
+            return Ok(Shard::new(Vec::new(), floor, None));
+        };
+        let rows = scan
+            .rows
+            .into_iter()
+            .filter(|(row, _)| ours(row))
+            .map(|(row, bits)| Row {
+                keywords: intern(keywords, bits),
+                ..row
+            })
+            .collect();
+        Ok(Shard::new(rows, floor, stamp))
+    }
+
+    /// Makes the shards those of the present MODSEQ, which is raised if a name has a higher one, and logs what vanished
+    /// without a record.
+    async fn adopt(&mut self, shards: BTreeMap<u32, Shard>) -> Result<()> {
+        let before = self.core.modseq;
+        let lost = self
+            .core
+            .shards
+            .as_ref()
+            .map_or_else(Vec::new, |old| vanished(old, &shards));
+        let highest = shards
+            .values()
+            .flat_map(|shard| shard.own.iter().map(|row| row.modseq))
+            .max();
+        let unlogged = self.unlogged(&lost).await?;
+        if highest.is_some_and(|highest| highest > self.state.done) || !unlogged.is_empty() {
+            self.state.begun = self.state.begun.max(highest.unwrap_or_default());
+            let modseq = self.numbers(0).await?;
+            self.begin(modseq).await?;
+            self.log_expunged(modseq, &unlogged).await?;
+            self.finish().await?;
+        }
+        self.core.shards = Some(shards);
+        self.core.modseq = self.state.done;
+        self.publish();
+        if before < self.core.modseq && before != ModSeq(0) {
+            self.store.announce(self.mailbox, self.core.modseq);
+        }
+        Ok(())
+    }
+
+    /// Those of the UIDs that the log has no record of.
+    async fn unlogged(&self, lost: &[Uid]) -> Result<UidSet> {
+        if lost.is_empty() {
+            return Ok(UidSet::new());
+        }
+        let bytes = read_file(self.store.disk(), &self.mailbox.dir, "expunged")
+            .await
+            .during(|| format!("read the expunge log of {}", self.mailbox.label()))?
+            .unwrap_or_default();
+        let logged = UidSet::from_ranges(
+            expunged::decode(&bytes)
+                .iter()
+                .filter(|record| record.first.0 != 0)
+                .map(|record| (record.first.0, record.last.0)),
+        );
+        Ok(lost
+            .iter()
+            .copied()
+            .filter(|uid| !logged.contains(*uid))
+            .collect())
+    }
+
+    /// Shares the rows with those who read without the lock.
+    pub(super) fn publish(&self) {
+        let (Some(shards), Some((keywords, _))) = (&self.core.shards, &self.core.keywords) else {
+            return;
+        };
+        let own = Rows::from_chunks(shards.values().map(|shard| Arc::clone(&shard.own)));
+        let raised = shards.values().any(|shard| !Arc::ptr_eq(&shard.own, &shard.told));
+        let told = if raised {
+            Rows::from_chunks(shards.values().map(|shard| Arc::clone(&shard.told)))
+        } else {
+            own.clone()
+        };
+        self.mailbox.set_view(Some(View {
+            snapshot: Snapshot {
+                uid_validity: self.status().uid_validity,
+                uid_next: self.state.uid_next,
+                modseq: self.core.modseq,
+                rows: told,
+                keywords: Arc::clone(keywords),
+            },
+            own,
+        }));
+    }
+}
+
+/// UIDs that are in the old rows and not in the new ones.
+fn vanished(old: &BTreeMap<u32, Shard>, new: &BTreeMap<u32, Shard>) -> Vec<Uid> {
+    let mut lost = Vec::new();
+    for (number, shard) in old {
+        let now = new.get(number).map(|shard| &shard.own);
+        if now.is_some_and(|now| Arc::ptr_eq(now, &shard.own)) {
+            continue;
+        }
+        let now: &[Row] = now.map_or(&[], |now| now);
+        let is_lost = |row: &&Row| now.binary_search_by_key(&row.uid, |row| row.uid).is_err();
+        lost.extend(shard.own.iter().filter(is_lost).map(|row| row.uid));
+    }
+    lost
+}
+
+/// Bits that a bitmap needs.
+fn width(bits: [u64; 4]) -> usize {
+    bits.iter()
+        .enumerate()
+        .rev()
+        .find(|(_, word)| **word != 0)
+        .map_or(0, |(at, word)| {
+            at * 64 + 64 - usize::try_from(word.leading_zeros()).unwrap_or(0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_names_have_one_form() {
+        for (number, name) in [(0, "000000"), (12, "000012"), (4_294_967, "4294967")] {
+            assert_eq!(shard_name(number), name);
+            assert_eq!(shard_of_name(name), Some(number));
+        }
+        for bad in ["", "1", "0000001", "00000a", "+00001", "99999999999"] {
+            assert_eq!(shard_of_name(bad), None);
+        }
+    }
+
+    #[test]
+    fn widths_count_bits() {
+        assert_eq!(width([0; 4]), 0);
+        assert_eq!(width([1, 0, 0, 0]), 1);
+        assert_eq!(width([1, 0, 1 << 63, 0]), 192);
+    }
+}

@@ -1,0 +1,468 @@
+//! COPY and MOVE.
+//!
+//! MOVE never loses: (1) under the target's lock all messages are linked; (2) the target is synced; (3) under the
+//! source's lock, a few at a time, those whose flags are still those of the link are unlinked; (4) the source is synced.
+//! Where the flags have changed meanwhile the target gets them first, and step 3 is done again; what has gone meanwhile
+//! is expunged from the target and left out of COPYUID.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rmail_core::imap::server::CopyUid;
+use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Snapshot, Uid, UidSet};
+use rmail_core::refusal::Refusal;
+use rmail_core::time::Unix;
+
+use crate::disk::{Disk, Mode};
+use crate::error::Result;
+
+use super::add::{Added, seconds};
+use super::cache::{scan_dir, shard_name};
+use super::change::FlagBits;
+use super::hold::Hold;
+use super::io::{During as _, Gap, found};
+use super::mailbox::{Mailbox, View};
+use super::spool::{Body, link_fails};
+use super::sync::Touched;
+use super::{FileStore, names};
+
+/// How often MOVE follows flags that change meanwhile; what still changes then stays where it is.
+const ROUNDS: usize = 8;
+
+/// A message that was linked into the target.
+struct Pair {
+    /// As it was when it was linked; its keywords are the source's.
+    source: Row,
+    bits: [u64; 4],
+    target: Uid,
+}
+
+/// What linking into the target gave.
+enum Outcome<D: Disk> {
+    Linked(Added<D>, Vec<Pair>),
+    /// These have to be copied first.
+    Copy(Vec<Uid>),
+}
+
+impl<D: Disk> FileStore<D> {
+    pub(super) async fn copy_to(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        uids: &UidSet,
+        target: &Arc<Mailbox<D>>,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)> {
+        let pairs = self.link_and_keep(source, uids, target, now).await?;
+        let copied = self.copy_uid(target, &pairs).await?;
+        let (view, _) = self.look(source).await?;
+        Ok((copied, view.snapshot))
+    }
+
+    pub(super) async fn move_to(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        uids: &UidSet,
+        target: &Arc<Mailbox<D>>,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)> {
+        let pairs = self.link_and_keep(source, uids, target, now).await?;
+        let mut moving = Moving {
+            left: pairs,
+            moved: Vec::new(),
+            stay: Vec::new(),
+            touched: Touched::new(source),
+            modseq: ModSeq(0),
+        };
+        let result = self.unlink_source(source, target, &mut moving).await;
+        // What is not moved exists twice now: the new one goes.
+        moving.stay.append(&mut moving.left);
+        let stay: Vec<Uid> = moving.stay.iter().map(|pair| pair.target).collect();
+        if !stay.is_empty() {
+            let back = self.take_back(target, &stay).await;
+            result.and(back)?;
+        } else {
+            result?;
+        }
+        self.sync_log(source).await?;
+        self.sync_touched(core::slice::from_ref(&moving.touched), &[])
+            .await?;
+        if moving.modseq > ModSeq(0) {
+            self.announce(source, moving.modseq);
+        }
+        moving.moved.sort_by_key(|pair| pair.target);
+        let copied = self.copy_uid(target, &moving.moved).await?;
+        let (view, _) = self.look(source).await?;
+        self.prune(&moving.touched, view.snapshot.uid_next).await;
+        Ok((copied, view.snapshot))
+    }
+
+    async fn copy_uid(&self, target: &Arc<Mailbox<D>>, pairs: &[Pair]) -> Result<CopyUid> {
+        let uid_validity = match target.view() {
+            Some(view) => view.snapshot.uid_validity,
+            None => self.look(target).await?.0.snapshot.uid_validity,
+        };
+        Ok(CopyUid {
+            uid_validity,
+            source: pairs.iter().map(|pair| pair.source.uid).collect(),
+            target: pairs.iter().map(|pair| pair.target).collect(),
+        })
+    }
+
+    /// Links the messages into the target, synced and announced.
+    async fn link_and_keep(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        uids: &UidSet,
+        target: &Arc<Mailbox<D>>,
+        now: Unix,
+    ) -> Result<Vec<Pair>> {
+        let (view, _) = self.look(source).await?;
+        let rows: Vec<Row> = view
+            .own
+            .iter()
+            .filter(|row| uids.contains(row.uid))
+            .copied()
+            .collect();
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut copies: BTreeMap<Uid, Body<D>> = BTreeMap::new();
+        // Copies that had got names in a turn that failed are made again.
+        for _ in 0..=rows.len() {
+            let mut hold = self.hold(target).await?;
+            let linked = hold.link_rows(source, &view, &rows, &mut copies, now).await;
+            match linked {
+                Ok(Outcome::Linked(mut added, pairs)) => {
+                    drop(hold);
+                    added.touched.mailbox = Arc::clone(target);
+                    let modseq = added.modseq;
+                    if !pairs.is_empty() {
+                        self.keep(vec![added], &[]).await?;
+                        self.announce(target, modseq);
+                    }
+                    return Ok(pairs);
+                }
+                Ok(Outcome::Copy(wanted)) => {
+                    hold.mend().await?;
+                    drop(hold);
+                    for body in copies.values_mut().filter(|body| body.named.is_some()) {
+                        *body = self.duplicate(&body.file, body.size, &target.shards).await?;
+                    }
+                    for uid in wanted {
+                        if let Some(body) = self.copy_of(source, &view, uid, target).await? {
+                            copies.insert(uid, body);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let _ = hold.mend().await;
+                    return Err(error);
+                }
+            }
+        }
+        Err(Refusal::Busy.into())
+    }
+
+    /// A copy of a message's octets on the target's file system.
+    async fn copy_of(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        view: &View,
+        uid: Uid,
+        target: &Mailbox<D>,
+    ) -> Result<Option<Body<D>>> {
+        let Some(blob) = self.open_blob(source, view, uid).await? else {
+            return Ok(None);
+        };
+        let size = u32::try_from(blob.len).map_err(|_| Refusal::TooLarge)?;
+        self.duplicate(&blob.file, size, &target.shards).await.map(Some)
+    }
+
+    /// Steps 3 and the following of flags.
+    async fn unlink_source(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        target: &Arc<Mailbox<D>>,
+        moving: &mut Moving<D>,
+    ) -> Result<()> {
+        for _ in 0..ROUNDS {
+            let mut changed: Vec<(Pair, Row, FlagBits)> = Vec::new();
+            while !moving.left.is_empty() {
+                self.unlink_some(source, moving, &mut changed).await?;
+                Gap::default().await;
+            }
+            if changed.is_empty() {
+                return Ok(());
+            }
+            let followed = self.follow(source, target, &changed).await;
+            let follow = |(pair, row, bits): (Pair, Row, FlagBits)| Pair {
+                source: row,
+                bits: bits.keywords,
+                ..pair
+            };
+            moving.left = changed.into_iter().map(follow).collect();
+            followed?;
+        }
+        Ok(())
+    }
+
+    /// Unlinks as many as fit one hold of the lock.
+    async fn unlink_some(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        moving: &mut Moving<D>,
+        changed: &mut Vec<(Pair, Row, FlagBits)>,
+    ) -> Result<()> {
+        let mut hold = match self.hold(source).await {
+            Ok(hold) => hold,
+            Err(error) => {
+                moving.left.extend(changed.drain(..).map(|(pair, ..)| pair));
+                return Err(error);
+            }
+        };
+        let result = hold.unlink_pairs(moving, changed).await;
+        if result.is_err() {
+            let _ = hold.mend().await;
+            moving.left.extend(changed.drain(..).map(|(pair, ..)| pair));
+        }
+        result
+    }
+
+    /// Gives the target the flags that the source has now.
+    async fn follow(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        target: &Arc<Mailbox<D>>,
+        changed: &[(Pair, Row, FlagBits)],
+    ) -> Result<()> {
+        let (view, _) = self.look(source).await?;
+        let mut touched = Touched::new(target);
+        let mut hold = self.hold(target).await?;
+        hold.refresh().await?;
+        let mut changes = Vec::new();
+        for (pair, _, bits) in changed {
+            let names = named(&view.snapshot.keywords, bits.keywords);
+            let keywords = hold.keyword_bits(&names).await?;
+            let bits = FlagBits {
+                system: bits.system,
+                keywords,
+            };
+            changes.extend(hold.own(pair.target).map(|row| (row, bits)));
+        }
+        if let Err(error) = hold.rename(&changes, &mut touched).await {
+            let _ = hold.mend().await;
+            return Err(error);
+        }
+        let modseq = hold.state.done;
+        drop(hold);
+        // The source is the only other place that has these flags: they are synced before it goes.
+        self.sync_touched(&[touched], &[]).await?;
+        self.announce(target, modseq);
+        Ok(())
+    }
+}
+
+/// A MOVE under way, after the target is safe.
+struct Moving<D: Disk> {
+    /// Still in the source.
+    left: Vec<Pair>,
+    moved: Vec<Pair>,
+    /// Gone from the source by somebody else.
+    stay: Vec<Pair>,
+    touched: Touched<D>,
+    modseq: ModSeq,
+}
+
+/// The keywords of a bitmap.
+fn named(keywords: &Keywords, bits: [u64; 4]) -> Vec<Keyword> {
+    let has = |bit: usize| bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1);
+    let all = keywords.names().iter().enumerate();
+    all.filter(|(bit, _)| has(*bit))
+        .map(|(_, keyword)| keyword.clone())
+        .collect()
+}
+
+impl<D: Disk> Hold<'_, D> {
+    /// Links messages of another mailbox (or of this one) under new UIDs, in one change.
+    async fn link_rows(
+        &mut self,
+        source: &Arc<Mailbox<D>>,
+        view: &View,
+        rows: &[Row],
+        copies: &mut BTreeMap<Uid, Body<D>>,
+        now: Unix,
+    ) -> Result<Outcome<D>> {
+        let modseq = self.numbers(rows.len()).await?;
+        self.begin(modseq).await?;
+        let first = self.state.uid_next;
+        let (mut uid, mut pairs) = (first, Vec::with_capacity(rows.len()));
+        let (mut to, mut from) = (None, None);
+        for row in rows {
+            let to = self.shard_dir(uid, &mut to).await?;
+            let bits = view.snapshot.keywords.bits(row.keywords);
+            let mut present = Some((*row, bits));
+            let mut tries = 0;
+            while let Some((old, bits)) = present {
+                let keywords = self.keyword_bits(&named(&view.snapshot.keywords, bits)).await?;
+                let new = Row {
+                    uid,
+                    modseq,
+                    save_date: seconds(now),
+                    ..old
+                };
+                let new_name = names::encode(&new, keywords);
+                let placed = match copies.get_mut(&row.uid) {
+                    Some(body) => self.store.place(body, &to, &new_name).await,
+                    None => {
+                        let Some(from) = open_shard(self.store, source, row.uid, &mut from).await? else {
+                            break;
+                        };
+                        let old_name = names::encode(&old, bits);
+                        self.store.disk().link(&from, &old_name, &to, &new_name).await
+                    }
+                };
+                match placed {
+                    Ok(()) => {
+                        self.put_with(new, keywords);
+                        pairs.push(Pair {
+                            source: old,
+                            bits,
+                            target: uid,
+                        });
+                        uid.0 += 1;
+                        break;
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < 3 => {
+                        tries += 1;
+                        let dir = open_shard(self.store, source, row.uid, &mut from).await?;
+                        present = match dir {
+                            Some(dir) => present_name(self.store, &dir, row.uid).await?,
+                            None => None,
+                        };
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::TooManyLinks => {
+                        return Ok(Outcome::Copy(vec![row.uid]));
+                    }
+                    Err(error) if link_fails(&error) && copies.is_empty() => {
+                        // No link can be made here at all.
+                        return Ok(Outcome::Copy(rows.iter().map(|row| row.uid).collect()));
+                    }
+                    Err(error) => {
+                        return Err(error).during(|| format!("link into {}", self.mailbox.label()));
+                    }
+                }
+            }
+        }
+        let mut touched = Touched::new(source);
+        touched.shards.extend(self.touched());
+        self.publish_uids(uid).await?;
+        let added = Added {
+            uids: (first.0..uid.0).map(Uid).collect(),
+            modseq,
+            touched,
+        };
+        Ok(Outcome::Linked(added, pairs))
+    }
+
+    /// Step 3 of MOVE for the next few messages.
+    async fn unlink_pairs(
+        &mut self,
+        moving: &mut Moving<D>,
+        changed: &mut Vec<(Pair, Row, FlagBits)>,
+    ) -> Result<()> {
+        self.refresh().await?;
+        let count = self.store.limits().names_per_hold.max(1).min(moving.left.len());
+        let mut gone = Vec::new();
+        let mut go = Vec::new();
+        for pair in moving.left.drain(..count) {
+            match self.own(pair.source.uid) {
+                None => gone.push(pair),
+                Some(row) => {
+                    let now = self.flag_bits(&row);
+                    if now.system == pair.source.flags && now.keywords == pair.bits {
+                        go.push(pair);
+                    } else {
+                        changed.push((pair, row, now));
+                    }
+                }
+            }
+        }
+        moving.stay.append(&mut gone);
+        let uids: Vec<Uid> = go.iter().map(|pair| pair.source.uid).collect();
+        if let Err(error) = self.remove(&uids, &mut moving.touched).await {
+            // Some may be unlinked: those must stay in the target.
+            for pair in go {
+                if self.is_dropped(pair.source.uid) {
+                    moving.moved.push(pair);
+                } else {
+                    moving.left.push(pair);
+                }
+            }
+            return Err(error);
+        }
+        moving.moved.append(&mut go);
+        moving.modseq = self.state.done;
+        Ok(())
+    }
+}
+
+/// The source's shard of a UID; the last one is kept open. `None`: the shard has gone.
+async fn open_shard<D: Disk>(
+    store: &FileStore<D>,
+    mailbox: &Mailbox<D>,
+    uid: Uid,
+    last: &mut Option<(u32, D::Dir)>,
+) -> Result<Option<D::Dir>> {
+    let shard = store.shard(uid);
+    if let Some((_, dir)) = last.as_ref().filter(|(number, _)| *number == shard) {
+        return Ok(Some(dir.clone()));
+    }
+    let dir = store.disk().open_dir(&mailbox.shards, &shard_name(shard)).await;
+    let dir = found(dir).during(|| format!("open shard {shard} of {}", mailbox.label()))?;
+    *last = dir.clone().map(|dir| (shard, dir));
+    Ok(dir)
+}
+
+/// Row and bitmap of a UID's present name.
+async fn present_name<D: Disk>(
+    store: &FileStore<D>,
+    dir: &D::Dir,
+    uid: Uid,
+) -> Result<Option<(Row, [u64; 4])>> {
+    let scan = scan_dir(store.disk(), dir)
+        .await
+        .during(|| format!("look for UID {}", uid.0))?;
+    Ok(scan.rows.into_iter().find(|(row, _)| row.uid == uid))
+}
+
+impl<D: Disk> FileStore<D> {
+    /// Opens a message; its name may have changed since the view.
+    pub(super) async fn open_blob(
+        &self,
+        mailbox: &Mailbox<D>,
+        view: &View,
+        uid: Uid,
+    ) -> Result<Option<super::Blob<D>>> {
+        let Some((_, row)) = view.own.find(uid) else {
+            return Ok(None);
+        };
+        let Some(dir) = open_shard(self, mailbox, uid, &mut None).await? else {
+            return Ok(None);
+        };
+        let mut present = Some((*row, view.snapshot.keywords.bits(row.keywords)));
+        for _ in 0..4 {
+            let Some((row, bits)) = present else {
+                return Ok(None);
+            };
+            let name = names::encode(&row, bits);
+            let file = self.disk().open(&dir, &name, Mode::Read).await;
+            let label = || format!("open UID {} of {}", uid.0, mailbox.label());
+            if let Some(file) = found(file).during(label)? {
+                let len = u64::from(row.size);
+                return Ok(Some(super::Blob { file, len }));
+            }
+            present = present_name(self, &dir, uid).await?;
+        }
+        Ok(None)
+    }
+}

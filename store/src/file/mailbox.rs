@@ -1,0 +1,238 @@
+//! A mailbox that this process has open, and the registry of all of them.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rmail_core::addr::AccountName;
+use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot};
+
+use crate::disk::Disk;
+
+use super::cache::Shard;
+use super::status::Status;
+
+/// Mailboxes kept open although nobody has them selected: three descriptors each.
+const IDLE_MAILBOXES: usize = 128;
+
+/// Account directories kept open: one descriptor each.
+const ACCOUNTS: usize = 128;
+
+/// A mailbox, by its directory; it stays the same when it is renamed.
+pub(super) struct Mailbox<D: Disk> {
+    pub(super) reference: MailboxRef,
+    /// Device and inode of the directory.
+    pub(super) key: (u64, u64),
+    pub(super) dir: D::Dir,
+    pub(super) shards: D::Dir,
+    /// The one descriptor of `state`: flock belongs to it.
+    pub(super) state: D::File,
+    pub(super) state_inode: u64,
+    /// Held around the flock.
+    pub(super) naming: async_lock::Mutex<Core>,
+    view: Mutex<Option<View>>,
+    pending: Mutex<Pending>,
+    pub(super) selected: AtomicUsize,
+    used: AtomicU64,
+}
+
+/// What is known of a mailbox under its naming lock.
+#[derive(Default)]
+pub(super) struct Core {
+    /// `status.json` and the CRC of its octets.
+    pub(super) status: Option<(Status, u32)>,
+    /// Keywords and the octets that they take in their file.
+    pub(super) keywords: Option<(Arc<Keywords>, usize)>,
+    /// The shards as of `modseq`.
+    pub(super) shards: Option<BTreeMap<u32, Shard>>,
+    pub(super) modseq: ModSeq,
+}
+
+/// The messages of a mailbox at one MODSEQ.
+#[derive(Clone)]
+pub(super) struct View {
+    /// As clients see it.
+    pub(super) snapshot: Snapshot,
+    /// With the MODSEQs that the file names have: a floor raises those of the snapshot.
+    pub(super) own: Rows,
+}
+
+/// What this process still has to sync.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// Shards with flag changes that are not synced.
+    pub(super) unsynced: BTreeSet<u32>,
+    /// Shards whose own name this process knows to be on disk.
+    pub(super) durable: BTreeSet<u32>,
+    /// The mailbox's own entries are known to be on disk.
+    pub(super) settled: bool,
+    /// `status.json` says dirty because of us.
+    pub(super) marked: bool,
+    /// Flushes since the last flag change.
+    pub(super) idle: u32,
+    /// A sync of flag changes has failed: whether they are on disk is not known any more.
+    pub(super) failed: bool,
+}
+
+/// What is needed to open one.
+pub(super) struct Parts<D: Disk> {
+    pub(super) reference: MailboxRef,
+    pub(super) key: (u64, u64),
+    pub(super) dir: D::Dir,
+    pub(super) shards: D::Dir,
+    pub(super) state: D::File,
+    pub(super) state_inode: u64,
+}
+
+impl<D: Disk> Mailbox<D> {
+    fn new(parts: Parts<D>) -> Self {
+        Self {
+            reference: parts.reference,
+            key: parts.key,
+            dir: parts.dir,
+            shards: parts.shards,
+            state: parts.state,
+            state_inode: parts.state_inode,
+            naming: async_lock::Mutex::new(Core::default()),
+            view: Mutex::default(),
+            pending: Mutex::default(),
+            selected: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    /// What was last seen of it.
+    pub(super) fn view(&self) -> Option<View> {
+        guard(&self.view).clone()
+    }
+
+    pub(super) fn set_view(&self, view: Option<View>) {
+        *guard(&self.view) = view;
+    }
+
+    pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
+        guard(&self.pending)
+    }
+
+    /// For error messages.
+    pub(super) fn label(&self) -> String {
+        format!("mailbox {} of {}", self.reference.id.0, self.reference.account)
+    }
+}
+
+pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The open mailboxes of this process.
+pub(super) struct Registry<D: Disk> {
+    inner: Mutex<Inner<D>>,
+}
+
+struct Inner<D: Disk> {
+    clock: u64,
+    by_key: HashMap<(u64, u64), Arc<Mailbox<D>>>,
+    by_reference: HashMap<MailboxRef, Arc<Mailbox<D>>>,
+    accounts: HashMap<AccountName, D::Dir>,
+}
+
+impl<D: Disk> Default for Registry<D> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                clock: 0,
+                by_key: HashMap::new(),
+                by_reference: HashMap::new(),
+                accounts: HashMap::new(),
+            }),
+        }
+    }
+}
+
+impl<D: Disk> Registry<D> {
+    pub(super) fn by_key(&self, key: (u64, u64)) -> Option<Arc<Mailbox<D>>> {
+        let mut inner = guard(&self.inner);
+        inner.clock += 1;
+        let mailbox = inner.by_key.get(&key)?;
+        mailbox.used.store(inner.clock, Ordering::Relaxed);
+        Some(Arc::clone(mailbox))
+    }
+
+    pub(super) fn by_reference(&self, reference: &MailboxRef) -> Option<Arc<Mailbox<D>>> {
+        guard(&self.inner).by_reference.get(reference).cloned()
+    }
+
+    /// Enters a mailbox, unless somebody else has opened the same meanwhile.
+    pub(super) fn enter(&self, parts: Parts<D>) -> Arc<Mailbox<D>> {
+        let mut inner = guard(&self.inner);
+        if let Some(mailbox) = inner.by_key.get(&parts.key) {
+            return Arc::clone(mailbox);
+        }
+        inner.make_room();
+        inner.clock += 1;
+        let mailbox = Arc::new(Mailbox::new(parts));
+        mailbox.used.store(inner.clock, Ordering::Relaxed);
+        inner.by_key.insert(mailbox.key, Arc::clone(&mailbox));
+        inner
+            .by_reference
+            .insert(mailbox.reference.clone(), Arc::clone(&mailbox));
+        mailbox
+    }
+
+    /// Forgets a mailbox that is gone.
+    pub(super) fn forget(&self, mailbox: &Mailbox<D>) {
+        guard(&self.inner).remove(mailbox);
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Mailbox<D>>> {
+        guard(&self.inner).by_key.values().cloned().collect()
+    }
+
+    pub(super) fn account(&self, account: &AccountName) -> Option<D::Dir> {
+        guard(&self.inner).accounts.get(account).cloned()
+    }
+
+    pub(super) fn set_account(&self, account: &AccountName, dir: Option<D::Dir>) {
+        let mut inner = guard(&self.inner);
+        if inner.accounts.len() >= ACCOUNTS {
+            inner.accounts.clear();
+        }
+        match dir {
+            Some(dir) => inner.accounts.insert(account.clone(), dir),
+            None => inner.accounts.remove(account),
+        };
+    }
+}
+
+impl<D: Disk> Inner<D> {
+    fn remove(&mut self, mailbox: &Mailbox<D>) {
+        let same = |other: &Arc<Mailbox<D>>| core::ptr::eq(Arc::as_ptr(other), mailbox);
+        if self.by_key.get(&mailbox.key).is_some_and(same) {
+            self.by_key.remove(&mailbox.key);
+        }
+        if self.by_reference.get(&mailbox.reference).is_some_and(same) {
+            self.by_reference.remove(&mailbox.reference);
+        }
+    }
+
+    /// Closes the mailbox that has not been used for longest, of those that nobody uses.
+    fn make_room(&mut self) {
+        if self.by_key.len() < IDLE_MAILBOXES {
+            return;
+        }
+        let idle = |mailbox: &Arc<Mailbox<D>>| {
+            // Both maps hold one each.
+            let alone = Arc::strong_count(mailbox) <= 2 && mailbox.selected.load(Ordering::Relaxed) == 0;
+            alone && mailbox.pending().unsynced.is_empty()
+        };
+        let oldest = self
+            .by_key
+            .values()
+            .filter(|mailbox| idle(mailbox))
+            .min_by_key(|mailbox| mailbox.used.load(Ordering::Relaxed))
+            .cloned();
+        if let Some(mailbox) = oldest {
+            self.remove(&mailbox);
+        }
+    }
+}

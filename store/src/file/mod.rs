@@ -1,0 +1,166 @@
+//! The store of mail in plain files.
+//!
+//! ```text
+//! {mail_root}/
+//!   domains/{domain}/users/{username}/      names by [`escape`]
+//!     account.lock                          flock: CREATE, DELETE, RENAME, subscriptions, account.json
+//!     account.json                          {"version":1,"last_uid_validity":N}
+//!     subscriptions.json                    {"version":1,"mailboxes":["INBOX", ...]}
+//!     deleted/                              mailboxes on their way out
+//!     mailboxes/{level}/                    one directory per level of a mailbox name, by [`escape`]
+//!       status.json                         see [`status`]; without it the level cannot be selected
+//!       state                               see [`state`]; its flock is the naming lock
+//!       keywords                            see [`keywords`]
+//!       expunged                            see [`expunged`]
+//!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
+//!       children/{level}/                   the same again
+//!   queue/{n}/                              the outbound queue of one process
+//!     lock                                  flock: held as long as the process lives
+//!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
+//! ```
+//!
+//! # Invariants
+//!
+//! * Names, not file contents, change. A message's name is a pure function of its row.
+//! * Message names are given, changed and removed under the naming lock only. One operation never holds two naming
+//!   locks, so there is no order to keep between them; the account lock is taken before a naming lock.
+//! * Messages of one operation become visible together, by the write of `state` that ends the change.
+//! * What is answered is synced: octets before the first name, names before the answer. No ceiling is passed before it is
+//!   on disk.
+//! * Whether a cached row is right is decided by `state` alone: `begun == done == the snapshot's MODSEQ`.
+
+mod account;
+mod add;
+mod cache;
+mod change;
+mod copy;
+pub mod escape;
+pub mod expunged;
+mod hold;
+mod io;
+pub mod keywords;
+mod mailbox;
+mod manage;
+pub mod names;
+mod queue;
+mod spool;
+pub mod state;
+pub mod status;
+mod store;
+mod sync;
+mod tree;
+mod watch;
+
+use core::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rmail_core::limits::Limits;
+use rmail_core::machine::Scope;
+use rmail_core::mailbox::{ModSeq, Uid};
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::hub::Hub;
+
+use io::During as _;
+use mailbox::{Mailbox, Registry};
+pub use spool::{Blob, Spool};
+
+/// What an operator may choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `store.flag_sync_ms`: how long a flag change that was answered may be unsynced; 0: it is synced before the
+    /// answer. The host calls [`crate::MailStore::flush`] that often.
+    pub flag_sync_ms: u64,
+    /// `store.shared_by_hosts`: several hosts write to the mail_root, over a network file system.
+    pub shared_by_hosts: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flag_sync_ms: 1_000,
+            shared_by_hosts: false,
+        }
+    }
+}
+
+/// A store of mail in files. One per process and mail_root.
+pub struct FileStore<D: Disk> {
+    disk: Arc<D>,
+    limits: Limits,
+    options: Options,
+    hub: Arc<Hub>,
+    registry: Registry<D>,
+    queue: queue::Queue<D>,
+    /// The device of the mail_root: what is on it is covered by one syncfs.
+    device: u64,
+    polls: AtomicU64,
+}
+
+impl<D: Disk> FileStore<D> {
+    /// Opens the store. Nothing is made or repaired yet: that happens where it is met.
+    ///
+    /// # Errors
+    /// The mail_root cannot be read.
+    pub async fn open(disk: Arc<D>, limits: Limits, options: Options) -> Result<Self> {
+        let root = disk.stat_dir(disk.root()).await;
+        let device = root.during(|| "open the mail_root".to_owned())?.device;
+        Ok(Self {
+            disk,
+            limits,
+            options,
+            hub: Arc::default(),
+            registry: Registry::default(),
+            queue: queue::Queue::default(),
+            device,
+            polls: AtomicU64::new(0),
+        })
+    }
+
+    /// The disk it lies on.
+    #[must_use]
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// Its bounds.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn registry(&self) -> &Registry<D> {
+        &self.registry
+    }
+
+    /// The shard that a UID lies in.
+    fn shard(&self, uid: Uid) -> u32 {
+        uid.0 / self.limits.shard_size.max(1)
+    }
+
+    /// Whether flag changes are synced before they are answered.
+    fn flags_at_once(&self) -> bool {
+        self.options.flag_sync_ms == 0 || self.options.shared_by_hosts
+    }
+
+    /// Tells the watchers of a mailbox that it has changed.
+    fn announce(&self, mailbox: &Mailbox<D>, modseq: ModSeq) {
+        self.hub
+            .announce(&Scope::Mailbox(mailbox.reference.clone()), modseq);
+    }
+}
+
+impl<D: Disk> fmt::Debug for FileStore<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileStore")
+            .field("limits", &self.limits)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

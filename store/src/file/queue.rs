@@ -1,0 +1,278 @@
+//! The outbound queue on disk: a directory per process, owned by whoever holds the flock of its `lock`.
+//!
+//! An entry exists when its `{id}.json` does; `{id}.eml` is linked before it and unlinked after it. Directories whose
+//! owner is dead are taken over as they are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+use rmail_core::refusal::Refusal;
+use rmail_core::relay::entry::Entry;
+
+use crate::disk::{Disk, Mode};
+use crate::error::{Error, Result};
+
+use super::FileStore;
+use super::io::{During as _, found, or_exists, read_file, replace_file, settle_dir};
+use super::mailbox::guard;
+use super::spool::{Blob, Body, needs_copy};
+
+/// Longest id.
+const MAX_ID: usize = 64;
+
+/// The queue directories of this process.
+pub(super) struct Queue<D: Disk> {
+    /// Held while directories are taken over, and while an entry is replaced.
+    busy: async_lock::Mutex<()>,
+    owned: Mutex<Owned<D>>,
+}
+
+struct Owned<D: Disk> {
+    /// Directories by name; the first is where new entries go.
+    dirs: BTreeMap<String, Home<D>>,
+    /// In which of them an entry lies.
+    entries: HashMap<String, D::Dir>,
+}
+
+/// A directory that is ours.
+struct Home<D: Disk> {
+    dir: D::Dir,
+    /// As long as this process lives.
+    _lock: D::Lock,
+}
+
+impl<D: Disk> Default for Queue<D> {
+    fn default() -> Self {
+        Self {
+            busy: async_lock::Mutex::new(()),
+            owned: Mutex::new(Owned {
+                dirs: BTreeMap::new(),
+                entries: HashMap::new(),
+            }),
+        }
+    }
+}
+
+fn check_id(id: &str) -> Result<()> {
+    let good = !id.is_empty() && id.len() <= MAX_ID && id.bytes().all(|octet| octet.is_ascii_alphanumeric());
+    if good {
+        return Ok(());
+    }
+    Err(Error {
+        refusal: Refusal::Storage,
+        context: format!("{id:?} is no id of a queue entry"),
+        source: None,
+    })
+}
+
+fn label() -> String {
+    "use the outbound queue".to_owned()
+}
+
+impl<D: Disk> FileStore<D> {
+    async fn queue_root(&self) -> Result<D::Dir> {
+        settle_dir(self.disk(), self.disk().root(), "queue")
+            .await
+            .during(label)
+    }
+
+    /// Where new entries go: a directory that is ours; the first that nobody owns, if there is none yet.
+    async fn home(&self) -> Result<D::Dir> {
+        let first = || {
+            let owned = guard(&self.queue.owned);
+            owned.dirs.values().next().map(|home| home.dir.clone())
+        };
+        if let Some(home) = first() {
+            return Ok(home);
+        }
+        let root = self.queue_root().await?;
+        for number in 1_u32.. {
+            self.take_over(&root, &format!("{number:04}"), true).await?;
+            if let Some(home) = first() {
+                return Ok(home);
+            }
+        }
+        Err(Refusal::Storage.into())
+    }
+
+    /// Takes a directory if nobody owns it, and clears what was left half done in it.
+    async fn take_over(&self, root: &D::Dir, name: &str, make: bool) -> Result<()> {
+        if guard(&self.queue.owned).dirs.contains_key(name) {
+            return Ok(());
+        }
+        let disk = self.disk();
+        if make {
+            or_exists(disk.make_dir(root, name).await).during(label)?;
+            disk.sync_dir(root).await.during(label)?;
+        }
+        let dir = disk.open_dir(root, name).await.during(label)?;
+        let file = disk.open(&dir, "lock", Mode::Create).await.during(label)?;
+        let lock = match disk.lock(&file, core::time::Duration::ZERO).await {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error).during(label),
+        };
+        let names: Vec<String> = disk
+            .list(&dir)
+            .await
+            .during(label)?
+            .entries
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect();
+        for orphan in &names {
+            let message = orphan.strip_suffix(".eml");
+            let half = message.is_some_and(|id| !names.contains(&format!("{id}.json")));
+            if half || orphan.ends_with(".tmp") {
+                disk.unlink(&dir, orphan).await.during(label)?;
+            }
+        }
+        let home = Home { dir, _lock: lock };
+        guard(&self.queue.owned).dirs.insert(name.to_owned(), home);
+        Ok(())
+    }
+
+    pub(super) async fn load_queue(&self) -> Result<Vec<Entry>> {
+        let _busy = self.queue.busy.lock().await;
+        let root = self.queue_root().await?;
+        for entry in self.disk().list(&root).await.during(label)?.entries {
+            if entry.is_dir {
+                self.take_over(&root, &entry.name, false).await?;
+            }
+        }
+        let dirs: Vec<D::Dir> = guard(&self.queue.owned)
+            .dirs
+            .values()
+            .map(|home| home.dir.clone())
+            .collect();
+        let mut entries = Vec::new();
+        for dir in dirs {
+            for file in self.disk().list(&dir).await.during(label)?.entries {
+                if let Some(id) = file.name.strip_suffix(".json") {
+                    entries.extend(self.load_entry(&dir, id).await?);
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Reads an entry; one that cannot be read stays on disk for a person to look at.
+    async fn load_entry(&self, dir: &D::Dir, id: &str) -> Result<Option<Entry>> {
+        let bytes = read_file(self.disk(), dir, &format!("{id}.json")).await;
+        let Some(bytes) = bytes.during(label)? else {
+            return Ok(None);
+        };
+        let entry = match serde_json::from_slice::<Entry>(&bytes) {
+            Ok(entry) if entry.id == id => entry,
+            Ok(entry) => {
+                log::error!("queue entry {id} says that it is {}", entry.id);
+                return Ok(None);
+            }
+            Err(error) => {
+                log::error!("queue entry {id} cannot be read: {error}");
+                return Ok(None);
+            }
+        };
+        let message = self.disk().stat_at(dir, &format!("{id}.eml")).await;
+        if found(message).during(label)?.is_none() {
+            log::error!("queue entry {id} has no message");
+            return Ok(None);
+        }
+        guard(&self.queue.owned)
+            .entries
+            .insert(id.to_owned(), dir.clone());
+        Ok(Some(entry))
+    }
+
+    /// Links a message and its entry into the queue. The directory that is returned has to be synced.
+    pub(super) async fn enqueue(&self, entry: &Entry, body: &mut Body<D>) -> Result<Option<D::Dir>> {
+        check_id(&entry.id)?;
+        let _busy = self.queue.busy.lock().await;
+        let home = self.home().await?;
+        let disk = self.disk();
+        let bytes = entry_octets(entry)?;
+        let json = disk.create_unnamed(&home).await.during(label)?;
+        disk.write_at(&json, &bytes, 0).await.during(label)?;
+        disk.sync(&json).await.during(label)?;
+        let message = format!("{}.eml", entry.id);
+        match self.place(body, &home, &message).await {
+            Err(error) if needs_copy(body, &error) => {
+                let mut copy = self.duplicate(&body.file, body.size, &home).await?;
+                self.place(&mut copy, &home, &message).await.during(label)?;
+            }
+            other => other.during(label)?,
+        }
+        if let Err(error) = disk
+            .link_unnamed(&json, &home, &format!("{}.json", entry.id))
+            .await
+        {
+            if let Err(second) = disk.unlink(&home, &message).await {
+                log::error!("queue entry {} could not be taken back: {second}", entry.id);
+            }
+            return Err(error).during(label);
+        }
+        guard(&self.queue.owned)
+            .entries
+            .insert(entry.id.clone(), home.clone());
+        Ok(Some(home))
+    }
+
+    /// Takes back an entry that was not acknowledged.
+    pub(super) async fn dequeue(&self, id: &str) {
+        if let Err(error) = self.remove_entry(id).await {
+            log::error!("queue entry {id} could not be taken back: {error}");
+        }
+    }
+
+    fn entry_dir(&self, id: &str) -> Result<D::Dir> {
+        check_id(id)?;
+        guard(&self.queue.owned)
+            .entries
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error {
+                refusal: Refusal::Storage,
+                context: format!("queue entry {id} is not ours"),
+                source: None,
+            })
+    }
+
+    pub(super) async fn save_entry(&self, entry: &Entry) -> Result<()> {
+        let dir = self.entry_dir(&entry.id)?;
+        let _busy = self.queue.busy.lock().await;
+        let name = format!("{}.json", entry.id);
+        replace_file(self.disk(), &dir, &name, &entry_octets(entry)?)
+            .await
+            .during(label)
+    }
+
+    pub(super) async fn remove_entry(&self, id: &str) -> Result<()> {
+        let dir = self.entry_dir(id)?;
+        let _busy = self.queue.busy.lock().await;
+        for name in [format!("{id}.json"), format!("{id}.eml")] {
+            found(self.disk().unlink(&dir, &name).await).during(label)?;
+        }
+        self.disk().sync_dir(&dir).await.during(label)?;
+        guard(&self.queue.owned).entries.remove(id);
+        Ok(())
+    }
+
+    pub(super) async fn open_entry(&self, id: &str) -> Result<Blob<D>> {
+        let dir = self.entry_dir(id)?;
+        let file = self
+            .disk()
+            .open(&dir, &format!("{id}.eml"), Mode::Read)
+            .await
+            .during(label)?;
+        let len = self.disk().stat(&file).await.during(label)?.size;
+        Ok(Blob { file, len })
+    }
+}
+
+fn entry_octets(entry: &Entry) -> Result<Vec<u8>> {
+    serde_json::to_vec(entry).map_err(|error| Error {
+        refusal: Refusal::Storage,
+        context: format!("{}: {error}", label()),
+        source: None,
+    })
+}

@@ -1,0 +1,191 @@
+//! Bodies on their way in and out.
+
+use core::fmt;
+
+use rmail_core::chunk::Chunk;
+use rmail_core::refusal::Refusal;
+
+use crate::disk::Disk;
+use crate::error::Result;
+
+use super::FileStore;
+use super::io::During as _;
+
+/// A body on its way in: in memory, and a file without a name once it is large.
+pub struct Spool<D: Disk> {
+    memory: Vec<u8>,
+    file: Option<D::File>,
+    len: u64,
+}
+
+/// A message that is open for reading.
+pub struct Blob<D: Disk> {
+    pub(super) file: D::File,
+    pub(super) len: u64,
+}
+
+/// A message's octets on disk, synced.
+pub(super) struct Body<D: Disk> {
+    pub(super) file: D::File,
+    pub(super) size: u32,
+    /// Where it got its first name.
+    pub(super) named: Option<(D::Dir, String)>,
+}
+
+impl<D: Disk> Default for Spool<D> {
+    fn default() -> Self {
+        Self {
+            memory: Vec::new(),
+            file: None,
+            len: 0,
+        }
+    }
+}
+
+impl<D: Disk> Spool<D> {
+    /// Octets written so far.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl<D: Disk> FileStore<D> {
+    /// Takes a chunk if it fits into memory.
+    pub(super) fn spool_now(&self, spool: &mut Spool<D>, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        if spool.file.is_some() || spool.memory.len() + chunk.len() > self.limits().spool_memory {
+            return Err(chunk);
+        }
+        spool.memory.extend_from_slice(&chunk);
+        spool.len += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Appends a chunk, to a file if need be.
+    pub(super) async fn spool(&self, spool: &mut Spool<D>, chunk: Chunk) -> Result<()> {
+        let Err(chunk) = self.spool_now(spool, chunk) else {
+            return Ok(());
+        };
+        let label = || "write a spool".to_owned();
+        let file = match &spool.file {
+            Some(file) => file.clone(),
+            None => {
+                let file = self
+                    .disk()
+                    .create_unnamed(self.disk().root())
+                    .await
+                    .during(label)?;
+                self.disk()
+                    .write_at(&file, &spool.memory, 0)
+                    .await
+                    .during(label)?;
+                spool.memory = Vec::new();
+                spool.file.insert(file).clone()
+            }
+        };
+        self.disk()
+            .write_at(&file, &chunk, spool.len)
+            .await
+            .during(label)?;
+        spool.len += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Writes and syncs a body, once for all the names that it will get.
+    pub(super) async fn settle(&self, spool: Spool<D>) -> Result<Body<D>> {
+        let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
+        let label = || "write a message".to_owned();
+        let file = match spool.file {
+            Some(file) => file,
+            None => {
+                let file = self
+                    .disk()
+                    .create_unnamed(self.disk().root())
+                    .await
+                    .during(label)?;
+                self.disk()
+                    .write_at(&file, &spool.memory, 0)
+                    .await
+                    .during(label)?;
+                file
+            }
+        };
+        self.disk().sync(&file).await.during(label)?;
+        Ok(Body {
+            file,
+            size,
+            named: None,
+        })
+    }
+
+    /// A body of its own with the octets of an open file, on the file system of `dir`.
+    pub(super) async fn duplicate(&self, from: &D::File, size: u32, dir: &D::Dir) -> Result<Body<D>> {
+        let label = || "copy a message".to_owned();
+        let file = self.disk().create_unnamed(dir).await.during(label)?;
+        let mut buffer = vec![0; 256 * 1024];
+        let mut offset = 0;
+        loop {
+            let count = self
+                .disk()
+                .read_at(from, &mut buffer, offset)
+                .await
+                .during(label)?;
+            let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
+                break;
+            };
+            self.disk().write_at(&file, part, offset).await.during(label)?;
+            offset += count as u64;
+        }
+        if offset != u64::from(size) {
+            return Err(crate::Error {
+                refusal: Refusal::Storage,
+                context: format!("copy a message: it has {offset} octets, its name says {size}"),
+                source: None,
+            });
+        }
+        self.disk().sync(&file).await.during(label)?;
+        Ok(Body {
+            file,
+            size,
+            named: None,
+        })
+    }
+
+    /// Gives a body a name: its first, or a further one.
+    pub(super) async fn place(&self, body: &mut Body<D>, dir: &D::Dir, name: &str) -> std::io::Result<()> {
+        match &body.named {
+            Some((from, first)) => self.disk().link(from, first, dir, name).await,
+            None => {
+                self.disk().link_unnamed(&body.file, dir, name).await?;
+                body.named = Some((dir.clone(), name.to_owned()));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether naming a body failed in a way that naming a copy does not: it lies on another file system, or the name that was
+/// to be linked has too many links, must not be linked, or has changed meanwhile.
+pub(super) fn needs_copy<D: Disk>(body: &Body<D>, error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::CrossesDevices || (body.named.is_some() && link_fails(error))
+}
+
+/// Whether a file cannot be linked although it can be copied.
+pub(super) fn link_fails(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{CrossesDevices, NotFound, PermissionDenied, TooManyLinks};
+    matches!(
+        error.kind(),
+        CrossesDevices | TooManyLinks | PermissionDenied | NotFound
+    )
+}
+
+impl<D: Disk> fmt::Debug for Spool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spool({} octets)", self.len)
+    }
+}
+
+impl<D: Disk> fmt::Debug for Blob<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} octets)", self.len)
+    }
+}

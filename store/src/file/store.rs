@@ -1,0 +1,292 @@
+//! [`MailStore`] for [`FileStore`]: each call finds its mailbox and hands on.
+
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmail_core::addr::AccountName;
+use rmail_core::chunk::Chunk;
+use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
+use rmail_core::mailbox::{
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, SystemFlags, Uid, UidSet,
+};
+use rmail_core::relay::entry::Entry;
+use rmail_core::time::{DateTime, Unix};
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::mailstore::MailStore;
+
+use super::io::During as _;
+use super::tree::current;
+use super::{Blob, FileStore, Spool, state};
+
+impl<D: Disk> MailStore for FileStore<D> {
+    type Spool = Spool<D>;
+    type Blob = Blob<D>;
+
+    fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()> {
+        self.ensure_account(account, now).await
+    }
+
+    async fn delete_account(&self, account: &AccountName) -> Result<()> {
+        self.remove_account(account).await
+    }
+
+    async fn list(&self, account: &AccountName) -> Result<Vec<MailboxEntry>> {
+        self.list_account(account).await
+    }
+
+    async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus> {
+        let mailbox = self.resolve(account, mailbox).await?;
+        let (view, state) = self.look(&mailbox).await?;
+        let snapshot = view.snapshot;
+        let mut status = MailboxStatus {
+            messages: 0,
+            recent: 0,
+            unseen: 0,
+            deleted: 0,
+            size: 0,
+            uid_next: snapshot.uid_next,
+            uid_validity: snapshot.uid_validity,
+            modseq: snapshot.modseq,
+        };
+        for row in snapshot.rows.iter() {
+            status.messages += 1;
+            status.size += u64::from(row.size);
+            status.recent += u64::from(row.uid >= state.recent_from);
+            status.unseen += u64::from(!row.flags.contains(SystemFlags::SEEN));
+            status.deleted += u64::from(row.flags.contains(SystemFlags::DELETED));
+        }
+        Ok(status)
+    }
+
+    async fn select(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        read_only: bool,
+    ) -> Result<Selected> {
+        let mailbox = self.resolve(account, mailbox).await?;
+        let (view, state) = self.look(&mailbox).await?;
+        let (view, recent_from) = if read_only || state.recent_from >= state.uid_next {
+            (view, state.recent_from)
+        } else {
+            let mut hold = self.hold(&mailbox).await?;
+            hold.refresh().await?;
+            let recent_from = hold.state.recent_from;
+            hold.claim_recent().await?;
+            drop(hold);
+            (mailbox.view().unwrap_or(view), recent_from)
+        };
+        mailbox.selected.fetch_add(1, Ordering::Relaxed);
+        Ok(Selected {
+            mailbox: mailbox.reference.clone(),
+            snapshot: view.snapshot,
+            recent_from,
+        })
+    }
+
+    async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot> {
+        let mailbox = self.by_reference(mailbox)?;
+        Ok(self.look(&mailbox).await?.0.snapshot)
+    }
+
+    fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot> {
+        let mailbox = self.registry().by_reference(mailbox)?;
+        let mut bytes = [0; state::LEN];
+        let count = {
+            let read = pin!(self.disk().read_at(&mailbox.state, &mut bytes, 0));
+            // The real disk's futures are ready at once; one that is not is too slow for this.
+            match read.poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(count)) => count,
+                _ => return None,
+            }
+        };
+        let state = self.believe(&mailbox, bytes.get(..count)?);
+        current(&mailbox, state).map(|(view, _)| view.snapshot)
+    }
+
+    async fn unselect(&self, mailbox: &MailboxRef) {
+        if let Some(mailbox) = self.registry().by_reference(mailbox) {
+            let less = |count: usize| count.checked_sub(1);
+            let _ = mailbox
+                .selected
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    async fn create(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        special_use: &[SpecialUse],
+        now: Unix,
+    ) -> Result<()> {
+        self.create_mailbox(account, mailbox, special_use, now).await
+    }
+
+    async fn delete(&self, account: &AccountName, mailbox: &MailboxName) -> Result<()> {
+        self.delete_mailbox(account, mailbox).await
+    }
+
+    async fn rename(
+        &self,
+        account: &AccountName,
+        from: &MailboxName,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<()> {
+        self.rename_mailbox(account, from, to, now).await
+    }
+
+    async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()> {
+        self.set_subscribed(account, mailbox, on).await
+    }
+
+    async fn usage(&self, account: &AccountName) -> Result<u64> {
+        let mut octets = 0;
+        for (name, status) in self.walk(account).await? {
+            if status.is_some() {
+                let mailbox = self.resolve(account, &name).await?;
+                let (view, _) = self.look(&mailbox).await?;
+                octets += view.own.iter().map(|row| u64::from(row.size)).sum::<u64>();
+            }
+        }
+        Ok(octets)
+    }
+
+    async fn new_spool(&self) -> Result<Spool<D>> {
+        Ok(Spool::default())
+    }
+
+    fn write_spool_now(&self, spool: &mut Spool<D>, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        self.spool_now(spool, chunk)
+    }
+
+    async fn write_spool(&self, spool: &mut Spool<D>, chunk: Chunk) -> Result<()> {
+        self.spool(spool, chunk).await
+    }
+
+    fn spool_len(&self, spool: &Spool<D>) -> u64 {
+        spool.len()
+    }
+
+    async fn append(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        messages: Vec<(Spool<D>, Flags, Option<DateTime>)>,
+        now: Unix,
+    ) -> Result<Appended> {
+        self.append_all(account, mailbox, messages, now).await
+    }
+
+    async fn deliver(
+        &self,
+        spool: Spool<D>,
+        accounts: &[AccountName],
+        outbound: Option<&Entry>,
+        now: Unix,
+    ) -> Result<()> {
+        self.deliver_all(spool, accounts, outbound, now).await
+    }
+
+    async fn store(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Stored> {
+        let mailbox = self.by_reference(mailbox)?;
+        self.store_flags(&mailbox, uids, change, unchanged_since).await
+    }
+
+    async fn copy(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)> {
+        let source = self.by_reference(mailbox)?;
+        let target = self.resolve(&mailbox.account, to).await?;
+        self.copy_to(&source, uids, &target, now).await
+    }
+
+    async fn r#move(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        to: &MailboxName,
+        now: Unix,
+    ) -> Result<(CopyUid, Snapshot)> {
+        let source = self.by_reference(mailbox)?;
+        let target = self.resolve(&mailbox.account, to).await?;
+        self.move_to(&source, uids, &target, now).await
+    }
+
+    async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot> {
+        let mailbox = self.by_reference(mailbox)?;
+        self.expunge_deleted(&mailbox, uids).await
+    }
+
+    async fn open(&self, mailbox: &MailboxRef, uid: Uid) -> Result<Option<Blob<D>>> {
+        let mailbox = self.by_reference(mailbox)?;
+        let view = match mailbox.view() {
+            Some(view) => view,
+            None => self.look(&mailbox).await?.0,
+        };
+        if let Some(blob) = self.open_blob(&mailbox, &view, uid).await? {
+            return Ok(Some(blob));
+        }
+        // Not under any name that was seen: under the lock names stand still.
+        let mut hold = self.hold(&mailbox).await?;
+        hold.refresh().await?;
+        match mailbox.view() {
+            Some(view) => self.open_blob(&mailbox, &view, uid).await,
+            None => Ok(None),
+        }
+    }
+
+    fn blob_len(&self, blob: &Blob<D>) -> u64 {
+        blob.len
+    }
+
+    async fn read(&self, blob: &Blob<D>, buf: &mut [u8], offset: u64) -> Result<usize> {
+        let read = self.disk().read_at(&blob.file, buf, offset).await;
+        read.during(|| "read a message".to_owned())
+    }
+
+    async fn load_outbound(&self) -> Result<Vec<Entry>> {
+        self.load_queue().await
+    }
+
+    async fn save_outbound(&self, entry: &Entry) -> Result<()> {
+        self.save_entry(entry).await
+    }
+
+    async fn remove_outbound(&self, id: &str) -> Result<()> {
+        self.remove_entry(id).await
+    }
+
+    async fn open_outbound(&self, id: &str) -> Result<Blob<D>> {
+        self.open_entry(id).await
+    }
+
+    async fn poll_watched(&self) {
+        self.poll().await;
+    }
+
+    async fn flush(&self) -> Result<()> {
+        self.flush_flags().await
+    }
+}

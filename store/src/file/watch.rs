@@ -1,0 +1,129 @@
+//! What runs by the clock: finding the changes of other processes, and syncing flag changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rmail_core::machine::Scope;
+use rmail_core::mailbox::ModSeq;
+
+use crate::disk::Disk;
+use crate::error::Result;
+
+use super::FileStore;
+use super::io::During as _;
+use super::mailbox::Mailbox;
+use super::sync::Touched;
+use super::tree::current;
+
+/// Every how-manieth poll looks for changes by programs that take no lock.
+const POLLS_PER_SWEEP: u64 = 10;
+
+/// After so many flushes without a flag change a mailbox is marked clean on disk.
+const IDLE_FLUSHES: u32 = 30;
+
+impl<D: Disk> FileStore<D> {
+    pub(super) async fn poll(&self) {
+        let sweep = self.polls.fetch_add(1, Ordering::Relaxed) % POLLS_PER_SWEEP == POLLS_PER_SWEEP - 1;
+        for (scope, told) in self.hub.watched() {
+            let Scope::Mailbox(reference) = &scope else {
+                continue;
+            };
+            let Some(mailbox) = self.registry().by_reference(reference) else {
+                continue;
+            };
+            if let Err(error) = self.poll_one(&mailbox, told, sweep).await {
+                log::warn!("poll {}: {error}", mailbox.label());
+            }
+        }
+    }
+
+    async fn poll_one(&self, mailbox: &Mailbox<D>, told: ModSeq, sweep: bool) -> Result<()> {
+        let state = self.read_state(mailbox).await?;
+        if let Some(state) = state.filter(|state| state.gone) {
+            self.registry().forget(mailbox);
+            self.announce(mailbox, ModSeq(state.done.0 + 1));
+            return Ok(());
+        }
+        if sweep {
+            return self.hold(mailbox).await?.sweep().await;
+        }
+        if current(mailbox, state).is_some() {
+            return Ok(());
+        }
+        let done = match state.filter(|state| state.begun == state.done) {
+            Some(state) => state.done,
+            // Somebody is at it, or died at it, or the machine is new.
+            None => {
+                let mut hold = self.hold(mailbox).await?;
+                hold.refresh().await?;
+                hold.state.done
+            }
+        };
+        if done > told {
+            self.announce(mailbox, done);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flush_flags(&self) -> Result<()> {
+        let mailboxes = self.registry().all();
+        let mut touched: Vec<Touched<D>> = Vec::new();
+        let mut idle = Vec::new();
+        for mailbox in mailboxes {
+            let mut pending = mailbox.pending();
+            if !pending.unsynced.is_empty() {
+                touched.push(Touched {
+                    shards: core::mem::take(&mut pending.unsynced),
+                    mailbox: Arc::clone(&mailbox),
+                });
+            } else if pending.marked && !pending.failed {
+                pending.idle += 1;
+                if pending.idle >= IDLE_FLUSHES {
+                    idle.push(Arc::clone(&mailbox));
+                }
+            }
+        }
+        if !touched.is_empty()
+            && let Err(error) = self.sync_touched(&touched, &[]).await
+        {
+            // A sync that failed is not believed when it works later: the mark stays, so that after a power cut clients
+            // look again.
+            for touched in &touched {
+                let mut pending = touched.mailbox.pending();
+                pending.failed = true;
+                pending.unsynced.extend(&touched.shards);
+            }
+            return Err(error);
+        }
+        self.mark_clean(&idle).await
+    }
+
+    /// Marks mailboxes clean that have had no flag change for a while: all that anybody changed is synced in between.
+    async fn mark_clean(&self, mailboxes: &[Arc<Mailbox<D>>]) -> Result<()> {
+        let mut seen = Vec::with_capacity(mailboxes.len());
+        let mut devices = BTreeSet::new();
+        for mailbox in mailboxes {
+            let hold = self.hold(mailbox).await?;
+            seen.push((mailbox, hold.state.done));
+            devices.insert(mailbox.key.0);
+        }
+        for device in devices {
+            if let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.key.0 == device) {
+                let label = || "sync the file system".to_owned();
+                self.disk().sync_fs(&mailbox.dir).await.during(label)?;
+            }
+        }
+        for (mailbox, done) in seen {
+            let mut hold = self.hold(mailbox).await?;
+            if hold.state.done == done {
+                let mut status = hold.status().clone();
+                status.dirty = false;
+                hold.write_status(status).await?;
+                mailbox.pending().marked = false;
+            }
+            mailbox.pending().idle = 0;
+        }
+        Ok(())
+    }
+}

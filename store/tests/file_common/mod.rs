@@ -1,0 +1,156 @@
+//! What the tests of the file store share: a world on a disk in memory, and short words for its operations.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code, shared by several test binaries"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rmail_core::addr::{AccountName, Address};
+use rmail_core::chunk::Chunk;
+use rmail_core::limits::Limits;
+use rmail_core::mailbox::{
+    FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, Snapshot, SystemFlags, Uid, UidSet,
+};
+use rmail_core::time::Unix;
+use rmail_store::MailStore;
+use rmail_store::error::Result;
+use rmail_store::file::{FileStore, Options, Spool};
+use rmail_store::mem::MemDisk;
+
+pub type Store = FileStore<MemDisk>;
+
+pub const NOW: Unix = Unix::from_secs(1_700_000_000);
+
+pub fn account(text: &str) -> AccountName {
+    Address::parse(text).expect("address").canonical()
+}
+
+pub fn alice() -> AccountName {
+    account("alice@example.com")
+}
+
+pub fn bob() -> AccountName {
+    account("bob@example.com")
+}
+
+pub fn name(text: &str) -> MailboxName {
+    MailboxName::new(text).expect("mailbox name")
+}
+
+pub fn inbox() -> MailboxName {
+    MailboxName::inbox()
+}
+
+pub async fn open(disk: &MemDisk, limits: Limits) -> Store {
+    open_with(disk, limits, Options::default()).await
+}
+
+pub async fn open_with(disk: &MemDisk, limits: Limits, options: Options) -> Store {
+    FileStore::open(Arc::new(disk.clone()), limits, options)
+        .await
+        .expect("open the store")
+}
+
+pub async fn spool(store: &Store, text: &str) -> Result<Spool<MemDisk>> {
+    let mut spool = store.new_spool().await?;
+    store
+        .write_spool(&mut spool, Chunk::copy_from(text.as_bytes()))
+        .await?;
+    Ok(spool)
+}
+
+pub async fn deliver(store: &Store, accounts: &[AccountName], text: &str) -> Result<()> {
+    let spool = spool(store, text).await?;
+    store.deliver(spool, accounts, None, NOW).await
+}
+
+pub async fn append(store: &Store, mailbox: &str, text: &str, flags: Flags) -> Result<Vec<Uid>> {
+    let spool = spool(store, text).await?;
+    let appended = store
+        .append(&alice(), &name(mailbox), vec![(spool, flags, None)], NOW)
+        .await?;
+    Ok(appended.uids)
+}
+
+pub fn flags(system: SystemFlags, keywords: &[&str]) -> Flags {
+    Flags {
+        system,
+        keywords: keywords
+            .iter()
+            .map(|text| Keyword::new(text).expect("keyword"))
+            .collect(),
+    }
+}
+
+pub fn change(op: FlagOp, system: SystemFlags, keywords: &[&str]) -> FlagChange {
+    FlagChange {
+        op,
+        flags: flags(system, keywords),
+    }
+}
+
+pub fn set(uids: &[u32]) -> UidSet {
+    uids.iter().copied().map(Uid).collect()
+}
+
+pub fn all() -> UidSet {
+    UidSet::from_ranges([(1, u32::MAX)])
+}
+
+pub fn uids(snapshot: &Snapshot) -> Vec<u32> {
+    snapshot.rows.iter().map(|row| row.uid.0).collect()
+}
+
+pub async fn select(store: &Store, mailbox: &str) -> Result<(MailboxRef, Snapshot)> {
+    let selected = store.select(&alice(), &name(mailbox), false).await?;
+    Ok((selected.mailbox, selected.snapshot))
+}
+
+pub async fn body(store: &Store, mailbox: &MailboxRef, uid: u32) -> Option<String> {
+    let blob = store.open(mailbox, Uid(uid)).await.expect("open a message")?;
+    let mut bytes = vec![0; usize::try_from(store.blob_len(&blob)).expect("small")];
+    let mut at = 0;
+    while at < bytes.len() {
+        let count = store
+            .read(&blob, &mut bytes[at..], at as u64)
+            .await
+            .expect("read a message");
+        assert_ne!(count, 0, "the message is shorter than its name says");
+        at += count;
+    }
+    Some(String::from_utf8(bytes).expect("text"))
+}
+
+/// The messages of a mailbox by their text: UID, flags and keywords of each copy.
+pub async fn messages(
+    store: &Store,
+    account: &AccountName,
+    mailbox: &str,
+) -> BTreeMap<String, Vec<(u32, SystemFlags, Vec<String>)>> {
+    let selected = store
+        .select(account, &name(mailbox), true)
+        .await
+        .unwrap_or_else(|error| panic!("select {mailbox}: {error}"));
+    let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for row in selected.snapshot.rows.iter() {
+        let text = body(store, &selected.mailbox, row.uid.0)
+            .await
+            .expect("a message that is listed can be opened");
+        let keywords = selected.snapshot.keywords.of(row.keywords);
+        let keywords = keywords.map(|keyword| keyword.as_str().to_owned()).collect();
+        found
+            .entry(text)
+            .or_default()
+            .push((row.uid.0, row.flags, keywords));
+    }
+    store.unselect(&selected.mailbox).await;
+    found
+}
