@@ -124,7 +124,12 @@ where
                 self.machine.handle_input(now, Input::Dirty(watch));
                 continue;
             }
-            match self.unread.pop_front_if(|_| self.machine.wants_bytes()) {
+            let next = if self.machine.wants_bytes() {
+                self.unread.pop_front()
+            } else {
+                None
+            };
+            match next {
                 Some(chunk) => self.machine.handle_input(now, Input::Bytes(chunk)),
                 None => return Ok(()),
             }
@@ -143,7 +148,8 @@ where
                 let mut at = range.start;
                 while at < range.end {
                     let left = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(READ);
-                    let chunk = block_on(self.serve.read_blob(blob, at, left)).map_err(|error| error.to_string())?;
+                    let chunk =
+                        block_on(self.serve.read_blob(blob, at, left)).map_err(|error| error.to_string())?;
                     if chunk.is_empty() {
                         return Err("a body is shorter than was promised".to_owned());
                     }
@@ -161,8 +167,9 @@ where
             Action::Call(id, call) => {
                 let shown = format!("Call {call:?}");
                 let reply = match self.refusal(&shown) {
-                    Some(word) => (self.refuse)(&call, word)
-                        .ok_or_else(|| format!("cannot be refused: {shown}"))?,
+                    Some(word) => {
+                        (self.refuse)(&call, word).ok_or_else(|| format!("cannot be refused: {shown}"))?
+                    }
                     None => match self.serve.answer(now, call) {
                         Answer::Now(reply) => reply,
                         Answer::Later(_, call) => block_on(self.serve.run(now, call)),
@@ -251,7 +258,11 @@ where
     }
 
     fn deadline(&self) -> Option<Mono> {
-        if self.state.closed { None } else { self.machine.poll_timeout() }
+        if self.state.closed {
+            None
+        } else {
+            self.machine.poll_timeout()
+        }
     }
 
     fn state(&mut self) -> &mut State {
@@ -261,7 +272,9 @@ where
 
 impl<M: Session, V> fmt::Debug for Host<M, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Host")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 

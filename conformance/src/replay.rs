@@ -253,7 +253,9 @@ impl<S: Stage> Player<S> {
         };
         let (template, count) = match &step.what {
             What::Octets(_, octets) => return Ok(octets.clone()),
-            What::Line(on, template) if template.counts() => (template, Some(self.count(transcript, at, *on)?)),
+            What::Line(on, template) if template.counts() => {
+                (template, Some(self.count(transcript, at, *on)?))
+            }
             What::Line(_, template) | What::Body(_, template) => (template, None),
             _ => return Ok(Vec::new()),
         };
@@ -276,7 +278,11 @@ impl<S: Stage> Player<S> {
                 _ => break,
             }
         }
-        if begun { Ok(count) } else { Err("{*} without C| lines behind it".to_owned()) }
+        if begun {
+            Ok(count)
+        } else {
+            Err("{*} without C| lines behind it".to_owned())
+        }
     }
 
     fn send(&mut self, on: usize, octets: &[u8]) -> Result<(), String> {
@@ -309,7 +315,7 @@ impl<S: Stage> Player<S> {
     }
 
     /// The client is waiting for the server now; a handshake that was asked for takes place.
-    fn end_of_sending(&mut self) -> Result<(), String> {
+    pub(crate) fn end_of_sending(&mut self) -> Result<(), String> {
         self.flush()?;
         self.sending = false;
         let numbers: Vec<usize> = self.connections.keys().copied().collect();
@@ -358,7 +364,11 @@ impl<S: Stage> Player<S> {
     fn time(&mut self, by: Duration) -> Result<(), String> {
         let (from, until) = (self.now, self.now.mono + by);
         for _ in 0..100_000 {
-            let next = self.connections.iter().filter_map(|(on, connection)| Some((connection.deadline()?, *on))).min();
+            let next = self
+                .connections
+                .iter()
+                .filter_map(|(on, connection)| Some((connection.deadline()?, *on)))
+                .min();
             let (at, on) = match next.filter(|(at, _)| *at <= until) {
                 Some((at, on)) => (at.max(self.now.mono), Some(on)),
                 None => (until, None),
@@ -381,7 +391,9 @@ impl<S: Stage> Player<S> {
         match words.as_slice() {
             ["shutdown"] => {
                 let numbers: Vec<usize> = self.connections.keys().copied().collect();
-                numbers.into_iter().try_for_each(|on| self.happen(on, Event::Shutdown))
+                numbers
+                    .into_iter()
+                    .try_for_each(|on| self.happen(on, Event::Shutdown))
             }
             ["eof"] => self.happen(1, Event::Eof),
             ["eof", number] => {
@@ -415,7 +427,9 @@ impl<S: Stage> Player<S> {
     // What the server sent.
 
     fn connection(&mut self, on: usize) -> Result<&mut Box<dyn Connection>, String> {
-        self.connections.get_mut(&on).ok_or_else(|| format!("no connection {on}"))
+        self.connections
+            .get_mut(&on)
+            .ok_or_else(|| format!("no connection {on}"))
     }
 
     fn state(&mut self, on: usize) -> Result<&mut crate::host::State, String> {
@@ -423,7 +437,9 @@ impl<S: Stage> Player<S> {
     }
 
     pub(crate) fn unseen(&mut self, on: usize) -> Vec<u8> {
-        self.state(on).map(|state| state.unseen.clone()).unwrap_or_default()
+        self.state(on)
+            .map(|state| state.unseen.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn consume(&mut self, on: usize, octets: usize) {
@@ -437,7 +453,10 @@ impl<S: Stage> Player<S> {
         for (number, connection) in &mut self.connections {
             let unseen = &connection.state().unseen;
             if !unseen.is_empty() {
-                return Err(format!("connection {number} sent what is not here: {}", show(unseen)));
+                return Err(format!(
+                    "connection {number} sent what is not here: {}",
+                    show(unseen)
+                ));
             }
         }
         Ok(())
@@ -480,8 +499,15 @@ impl<S: Stage> Player<S> {
                 .enumerate()
                 .find_map(|(at, expected)| Some((at, matches(expected, &unseen, &self.bindings).ok()?)));
             let Some((at, (bound, used))) = found else {
-                let wanted: Vec<String> = open.iter().map(|expected| format!("line {}", expected.line)).collect();
-                return Err(format!("none of {} matches what was sent: {}", wanted.join(", "), show(&unseen)));
+                let wanted: Vec<String> = open
+                    .iter()
+                    .map(|expected| format!("line {}", expected.line))
+                    .collect();
+                return Err(format!(
+                    "none of {} matches what was sent: {}",
+                    wanted.join(", "),
+                    show(&unseen)
+                ));
             };
             open.remove(at);
             self.bindings.extend(bound);
@@ -495,7 +521,11 @@ impl<S: Stage> Player<S> {
         if !state.unseen.is_empty() {
             return Err(format!("something was sent: {}", show(&state.unseen)));
         }
-        if state.closed { Ok(()) } else { Err("the connection is open".to_owned()) }
+        if state.closed {
+            Ok(())
+        } else {
+            Err("the connection is open".to_owned())
+        }
     }
 }
 

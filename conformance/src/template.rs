@@ -147,7 +147,14 @@ fn matches_from(pieces: &[Piece], line: &[u8], bindings: &Bindings, matched: &mu
             .is_some_and(|rest| matches_from(pieces, rest, bindings, matched)),
         Piece::Any => (0..=line.len()).any(|at| matches_from(pieces, &line[at..], bindings, matched)),
         Piece::Word(name) => named(name, |octet| octet != b' ', pieces, line, bindings, matched),
-        Piece::Number(name) => named(name, |octet| octet.is_ascii_digit(), pieces, line, bindings, matched),
+        Piece::Number(name) => named(
+            name,
+            |octet| octet.is_ascii_digit(),
+            pieces,
+            line,
+            bindings,
+            matched,
+        ),
         Piece::Count(plus) => {
             let end: &[u8] = if *plus { b"+}" } else { b"}" };
             let Some(rest) = line.strip_prefix(b"{") else {
@@ -155,7 +162,9 @@ fn matches_from(pieces: &[Piece], line: &[u8], bindings: &Bindings, matched: &mu
             };
             let digits = rest.iter().take_while(|octet| octet.is_ascii_digit()).count();
             let (number, rest) = rest.split_at(digits);
-            let number = core::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
+            let number = core::str::from_utf8(number)
+                .ok()
+                .and_then(|digits| digits.parse().ok());
             match (number, rest.strip_prefix(end)) {
                 (Some(number), Some(rest)) => {
                     matched.count = Some(number);
@@ -204,7 +213,11 @@ mod tests {
     fn text_matches_itself_only() {
         assert!(template("a.b*c").matches(b"a.b*c", &Bindings::new()).is_some());
         for other in ["a.b*cc", "axb*c", "a.b", ""] {
-            assert!(template("a.b*c").matches(other.as_bytes(), &Bindings::new()).is_none());
+            assert!(
+                template("a.b*c")
+                    .matches(other.as_bytes(), &Bindings::new())
+                    .is_none()
+            );
         }
         assert!(template("").matches(b"", &Bindings::new()).is_some());
     }
@@ -225,15 +238,26 @@ mod tests {
         let again = template("${v:number} ${v:number}");
         assert!(again.matches(b"12 12", &none).is_some());
         assert!(again.matches(b"12 13", &none).is_none());
-        assert!(again.matches(b"12 12", &Bindings::from([("v".into(), b"7".to_vec())])).is_none());
-        assert_eq!(again.fill(&Bindings::from([("v".into(), b"7".to_vec())]), None), Ok(b"7 7".to_vec()));
+        assert!(
+            again
+                .matches(b"12 12", &Bindings::from([("v".into(), b"7".to_vec())]))
+                .is_none()
+        );
+        assert_eq!(
+            again.fill(&Bindings::from([("v".into(), b"7".to_vec())]), None),
+            Ok(b"7 7".to_vec())
+        );
     }
 
     #[test]
     fn counts_are_told_and_filled() {
         let none = Bindings::new();
         let line = template("* 1 FETCH (BODY[] {*}");
-        assert_eq!(line.matches(b"* 1 FETCH (BODY[] {12}", &none).and_then(|m| m.count), Some(12));
+        assert_eq!(
+            line.matches(b"* 1 FETCH (BODY[] {12}", &none)
+                .and_then(|m| m.count),
+            Some(12)
+        );
         assert_eq!(line.matches(b"* 1 FETCH (BODY[] {}", &none), None);
         assert_eq!(template("a {*+}").fill(&none, Some(3)), Ok(b"a {3+}".to_vec()));
         assert!(template("a {*}").fill(&none, None).is_err());
@@ -246,6 +270,10 @@ mod tests {
         for bad in ["${", "${}", "${a b}", "${a:word}", "${a:}"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }
-        assert!(template("$ {x} $x {3}").matches(b"$ {x} $x {3}", &Bindings::new()).is_some());
+        assert!(
+            template("$ {x} $x {3}")
+                .matches(b"$ {x} $x {3}", &Bindings::new())
+                .is_some()
+        );
     }
 }

@@ -41,7 +41,11 @@ fn main() -> ExitCode {
         failures.len(),
         left.len()
     );
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn run(path: &Path, fixtures: &Path) -> Result<(), String> {
@@ -62,7 +66,9 @@ fn check(text: &str, fixtures: &Path) -> Result<(), String> {
     if transcript.title.is_empty() || transcript.rfcs.is_empty() {
         return Err("a transcript begins with a comment that says what it shows, and has an @rfc".to_owned());
     }
-    let replayed = replay(&transcript, |transcript, now| World::open(transcript, fixtures, now));
+    let replayed = replay(&transcript, |transcript, now| {
+        World::open(transcript, fixtures, now)
+    });
     replayed.map_err(|failure| failure.to_string())
 }
 
@@ -112,7 +118,13 @@ impl Arguments {
     }
 
     fn chooses(&self, name: &str) -> bool {
-        let meets = |filter: &String| if self.exact { name == filter } else { name.contains(filter.as_str()) };
+        let meets = |filter: &String| {
+            if self.exact {
+                name == filter
+            } else {
+                name.contains(filter.as_str())
+            }
+        };
         !self.ignored
             && (self.filters.is_empty() || self.filters.iter().any(meets))
             && !self.skip.iter().any(meets)

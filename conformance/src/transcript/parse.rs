@@ -47,8 +47,9 @@ impl Reader {
         if let Some(directive) = line.strip_prefix('@') {
             return self.directive(directive);
         }
-        let (letter, connection, marker, rest) = prefix(line)
-            .ok_or_else(|| "no line of a transcript: C: S: C| S| C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned())?;
+        let (letter, connection, marker, rest) = prefix(line).ok_or_else(|| {
+            "no line of a transcript: C: S: C| S| C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned()
+        })?;
         if !matches!(letter, 'T' | '!' | 'R') && !self.done.sessions.contains_key(&connection) {
             return Err(format!("no @session {connection} stands above"));
         }
@@ -57,7 +58,11 @@ impl Reader {
 
     fn directive(&mut self, text: &str) -> Result<(), String> {
         let mut words = split(text)?;
-        let name = if words.plain.is_empty() { String::new() } else { words.plain.remove(0) };
+        let name = if words.plain.is_empty() {
+            String::new()
+        } else {
+            words.plain.remove(0)
+        };
         if !self.done.steps.is_empty() {
             return Err(format!("@{name} stands behind the first step"));
         }
@@ -138,7 +143,10 @@ impl Reader {
     }
 
     fn push(&mut self, what: What) {
-        self.done.steps.push(Step { line: self.line, what });
+        self.done.steps.push(Step {
+            line: self.line,
+            what,
+        });
     }
 
     fn expect(&mut self, connection: usize, rest: &str) -> Result<(), String> {
@@ -194,7 +202,11 @@ fn prefix(line: &str) -> Option<(char, usize, char, &str)> {
     let rest = chars.as_str();
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     let (number, rest) = rest.split_at(digits);
-    let connection = if number.is_empty() { 1 } else { number.parse().ok()? };
+    let connection = if number.is_empty() {
+        1
+    } else {
+        number.parse().ok()?
+    };
     let mut chars = rest.chars();
     let marker = chars.next().filter(|c| ":|~-#{}?".contains(*c))?;
     let text = chars.as_str();
@@ -237,7 +249,12 @@ fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 let hex: String = chars.by_ref().take(2).collect();
                 u8::from_str_radix(&hex, 16).map_err(|_| format!("no octet: \\x{hex}"))?
             }
-            other => return Err(format!("no escape: \\{}", other.map(String::from).unwrap_or_default())),
+            other => {
+                return Err(format!(
+                    "no escape: \\{}",
+                    other.map(String::from).unwrap_or_default()
+                ));
+            }
         });
     }
     Ok(octets)

@@ -23,7 +23,10 @@ const MAX_MESSAGE_SIZE: u64 = 52_428_800;
 pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<dyn Connection>, String> {
     let mut options = Options(opening.options.clone());
     let user = options.0.remove("user").map(|user| address(&user));
-    let password = options.0.remove("password").unwrap_or_else(|| PASSWORD.to_owned());
+    let password = options
+        .0
+        .remove("password")
+        .unwrap_or_else(|| PASSWORD.to_owned());
     let tls = match (options.0.remove("tls").as_deref(), &user) {
         (Some("on"), _) | (None, Some(_)) => Tls::On,
         (Some("off"), _) | (None, None) => Tls::Off,
@@ -54,7 +57,10 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     };
     let before = if opening.kind == "smtp" {
         let plain = STANDARD.encode(format!("\0{user}\0{password}"));
-        vec![("EHLO client.example.net".to_owned(), "250 "), (format!("AUTH PLAIN {plain}"), "235 ")]
+        vec![
+            ("EHLO client.example.net".to_owned(), "250 "),
+            (format!("AUTH PLAIN {plain}"), "235 "),
+        ]
     } else {
         let mut before = vec![(format!("login LOGIN \"{user}\" \"{password}\""), "login OK ")];
         before.extend(selected.map(|name| (format!("open SELECT \"{name}\""), "open OK ")));
@@ -85,7 +91,9 @@ impl Options {
     fn number<T: core::str::FromStr>(&mut self, key: &str, default: T) -> Result<T, String> {
         match self.0.remove(key) {
             None => Ok(default),
-            Some(text) => text.parse().map_err(|_| format!("{key}: no number, or not in bounds: {text}")),
+            Some(text) => text
+                .parse()
+                .map_err(|_| format!("{key}: no number, or not in bounds: {text}")),
         }
     }
 

@@ -20,19 +20,23 @@ impl World {
     pub(super) fn populate(&mut self, transcript: &Transcript, now: Now) -> Result<(), String> {
         for given in &transcript.givens {
             if given.words.first().is_some_and(|word| word == "user") {
-                self.given_user(given, now).map_err(|text| format!("line {}: {text}", given.line))?;
+                self.given_user(given, now)
+                    .map_err(|text| format!("line {}: {text}", given.line))?;
             }
         }
         for name in users(transcript) {
             let name = account(name)?;
             let there = block_on(self.service.accounts().find(&name)).map_err(|error| error.to_string())?;
             if there.is_none() {
-                let made = self.service.accounts().create(&*self.store, &name, &new_user(PASSWORD), now.unix);
-                block_on(made).map_err(|error| error.to_string())?;
+                let user = new_user(PASSWORD);
+                let accounts = self.service.accounts();
+                block_on(accounts.create(&*self.store, &name, &user, now.unix))
+                    .map_err(|error| error.to_string())?;
             }
         }
         for given in &transcript.givens {
-            self.given(given, now).map_err(|text| format!("line {}: {text}", given.line))?;
+            self.given(given, now)
+                .map_err(|text| format!("line {}: {text}", given.line))?;
         }
         Ok(())
     }
@@ -76,11 +80,15 @@ impl World {
                 let special_use: Vec<SpecialUse> = match options.remove("use") {
                     None => Vec::new(),
                     Some(word) => {
-                        vec![SpecialUse::from_attribute(&word).ok_or_else(|| format!("no special use: {word}"))?]
+                        vec![
+                            SpecialUse::from_attribute(&word)
+                                .ok_or_else(|| format!("no special use: {word}"))?,
+                        ]
                     }
                 };
-                let made = self.store.create(&owner, &mailbox_name(name)?, &special_use, now.unix);
-                block_on(made).map_err(|error| error.to_string())?;
+                let name = mailbox_name(name)?;
+                block_on(self.store.create(&owner, &name, &special_use, now.unix))
+                    .map_err(|error| error.to_string())?;
             }
             [mailbox, count, word] if word == "messages" || word == "message" => {
                 let owner = self.owner(options.remove("user"))?;
@@ -92,7 +100,8 @@ impl World {
                 let skipped = u32::checked_sub(next, count + 1).ok_or("uidnext is too low")?;
                 let mailbox = mailbox_name(mailbox)?;
                 let message = self.fixture(MESSAGE)?;
-                let skip = vec![(b"\r\n".to_vec(), flags(None)?, None); usize::try_from(AT_ONCE).unwrap_or(1)];
+                let skip =
+                    vec![(b"\r\n".to_vec(), flags(None)?, None); usize::try_from(AT_ONCE).unwrap_or(1)];
                 for from in (0..skipped).step_by(AT_ONCE as usize) {
                     let some = usize::try_from(AT_ONCE.min(skipped - from)).unwrap_or(0);
                     self.append(&owner, &mailbox, skip.get(..some).unwrap_or_default(), now)?;
@@ -108,9 +117,10 @@ impl World {
                 let owner = self.owner(options.remove("user"))?;
                 let date = match options.remove("date") {
                     None => None,
-                    Some(text) => {
-                        Some(date::parse_imap_date_time(text.as_bytes()).ok_or_else(|| format!("no date: {text}"))?)
-                    }
+                    Some(text) => Some(
+                        date::parse_imap_date_time(text.as_bytes())
+                            .ok_or_else(|| format!("no date: {text}"))?,
+                    ),
                 };
                 let set = flags(options.remove("flags").as_deref())?;
                 let times: usize = match options.remove("times") {

@@ -19,7 +19,7 @@ use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_core::time::{DateTime, Now};
 use rmail_store::accounts::{Accounts, NewUser};
-use rmail_store::file::FileStore;
+use rmail_store::file::{FileStore, Options};
 use rmail_store::mailstore::MailStore as _;
 use rmail_store::mem::MemDisk;
 use rmail_store::service::{Service, Settings};
@@ -68,7 +68,12 @@ impl World {
         let disk = MemDisk::new();
         disk.set_yields(false);
         disk.set_clock(now.unix.0);
-        let store = block_on(FileStore::open(disk.clone(), Limits::default())).map_err(|error| error.to_string())?;
+        let store = block_on(FileStore::open(
+            Arc::new(disk.clone()),
+            Limits::default(),
+            Options::default(),
+        ))
+        .map_err(|error| error.to_string())?;
         let store = Arc::new(store);
         let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([1; 32]));
         let settings = Settings {
@@ -123,7 +128,9 @@ impl World {
             let mut spools = Vec::new();
             for (message, flags, date) in messages {
                 let mut spool = self.store.new_spool().await?;
-                self.store.write_spool(&mut spool, Chunk::copy_from(message)).await?;
+                self.store
+                    .write_spool(&mut spool, Chunk::copy_from(message))
+                    .await?;
                 spools.push((spool, flags.clone(), *date));
             }
             self.store.append(owner, mailbox, spools, now.unix).await
@@ -180,27 +187,44 @@ impl Stage for World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
 /// Users that a transcript names, in order: those of its sessions, then those given.
 fn users(transcript: &Transcript) -> Vec<&str> {
-    let sessions = transcript.sessions.values().filter_map(|opening| opening.options.get("user"));
-    let given = transcript.givens.iter().filter_map(|given| match given.words.as_slice() {
-        [word, name] if word == "user" => Some(name),
-        _ => given.options.get("user"),
-    });
+    let sessions = transcript
+        .sessions
+        .values()
+        .filter_map(|opening| opening.options.get("user"));
+    let given = transcript
+        .givens
+        .iter()
+        .filter_map(|given| match given.words.as_slice() {
+            [word, name] if word == "user" => Some(name),
+            _ => given.options.get("user"),
+        });
     sessions.chain(given).map(String::as_str).collect()
 }
 
 fn domains(transcript: &Transcript) -> Result<Vec<Domain>, String> {
     let mut names = BTreeSet::from([DOMAIN]);
-    names.extend(users(transcript).into_iter().filter_map(|user| Some(user.rsplit_once('@')?.1)));
-    names.extend(transcript.givens.iter().filter_map(|given| match given.words.as_slice() {
-        [word, name] if word == "domain" => Some(name.as_str()),
-        _ => None,
-    }));
+    names.extend(
+        users(transcript)
+            .into_iter()
+            .filter_map(|user| Some(user.rsplit_once('@')?.1)),
+    );
+    names.extend(
+        transcript
+            .givens
+            .iter()
+            .filter_map(|given| match given.words.as_slice() {
+                [word, name] if word == "domain" => Some(name.as_str()),
+                _ => None,
+            }),
+    );
     names
         .into_iter()
         .map(|name| Domain::parse(name).ok_or_else(|| format!("no domain: {name}")))
@@ -243,7 +267,9 @@ fn flags(text: Option<&str>) -> Result<Flags, String> {
     for word in inner.ok_or("flags stand in parentheses")?.split_whitespace() {
         match SystemFlags::from_name(word) {
             Some(flag) => flags.system = flags.system.with(flag),
-            None => flags.keywords.push(Keyword::new(word).ok_or_else(|| format!("no flag: {word}"))?),
+            None => flags
+                .keywords
+                .push(Keyword::new(word).ok_or_else(|| format!("no flag: {word}"))?),
         }
     }
     Ok(flags)
