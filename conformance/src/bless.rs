@@ -6,10 +6,10 @@ use crate::replay::{Delivery, Failure, Player, Stage, first_line, matches};
 use crate::transcript::{Expected, Transcript, What};
 
 /// The text of the file with its `S:` and `S|` lines as the server has them. Lines that match stay as they are, with
-/// their wildcards.
+/// their wildcards. Where `S?`, `S~`, `S{`, `S-`, `S#` or `A:` do not hold, that is left for people.
 ///
 /// # Errors
-/// The transcript cannot be read or played.
+/// The transcript cannot be read, or cannot be played up to its end.
 pub fn bless<S: Stage>(
     text: &str,
     mut stage: impl FnMut(&Transcript, Now) -> Result<S, String>,
@@ -18,47 +18,59 @@ pub fn bless<S: Stage>(
     let mut player = Player::open(&transcript, &mut stage, Delivery::Lines)?;
     let mut edits: Vec<Edit> = Vec::new();
     let mut at = 0;
-    while at < transcript.steps.len() {
-        let block = block_of(&transcript, at);
-        let Some((on, until)) = block else {
-            let step = &transcript.steps[at];
-            player
-                .step(&transcript, at)
-                .map_err(|text| player.failure(step.line, text))?;
-            at += 1;
-            // What comes where the transcript has no server line is added there.
-            if block_of(&transcript, at).is_none() && !is_client(&transcript, at) {
-                for on in transcript.sessions.keys() {
-                    let unseen = player.unseen(*on);
-                    edits.extend(Edit::insert(step.line, *on, &unseen));
-                    player.consume(*on, unseen.len());
-                }
-            }
-            continue;
+    // Where what the server says unasked for is put in: behind the last step's lines.
+    let mut behind = last_header_line(text);
+    while let Some(step) = transcript.steps.get(at) {
+        let failed = |text| Failure::Step {
+            line: step.line,
+            delivery: Delivery::Lines,
+            text,
         };
-        edits.extend(bless_block(&mut player, &transcript, on, at, until));
-        at = until;
+        let block = block_at(&transcript, at);
+        if let Some((on, first)) = block.first() {
+            player.end_of_sending().map_err(failed)?;
+            let more = is_server(&transcript, at + block.len());
+            edits.extend(bless_block(&mut player, *on, &block, more));
+            let last = block.last().map_or(*first, |(_, last)| last);
+            behind = last.line + last.body.len() + 1;
+            at += block.len();
+            continue;
+        }
+        if !is_client(&transcript, at) || !is_client(&transcript, at.wrapping_sub(1)) {
+            edits.extend(unasked(&mut player, &transcript, behind));
+        }
+        player.step(&transcript, at).map_err(failed)?;
+        behind = step.line + lines_within(&step.what) + 1;
+        at += 1;
     }
+    let ended = player.end_of_sending();
+    ended.map_err(|text| Failure::Step {
+        line: behind,
+        delivery: Delivery::Lines,
+        text,
+    })?;
+    edits.extend(unasked(&mut player, &transcript, behind));
     Ok(apply(text, &edits))
 }
 
-/// Lines of the file to take out, and what stands there instead.
+/// Lines `from..until` of the file, and what stands there instead.
 #[derive(Debug)]
 struct Edit {
     from: usize,
     until: usize,
-    lines: Vec<String>,
+    lines: Vec<Line>,
 }
 
-impl Edit {
-    /// What was sent, as lines behind a line of the file.
-    fn insert(behind: usize, on: usize, octets: &[u8]) -> Option<Self> {
-        (!octets.is_empty()).then(|| Self {
-            from: behind + 1,
-            until: behind + 1,
-            lines: render(on, octets),
-        })
-    }
+#[derive(Debug)]
+enum Line {
+    /// A line of the file as it was.
+    Old(usize),
+    New(String),
+}
+
+fn last_header_line(text: &str) -> usize {
+    let header = |line: &&str| line.is_empty() || line.starts_with(['#', '@']);
+    text.lines().take_while(header).count() + 1
 }
 
 fn is_client(transcript: &Transcript, at: usize) -> bool {
@@ -66,92 +78,101 @@ fn is_client(transcript: &Transcript, at: usize) -> bool {
     matches!(what, Some(What::Line(..) | What::Body(..) | What::Octets(..)))
 }
 
-/// Steps from here on that are plain server lines of one connection.
-fn block_of(transcript: &Transcript, at: usize) -> Option<(usize, usize)> {
-    let on = match transcript.steps.get(at)?.what {
-        What::Expect(on, _) => on,
-        _ => return None,
-    };
-    let len = transcript
-        .steps
-        .iter()
-        .skip(at)
-        .take_while(|step| matches!(step.what, What::Expect(other, _) if other == on))
-        .count();
-    Some((on, at + len))
+/// Server lines that are not plain.
+fn is_server(transcript: &Transcript, at: usize) -> bool {
+    let what = transcript.steps.get(at).map(|step| &step.what);
+    matches!(
+        what,
+        Some(What::Maybe(..) | What::ExpectOctets(..) | What::AnyOrder(..) | What::Expect(..))
+    )
 }
 
+/// Lines of the file that belong to a step, beside its own.
+fn lines_within(what: &What) -> usize {
+    match what {
+        What::AnyOrder(_, lines) => lines.iter().map(|line| 1 + line.body.len()).sum::<usize>() + 1,
+        What::Action(_, _, Some(_)) => 1,
+        _ => 0,
+    }
+}
+
+/// Plain server lines of one connection from here on.
+fn block_at(transcript: &Transcript, at: usize) -> Vec<(usize, &Expected)> {
+    let mut block: Vec<(usize, &Expected)> = Vec::new();
+    for step in transcript.steps.iter().skip(at) {
+        match &step.what {
+            What::Expect(on, expected) if block.first().is_none_or(|(first, _)| first == on) => {
+                block.push((*on, expected));
+            }
+            _ => break,
+        }
+    }
+    block
+}
+
+/// Compares a block with what was sent. `more`: other server lines follow, so that not all of it belongs here.
 fn bless_block<S: Stage>(
     player: &mut Player<S>,
-    transcript: &Transcript,
     on: usize,
-    at: usize,
-    until: usize,
+    block: &[(usize, &Expected)],
+    more: bool,
 ) -> Option<Edit> {
-    // Ends the sending of client lines; a mismatch changes nothing.
-    let steps = transcript.steps.get(at..until)?;
-    let mut next = at;
-    for step in steps {
-        if player.step(transcript, next).is_err() {
+    let mut open = block.iter().map(|(_, expected)| *expected).collect::<Vec<_>>();
+    let mut lines = Vec::new();
+    let mut changed = false;
+    loop {
+        let unseen = player.unseen(on);
+        if unseen.is_empty() || (more && open.is_empty()) {
             break;
         }
-        next += 1;
-        let _ = step;
-    }
-    let more = matches!(
-        transcript.steps.get(until).map(|step| &step.what),
-        Some(What::Maybe(..) | What::ExpectOctets(..) | What::AnyOrder(..))
-    );
-    if next == until && (more || player.unseen(on).is_empty()) {
-        return None;
-    }
-    // The rest of the block is written anew; lines of it that match what comes keep their wildcards.
-    let rest = transcript.steps.get(next..until).unwrap_or_default();
-    let mut open: Vec<&Expected> = rest
-        .iter()
-        .filter_map(|step| match &step.what {
-            What::Expect(_, expected) => Some(expected),
-            _ => None,
-        })
-        .collect();
-    let mut lines = Vec::new();
-    let mut unseen = player.unseen(on);
-    while !unseen.is_empty() {
-        let known = open
+        let found = open
             .iter()
-            .position(|expected| matches(expected, &unseen, &player.bindings).is_ok());
-        let kept = known.map(|at| open.remove(at)).and_then(|expected| {
-            let (bound, used) = matches(expected, &unseen, &player.bindings).ok()?;
-            player.bindings.extend(bound);
-            Some((expected.line, 1 + expected.body.len(), used))
-        });
-        let used = match kept {
-            Some((line, count, used)) => {
-                lines.extend((line..line + count).map(|line| format!("={line}")));
+            .enumerate()
+            .find_map(|(at, expected)| Some((at, matches(expected, &unseen, &player.bindings).ok()?)));
+        let used = match found {
+            Some((at, (bound, used))) => {
+                changed |= at > 0;
+                let kept = open.drain(..=at).next_back();
+                lines.extend(
+                    kept.into_iter()
+                        .flat_map(|line| line.line..=line.line + line.body.len())
+                        .map(Line::Old),
+                );
+                player.bindings.extend(bound);
                 used
             }
-            None => unit(&unseen),
+            None => {
+                changed = true;
+                let used = unit(&unseen);
+                lines.extend(render(on, unseen.get(..used).unwrap_or_default()));
+                used
+            }
         };
-        if kept.is_none() {
-            lines.extend(render(on, unseen.get(..used).unwrap_or_default()));
-        }
         player.consume(on, used);
-        unseen = player.unseen(on);
     }
-    let first = match rest.first().or(steps.last()).map(|step| &step.what) {
-        Some(What::Expect(_, expected)) if rest.is_empty() => expected.line + 1 + expected.body.len(),
-        Some(What::Expect(_, expected)) => expected.line,
-        _ => return None,
-    };
-    let last = match steps.last().map(|step| &step.what) {
-        Some(What::Expect(_, expected)) => expected.line + 1 + expected.body.len(),
-        _ => return None,
-    };
-    Some(Edit {
-        from: first,
-        until: last.max(first),
+    let (first, last) = (block.first()?.1, block.last()?.1);
+    (changed || !open.is_empty()).then_some(Edit {
+        from: first.line,
+        until: last.line + last.body.len() + 1,
         lines,
     })
+}
+
+/// What was sent, and stands nowhere.
+fn unasked<S: Stage>(player: &mut Player<S>, transcript: &Transcript, behind: usize) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for on in transcript.sessions.keys() {
+        let unseen = player.unseen(*on);
+        player.consume(*on, unseen.len());
+        if !unseen.is_empty() {
+            edits.push(Edit {
+                from: behind,
+                until: behind,
+                lines: render(*on, &unseen),
+            });
+        }
+    }
+    edits
 }
 
 /// Octets of the first line and the literal that it announces.
@@ -170,74 +191,65 @@ fn literal(line: &[u8]) -> Option<usize> {
 }
 
 /// Octets as `S:`, `S|` and `S~` lines.
-fn render(on: usize, mut octets: &[u8]) -> Vec<String> {
+fn render(on: usize, mut octets: &[u8]) -> Vec<Line> {
     let number = if on == 1 { String::new() } else { on.to_string() };
     let mut lines = Vec::new();
-    let text = |line: &[u8]| {
-        core::str::from_utf8(line)
-            .ok()
-            .filter(|text| !text.chars().any(char::is_control) && text.trim_end() == *text)
-            .map(str::to_owned)
-    };
     while !octets.is_empty() {
-        let line = first_line(octets).and_then(|(line, used)| Some((text(line)?, used)));
-        let Some((line, used)) = line else {
-            let used = first_line(octets).map_or(octets.len(), |(_, used)| used);
-            let (raw, rest) = octets.split_at(used);
+        let end = first_line(octets).map_or(octets.len(), |(_, used)| used);
+        let (raw, rest) = octets.split_at(end);
+        octets = rest;
+        let Some(line) = text_of(raw) else {
             lines.push(format!("S{number}~ {}", raw.escape_ascii()));
-            octets = rest;
             continue;
         };
-        octets = octets.get(used..).unwrap_or_default();
-        let body = literal(line.as_bytes()).and_then(|count| octets.get(..count));
-        let body: Option<Vec<String>> = body.filter(|body| body.ends_with(b"\r\n")).and_then(|body| {
-            let mut rest = body;
-            let mut texts = Vec::new();
-            while let Some((line, used)) = first_line(rest) {
-                texts.push(text(line)?);
-                rest = rest.get(used..)?;
-            }
-            Some(texts)
-        });
-        match body {
-            Some(texts) => {
-                let count = literal(line.as_bytes()).unwrap_or(0);
-                let head = line.strip_suffix(&format!("{{{count}}}")).unwrap_or(&line);
-                lines.push(format!("S{number}: {head}{{*}}"));
-                lines.extend(
-                    texts
-                        .iter()
-                        .map(|text| format!("S{number}| {text}").trim_end().to_owned()),
-                );
-                octets = octets.get(count..).unwrap_or_default();
-            }
-            None => lines.push(format!("S{number}: {line}").trim_end().to_owned()),
-        }
+        let body = literal(line.as_bytes()).and_then(|count| Some((count, body_of(octets.get(..count)?)?)));
+        let Some((count, body)) = body else {
+            lines.push(format!("S{number}: {line}"));
+            continue;
+        };
+        octets = octets.get(count..).unwrap_or_default();
+        let head = line.strip_suffix(&format!("{{{count}}}")).unwrap_or(line);
+        lines.push(format!("S{number}: {head}{{*}}"));
+        lines.extend(body.iter().map(|text| format!("S{number}| {text}")));
     }
     lines
+        .into_iter()
+        .map(|line| Line::New(line.trim_end().to_owned()))
+        .collect()
 }
 
-/// The file with the edits; `=N` stands for line N of the file as it was.
+/// A line that can stand in a file.
+fn text_of(line: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
+    let plain = !text.chars().any(char::is_control) && text.trim_end() == text && !text.contains("${");
+    plain.then_some(text)
+}
+
+/// The lines of a literal that consists of such lines.
+fn body_of(mut octets: &[u8]) -> Option<Vec<&str>> {
+    let mut lines = Vec::new();
+    while !octets.is_empty() {
+        let (_, used) = first_line(octets)?;
+        let (line, rest) = octets.split_at_checked(used)?;
+        lines.push(text_of(line)?);
+        octets = rest;
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// The file with the edits, which are in order.
 fn apply(text: &str, edits: &[Edit]) -> String {
     let old: Vec<&str> = text.lines().collect();
-    let mut new: Vec<String> = Vec::new();
-    let mut line = 1;
+    let mut new: Vec<&str> = Vec::new();
+    let mut next = 1;
     for edit in edits {
-        while line < edit.from {
-            new.extend(old.get(line - 1).map(|text| (*text).to_owned()));
-            line += 1;
-        }
-        for text in &edit.lines {
-            let kept = text
-                .strip_prefix('=')
-                .and_then(|number| number.parse::<usize>().ok());
-            match kept {
-                Some(number) => new.extend(old.get(number - 1).map(|text| (*text).to_owned())),
-                None => new.push(text.clone()),
-            }
-        }
-        line = line.max(edit.until);
+        new.extend(old.iter().take(edit.from - 1).skip(next - 1));
+        new.extend(edit.lines.iter().filter_map(|line| match line {
+            Line::Old(number) => old.get(number - 1).copied(),
+            Line::New(text) => Some(text.as_str()),
+        }));
+        next = next.max(edit.until);
     }
-    new.extend(old.iter().skip(line - 1).map(|text| (*text).to_owned()));
+    new.extend(old.iter().skip(next - 1));
     new.join("\n") + "\n"
 }

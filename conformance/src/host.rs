@@ -124,7 +124,12 @@ where
                 self.machine.handle_input(now, Input::Dirty(watch));
                 continue;
             }
-            match self.unread.pop_front_if(|_| self.machine.wants_bytes()) {
+            let next = if self.machine.wants_bytes() {
+                self.unread.pop_front()
+            } else {
+                None
+            };
+            match next {
                 Some(chunk) => self.machine.handle_input(now, Input::Bytes(chunk)),
                 None => return Ok(()),
             }

@@ -315,7 +315,7 @@ impl<S: Stage> Player<S> {
     }
 
     /// The client is waiting for the server now; a handshake that was asked for takes place.
-    fn end_of_sending(&mut self) -> Result<(), String> {
+    pub(crate) fn end_of_sending(&mut self) -> Result<(), String> {
         self.flush()?;
         self.sending = false;
         let numbers: Vec<usize> = self.connections.keys().copied().collect();

@@ -28,11 +28,10 @@ impl World {
             let name = account(name)?;
             let there = block_on(self.service.accounts().find(&name)).map_err(|error| error.to_string())?;
             if there.is_none() {
-                let made = self
-                    .service
-                    .accounts()
-                    .create(&*self.store, &name, &new_user(PASSWORD), now.unix);
-                block_on(made).map_err(|error| error.to_string())?;
+                let user = new_user(PASSWORD);
+                let accounts = self.service.accounts();
+                block_on(accounts.create(&*self.store, &name, &user, now.unix))
+                    .map_err(|error| error.to_string())?;
             }
         }
         for given in &transcript.givens {
@@ -87,10 +86,9 @@ impl World {
                         ]
                     }
                 };
-                let made = self
-                    .store
-                    .create(&owner, &mailbox_name(name)?, &special_use, now.unix);
-                block_on(made).map_err(|error| error.to_string())?;
+                let name = mailbox_name(name)?;
+                block_on(self.store.create(&owner, &name, &special_use, now.unix))
+                    .map_err(|error| error.to_string())?;
             }
             [mailbox, count, word] if word == "messages" || word == "message" => {
                 let owner = self.owner(options.remove("user"))?;

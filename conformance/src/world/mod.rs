@@ -19,7 +19,7 @@ use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_core::time::{DateTime, Now};
 use rmail_store::accounts::{Accounts, NewUser};
-use rmail_store::file::FileStore;
+use rmail_store::file::{FileStore, Options};
 use rmail_store::mailstore::MailStore as _;
 use rmail_store::mem::MemDisk;
 use rmail_store::service::{Service, Settings};
@@ -68,8 +68,12 @@ impl World {
         let disk = MemDisk::new();
         disk.set_yields(false);
         disk.set_clock(now.unix.0);
-        let store =
-            block_on(FileStore::open(disk.clone(), Limits::default())).map_err(|error| error.to_string())?;
+        let store = block_on(FileStore::open(
+            Arc::new(disk.clone()),
+            Limits::default(),
+            Options::default(),
+        ))
+        .map_err(|error| error.to_string())?;
         let store = Arc::new(store);
         let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([1; 32]));
         let settings = Settings {

@@ -56,16 +56,14 @@ impl World {
                 Ok(())
             }
             [how @ ("disable" | "enable"), user] => {
-                let set = self
-                    .service
-                    .accounts()
-                    .set_enabled(&account(user)?, *how == "enable");
-                block_on(set).map_err(|error| error.to_string())
+                let (user, enabled) = (account(user)?, *how == "enable");
+                block_on(self.service.accounts().set_enabled(&user, enabled))
+                    .map_err(|error| error.to_string())
             }
             ["password", user, new] => {
-                let accounts = self.service.accounts();
-                let set = accounts.set_password(&account(user)?, &Secret::new(*new), 1);
-                block_on(set).map_err(|error| error.to_string())
+                let (user, password) = (account(user)?, Secret::new(*new));
+                block_on(self.service.accounts().set_password(&user, &password, 1))
+                    .map_err(|error| error.to_string())
             }
             _ => Err(format!("nothing that can happen: {event}")),
         }
