@@ -18,7 +18,11 @@
 //! * No attempt is earlier than the schedule says. The schedule runs on the monotonic clock; the wall clock only bridges
 //!   restarts, and a clock that was set back does not stretch a delay.
 
+mod contract;
 mod item;
+mod notices;
+
+pub use contract::{Action, AttemptId, BounceId, Event, Input};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -27,7 +31,7 @@ use std::time::Duration;
 
 use self::item::{Item, Next, Rcpt, State};
 use super::attempt::Order;
-use super::bounce::{Kind, Notice};
+use super::bounce::Kind;
 use super::entry::Entry;
 use super::outcome::{Enhanced, Outcome, Report};
 use super::route::Settings;
@@ -42,123 +46,6 @@ const MAX_RECIPIENTS: usize = 100;
 
 /// When a write or a notice that failed is tried again.
 const STORAGE_RETRY: Duration = Duration::from_secs(60);
-
-/// Names an attempt. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub u64);
-
-/// Names a notice. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BounceId(pub u64);
-
-/// What can happen to the queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Entries found on disk: at the start, or of a queue whose process has died.
-    Loaded(Vec<Entry>),
-    /// A new entry, durable already.
-    Added(Entry),
-    /// An attempt is over: the outcomes in the order of its recipients.
-    Finished {
-        /// Which.
-        attempt: AttemptId,
-        /// One for each recipient; a recipient without one is tried again.
-        outcomes: Vec<Outcome>,
-    },
-    /// A notice is stored, or could not be.
-    Bounced {
-        /// Which.
-        bounce: BounceId,
-        /// It is durable.
-        stored: bool,
-    },
-    /// A [`Action::Save`] or [`Action::Remove`] is durable, or has failed.
-    Saved {
-        /// The entry's id.
-        entry: String,
-        /// It is durable.
-        ok: bool,
-    },
-    /// Try all recipients of this entry that wait, now.
-    Retry(String),
-    /// The configuration was read again.
-    Settings(Box<Settings>),
-    /// Begin no further attempts. What runs may finish, see [`Queue::is_idle`].
-    Shutdown,
-    /// The deadline of `poll_timeout` has passed.
-    Tick,
-}
-
-/// What the queue wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Try to deliver.
-    Attempt {
-        /// Comes back with the outcomes.
-        attempt: AttemptId,
-        /// The entry, whose message is to be sent.
-        entry: String,
-        /// How, what, to whom.
-        order: Box<Order>,
-    },
-    /// Replace the entry on disk.
-    Save(Box<Entry>),
-    /// Remove the entry and its message.
-    Remove(String),
-    /// Tell the sender.
-    Bounce {
-        /// Comes back with the result.
-        bounce: BounceId,
-        /// The entry, whose header is quoted.
-        entry: String,
-        /// What to tell.
-        notice: Box<Notice>,
-    },
-    /// Something for the log.
-    Event(Event),
-}
-
-/// Something for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A recipient has it.
-    Delivered {
-        /// The entry's id.
-        entry: String,
-        /// Address.
-        recipient: String,
-        /// The reply.
-        report: Report,
-    },
-    /// A recipient is tried again later. [`Report::severe`] asks for ERROR.
-    Deferred {
-        /// The entry's id.
-        entry: String,
-        /// Address.
-        recipient: String,
-        /// Why.
-        report: Report,
-        /// Attempts so far.
-        attempts: u32,
-        /// When again.
-        next: Unix,
-    },
-    /// A recipient will not get it.
-    Failed {
-        /// The entry's id.
-        entry: String,
-        /// Address.
-        recipient: String,
-        /// Why.
-        report: Report,
-        /// The last of all attempts has failed.
-        expired: bool,
-        /// The sender is told; otherwise there is none to tell.
-        told: bool,
-    },
-    /// All recipients of an entry have come to their end.
-    Done(String),
-}
 
 /// The queue.
 #[derive(Debug)]
@@ -467,128 +354,6 @@ impl Queue {
             Next::Failed => return,
         };
         self.out.push_back(Action::Event(event));
-    }
-
-    /// Deals with recipients that have failed: tells the sender, or forgets them if there is none to tell. Whether the
-    /// entry has fewer recipients now, or none at all.
-    fn settle(&mut self, id: &Arc<str>) -> bool {
-        let Some(item) = self.items.get_mut(id) else {
-            return false;
-        };
-        let told = item.wants_notices();
-        let mut some = false;
-        for rcpt in &mut item.recipients {
-            if let State::Failed(failure) = &mut rcpt.state
-                && !core::mem::replace(&mut failure.logged, true)
-            {
-                some = true;
-                self.out.push_back(Action::Event(Event::Failed {
-                    entry: id.to_string(),
-                    recipient: rcpt.stored.address.clone(),
-                    report: failure.report.clone(),
-                    expired: failure.expired,
-                    told,
-                }));
-            }
-        }
-        if some && told {
-            self.tell_failures(id);
-            return false;
-        }
-        item.recipients
-            .retain(|rcpt| told || !matches!(rcpt.state, State::Failed(_)));
-        some || item.recipients.is_empty()
-    }
-
-    /// One notice for all recipients that have failed and are in no notice yet.
-    fn tell_failures(&mut self, id: &Arc<str>) {
-        let Some(item) = self.items.get_mut(id) else {
-            return;
-        };
-        let mut about = Vec::new();
-        let mut numbers = Vec::new();
-        for rcpt in &mut item.recipients {
-            if let Some(told) = rcpt.tell_failure() {
-                about.push(told);
-                numbers.push(rcpt.number);
-            }
-        }
-        self.bounce(id, Kind::Failed, numbers, about);
-    }
-
-    /// After [`item::DELAY_NOTICE`] the sender is told of recipients that were tried in vain, each once.
-    fn tell_delay(&mut self, id: &Arc<str>) {
-        let Some(item) = self.items.get_mut(id) else {
-            return;
-        };
-        if !item.wants_notices() || self.now.mono < item.delay_due {
-            return;
-        }
-        let mut about = Vec::new();
-        let mut numbers = Vec::new();
-        for rcpt in &mut item.recipients {
-            if let Some(told) = rcpt.tell_delay(&self.settings.retry_delays) {
-                about.push(told);
-                numbers.push(rcpt.number);
-            }
-        }
-        self.bounce(id, Kind::Delayed, numbers, about);
-    }
-
-    fn bounce(&mut self, id: &Arc<str>, kind: Kind, numbers: Vec<u32>, about: Vec<super::bounce::About>) {
-        let Some(item) = self.items.get(id).filter(|_| !about.is_empty()) else {
-            return;
-        };
-        let notice = Notice {
-            kind,
-            hostname: self.settings.hostname.clone(),
-            sender: item.head.sender.clone(),
-            entry: id.to_string(),
-            arrived: Unix::from_secs(item.head.arrived),
-            recipients: about,
-        };
-        let bounce = BounceId(self.notices);
-        self.notices += 1;
-        let pending = Pending {
-            entry: Arc::clone(id),
-            kind,
-            recipients: numbers,
-        };
-        self.bounces.insert(bounce, pending);
-        self.out.push_back(Action::Bounce {
-            bounce,
-            entry: id.to_string(),
-            notice: Box::new(notice),
-        });
-    }
-
-    fn bounced(&mut self, bounce: BounceId, stored: bool) {
-        let Some(pending) = self.bounces.remove(&bounce) else {
-            return;
-        };
-        let id = pending.entry;
-        let Some(item) = self.items.get_mut(&id) else {
-            return;
-        };
-        for number in pending.recipients {
-            match pending.kind {
-                Kind::Failed if stored => item.remove(number),
-                kind => {
-                    if let Some(rcpt) = item.find_mut(number) {
-                        rcpt.notice_over(kind, stored);
-                    }
-                }
-            }
-        }
-        if stored {
-            self.write(&id);
-        } else {
-            let timer = match pending.kind {
-                Kind::Failed => Timer::Bounce,
-                Kind::Delayed => Timer::Delay,
-            };
-            self.timers.insert((self.now.mono + STORAGE_RETRY, id, timer));
-        }
     }
 
     /// Brings the entry to disk as it is now, after the write that is out, if one is.

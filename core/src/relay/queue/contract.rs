@@ -1,0 +1,125 @@
+//! What the queue is told and what it asks for.
+
+use crate::relay::attempt::Order;
+use crate::relay::bounce::Notice;
+use crate::relay::entry::Entry;
+use crate::relay::outcome::{Outcome, Report};
+use crate::relay::route::Settings;
+use crate::time::Unix;
+
+/// Names an attempt. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub u64);
+
+/// Names a notice. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BounceId(pub u64);
+
+/// What can happen to the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Entries found on disk: at the start, or of a queue whose process has died.
+    Loaded(Vec<Entry>),
+    /// A new entry, durable already.
+    Added(Entry),
+    /// An attempt is over: the outcomes in the order of its recipients.
+    Finished {
+        /// Which.
+        attempt: AttemptId,
+        /// One for each recipient; a recipient without one is tried again.
+        outcomes: Vec<Outcome>,
+    },
+    /// A notice is stored, or could not be.
+    Bounced {
+        /// Which.
+        bounce: BounceId,
+        /// It is durable.
+        stored: bool,
+    },
+    /// A [`Action::Save`] or [`Action::Remove`] is durable, or has failed.
+    Saved {
+        /// The entry's id.
+        entry: String,
+        /// It is durable.
+        ok: bool,
+    },
+    /// Try all recipients of this entry that wait, now.
+    Retry(String),
+    /// The configuration was read again.
+    Settings(Box<Settings>),
+    /// Begin no further attempts. What runs may finish, see [`super::Queue::is_idle`].
+    Shutdown,
+    /// The deadline of `poll_timeout` has passed.
+    Tick,
+}
+
+/// What the queue wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Try to deliver.
+    Attempt {
+        /// Comes back with the outcomes.
+        attempt: AttemptId,
+        /// The entry, whose message is to be sent.
+        entry: String,
+        /// How, what, to whom.
+        order: Box<Order>,
+    },
+    /// Replace the entry on disk.
+    Save(Box<Entry>),
+    /// Remove the entry and its message.
+    Remove(String),
+    /// Tell the sender.
+    Bounce {
+        /// Comes back with the result.
+        bounce: BounceId,
+        /// The entry, whose header is quoted.
+        entry: String,
+        /// What to tell.
+        notice: Box<Notice>,
+    },
+    /// Something for the log.
+    Event(Event),
+}
+
+/// Something for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A recipient has it.
+    Delivered {
+        /// The entry's id.
+        entry: String,
+        /// Address.
+        recipient: String,
+        /// The reply.
+        report: Report,
+    },
+    /// A recipient is tried again later. [`Report::severe`] asks for ERROR.
+    Deferred {
+        /// The entry's id.
+        entry: String,
+        /// Address.
+        recipient: String,
+        /// Why.
+        report: Report,
+        /// Attempts so far.
+        attempts: u32,
+        /// When again.
+        next: Unix,
+    },
+    /// A recipient will not get it.
+    Failed {
+        /// The entry's id.
+        entry: String,
+        /// Address.
+        recipient: String,
+        /// Why.
+        report: Report,
+        /// The last of all attempts has failed.
+        expired: bool,
+        /// The sender is told; otherwise there is none to tell.
+        told: bool,
+    },
+    /// All recipients of an entry have come to their end.
+    Done(String),
+}

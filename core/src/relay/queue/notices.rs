@@ -1,0 +1,132 @@
+//! Telling the sender: of failures at once, of delays once.
+
+use std::sync::Arc;
+
+use super::item::State;
+use super::{Action, BounceId, Event, Pending, Queue, STORAGE_RETRY, Timer};
+use crate::relay::bounce::{About, Kind, Notice};
+use crate::time::Unix;
+
+impl Queue {
+    /// Deals with recipients that have failed: tells the sender, or forgets them if there is none to tell. Whether the
+    /// entry has fewer recipients now, or none at all.
+    pub(super) fn settle(&mut self, id: &Arc<str>) -> bool {
+        let Some(item) = self.items.get_mut(id) else {
+            return false;
+        };
+        let told = item.wants_notices();
+        let mut some = false;
+        for rcpt in &mut item.recipients {
+            if let State::Failed(failure) = &mut rcpt.state
+                && !core::mem::replace(&mut failure.logged, true)
+            {
+                some = true;
+                self.out.push_back(Action::Event(Event::Failed {
+                    entry: id.to_string(),
+                    recipient: rcpt.stored.address.clone(),
+                    report: failure.report.clone(),
+                    expired: failure.expired,
+                    told,
+                }));
+            }
+        }
+        if some && told {
+            self.tell_failures(id);
+            return false;
+        }
+        item.recipients
+            .retain(|rcpt| told || !matches!(rcpt.state, State::Failed(_)));
+        some || item.recipients.is_empty()
+    }
+
+    /// One notice for all recipients that have failed and are in no notice yet.
+    pub(super) fn tell_failures(&mut self, id: &Arc<str>) {
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
+        let mut about = Vec::new();
+        let mut numbers = Vec::new();
+        for rcpt in &mut item.recipients {
+            if let Some(told) = rcpt.tell_failure() {
+                about.push(told);
+                numbers.push(rcpt.number);
+            }
+        }
+        self.bounce(id, Kind::Failed, numbers, about);
+    }
+
+    /// After [`super::item::DELAY_NOTICE`] the sender is told of recipients that were tried in vain, each once.
+    pub(super) fn tell_delay(&mut self, id: &Arc<str>) {
+        let Some(item) = self.items.get_mut(id) else {
+            return;
+        };
+        if !item.wants_notices() || self.now.mono < item.delay_due {
+            return;
+        }
+        let mut about = Vec::new();
+        let mut numbers = Vec::new();
+        for rcpt in &mut item.recipients {
+            if let Some(told) = rcpt.tell_delay(&self.settings.retry_delays) {
+                about.push(told);
+                numbers.push(rcpt.number);
+            }
+        }
+        self.bounce(id, Kind::Delayed, numbers, about);
+    }
+
+    fn bounce(&mut self, id: &Arc<str>, kind: Kind, numbers: Vec<u32>, about: Vec<About>) {
+        let Some(item) = self.items.get(id).filter(|_| !about.is_empty()) else {
+            return;
+        };
+        let notice = Notice {
+            kind,
+            hostname: self.settings.hostname.clone(),
+            sender: item.head.sender.clone(),
+            entry: id.to_string(),
+            arrived: Unix::from_secs(item.head.arrived),
+            recipients: about,
+        };
+        let bounce = BounceId(self.notices);
+        self.notices += 1;
+        let pending = Pending {
+            entry: Arc::clone(id),
+            kind,
+            recipients: numbers,
+        };
+        self.bounces.insert(bounce, pending);
+        self.out.push_back(Action::Bounce {
+            bounce,
+            entry: id.to_string(),
+            notice: Box::new(notice),
+        });
+    }
+
+    pub(super) fn bounced(&mut self, bounce: BounceId, stored: bool) {
+        let Some(pending) = self.bounces.remove(&bounce) else {
+            return;
+        };
+        let id = pending.entry;
+        let Some(item) = self.items.get_mut(&id) else {
+            return;
+        };
+        for number in pending.recipients {
+            match pending.kind {
+                Kind::Failed if stored => item.remove(number),
+                kind => {
+                    if let Some(rcpt) = item.find_mut(number) {
+                        rcpt.notice_over(kind, stored);
+                    }
+                }
+            }
+        }
+        if stored {
+            self.write(&id);
+        } else {
+            let timer = match pending.kind {
+                Kind::Failed => Timer::Bounce,
+                Kind::Delayed => Timer::Delay,
+            };
+            self.timers.insert((self.now.mono + STORAGE_RETRY, id, timer));
+        }
+    }
+}

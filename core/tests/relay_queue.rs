@@ -1,0 +1,690 @@
+//! The queue: its schedule to the second, what stands on disk when, and whole lives with crashes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rmail_core::addr::ReversePath;
+use rmail_core::dns::mx::Ourselves;
+use rmail_core::machine::Machine as _;
+use rmail_core::random::Random;
+use rmail_core::relay::attempt::Order;
+use rmail_core::relay::bounce::{Kind, Notice};
+use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_core::relay::queue::{Action, AttemptId, BounceId, Event, Input, Queue};
+use rmail_core::relay::{Enhanced, Outcome, Report, Route, Settings, Target, TlsPolicy};
+use rmail_core::time::{Mono, Now, Unix};
+
+const START: u64 = 1_000_000;
+const DELAYS: [u64; 8] = [60, 300, 900, 1800, 3600, 14400, 28800, 86400];
+
+fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
+    let recipient = |address: &&str| Recipient {
+        address: (*address).into(),
+        attempts: 0,
+        next: START,
+        last: None,
+        delay_told: false,
+    };
+    Entry {
+        id: id.into(),
+        sender: sender.into(),
+        account: None,
+        arrived: START,
+        offset: 0,
+        size: 10,
+        eight_bit: false,
+        recipients: recipients.iter().map(recipient).collect(),
+    }
+}
+
+fn report(text: &str) -> Report {
+    Report::parse(text).expect("a report")
+}
+
+fn later() -> Outcome {
+    Outcome::Temporary(report("450 4.2.0 later"))
+}
+
+fn never() -> Outcome {
+    Outcome::Permanent(report("550 5.1.1 never"))
+}
+
+fn delivered() -> Outcome {
+    Outcome::Delivered(report("250 2.0.0 ok"))
+}
+
+/// The host of a queue.
+struct World {
+    queue: Queue,
+    settings: Settings,
+    mono: Duration,
+    unix: Duration,
+    /// What is out, oldest first.
+    attempts: VecDeque<(AttemptId, String, Order)>,
+    writes: VecDeque<(String, Option<Entry>)>,
+    bounces: VecDeque<(BounceId, String, Notice)>,
+    events: Vec<Event>,
+    disk: BTreeMap<String, Entry>,
+}
+
+impl World {
+    fn new(settings: Settings) -> Self {
+        Self {
+            queue: Queue::new(settings.clone(), Ourselves::default(), [3; 32]),
+            settings,
+            mono: Duration::ZERO,
+            unix: Duration::from_secs(START),
+            attempts: VecDeque::new(),
+            writes: VecDeque::new(),
+            bounces: VecDeque::new(),
+            events: Vec::new(),
+            disk: BTreeMap::new(),
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = Now {
+            mono: Mono(self.mono),
+            unix: Unix(self.unix),
+        };
+        self.queue.handle_input(now, input);
+        while let Some(action) = self.queue.poll_action() {
+            match action {
+                Action::Attempt {
+                    attempt,
+                    entry,
+                    order,
+                } => self.attempts.push_back((attempt, entry, *order)),
+                Action::Save(entry) => self.writes.push_back((entry.id.clone(), Some(*entry))),
+                Action::Remove(id) => self.writes.push_back((id, None)),
+                Action::Bounce {
+                    bounce,
+                    entry,
+                    notice,
+                } => self.bounces.push_back((bounce, entry, *notice)),
+                Action::Event(event) => self.events.push(event),
+            }
+        }
+        let busy: BTreeSet<&String> = self.writes.iter().map(|(id, _)| id).collect();
+        assert_eq!(busy.len(), self.writes.len(), "one write for an entry at a time");
+    }
+
+    fn add(&mut self, entry: Entry) {
+        self.disk.insert(entry.id.clone(), entry.clone());
+        self.feed(Input::Added(entry));
+    }
+
+    fn write_one(&mut self) {
+        let (id, entry) = self.writes.pop_front().expect("a write");
+        match entry {
+            Some(entry) => self.disk.insert(id.clone(), entry),
+            None => self.disk.remove(&id),
+        };
+        self.feed(Input::Saved { entry: id, ok: true });
+    }
+
+    fn write_all(&mut self) {
+        while !self.writes.is_empty() {
+            self.write_one();
+        }
+    }
+
+    /// Ends the oldest attempt with the same outcome for all its recipients; who they were.
+    fn finish(&mut self, outcome: &Outcome) -> Vec<String> {
+        let (attempt, _, order) = self.attempts.pop_front().expect("an attempt");
+        let outcomes = vec![outcome.clone(); order.job.recipients.len()];
+        self.feed(Input::Finished { attempt, outcomes });
+        order.job.recipients.iter().map(ToString::to_string).collect()
+    }
+
+    fn bounce(&mut self, stored: bool) -> Notice {
+        let (bounce, _, notice) = self.bounces.pop_front().expect("a notice");
+        self.feed(Input::Bounced { bounce, stored });
+        notice
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.mono += time;
+        self.unix += time;
+        self.feed(Input::Tick);
+    }
+
+    /// To the next deadline: nothing happens before it.
+    fn wait(&mut self) -> Duration {
+        let deadline = self.queue.poll_timeout().expect("a timer").0;
+        let wait = deadline.saturating_sub(self.mono);
+        if wait > Duration::ZERO {
+            let before = (self.attempts.len(), self.bounces.len());
+            self.pass(wait - Duration::from_nanos(1));
+            assert_eq!((self.attempts.len(), self.bounces.len()), before, "too early");
+            self.pass(Duration::from_nanos(1));
+        } else {
+            self.feed(Input::Tick);
+        }
+        wait
+    }
+
+    /// The process dies and comes again after a while.
+    fn restart(&mut self, away: Duration, clock: i64) {
+        self.queue = Queue::new(self.settings.clone(), Ourselves::default(), [4; 32]);
+        self.attempts.clear();
+        self.writes.clear();
+        self.bounces.clear();
+        self.mono = Duration::from_secs(5);
+        self.unix += away;
+        self.unix = Duration::from_nanos(
+            u64::try_from(i64::try_from(self.unix.as_nanos()).expect("small") + clock * 1_000_000_000)
+                .expect("positive"),
+        );
+        let entries = self.disk.values().cloned().collect();
+        self.feed(Input::Loaded(entries));
+    }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[test]
+fn nine_attempts_at_the_times_of_the_schedule() {
+    let mut world = World::new(Settings::default());
+    world.pass(Duration::from_millis(300));
+    world.add(entry("m", "a@us", &["b@x"]));
+    let begin = world.mono;
+    let mut times = Vec::new();
+    let mut notices = Vec::new();
+    loop {
+        while !world.attempts.is_empty() {
+            times.push((world.mono - begin).as_secs_f64());
+            world.finish(&later());
+            world.write_all();
+        }
+        while !world.bounces.is_empty() {
+            let notice = world.bounce(true);
+            notices.push((notice.kind, (world.mono - begin).as_secs()));
+            world.write_all();
+        }
+        if world.disk.is_empty() {
+            break;
+        }
+        world.wait();
+    }
+    let mut at = 0.0;
+    let mut expected = vec![0.0];
+    for delay in DELAYS {
+        at += f64::from(u32::try_from(delay).expect("small"));
+        expected.push(at);
+    }
+    assert_eq!(times, expected);
+    let told = 4 * 3600 - 1; // arrived is in whole seconds: 0.3 s before the first attempt
+    assert_eq!(
+        notices,
+        [(Kind::Delayed, told), (Kind::Failed, 136_260)],
+        "37 h 51 min"
+    );
+    assert!(world.queue.is_empty() && world.queue.is_idle());
+    let Some(Event::Failed {
+        expired: true,
+        told: true,
+        report,
+        ..
+    }) = world.events.iter().rev().nth(1)
+    else {
+        panic!("{:?}", world.events);
+    };
+    assert_eq!(report.to_string(), "450 4.2.0 later");
+    assert_eq!(world.events.last(), Some(&Event::Done("m".into())));
+}
+
+#[test]
+fn a_restart_goes_on_where_the_schedule_stood() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x"]));
+    world.finish(&later());
+    world.write_all();
+    world.wait();
+    world.finish(&later());
+    world.write_all();
+    assert_eq!(world.disk["m"].recipients[0].attempts, 2);
+    assert_eq!(
+        world.disk["m"].recipients[0].last.as_deref(),
+        Some("450 4.2.0 later")
+    );
+    // 300 s to go.
+    world.restart(secs(100), 0);
+    assert!(world.attempts.is_empty());
+    assert_eq!(world.wait(), secs(200));
+    assert_eq!(world.attempts.len(), 1);
+    world.restart(secs(1000), 0);
+    assert_eq!(world.attempts.len(), 1, "overdue: at once");
+    world.finish(&later());
+    world.write_all();
+    world.restart(secs(0), -100_000);
+    assert_eq!(
+        world.wait(),
+        secs(900),
+        "a clock set back does not stretch the delay"
+    );
+}
+
+#[test]
+fn clock_jumps_while_running_change_nothing() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x"]));
+    world.finish(&later());
+    world.unix += secs(100_000);
+    world.feed(Input::Tick);
+    assert!(world.attempts.is_empty(), "never earlier");
+    world.unix -= secs(500_000);
+    assert_eq!(world.wait(), secs(60));
+    assert_eq!(world.attempts.len(), 1);
+}
+
+#[test]
+fn the_disk_follows_and_the_notice_comes_before_the_removal() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x", "c@x", "d@y"]));
+    assert_eq!(world.attempts.len(), 2, "one for each next hop");
+    let (attempt, _, order) = world.attempts.pop_front().expect("an attempt");
+    assert_eq!(order.job.recipients.len(), 2);
+    let outcomes = vec![never(), delivered()];
+    world.feed(Input::Finished { attempt, outcomes });
+    world.write_all();
+    let left = |world: &World| -> Vec<String> {
+        let recipients = world.disk["m"].recipients.iter();
+        recipients.map(|recipient| recipient.address.clone()).collect()
+    };
+    assert_eq!(
+        left(&world),
+        ["b@x", "d@y"],
+        "delivered ones go, the failed one waits for its notice"
+    );
+    assert_eq!(world.bounce(false).recipients[0].address, "b@x");
+    world.write_all();
+    assert_eq!(left(&world), ["b@x", "d@y"]);
+    assert_eq!(
+        (world.wait(), world.bounces.len()),
+        (secs(60), 1),
+        "the notice is tried again"
+    );
+    let notice = world.bounce(true);
+    assert_eq!(
+        (notice.kind, notice.sender.as_str(), notice.recipients.len()),
+        (Kind::Failed, "a@us", 1)
+    );
+    world.write_all();
+    assert_eq!(left(&world), ["d@y"]);
+    world.finish(&delivered());
+    world.write_all();
+    assert!(world.disk.is_empty() && world.queue.is_empty());
+    let failed = world
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::Failed { .. }))
+        .count();
+    assert_eq!(failed, 1, "logged once");
+}
+
+#[test]
+fn failures_of_the_same_moment_share_a_notice() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x", "c@x", "no address"]));
+    let notice = world.bounce(true);
+    assert_eq!(notice.recipients.len(), 1);
+    assert_eq!(notice.recipients[0].report.enhanced, Enhanced(5, 1, 3));
+    world.finish(&never());
+    let notice = world.bounce(true);
+    assert_eq!(notice.recipients.len(), 2);
+    world.write_all();
+    assert!(world.disk.is_empty());
+}
+
+#[test]
+fn nobody_is_told_when_there_is_nobody_to_tell() {
+    for sender in ["", "mailer-daemon@us", "MAILER-DAEMON@else.where"] {
+        let mut world = World::new(Settings::default());
+        world.add(entry("m", sender, &["b@x", "c@y"]));
+        let path = &world.attempts[0].2.job.reverse_path;
+        assert_eq!(*path == ReversePath::Null, sender.is_empty());
+        world.finish(&never());
+        world.finish(&later());
+        world.write_all();
+        while !world.disk.is_empty() {
+            world.wait();
+            while !world.attempts.is_empty() {
+                world.finish(&later());
+            }
+            world.write_all();
+        }
+        assert!(world.bounces.is_empty());
+        let told = world
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Failed { told: true, .. }));
+        assert!(!told);
+    }
+}
+
+#[test]
+fn delay_is_told_once_and_survives_a_restart() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x", "c@y"]));
+    while world.mono < secs(4 * 3600) {
+        while !world.attempts.is_empty() {
+            world.finish(&later());
+        }
+        world.write_all();
+        world.wait();
+    }
+    assert_eq!(world.mono, secs(4 * 3600));
+    let notice = world.bounce(false);
+    assert_eq!(
+        (notice.kind, notice.recipients.len()),
+        (Kind::Delayed, 2),
+        "both in one"
+    );
+    let about = &notice.recipients[0];
+    assert_eq!(about.report.to_string(), "450 4.2.0 later");
+    assert_eq!(about.until, Some(Unix::from_secs(START + 136_260)));
+    world.wait();
+    assert_eq!(
+        world.bounce(true).recipients.len(),
+        2,
+        "again, for it was not stored"
+    );
+    world.write_all();
+    assert!(
+        world.disk["m"]
+            .recipients
+            .iter()
+            .all(|recipient| recipient.delay_told)
+    );
+    world.restart(secs(60), 0);
+    while world.mono < secs(10 * 3600) {
+        while !world.attempts.is_empty() {
+            world.finish(&later());
+        }
+        world.write_all();
+        assert!(world.bounces.is_empty());
+        world.wait();
+    }
+}
+
+#[test]
+fn used_up_entries_are_told_of_after_a_crash() {
+    let mut world = World::new(Settings::default());
+    let mut stored = entry("m", "a@us", &["b@x"]);
+    stored.recipients[0].attempts = 9;
+    stored.recipients[0].last = Some("450 4.2.0 later".into());
+    world.disk.insert("m".into(), stored);
+    world.restart(secs(0), 0);
+    assert!(world.attempts.is_empty());
+    let notice = world.bounce(true);
+    assert!(notice.recipients[0].expired);
+    assert_eq!(notice.recipients[0].report.to_string(), "450 4.2.0 later");
+    world.write_all();
+    assert!(world.disk.is_empty());
+}
+
+#[test]
+fn writes_that_fail_are_tried_again() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x"]));
+    world.finish(&delivered());
+    let (id, write) = world.writes.pop_front().expect("a write");
+    assert_eq!(write, None);
+    world.feed(Input::Saved { entry: id, ok: false });
+    assert!(world.writes.is_empty());
+    assert_eq!(world.wait(), secs(60));
+    world.write_all();
+    assert!(world.disk.is_empty() && world.queue.is_idle());
+    assert_eq!(world.events.last(), Some(&Event::Done("m".into())));
+    assert_eq!(world.queue.poll_timeout(), None);
+}
+
+#[test]
+fn destinations_share_the_bound_fairly() {
+    let mut world = World::new(Settings {
+        max_attempts: 4,
+        max_attempts_per_destination: 2,
+        ..Settings::default()
+    });
+    for n in 0..10 {
+        world.add(entry(&format!("big{n}"), "a@us", &["b@big"]));
+    }
+    assert_eq!(world.attempts.len(), 2);
+    world.add(entry("s1", "a@us", &["b@small"]));
+    world.add(entry("s2", "a@us", &["b@tiny"]));
+    assert_eq!((world.attempts.len(), world.queue.running()), (4, 4));
+    let mut most = 0;
+    while !world.attempts.is_empty() {
+        let big = world
+            .attempts
+            .iter()
+            .filter(|(_, id, _)| id.starts_with("big"))
+            .count();
+        most = most.max(big);
+        assert!(world.attempts.len() <= 4);
+        world.finish(&delivered());
+        world.write_all();
+    }
+    assert_eq!((most, world.disk.len()), (2, 0));
+}
+
+#[test]
+fn large_entries_go_in_parts() {
+    let addresses: Vec<String> = (0..250).map(|n| format!("r{n}@x")).collect();
+    let all: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &all));
+    let sizes: Vec<usize> = world
+        .attempts
+        .iter()
+        .map(|(.., order)| order.job.recipients.len())
+        .collect();
+    assert_eq!(sizes, [100, 100, 50]);
+}
+
+#[test]
+fn routes_decide_what_goes_together() {
+    let mut world = World::new(Settings::default());
+    let target = |port| Target {
+        host: "smart".into(),
+        port,
+        credentials: None,
+        tls: TlsPolicy::None,
+    };
+    let mut settings = Settings::default();
+    settings.routes.insert("*".into(), target(1));
+    settings.routes.insert("z".into(), target(2));
+    world.feed(Input::Settings(Box::new(settings.clone())));
+    world.add(entry("m", "a@us", &["b@x", "c@y", "d@z"]));
+    let mut ways: Vec<(usize, Route)> = world
+        .attempts
+        .iter()
+        .map(|(.., order)| (order.job.recipients.len(), order.route.clone()))
+        .collect();
+    ways.sort_by_key(|(n, _)| *n);
+    assert_eq!(
+        ways,
+        [(1, Route::Target(target(2))), (2, Route::Target(target(1)))]
+    );
+    settings.max_attempts = 0;
+    world.feed(Input::Settings(Box::new(settings.clone())));
+    world.add(entry("n", "a@us", &["b@x", "c@z"]));
+    assert_eq!(world.attempts.len(), 2, "no room");
+    settings.max_attempts = 20;
+    settings.routes.remove("z");
+    world.feed(Input::Settings(Box::new(settings)));
+    let (.., order) = world.attempts.back().expect("an attempt");
+    assert_eq!(
+        (world.attempts.len(), order.job.recipients.len()),
+        (3, 2),
+        "a new way for what waits"
+    );
+}
+
+#[test]
+fn an_operator_may_retry_at_once() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x"]));
+    world.finish(&later());
+    world.feed(Input::Retry("other".into()));
+    assert!(world.attempts.is_empty());
+    world.feed(Input::Retry("m".into()));
+    assert_eq!(world.attempts.len(), 1);
+    world.finish(&later());
+    assert_eq!(world.wait(), secs(300), "one timer, of the second delay");
+}
+
+#[test]
+fn shutdown_begins_nothing_new_and_waits_for_what_runs() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x"]));
+    world.feed(Input::Shutdown);
+    world.add(entry("n", "a@us", &["b@y"]));
+    assert_eq!(world.attempts.len(), 1);
+    assert!(!world.queue.is_idle());
+    world.finish(&never());
+    assert!(!world.queue.is_idle());
+    world.write_all();
+    world.bounce(true);
+    assert!(!world.queue.is_idle());
+    world.write_all();
+    assert!(world.queue.is_idle());
+    assert_eq!(world.disk.keys().collect::<Vec<_>>(), ["n"]);
+}
+
+/// Lives of a queue: random outcomes, slow and failing writes, and (or not) crashes at any point.
+fn live(seed: u8, crashes: bool) {
+    let mut random = Random::from_seed([seed; 32]);
+    let mut world = World::new(Settings {
+        max_attempts: 3,
+        max_attempts_per_destination: 2,
+        ..Settings::default()
+    });
+    let mut delivered_to: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut told_of: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut earliest: BTreeMap<(String, String), (usize, Duration)> = BTreeMap::new();
+    let mut all = BTreeSet::new();
+    for step in 0..6_000_u32 {
+        if step < 200 && random.below(20) == 0 {
+            let id = format!("e{step}");
+            let count = 1 + random.below(4);
+            let addresses: Vec<String> = (0..count).map(|n| format!("r{n}@d{}", random.below(3))).collect();
+            let recipients: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            all.extend(addresses.iter().map(|address| (id.clone(), address.clone())));
+            let mut new = entry(&id, "a@us", &recipients);
+            new.arrived = world.unix.as_secs();
+            world.add(new);
+        }
+        match random.below(8) {
+            0 | 1 if !world.attempts.is_empty() => {
+                let (attempt, id, order) = world.attempts.pop_front().expect("an attempt");
+                let mut outcomes = Vec::new();
+                for recipient in &order.job.recipients {
+                    let key = (id.clone(), recipient.to_string());
+                    if let Some((n, finished)) = earliest.get(&key)
+                        && !crashes
+                    {
+                        let since = world.mono.saturating_sub(*finished);
+                        assert!(since >= secs(DELAYS[n - 1]), "attempt {n} too early");
+                    }
+                    let tried = earliest.get(&key).map_or(0, |(n, _)| *n);
+                    earliest.insert(key.clone(), (tried + 1, world.mono));
+                    outcomes.push(match random.below(6) {
+                        0 => never(),
+                        1 => {
+                            *delivered_to.entry(key).or_default() += 1;
+                            delivered()
+                        }
+                        _ => later(),
+                    });
+                }
+                // The server has it, but we may die before we know.
+                if !(crashes && random.below(30) == 0) {
+                    world.feed(Input::Finished { attempt, outcomes });
+                }
+            }
+            2 | 3 if !world.writes.is_empty() => {
+                if random.below(5) == 0 {
+                    let (id, _) = world.writes.pop_front().expect("a write");
+                    world.feed(Input::Saved { entry: id, ok: false });
+                } else {
+                    world.write_one();
+                }
+            }
+            4 if !world.bounces.is_empty() => {
+                let stored = random.below(4) > 0;
+                let (bounce, id, notice) = world.bounces.pop_front().expect("a notice");
+                if stored && notice.kind == Kind::Failed {
+                    for about in &notice.recipients {
+                        *told_of.entry((id.clone(), about.address.clone())).or_default() += 1;
+                    }
+                }
+                if !(crashes && random.below(10) == 0) {
+                    world.feed(Input::Bounced { bounce, stored });
+                }
+            }
+            5 if crashes && random.below(40) == 0 => world.restart(secs(random.below(1000)), 0),
+            6 if world.attempts.is_empty() && world.writes.is_empty() && world.bounces.is_empty() => {
+                if world.queue.poll_timeout().is_some() {
+                    world.wait();
+                }
+            }
+            _ => world.pass(Duration::from_millis(random.below(100))),
+        }
+        if crashes && step % 1500 == 1499 {
+            world.restart(secs(1), 0);
+        }
+    }
+    if !world.disk.is_empty() {
+        // What is left is in order; let it end without further accidents.
+        world.restart(secs(0), 0);
+        while !world.disk.is_empty() {
+            while !world.attempts.is_empty() {
+                let (_, id, order) = world.attempts.front().expect("an attempt");
+                for recipient in &order.job.recipients {
+                    *delivered_to
+                        .entry((id.clone(), recipient.to_string()))
+                        .or_default() += 1;
+                }
+                world.finish(&delivered());
+            }
+            while let Some((bounce, id, notice)) = world.bounces.pop_front() {
+                if notice.kind == Kind::Failed {
+                    for about in &notice.recipients {
+                        *told_of.entry((id.clone(), about.address.clone())).or_default() += 1;
+                    }
+                }
+                world.feed(Input::Bounced { bounce, stored: true });
+            }
+            world.write_all();
+            if !world.disk.is_empty() && world.attempts.is_empty() && world.bounces.is_empty() {
+                world.wait();
+            }
+        }
+    }
+    for key in &all {
+        let (got, told) = (delivered_to.get(key).copied(), told_of.get(key).copied());
+        let ends = got.unwrap_or_default() + told.unwrap_or_default();
+        assert!(ends >= 1, "seed {seed}: {key:?} is lost");
+        if !crashes {
+            assert_eq!(ends, 1, "seed {seed}: {key:?} delivered {got:?}, told {told:?}");
+        }
+    }
+}
+
+#[test]
+fn every_recipient_is_delivered_or_told_of_exactly_once() {
+    for seed in 0..60 {
+        live(seed, false);
+    }
+}
+
+#[test]
+fn crashes_repeat_but_never_lose() {
+    for seed in 0..60 {
+        live(seed, true);
+    }
+}
