@@ -140,7 +140,10 @@ impl Server {
             source,
         };
         let disk = Arc::new(disk);
-        let options = Options::default();
+        let options = Options {
+            flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
+            shared_by_hosts: config.store.shared_by_hosts,
+        };
         let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
         let store = Arc::new(wait_here(opened).map_err(store_error)?);
         let accounts = Accounts::new(disk, entropy::random());
