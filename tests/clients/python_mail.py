@@ -183,7 +183,7 @@ def check_rude():
                 assert s.recv(1000), "an answer"
     with smtplib.SMTP(HOST, PORTS["smtp"], timeout=30) as s:
         s.ehlo()
-        s.putcmd("STARTTLS\r\nMAIL FROM:<evil@elsewhere.test>")
+        s.send(b"STARTTLS\r\nMAIL FROM:<evil@elsewhere.test>\r\n")
         assert s.getreply()[0] == 220
         raw = TLS.wrap_socket(s.sock)
         raw.sendall(b"NOOP\r\n")

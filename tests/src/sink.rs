@@ -47,6 +47,7 @@ impl Sink {
 }
 
 fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     let mut lines = BufReader::new(stream);
     let mut envelope = String::new();
@@ -66,6 +67,11 @@ fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
         } else if verb.starts_with("MAIL") || verb.starts_with("RCPT") {
             envelope.push_str(&line);
             "250 2.1.0 fine"
+        } else if verb.starts_with("RSET") {
+            envelope.clear();
+            "250 2.0.0 fine"
+        } else if verb.starts_with("DATA") && !envelope.contains("RCPT") {
+            "554 5.5.1 no valid recipients"
         } else if verb.starts_with("DATA") {
             out.write_all(b"354 go on\r\n")?;
             let mut mail = std::mem::take(&mut envelope) + "\r\n";

@@ -165,8 +165,8 @@ fn mbsync_round_trip() {
     let rc = dir.path().join("mbsyncrc");
     let cert = demo.dir.join("mailstore/tls/cert.pem");
     let text = format!(
-        "IMAPAccount a\nHost localhost\nPort {port}\nUser {alice}\nPass {secret}\nSSLType IMAPS\nCertificateFile {cert}\n\
-         IMAPStore far\nAccount a\nMaildirStore near\nPath {path}/\nInbox {path}/INBOX\nSubFolders Verbatim\n\
+        "IMAPAccount a\nHost localhost\nPort {port}\nUser {alice}\nPass {secret}\nSSLType IMAPS\nCertificateFile {cert}\n\n\
+         IMAPStore far\nAccount a\n\nMaildirStore near\nPath {path}/\nInbox {path}/INBOX\nSubFolders Verbatim\n\n\
          Channel c\nFar :far:\nNear :near:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
         port = demo.port("imaps"),
         cert = cert.display(),

@@ -65,7 +65,7 @@ pub(super) enum Command {
 
 /// Options of `user set`.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, id = "change")]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
 pub(super) struct Set {
     /// NAME@DOMAIN, or NAME when one domain is hosted.
     user: String,
