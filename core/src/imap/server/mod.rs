@@ -714,3 +714,35 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        let bytes = size_of::<Session>();
+        assert!(bytes <= 1024, "{bytes}");
+    }
+
+    #[test]
+    fn notes_of_commands_are_bounded_and_hide_secrets() {
+        let login = Tagged {
+            tag: "a1".into(),
+            command: Command::Login {
+                user: "ä".repeat(400),
+                password: crate::secret::Secret::new("hidden"),
+            },
+        };
+        let note = shown(&login);
+        assert!(note.starts_with("a1 Login") && note.ends_with('…') && note.len() <= MAX_NOTE + 3);
+        let short = Tagged {
+            tag: "a2".into(),
+            command: Command::Authenticate {
+                mechanism: "PLAIN".into(),
+                initial: Some(crate::secret::Secret::new("hidden")),
+            },
+        };
+        assert!(shown(&short).contains("***") && !shown(&short).contains("hidden"));
+    }
+}
