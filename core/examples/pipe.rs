@@ -17,7 +17,10 @@ const SCRIPT: [Step; 15] = [
     Step(1, "a1 SELECT INBOX\r\n"),
     Step(2, "b1 SELECT INBOX\r\n"),
     Step(1, "a2 IDLE\r\n"),
-    Step(2, "b2 APPEND INBOX (\\Flagged) {31+}\r\nSubject: hello\r\n\r\nGood morning\r\n"),
+    Step(
+        2,
+        "b2 APPEND INBOX (\\Flagged) {31+}\r\nSubject: hello\r\n\r\nGood morning\r\n",
+    ),
     Step(1, ""),
     Step(2, "b3 FETCH 3 (UID ENVELOPE BODY[TEXT])\r\n"),
     Step(1, ""),
