@@ -1,15 +1,17 @@
 //! The IMAP server session (RFC 3501, RFC 9051).
 //!
 //! Inputs are kept in order and worked through when the host polls: a command is read, executed, and answered before
-//! the next one is looked at. What is in progress is the [`Phase`]; a question to the service is an [`Awaiting`] whose
-//! [`Then`] says how the reply goes on. Long answers are jobs: each poll takes one step of them.
+//! the next one is looked at. What is in progress is the `Phase`; a question to the service is an `Awaiting` whose
+//! `Then` says how the reply goes on. Long answers are jobs: each poll takes one step of them.
 
 mod append;
 mod call;
 mod copy;
+mod execute;
 mod expunge;
 mod fetch;
 mod idle;
+mod input;
 mod job;
 mod list;
 mod login;
@@ -34,6 +36,7 @@ use std::collections::VecDeque;
 
 use self::append::Incoming;
 use self::copy::Copying;
+use self::execute::shown;
 use self::fetch::Fetch;
 use self::job::{Job, Output};
 use self::list::Question;
@@ -46,10 +49,9 @@ use self::store::Storing;
 use crate::addr::AccountName;
 use crate::chunk::Chunk;
 use crate::imap::capability::{self, Offer};
-use crate::imap::command::{Command, Tagged};
 use crate::imap::parse::{Event, Parser};
 use crate::line::Inbox;
-use crate::machine::{self, Action, CallId, Input, Machine, Scope, SpoolId, WatchId};
+use crate::machine::{Action, CallId, Machine as _, Scope, SpoolId, WatchId};
 use crate::mailbox::ModSeq;
 use crate::note::Note;
 use crate::random::Random;
@@ -64,9 +66,6 @@ const MAX_LOGIN_FAILURES: u32 = 10;
 
 /// Unread octets from which on the host should leave more in the socket.
 const ENOUGH_UNREAD: usize = 64 * 1024;
-
-/// Octets of a command that a note shows.
-const MAX_NOTE: usize = 256;
 
 /// A server session.
 #[derive(Debug)]
@@ -186,7 +185,7 @@ enum Then {
 }
 
 impl Session {
-    /// A session that begins now. For an implicit-TLS port feed [`Input::TlsStarted`] before the first poll. The
+    /// A session that begins now. For an implicit-TLS port feed [`TlsStarted`](crate::machine::Input::TlsStarted) before the first poll. The
     /// generator is for mechanisms that need chance, of which there is none yet.
     #[must_use]
     pub fn new(settings: Settings, _random: Random, now: Now) -> Self {
@@ -473,244 +472,15 @@ impl Session {
     fn account_name(&self) -> Option<AccountName> {
         self.account.as_ref().map(|account| account.name.clone())
     }
-
-    /// Octets that came and were not read.
-    fn unread(&self) -> usize {
-        self.inbox.len() + self.pending_octets
-    }
-
-    /// Keeps what happened, unless it says the same again.
-    fn note_pending(&mut self, pending: Pending) {
-        let again = match (&pending, self.pending.back()) {
-            (Pending::Dirty(new), Some(Pending::Dirty(last))) => new == last,
-            (Pending::Tick, Some(Pending::Tick)) => true,
-            _ => false,
-        };
-        if !again {
-            self.pending.push_back(pending);
-        }
-    }
-
-    fn take_bytes(&mut self, chunk: Chunk) {
-        // What comes before the handshake is not protected by it (RFC 9051 §6.2.1).
-        if matches!(self.phase, Phase::Tls) || chunk.is_empty() {
-            return;
-        }
-        self.pending_octets += chunk.len();
-        self.pending.push_back(Pending::Bytes(chunk));
-        if self.unread() > Inbox::HARD_CAP {
-            self.out.clear();
-            self.close("more unread input than a session keeps");
-        }
-    }
-
-    fn tls_started(&mut self, info: &machine::TlsInfo) {
-        if !matches!(self.phase, Phase::Tls | Phase::Greeting) || self.tls {
-            return;
-        }
-        self.tls = true;
-        let version = match info.version {
-            0x0304 => "TLSv1.3",
-            0x0303 => "TLSv1.2",
-            _ => "TLS",
-        };
-        let cipher = info.cipher.clone();
-        self.out.push(Action::Note(Note::Tls { version, cipher }));
-        if matches!(self.phase, Phase::Tls) {
-            self.phase = Phase::Ready;
-            self.activity = self.now.mono;
-        }
-    }
 }
 
-impl Machine for Session {
-    type Input = Input<Reply>;
-    type Action = Action<Call>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn handle_input(&mut self, now: Now, input: Self::Input) {
-        self.now = now;
-        if matches!(self.phase, Phase::Closed) {
-            return;
-        }
-        match input {
-            Input::Bytes(chunk) => self.take_bytes(chunk),
-            Input::Eof => self.note_pending(Pending::Eof),
-            Input::Tick => self.note_pending(Pending::Tick),
-            Input::Reply(id, reply) => {
-                if self.awaiting.as_ref().is_some_and(|awaiting| awaiting.call == id) {
-                    self.reply = Some(Box::new(reply));
-                }
-            }
-            Input::TlsStarted(info) => self.tls_started(&info),
-            // A login that no longer holds ends long answers too: this is looked at before what waits.
-            Input::Dirty(watch)
-                if self
-                    .account
-                    .as_ref()
-                    .is_some_and(|account| account.watch == watch) =>
-            {
-                self.recheck = true;
-            }
-            Input::Dirty(watch) => self.note_pending(Pending::Dirty(watch)),
-            Input::Shutdown => self.note_pending(Pending::Shutdown),
-        }
-    }
-
-    fn poll_action(&mut self) -> Option<Self::Action> {
-        loop {
-            if let Some(action) = self.out.pop() {
-                return Some(action);
-            }
-            if !self.advance() {
-                return None;
-            }
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<Mono> {
-        match &self.phase {
-            _ if self.awaiting.is_some() => None,
-            Phase::Idle(_) => Some(self.activity + self.settings.idle_keepalive),
-            Phase::Ready | Phase::Sasl(..) | Phase::Append(_) | Phase::Tls => {
-                let patience = if self.account.is_some() {
-                    self.settings.autologout
-                } else {
-                    self.settings.login_timeout
-                };
-                Some(self.activity + patience)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl machine::Session for Session {
-    type Call = Call;
-    type Reply = Reply;
-
-    fn wants_bytes(&self) -> bool {
-        let reads = matches!(
-            self.phase,
-            Phase::Greeting | Phase::Ready | Phase::Idle(_) | Phase::Sasl(..) | Phase::Append(_) | Phase::Tls
-        );
-        reads && self.awaiting.is_none() && self.unread() < ENOUGH_UNREAD
-    }
-}
-
-/// A command as a note shows it: bounded, and secrets hide themselves.
-fn shown(tagged: &Tagged) -> String {
-    use core::fmt::Write as _;
-    struct Bounded(String);
-    impl core::fmt::Write for Bounded {
-        fn write_str(&mut self, text: &str) -> core::fmt::Result {
-            let room = MAX_NOTE.saturating_sub(self.0.len());
-            if text.len() <= room {
-                self.0.push_str(text);
-                return Ok(());
-            }
-            let cut = (0..=room)
-                .rev()
-                .find(|at| text.is_char_boundary(*at))
-                .unwrap_or(0);
-            self.0.push_str(text.get(..cut).unwrap_or_default());
-            self.0.push('…');
-            Err(core::fmt::Error)
-        }
-    }
-    let mut text = Bounded(String::with_capacity(64));
-    // It fails when the text is cut, which is meant.
-    let _ = write!(text, "{} {:?}", tagged.tag, tagged.command);
-    text.0
-}
-
-/// What the session must be at for a command (RFC 9051 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Any,
-    NotAuthenticated,
-    Authenticated,
-    Selected,
-}
-
-fn state_of(command: &Command) -> State {
-    match command {
-        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => State::Any,
-        Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => State::NotAuthenticated,
-        Command::Check
-        | Command::Close
-        | Command::Unselect
-        | Command::Expunge { .. }
-        | Command::Search(_)
-        | Command::Fetch { .. }
-        | Command::Store { .. }
-        | Command::Copy { .. }
-        | Command::Move { .. } => State::Selected,
-        _ => State::Authenticated,
-    }
-}
-
-impl Session {
-    /// Executes a command that was read.
-    fn execute(&mut self, tagged: Tagged) {
-        let problem = match state_of(&tagged.command) {
-            State::NotAuthenticated if self.account.is_some() => Some("Already logged in"),
-            State::Authenticated | State::Selected if self.account.is_none() => Some("Log in first"),
-            State::Selected if self.selected.is_none() => Some("No mailbox is selected"),
-            _ => None,
-        };
-        if let Some(problem) = problem {
-            return self.refuse_bad(&tagged.tag, problem);
-        }
-        // Flags that others changed are told before a command that shows or tests flags.
-        let dirty = self.selected.as_ref().is_some_and(|open| open.dirty);
-        if dirty && matches!(tagged.command, Command::Fetch { .. } | Command::Search(_)) {
-            return self.tell(After::Execute(Box::new(tagged)));
-        }
-        self.run(tagged);
-    }
-
-    /// Runs a command that is in place.
-    fn run(&mut self, tagged: Tagged) {
-        let Tagged { tag, command } = tagged;
-        match command {
-            Command::Capability => self.capability(tag),
-            Command::Noop => self.look(tag, "OK NOOP completed"),
-            Command::Check => self.look(tag, "OK CHECK completed"),
-            Command::Logout => self.logout(&tag),
-            Command::Id(_) => self.id(tag),
-            Command::Enable(_) => self.enable(tag),
-            Command::Namespace => self.namespace(tag),
-            Command::StartTls => self.start_tls(&tag),
-            Command::Login { user, password } => self.login(tag, user, password),
-            Command::Authenticate { mechanism, initial } => self.authenticate(tag, &mechanism, initial),
-            Command::Select { mailbox } => self.select(tag, mailbox, false),
-            Command::Examine { mailbox } => self.select(tag, mailbox, true),
-            Command::Close => self.close_mailbox(tag),
-            Command::Unselect => self.unselect(tag, "OK UNSELECT completed"),
-            Command::Create {
-                mailbox,
-                special_use,
-                use_known,
-            } => self.create(tag, mailbox, special_use, use_known),
-            Command::Delete { mailbox } => self.delete(tag, mailbox),
-            Command::Rename { from, to } => self.rename(tag, from, to),
-            Command::Subscribe { mailbox } => self.subscribe(tag, mailbox, true),
-            Command::Unsubscribe { mailbox } => self.subscribe(tag, mailbox, false),
-            Command::List(list) => self.list(tag, list),
-            Command::Lsub { reference, pattern } => self.lsub(tag, &reference, &pattern),
-            Command::Status { mailbox, items } => self.status(tag, mailbox, items),
-            Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
-            Command::Search(search) => self.search(tag, &search),
-            Command::Fetch { uid, set, items } => self.fetch(tag, uid, &set, items),
-            Command::Store {
-                uid,
-                set,
-                silent,
-                change,
-            } => self.store(tag, uid, &set, silent, change),
-            Command::Copy { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, false),
-            Command::Move { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, true),
-            Command::Idle => self.idle(tag),
-        }
+    #[test]
+    fn an_idle_session_is_small() {
+        let bytes = size_of::<Session>();
+        assert!(bytes <= 1024, "{bytes}");
     }
 }
