@@ -37,7 +37,7 @@ fn users_are_made_listed_changed_and_removed() {
     block_on(accounts.create(&*world.store, &odd, &new_user(false), now().unix)).expect("create");
     assert!(
         world
-            .read_file("domains/example.com/users/%2e.%2fb%20b/user.json")
+            .read_file("domains/example.com/users/%~..%2Fb b/user.json")
             .contains("scram")
     );
     assert_eq!(list().len(), 3);

@@ -327,6 +327,7 @@ fn copies_need_room_and_moves_do_not() {
 #[test]
 fn nothing_falls_between_select_and_watch() {
     let world = World::new();
+    world.disk.set_yields(false);
     let session = world.imap();
     let selected = ask(
         &session,

@@ -127,7 +127,11 @@ impl<D: Disk> FileStore<D> {
                 let level = self.level_dir(account, &name).await?;
                 if let Some(level) = level {
                     let mailbox = self.open_mailbox(account, &level, Some(&held)).await?;
-                    self.set_gone(&mailbox, true).await?;
+                    // Already gone: a removal was cut short.
+                    match self.set_gone(&mailbox, true).await {
+                        Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
+                        _ => {}
+                    }
                     self.registry().forget(&mailbox);
                 }
             }
