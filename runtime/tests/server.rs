@@ -19,7 +19,10 @@ fn plain(user: &str) -> String {
     let octets = format!("\0{user}\0{PASSWORD}").into_bytes();
     let mut text = String::new();
     for three in octets.chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - three.len()));
+        let bits = three
+            .iter()
+            .fold(0_u32, |bits, octet| bits << 8 | u32::from(*octet))
+            << (8 * (3 - three.len()));
         for n in 0..4 {
             let digit = DIGITS[(bits >> (18 - 6 * n)) as usize & 63];
             text.push(if n <= three.len() { char::from(digit) } else { '=' });
@@ -32,7 +35,9 @@ fn submit(wire: &mut Wire, from: &str, to: &str, subject: &str) {
     wire.ask(&format!("MAIL FROM:<{from}>"), "250 2.1.0");
     wire.ask(&format!("RCPT TO:<{to}>"), "250 2.1.5");
     wire.ask("DATA", "354 ");
-    wire.send(&format!("From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n"));
+    wire.send(&format!(
+        "From: {from}\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello.\r\n"
+    ));
     wire.ask(".", "250 2.0.0");
 }
 
@@ -51,9 +56,14 @@ fn wait_for(imap: &mut Wire, subject: &str) -> String {
         let found = imap.ask(&format!("f SEARCH SUBJECT \"{subject}\""), "f OK");
         let search = found.iter().find(|line| line.starts_with("* SEARCH")).unwrap();
         if let Some(number) = search.split(' ').nth(2) {
-            return imap.ask(&format!("g FETCH {number} BODY.PEEK[]"), "g OK").join("\r\n");
+            return imap
+                .ask(&format!("g FETCH {number} BODY.PEEK[]"), "g OK")
+                .join("\r\n");
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "no message {subject:?}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "no message {subject:?}"
+        );
         imap.ask("i IDLE", "+ ");
         imap.until("* ");
         imap.ask("DONE", "i OK");
@@ -96,7 +106,10 @@ fn mail_comes_in_on_every_port_and_is_read() {
     let text = wait_for(&mut imap, "third");
     assert!(text.contains("Hello.") && text.contains("Received: "), "{text}");
     let listed = imap.ask("d STATUS INBOX (MESSAGES)", "d OK");
-    assert!(listed.iter().any(|line| line.contains("MESSAGES 3")), "{listed:?}");
+    assert!(
+        listed.iter().any(|line| line.contains("MESSAGES 3")),
+        "{listed:?}"
+    );
     imap.ask("e LOGOUT", "e OK");
     imap.rest();
 
@@ -160,7 +173,10 @@ fn mail_for_elsewhere_goes_by_the_queue_to_the_next_server() {
         }
     }
     let all = imap.ask("g FETCH 1:* BODY.PEEK[]", "g OK").join("\r\n");
-    assert!(all.contains("nobody@example.org") && all.contains("5.1.1"), "{all}");
+    assert!(
+        all.contains("nobody@example.org") && all.contains("5.1.1"),
+        "{all}"
+    );
     assert!(all.contains("x@nowhere.example"), "{all}");
     assert!(all.contains("Return-Path: <>"), "{all}");
 }
@@ -178,13 +194,23 @@ fn connections_over_the_bounds_are_told_and_closed() {
             wire
         })
         .collect();
-    assert!(server.plain(Service::Smtp).rest().starts_with("421 4.3.2 mail.example.com "));
+    assert!(
+        server
+            .plain(Service::Smtp)
+            .rest()
+            .starts_with("421 4.3.2 mail.example.com ")
+    );
     let mut submission = server.plain(Service::Submission);
     assert!(submission.line().starts_with("220 "), "users still get in");
     assert!(server.plain(Service::Submission).rest().starts_with("421 4.3.2 "));
     let mut imap = server.plain(Service::Imap);
     assert!(imap.line().starts_with("* OK "));
-    assert!(server.plain(Service::Imap).rest().starts_with("* BYE [UNAVAILABLE] "));
+    assert!(
+        server
+            .plain(Service::Imap)
+            .rest()
+            .starts_with("* BYE [UNAVAILABLE] ")
+    );
     for mut wire in mx {
         wire.ask("QUIT", "221 ");
         wire.rest();
@@ -202,7 +228,10 @@ fn health_is_told_on_both_api_ports() {
     for mut wire in [server.plain(Service::Api), server.tls(Service::ApiTls)] {
         wire.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
         let answer = wire.rest();
-        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"status\":\"up\"}"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"status\":\"up\"}"),
+            "{answer}"
+        );
     }
 }
 
