@@ -34,7 +34,7 @@ pub struct User {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A [`Hash`] in JSON. `Debug` hides it.
+/// A [`Hash`](enum@Hash) in JSON. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserHash(pub Hash);
