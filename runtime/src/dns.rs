@@ -239,4 +239,68 @@ mod tests {
         let own = ["127.0.0.1:5353".parse().expect("an address")];
         assert_eq!(servers(&own), own);
     }
+
+    /// A reply to a question: its header with these flags, the question, and these records.
+    fn reply(question: &[u8], flags: u16, records: &[u8], count: u16) -> Vec<u8> {
+        let name = question
+            .iter()
+            .skip(12)
+            .position(|octet| *octet == 0)
+            .expect("a name");
+        let mut reply = question[..2].to_vec();
+        reply.extend(flags.to_be_bytes());
+        reply.extend([0, 1]);
+        reply.extend(count.to_be_bytes());
+        reply.extend([0; 4]);
+        reply.extend(&question[12..12 + name + 5]);
+        reply.extend(records);
+        reply
+    }
+
+    #[test]
+    fn a_dead_server_is_passed_over_and_a_truncated_reply_is_asked_again_by_tcp() {
+        use rmail_core::dns::{Data, Kind, Name};
+        use std::io::{Read as _, Write as _};
+
+        let local = (Ipv4Addr::LOCALHOST, 0);
+        let tcp = std::net::TcpListener::bind(local).expect("a port");
+        let server = tcp.local_addr().expect("an address");
+        let udp = UdpSocket::bind(server).expect("the same port");
+        let dead = {
+            let socket = UdpSocket::bind(local).expect("a port");
+            socket.local_addr().expect("an address")
+        };
+        let name_server = std::thread::spawn(move || {
+            let mut question = [0; 512];
+            let (len, from) = udp.recv_from(&mut question).expect("a question");
+            let truncated = reply(&question[..len], 0x8380, &[], 0);
+            udp.send_to(&truncated, from).expect("sent");
+            let (mut stream, _) = tcp.accept().expect("a connection");
+            let mut len = [0; 2];
+            stream.read_exact(&mut len).expect("a length");
+            let mut question = vec![0; usize::from(u16::from_be_bytes(len))];
+            stream.read_exact(&mut question).expect("a question");
+            let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 192, 0, 2, 7];
+            let answer = reply(&question, 0x8180, &record, 1);
+            let len = u16::try_from(answer.len()).expect("short").to_be_bytes();
+            stream.write_all(&[&len[..], &answer].concat()).expect("sent");
+        });
+
+        let executor = Arc::new(Executor::new());
+        let dns = Dns::start(&executor, Clock::start(), vec![dead, server]);
+        let question = Question {
+            name: Name::parse("mx.example.com").expect("a name"),
+            kind: Kind::A,
+        };
+        let ask = async {
+            // The second answer comes from the cache: the name server is gone by then.
+            (dns.ask(question.clone()).await, dns.ask(question.clone()).await)
+        };
+        let (first, second) = async_io::block_on(executor.run(ask));
+        let expected = Answer {
+            records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
+        };
+        assert_eq!((first, second), (Ok(expected.clone()), Ok(expected)));
+        name_server.join().expect("it ends");
+    }
 }

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use async_executor::Task;
@@ -29,6 +30,7 @@ use rmail_store::service::Pool;
 
 use crate::dns::{self, Dns};
 use crate::entropy;
+use crate::pools::panic_text;
 use crate::server::{Host, ServerConfig};
 use crate::tls::ClientTls;
 
@@ -56,18 +58,9 @@ impl Relay {
             // Fails only when the server is ending; the entry is on disk.
             let _ = listener.try_send(Input::Added(entry));
         }));
-        let relay = Running {
-            machine: Queue::new(config.relay.clone(), ourselves(&config), entropy::seed()),
-            host: Arc::clone(host),
-            dns: dns.clone(),
-            tls: Arc::default(),
-            events: events.clone(),
-            offsets: HashMap::new(),
-            ending: false,
-        };
-        // The first event, before any that the listener gives.
-        let _ = events.try_send(Input::Loaded(entries));
-        let task = host.executor.spawn(relay.run(queue));
+        let task = host
+            .executor
+            .spawn(supervise(Arc::clone(host), dns.clone(), queue, entries));
         Self { events, dns, task }
     }
 
@@ -85,6 +78,34 @@ impl Relay {
     /// After [`Relay::shut_down`]: until all that was begun is written down.
     pub(crate) async fn wait_idle(self) {
         self.task.await;
+    }
+}
+
+/// Runs the queue. Should it panic, it begins anew with what is on disk: nothing there is lost, and what was under way
+/// may be sent twice.
+async fn supervise<S: MailStore>(host: Arc<Host<S>>, dns: Dns, queue: Receiver<Input>, entries: Vec<Entry>) {
+    /// Between a panic and the next beginning.
+    const PAUSE: Duration = Duration::from_secs(60);
+    let mut entries = Some(entries);
+    loop {
+        if let Some(entries) = entries.take() {
+            let running = Running::new(&host, &dns);
+            let run = AssertUnwindSafe(running.run(&queue, entries)).catch_unwind();
+            let Err(payload) = run.await else {
+                return;
+            };
+            log::error!(target: "relay", "event=panic error={:?}", panic_text(payload.as_ref()));
+        }
+        Timer::after(PAUSE).await;
+        let service = Arc::clone(&host.service);
+        let load = host
+            .pools
+            .run(Pool::Read, move || block_on(service.load_outbound()));
+        match load.await {
+            Ok(Ok(loaded)) => entries = Some(loaded),
+            Ok(Err(error)) => log::error!(target: "relay", "event=load_failed error={:?}", error.to_string()),
+            Err(panicked) => log::error!(target: "relay", "event=load_failed error={:?}", panicked.0),
+        }
     }
 }
 
@@ -110,14 +131,33 @@ struct Running<S: MailStore> {
     host: Arc<Host<S>>,
     dns: Dns,
     tls: Arc<ClientTls>,
-    events: Sender<Input>,
+    /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
+    answers: Sender<Input>,
+    answered: Receiver<Input>,
     /// Where the part of each entry's message begins that is sent.
     offsets: HashMap<String, u64>,
     ending: bool,
 }
 
 impl<S: MailStore> Running<S> {
-    async fn run(mut self, queue: Receiver<Input>) {
+    fn new(host: &Arc<Host<S>>, dns: &Dns) -> Self {
+        let config = host.config();
+        let (answers, answered) = async_channel::unbounded();
+        Self {
+            machine: Queue::new(config.relay.clone(), ourselves(&config), entropy::seed()),
+            host: Arc::clone(host),
+            dns: dns.clone(),
+            tls: Arc::default(),
+            answers,
+            answered,
+            offsets: HashMap::new(),
+            ending: false,
+        }
+    }
+
+    /// Until the machine is idle after [`Input::Shutdown`].
+    async fn run(mut self, queue: &Receiver<Input>, entries: Vec<Entry>) {
+        self.feed(Input::Loaded(entries));
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.act(action);
@@ -133,12 +173,16 @@ impl<S: MailStore> Running<S> {
                 deadline.map_or_else(Timer::never, Timer::at).await;
                 Ok(Input::Tick)
             };
-            let Ok(input) = queue.recv().or(tick).await else {
+            let Ok(input) = self.answered.recv().or(queue.recv()).or(tick).await else {
                 return;
             };
-            self.learn(&input);
-            self.machine.handle_input(self.host.clock.now(), input);
+            self.feed(input);
         }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.learn(&input);
+        self.machine.handle_input(self.host.clock.now(), input);
     }
 
     fn learn(&mut self, input: &Input) {
@@ -232,9 +276,9 @@ impl<S: MailStore> Running<S> {
     }
 
     fn spawn(&self, task: impl Future<Output = Input> + Send + 'static) {
-        let events = self.events.clone();
+        let answers = self.answers.clone();
         let task = async move {
-            let _ = events.try_send(task.await);
+            let _ = answers.try_send(task.await);
         };
         self.host.executor.spawn(task).detach();
     }
