@@ -28,6 +28,7 @@ pub fn bless<S: Stage>(
         };
         let block = block_at(&transcript, at);
         if let Some((on, first)) = block.first() {
+            player.connect(&transcript, *on).map_err(failed)?;
             player.end_of_sending().map_err(failed)?;
             let more = is_server(&transcript, at + block.len());
             edits.extend(bless_block(&mut player, *on, &block, more));
@@ -36,7 +37,9 @@ pub fn bless<S: Stage>(
             at += block.len();
             continue;
         }
-        if !is_client(&transcript, at) || !is_client(&transcript, at.wrapping_sub(1)) {
+        let begins = is_client(&transcript, at) && !is_client(&transcript, at.wrapping_sub(1));
+        if begins || matches!(step.what, What::Time(_) | What::Outside(_)) {
+            player.end_of_sending().map_err(failed)?;
             edits.extend(unasked(&mut player, &transcript, behind));
         }
         player.step(&transcript, at).map_err(failed)?;

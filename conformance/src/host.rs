@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_lite::future::block_on;
 use rmail_core::chunk::Chunk;
-use rmail_core::machine::{Action, Input, Session, TlsInfo, WatchId};
+use rmail_core::machine::{Action, Input, Session, SpoolId, TlsInfo, WatchId};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{Mono, Now};
 use rmail_store::service::{Answer, Serve};
@@ -64,6 +64,8 @@ pub struct State {
     pub closed: bool,
     /// All other actions, in their `Debug` form.
     pub actions: Vec<String>,
+    /// The last of the actions, if it is a spool: neighbours are joined, because how a body is cut means nothing.
+    spooled: Option<(SpoolId, Vec<u8>)>,
     /// Calls that are not for the service: the next that matches is refused.
     pub refusals: Vec<(Template, Refusal)>,
 }
@@ -159,7 +161,7 @@ where
                 self.serve.close_blob(blob);
             }
             Action::Spool(spool, chunk) => {
-                self.note(format!("Spool {} {chunk:?}", spool.0));
+                self.note_spool(spool, &chunk);
                 if let Err(chunk) = self.serve.spool_now(spool, chunk) {
                     block_on(self.serve.spool(spool, chunk));
                 }
@@ -217,7 +219,22 @@ where
     }
 
     fn note(&mut self, action: String) {
+        self.state.spooled = None;
         self.state.actions.push(action);
+    }
+
+    fn note_spool(&mut self, spool: SpoolId, chunk: &Chunk) {
+        let mut octets = match self.state.spooled.take() {
+            Some((last, octets)) if last == spool => {
+                self.state.actions.pop();
+                octets
+            }
+            _ => Vec::new(),
+        };
+        octets.extend_from_slice(chunk);
+        let shown = octets.escape_ascii();
+        self.state.actions.push(format!("Spool {} \"{shown}\"", spool.0));
+        self.state.spooled = Some((spool, octets));
     }
 
     fn refusal(&mut self, call: &str) -> Option<Refusal> {

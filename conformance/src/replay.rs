@@ -165,12 +165,26 @@ impl<S: Stage> Player<S> {
             line: 0,
         };
         for (number, opening) in &transcript.sessions {
-            let connection = player.stage.connect(opening, now);
-            let connection = connection.map_err(|text| at(opening.line, text))?;
-            player.connections.insert(*number, connection);
+            // The others are opened when they are first named, so that their greeting stands there.
+            if opening.options.contains_key("user") {
+                let opened = player.connect(transcript, *number);
+                opened.map_err(|text| at(opening.line, text))?;
+            }
         }
         player.settle().map_err(|text| at(0, text))?;
         Ok(player)
+    }
+
+    /// Opens a connection unless it is open.
+    pub(crate) fn connect(&mut self, transcript: &Transcript, on: usize) -> Result<(), String> {
+        if self.connections.contains_key(&on) {
+            return Ok(());
+        }
+        let opening = transcript.sessions.get(&on);
+        let opening = opening.ok_or_else(|| format!("no connection {on}"))?;
+        let connection = self.stage.connect(opening, self.now)?;
+        self.connections.insert(on, connection);
+        Ok(())
     }
 
     fn play(&mut self, transcript: &Transcript) -> Result<(), Failure> {
@@ -202,6 +216,9 @@ impl<S: Stage> Player<S> {
             return Ok(());
         };
         self.line = step.line;
+        if let Some(on) = step.what.connection() {
+            self.connect(transcript, on)?;
+        }
         match &step.what {
             What::Line(on, _) | What::Body(on, _) | What::Octets(on, _) => {
                 self.before_sending(transcript, at)?;

@@ -203,7 +203,7 @@ fn what_holds() {
         "C: call x\nC: call y\nA: Call \"y\"\nR: Busy\nS: answer to x\nS: y refused: Busy\n",
         "C: tls\nC: echo injected\nS: go\nC: echo a\nS: a\n",
         "C: close\nA: Close\nS: bye\nS#\n",
-        "!: shutdown\nS: shutdown\nS2: shutdown\n!: eof 2\nS2: eof\n!: rain\n",
+        "S-\nS2-\n!: shutdown\nS: shutdown\nS2: shutdown\n!: eof 2\nS2: eof\n!: rain\n",
     ] {
         assert_eq!(play(steps), Ok(()), "{steps}");
     }

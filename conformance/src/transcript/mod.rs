@@ -32,6 +32,8 @@ pub struct Transcript {
 /// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
 /// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
 /// Without `tls` it is on for a session with a user, else off.
+///
+/// A connection with a user is open from the beginning; others are opened where they are first named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// Line of the file.
@@ -95,6 +97,26 @@ pub enum What {
     Outside(String),
     /// `A:`, and the word of `R:` if one follows.
     Action(usize, Template, Option<String>),
+}
+
+impl What {
+    /// The connection on which it happens, if it does on one.
+    #[must_use]
+    pub fn connection(&self) -> Option<usize> {
+        match self {
+            Self::Line(on, _)
+            | Self::Body(on, _)
+            | Self::Octets(on, _)
+            | Self::Expect(on, _)
+            | Self::Maybe(on, _)
+            | Self::ExpectOctets(on, _)
+            | Self::AnyOrder(on, _)
+            | Self::Silence(on)
+            | Self::Closed(on)
+            | Self::Action(on, ..) => Some(*on),
+            Self::Time(_) | Self::Outside(_) => None,
+        }
+    }
 }
 
 /// A line of the server, and the literal or body behind it.

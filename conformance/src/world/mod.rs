@@ -203,7 +203,7 @@ fn users(transcript: &Transcript) -> Vec<&str> {
         .givens
         .iter()
         .filter_map(|given| match given.words.as_slice() {
-            [word, name] if word == "user" => Some(name),
+            [word, name, ..] if word == "user" => Some(name),
             _ => given.options.get("user"),
         });
     sessions.chain(given).map(String::as_str).collect()
