@@ -7,7 +7,7 @@ use rmail_core::text::date;
 use rmail_core::time::Now;
 use rmail_store::mailstore::MailStore as _;
 
-use super::{PASSWORD, World, account, flags, mailbox_name, new_user, uid_set, users};
+use super::{PASSWORD, World, account, flags, mailbox_name, new_user, users};
 use crate::transcript::{Given, Transcript};
 
 /// The message of which there are several.
@@ -93,12 +93,14 @@ impl World {
             [mailbox, count, word] if word == "messages" || word == "message" => {
                 let owner = self.owner(options.remove("user"))?;
                 let count: u32 = count.parse().map_err(|_| "how many messages?")?;
-                let next = match options.remove("uidnext") {
-                    Some(next) => next.parse().map_err(|_| "uidnext is a number")?,
-                    None => count + 1,
-                };
-                let skipped = u32::checked_sub(next, count + 1).ok_or("uidnext is too low")?;
                 let mailbox = mailbox_name(mailbox)?;
+                let status = block_on(self.store.status(&owner, &mailbox));
+                let first = status.map_err(|error| error.to_string())?.uid_next.0;
+                let next: u32 = match options.remove("uidnext") {
+                    Some(next) => next.parse().map_err(|_| "uidnext is a number")?,
+                    None => first + count,
+                };
+                let skipped = next.checked_sub(first + count).ok_or("uidnext is too low")?;
                 let message = self.fixture(MESSAGE)?;
                 let skip =
                     vec![(b"\r\n".to_vec(), flags(None)?, None); usize::try_from(AT_ONCE).unwrap_or(1)];
@@ -107,7 +109,8 @@ impl World {
                     self.append(&owner, &mailbox, skip.get(..some).unwrap_or_default(), now)?;
                 }
                 if skipped > 0 {
-                    self.expunge(&owner, &mailbox, &UidSet::from_ranges([(1, skipped)]))?;
+                    let gone = UidSet::from_ranges([(first, first + skipped - 1)]);
+                    self.expunge(&owner, &mailbox, &gone)?;
                 }
                 let set = flags(options.remove("flags").as_deref())?;
                 let all: Vec<_> = (0..count).map(|_| (message.clone(), set.clone(), None)).collect();
@@ -130,10 +133,6 @@ impl World {
                 let message = self.fixture(file)?;
                 let all: Vec<_> = (0..times).map(|_| (message.clone(), set.clone(), date)).collect();
                 self.append(&owner, &mailbox_name(mailbox)?, &all, now)?;
-            }
-            [word, mailbox, uids] if word == "expunged" => {
-                let owner = self.owner(options.remove("user"))?;
-                self.expunge(&owner, &mailbox_name(mailbox)?, &uid_set(uids)?)?;
             }
             _ => return Err("what is given?".to_owned()),
         }

@@ -1,0 +1,62 @@
+//! The index of RFCs is whole, and says nothing that transcripts belie.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rmail_conformance::transcript::Transcript;
+
+fn index() -> BTreeMap<u32, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rfcs.txt");
+    let text = std::fs::read_to_string(path).expect("rfcs.txt");
+    let mut index = BTreeMap::new();
+    let mut last = 0;
+    for line in text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let mut words = line.split_whitespace();
+        let number: u32 = words.next().and_then(|word| word.parse().ok()).expect(line);
+        let status = words.next().expect(line);
+        assert!(["Yes", "Partial", "No"].contains(&status), "{line}");
+        assert!(words.next().is_some(), "{line}: what is it?");
+        assert!(number > last, "{line}: out of order");
+        last = number;
+        index.insert(number, status.to_owned());
+    }
+    index
+}
+
+#[test]
+fn transcripts_show_what_the_index_says_is_built() {
+    let index = index();
+    let mut seen = 0;
+    for directory in ["smtp", "imap"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("transcripts")
+            .join(directory);
+        for entry in std::fs::read_dir(path).expect("transcripts") {
+            let path = entry.expect("entry").path();
+            let text = std::fs::read_to_string(&path).expect("transcript");
+            let transcript = Transcript::parse(&text).expect("transcript");
+            let named = path.file_name().and_then(|name| name.to_str()).expect("name");
+            let numbers: Vec<String> = transcript
+                .rfcs
+                .iter()
+                .map(|(number, _)| format!("rfc{number}-"))
+                .collect();
+            assert!(
+                numbers.iter().any(|prefix| named.starts_with(prefix)),
+                "{named}: {numbers:?}"
+            );
+            for (number, _) in &transcript.rfcs {
+                let status = index.get(number).map(String::as_str);
+                assert!(
+                    matches!(status, Some("Yes" | "Partial")),
+                    "{named}: RFC {number} is {status:?}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen} transcripts");
+}
