@@ -1,141 +1,24 @@
-//! Replays a transcript.
+//! A transcript, step by step.
 
 use core::fmt;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rmail_core::refusal::Refusal;
-use rmail_core::time::{Mono, Now, Unix};
+use rmail_core::time::{Now, Unix};
 
+use super::heard::show;
+use super::{Delivery, Failure, Stage, beginning};
 use crate::host::{Connection, Event};
 use crate::template::{Bindings, Template};
-use crate::transcript::{Expected, Mistake, Opening, Transcript, What};
-
-/// How client lines that follow each other come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Each by itself.
-    Lines,
-    /// Octet by octet.
-    Octets,
-    /// All in one read.
-    Together,
-}
-
-impl Delivery {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Lines, Self::Octets, Self::Together];
-}
-
-impl fmt::Display for Delivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Lines => "line by line",
-            Self::Octets => "octet by octet",
-            Self::Together => "in one read",
-        })
-    }
-}
-
-/// Where sessions connect to: the server and all around it.
-pub trait Stage {
-    /// A new connection.
-    ///
-    /// # Errors
-    /// The opening cannot be, in words.
-    fn connect(&mut self, opening: &Opening, now: Now) -> Result<Box<dyn Connection>, String>;
-
-    /// `!:`, but for `shutdown` and `eof`, which are the replayer's.
-    ///
-    /// # Errors
-    /// The event cannot be, in words.
-    fn outside(&mut self, event: &str, now: Now) -> Result<(), String>;
-
-    /// Time has passed.
-    fn passed(&mut self, now: Now);
-}
-
-/// When a transcript begins.
-#[must_use]
-pub fn beginning() -> Now {
-    Now {
-        mono: Mono::default(),
-        // 2024-03-04 05:06:07 UTC.
-        unix: Unix::from_secs(1_709_528_767),
-    }
-}
-
-/// Something went another way than the transcript says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The file is no transcript.
-    #[error(transparent)]
-    Mistake(#[from] Mistake),
-    /// At this line.
-    #[error("line {line}, {delivery}: {text}")]
-    Step {
-        /// Line of the file.
-        line: usize,
-        /// How it was delivered.
-        delivery: Delivery,
-        /// What.
-        text: String,
-    },
-    /// Two deliveries gave different octets.
-    #[error("connection {connection} sends other octets {one} than {other}:\n{first:?}\n{second:?}")]
-    Differs {
-        /// Connection.
-        connection: usize,
-        /// A delivery.
-        one: Delivery,
-        /// The other.
-        other: Delivery,
-        /// What was sent in the first.
-        first: String,
-        /// What was sent in the second.
-        second: String,
-    },
-}
-
-/// Replays a transcript in all three deliveries, each on a stage of its own.
-///
-/// # Errors
-/// The first thing that goes another way.
-pub fn replay<S: Stage>(
-    transcript: &Transcript,
-    mut stage: impl FnMut(&Transcript, Now) -> Result<S, String>,
-) -> Result<(), Failure> {
-    let mut first: Option<BTreeMap<usize, Vec<u8>>> = None;
-    for delivery in Delivery::ALL {
-        let mut player = Player::open(transcript, &mut stage, delivery)?;
-        player.play(transcript)?;
-        let sent = player.sent();
-        let Some(before) = &first else {
-            first = Some(sent);
-            continue;
-        };
-        for (connection, octets) in &sent {
-            let other = before.get(connection).map(Vec::as_slice).unwrap_or_default();
-            if octets != other {
-                return Err(Failure::Differs {
-                    connection: *connection,
-                    one: Delivery::ALL[0],
-                    other: delivery,
-                    first: String::from_utf8_lossy(other).into_owned(),
-                    second: String::from_utf8_lossy(octets).into_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
+use crate::transcript::{Transcript, What};
 
 /// A transcript being played.
 pub(crate) struct Player<S> {
     stage: S,
     delivery: Delivery,
     pub(crate) now: Now,
-    connections: BTreeMap<usize, Box<dyn Connection>>,
+    pub(super) connections: BTreeMap<usize, Box<dyn Connection>>,
     pub(crate) bindings: Bindings,
     /// Actions that were looked at, by connection.
     seen: BTreeMap<usize, usize>,
@@ -187,7 +70,7 @@ impl<S: Stage> Player<S> {
         Ok(())
     }
 
-    fn play(&mut self, transcript: &Transcript) -> Result<(), Failure> {
+    pub(super) fn play(&mut self, transcript: &Transcript) -> Result<(), Failure> {
         for (at, step) in transcript.steps.iter().enumerate() {
             let done = self.step(transcript, at);
             done.map_err(|text| self.failure(step.line, text))?;
@@ -204,7 +87,7 @@ impl<S: Stage> Player<S> {
         }
     }
 
-    fn sent(&mut self) -> BTreeMap<usize, Vec<u8>> {
+    pub(super) fn sent(&mut self) -> BTreeMap<usize, Vec<u8>> {
         self.connections
             .iter_mut()
             .map(|(number, connection)| (*number, connection.state().sent.clone()))
@@ -441,164 +324,15 @@ impl<S: Stage> Player<S> {
         Ok(())
     }
 
-    // What the server sent.
-
     fn connection(&mut self, on: usize) -> Result<&mut Box<dyn Connection>, String> {
         self.connections
             .get_mut(&on)
             .ok_or_else(|| format!("no connection {on}"))
     }
 
-    fn state(&mut self, on: usize) -> Result<&mut crate::host::State, String> {
+    pub(super) fn state(&mut self, on: usize) -> Result<&mut crate::host::State, String> {
         Ok(self.connection(on)?.state())
     }
-
-    pub(crate) fn unseen(&mut self, on: usize) -> Vec<u8> {
-        self.state(on)
-            .map(|state| state.unseen.clone())
-            .unwrap_or_default()
-    }
-
-    pub(crate) fn consume(&mut self, on: usize, octets: usize) {
-        if let Ok(state) = self.state(on) {
-            state.unseen.drain(..octets.min(state.unseen.len()));
-        }
-    }
-
-    /// Every octet that was sent has been looked at.
-    fn all_seen(&mut self) -> Result<(), String> {
-        for (number, connection) in &mut self.connections {
-            let unseen = &connection.state().unseen;
-            if !unseen.is_empty() {
-                return Err(format!(
-                    "connection {number} sent what is not here: {}",
-                    show(unseen)
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn expect(&mut self, on: usize, expected: &Expected) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        let (bound, used) = matches(expected, &unseen, &self.bindings)?;
-        self.bindings.extend(bound);
-        self.consume(on, used);
-        Ok(())
-    }
-
-    fn maybe(&mut self, on: usize, template: &Template) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        if let Some((line, used)) = first_line(&unseen)
-            && let Some(matched) = template.matches(line, &self.bindings)
-        {
-            self.bindings.extend(matched.bound);
-            self.consume(on, used);
-        }
-        Ok(())
-    }
-
-    fn expect_octets(&mut self, on: usize, octets: &[u8]) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        if !unseen.starts_with(octets) {
-            return Err(format!("sent: {}", show(&unseen)));
-        }
-        self.consume(on, octets.len());
-        Ok(())
-    }
-
-    fn any_order(&mut self, on: usize, lines: &[Expected]) -> Result<(), String> {
-        let mut open: Vec<&Expected> = lines.iter().collect();
-        while !open.is_empty() {
-            let unseen = self.unseen(on);
-            let found = open
-                .iter()
-                .enumerate()
-                .find_map(|(at, expected)| Some((at, matches(expected, &unseen, &self.bindings).ok()?)));
-            let Some((at, (bound, used))) = found else {
-                let wanted: Vec<String> = open
-                    .iter()
-                    .map(|expected| format!("line {}", expected.line))
-                    .collect();
-                return Err(format!(
-                    "none of {} matches what was sent: {}",
-                    wanted.join(", "),
-                    show(&unseen)
-                ));
-            };
-            open.remove(at);
-            self.bindings.extend(bound);
-            self.consume(on, used);
-        }
-        Ok(())
-    }
-
-    fn closed(&mut self, on: usize) -> Result<(), String> {
-        let state = self.state(on)?;
-        if !state.unseen.is_empty() {
-            return Err(format!("something was sent: {}", show(&state.unseen)));
-        }
-        if state.closed {
-            Ok(())
-        } else {
-            Err("the connection is open".to_owned())
-        }
-    }
-}
-
-/// Matches a line with its literal at the front of what was sent: what it bound, and how many octets it has.
-pub(crate) fn matches(
-    expected: &Expected,
-    unseen: &[u8],
-    bindings: &Bindings,
-) -> Result<(Bindings, usize), String> {
-    let (line, mut used) = first_line(unseen).ok_or_else(|| {
-        if unseen.is_empty() {
-            "nothing was sent".to_owned()
-        } else {
-            format!("sent without a line end: {}", show(unseen))
-        }
-    })?;
-    let Some(matched) = expected.first.matches(line, bindings) else {
-        return Err(format!("sent: {}", show(line)));
-    };
-    let mut known = bindings.clone();
-    let mut bound = matched.bound;
-    known.extend(bound.clone());
-    let from = used;
-    for template in &expected.body {
-        let (line, more) = unseen
-            .get(used..)
-            .and_then(first_line)
-            .ok_or("the literal is shorter than here")?;
-        let Some(matched) = template.matches(line, &known) else {
-            return Err(format!("sent in the literal: {}", show(line)));
-        };
-        known.extend(matched.bound.clone());
-        bound.extend(matched.bound);
-        used += more;
-    }
-    match matched.count {
-        Some(count) if count != used - from => Err(format!(
-            "the literal is announced with {count} octets, and has {}",
-            used - from
-        )),
-        _ => Ok((bound, used)),
-    }
-}
-
-/// The first line without its CRLF, and its length with it.
-pub(crate) fn first_line(octets: &[u8]) -> Option<(&[u8], usize)> {
-    let end = octets.windows(2).position(|pair| pair == b"\r\n")?;
-    Some((octets.get(..end)?, end + 2))
-}
-
-/// Octets for people.
-pub(crate) fn show(octets: &[u8]) -> String {
-    const SHOWN: usize = 2_000;
-    let more = if octets.len() > SHOWN { "…" } else { "" };
-    let shown = octets.get(..octets.len().min(SHOWN)).unwrap_or_default();
-    format!("{}{more}", String::from_utf8_lossy(shown).escape_debug())
 }
 
 /// A word of policy by its name.
