@@ -52,6 +52,33 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 23] = [
+        Self::BadCredentials,
+        Self::AccountDisabled,
+        Self::TooManyAttempts,
+        Self::NoSuchUser,
+        Self::RelayDenied,
+        Self::RelayDisabled,
+        Self::SenderNotOwned,
+        Self::AuthorNotOwned,
+        Self::OverQuota,
+        Self::TooLarge,
+        Self::QueueFull,
+        Self::DiskFull,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Storage,
+        Self::NoSuchMailbox,
+        Self::MailboxExists,
+        Self::BadMailboxName,
+        Self::NotPossible,
+        Self::TooManyKeywords,
+        Self::MailboxFull,
+        Self::ReadOnly,
+        Self::NotPermitted,
+    ];
+
     /// Whether trying again later can help without anybody changing anything.
     #[must_use]
     pub fn is_temporary(self) -> bool {

@@ -337,32 +337,8 @@ impl<S: Stage> Player<S> {
 
 /// A word of policy by its name.
 fn refusal(word: &str) -> Result<Refusal, String> {
-    const ALL: [Refusal; 23] = [
-        Refusal::BadCredentials,
-        Refusal::AccountDisabled,
-        Refusal::TooManyAttempts,
-        Refusal::NoSuchUser,
-        Refusal::RelayDenied,
-        Refusal::RelayDisabled,
-        Refusal::SenderNotOwned,
-        Refusal::AuthorNotOwned,
-        Refusal::OverQuota,
-        Refusal::TooLarge,
-        Refusal::QueueFull,
-        Refusal::DiskFull,
-        Refusal::Busy,
-        Refusal::Unavailable,
-        Refusal::Storage,
-        Refusal::NoSuchMailbox,
-        Refusal::MailboxExists,
-        Refusal::BadMailboxName,
-        Refusal::NotPossible,
-        Refusal::TooManyKeywords,
-        Refusal::MailboxFull,
-        Refusal::ReadOnly,
-        Refusal::NotPermitted,
-    ];
-    ALL.into_iter()
+    Refusal::ALL
+        .into_iter()
         .find(|refusal| format!("{refusal:?}") == word)
         .ok_or_else(|| format!("no word of policy: {word}"))
 }

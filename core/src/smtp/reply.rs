@@ -190,31 +190,6 @@ mod tests {
 
     #[test]
     fn codes_agree_with_their_class_and_with_what_is_temporary() {
-        let all = [
-            Refusal::BadCredentials,
-            Refusal::AccountDisabled,
-            Refusal::TooManyAttempts,
-            Refusal::NoSuchUser,
-            Refusal::RelayDenied,
-            Refusal::RelayDisabled,
-            Refusal::SenderNotOwned,
-            Refusal::AuthorNotOwned,
-            Refusal::OverQuota,
-            Refusal::TooLarge,
-            Refusal::QueueFull,
-            Refusal::DiskFull,
-            Refusal::Busy,
-            Refusal::Unavailable,
-            Refusal::Storage,
-            Refusal::NoSuchMailbox,
-            Refusal::MailboxExists,
-            Refusal::BadMailboxName,
-            Refusal::NotPossible,
-            Refusal::TooManyKeywords,
-            Refusal::MailboxFull,
-            Refusal::ReadOnly,
-            Refusal::NotPermitted,
-        ];
         let contexts = [
             Context::Auth,
             Context::Mail,
@@ -223,7 +198,7 @@ mod tests {
             Context::Data,
         ];
         for context in contexts {
-            for word in all {
+            for word in Refusal::ALL {
                 let reply = refusal(context, word);
                 let digit = |text: &str| text.as_bytes().first().copied();
                 assert_eq!(
