@@ -126,9 +126,9 @@ impl<D: Disk> FileStore<D> {
             if status.is_some() {
                 let level = self.level_dir(account, &name).await?;
                 if let Some(level) = level {
-                    let mailbox = self.open_mailbox(account, &level, Some(&held)).await?;
+                    let mailbox = self.open_mailbox(account, &level, &held).await?;
                     // Already gone: a removal was cut short.
-                    match self.set_gone(&mailbox, true).await {
+                    match self.set_gone(&mailbox).await {
                         Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
                         _ => {}
                     }

@@ -78,6 +78,23 @@ impl<D: Disk> FileStore<D> {
         Ok(hold)
     }
 
+    /// Takes `gone` back.
+    pub(super) async fn revive(&self, mailbox: &Mailbox<D>) -> Result<()> {
+        let label = || format!("bring back {}", mailbox.label());
+        let _core = mailbox.naming.lock().await;
+        let wait = self.limits().lock_wait;
+        let _lock = self.disk().lock(&mailbox.state, wait).await.during(label)?;
+        if let Some(state) = self.read_state(mailbox).await? {
+            let state = State { gone: false, ..state };
+            let bytes = state.encode();
+            self.disk()
+                .write_at(&mailbox.state, &bytes, 0)
+                .await
+                .during(label)?;
+        }
+        Ok(())
+    }
+
     /// What `state` says, if it is to be believed.
     pub(super) async fn read_state(&self, mailbox: &Mailbox<D>) -> Result<Option<State>> {
         let mut bytes = [0; state::LEN];
@@ -191,6 +208,7 @@ impl<D: Disk> Hold<'_, D> {
             self.core.shards = None;
             self.write_status(status).await?;
         }
+        // Above all that were used, so that whoever was told one of them looks again.
         let modseq = self.status().modseq_ceiling;
         self.state = State {
             gone: false,
@@ -246,15 +264,15 @@ impl<D: Disk> Hold<'_, D> {
             .filter(|end| uids == 0 || *end <= limits.last_uid)
             .ok_or(Refusal::MailboxFull)?;
         let status = self.status();
-        if uid_end <= status.uid_ceiling && modseq <= status.modseq_ceiling {
+        if uid_end <= status.uid_ceiling && modseq < status.modseq_ceiling {
             return Ok(modseq);
         }
         let mut status = status.clone();
         if uid_end > status.uid_ceiling {
             status.uid_ceiling = uid_end.saturating_add(limits.uid_block.saturating_sub(1));
         }
-        if modseq > status.modseq_ceiling {
-            status.modseq_ceiling = ModSeq(modseq.0 + limits.modseq_block.saturating_sub(1));
+        if modseq >= status.modseq_ceiling {
+            status.modseq_ceiling = ModSeq(modseq.0 + limits.modseq_block.max(1));
         }
         self.write_status(status).await?;
         Ok(modseq)
@@ -297,8 +315,14 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Publishes the new messages below `uid_next`, and finishes the change.
     pub(super) async fn publish_uids(&mut self, uid_next: Uid) -> Result<()> {
+        let before = self.state.uid_next;
         self.state.uid_next = uid_next;
-        self.finish().await
+        let published = self.finish().await;
+        if published.is_err() {
+            // So that mending takes the messages back.
+            self.state.uid_next = before;
+        }
+        published
     }
 
     /// Finishes the change.

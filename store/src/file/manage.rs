@@ -102,9 +102,14 @@ impl<D: Disk> FileStore<D> {
             .during(label)?;
         let status = Status::new(UidValidity(uid_validity), special_use.to_vec());
         // The directory is synced after `shards` and before the answer; what is found without `status.json` is no mailbox.
-        replace_file(self.disk(), &dir, "status.json", &status.encode())
-            .await
-            .during(label)
+        let made = replace_file(self.disk(), &dir, "status.json", &status.encode()).await;
+        if made.is_err() {
+            // It may be there, but not for certain.
+            if let Err(second) = found(self.disk().unlink(&dir, "status.json").await) {
+                log::error!("{}: it could not be taken back: {second}", label());
+            }
+        }
+        made.during(label)
     }
 
     /// Where a level lies; its parent is there.
@@ -139,10 +144,10 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
-    /// Sets or takes back `gone`.
-    pub(super) async fn set_gone(&self, mailbox: &Mailbox<D>, gone: bool) -> Result<()> {
+    /// Sets `gone`.
+    pub(super) async fn set_gone(&self, mailbox: &Mailbox<D>) -> Result<()> {
         let mut hold = self.hold(mailbox).await?;
-        hold.state.gone = gone;
+        hold.state.gone = true;
         hold.finish().await
     }
 
@@ -163,7 +168,7 @@ impl<D: Disk> FileStore<D> {
             };
             return Err(refusal.into());
         }
-        let mailbox = self.open_mailbox(account, &found.dir, Some(&held)).await?;
+        let mailbox = self.open_mailbox(account, &found.dir, &held).await?;
         if has_children {
             self.delete_here(&mailbox).await?;
         } else {
@@ -183,9 +188,15 @@ impl<D: Disk> FileStore<D> {
     /// Deletes a mailbox whose level stays for its children.
     async fn delete_here(&self, mailbox: &Mailbox<D>) -> Result<()> {
         let mut hold = self.hold(mailbox).await?;
-        let mut status = hold.status().clone();
+        let before = hold.status().clone();
+        let mut status = before.clone();
         status.gone = true;
-        hold.write_status(status).await?;
+        if let Err(error) = hold.write_status(status).await {
+            if let Err(second) = hold.write_status(before).await {
+                log::error!("{} could not be brought back: {second}", mailbox.label());
+            }
+            return Err(error);
+        }
         hold.state.gone = true;
         hold.finish().await?;
         drop(hold);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * `uid_ceiling`: every UID in use is below it; no other UID was ever told as UIDNEXT above it.
-//! * `modseq_ceiling`: no MODSEQ in use is above it.
+//! * `modseq_ceiling`: every MODSEQ in use is below it.
 //! * `floor`: no message's MODSEQ counts as lower. Set to `modseq_ceiling` after a power cut that may have lost flag
 //!   changes which clients were told.
 //! * `dirty`: there may be flag changes that are not synced.
@@ -29,7 +29,7 @@ pub struct Status {
     pub id: MailboxId,
     /// UIDs in use are below.
     pub uid_ceiling: u32,
-    /// MODSEQs in use are not above.
+    /// MODSEQs in use are below.
     pub modseq_ceiling: ModSeq,
     /// MODSEQs count as at least this.
     pub floor: ModSeq,

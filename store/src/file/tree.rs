@@ -159,35 +159,48 @@ impl<D: Disk> FileStore<D> {
         let Some(dir) = self.level_dir(account, name).await? else {
             return Err(Refusal::NoSuchMailbox.into());
         };
-        self.open_mailbox(account, &dir, None).await
+        if let Some(mailbox) = self.try_open(account, &dir, None).await? {
+            return Ok(mailbox);
+        }
+        // It needs mending, under the account's lock; by then it may be another one.
+        let held = self.lock_account(account).await?;
+        let dir = self.level_dir(account, name).await?;
+        let dir = dir.ok_or(Refusal::NoSuchMailbox)?;
+        self.open_mailbox(account, &dir, &held).await
     }
 
-    /// Opens the mailbox in a directory. Whoever has the account's lock says so.
+    /// Opens the mailbox in a directory that is in its place, for one who has the account's lock.
     pub(super) async fn open_mailbox(
         &self,
         account: &AccountName,
         dir: &D::Dir,
-        held: Option<&AccountHold<D>>,
+        held: &AccountHold<D>,
     ) -> Result<Arc<Mailbox<D>>> {
+        let opened = self.try_open(account, dir, Some(held)).await?;
+        opened.ok_or_else(|| Refusal::NoSuchMailbox.into())
+    }
+
+    /// Opens the mailbox in a directory. `None`: that takes the account's lock.
+    async fn try_open(
+        &self,
+        account: &AccountName,
+        dir: &D::Dir,
+        held: Option<&AccountHold<D>>,
+    ) -> Result<Option<Arc<Mailbox<D>>>> {
         let label = || format!("open a mailbox of {account}");
         let stat = self.disk().stat_dir(dir).await.during(label)?;
         let key = (stat.device, stat.inode);
         if let Some(mailbox) = self.registry().by_key(key) {
-            return Ok(mailbox);
+            return Ok(Some(mailbox));
         }
-        let status = match self.level(dir).await? {
-            Level::Mailbox(status) => status,
-            Level::Broken(why) => {
+        let status = match (self.level(dir).await?, held) {
+            (Level::Mailbox(status), _) => status,
+            (Level::Gone | Level::Plain, _) => return Err(Refusal::NoSuchMailbox.into()),
+            (Level::Broken(_), None) => return Ok(None),
+            (Level::Broken(why), Some(held)) => {
                 log::error!("status.json of a mailbox of {account} is rebuilt: {why}");
-                match held {
-                    Some(held) => self.rebuild(account, dir, held).await?,
-                    None => {
-                        let held = self.lock_account(account).await?;
-                        self.rebuild(account, dir, &held).await?
-                    }
-                }
+                self.rebuild(account, dir, held).await?
             }
-            Level::Gone | Level::Plain => return Err(Refusal::NoSuchMailbox.into()),
         };
         let shards = open_or_make_dir(self.disk(), dir, "shards").await.during(label)?;
         let state = self.disk().open(dir, "state", Mode::Create).await.during(label)?;
@@ -196,14 +209,24 @@ impl<D: Disk> FileStore<D> {
             account: account.clone(),
             id: status.id,
         };
-        Ok(self.registry().enter(Parts {
+        let mailbox = self.registry().enter(Parts {
             reference,
             key,
             dir: dir.clone(),
             shards,
             state,
             state_inode,
-        }))
+        });
+        let state = self.read_state(&mailbox).await?;
+        if state.is_some_and(|state| state.gone) {
+            if held.is_none() {
+                self.registry().forget(&mailbox);
+                return Ok(None);
+            }
+            // Whoever deletes has the account's lock: this one died before the directory moved.
+            self.revive(&mailbox).await?;
+        }
+        Ok(Some(mailbox))
     }
 
     /// Makes `status.json` anew from the names, with a new UIDVALIDITY.
@@ -228,7 +251,7 @@ impl<D: Disk> FileStore<D> {
         let first = self.take_uid_validity(account, held, 1, now).await?;
         let status = Status {
             uid_ceiling: uid.0.saturating_add(1),
-            modseq_ceiling: modseq,
+            modseq_ceiling: ModSeq(modseq.0 + 1),
             ..Status::new(UidValidity(first), Vec::new())
         };
         replace_file(self.disk(), dir, "status.json", &status.encode())

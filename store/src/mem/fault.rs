@@ -73,7 +73,7 @@ pub struct Record {
 }
 
 /// A process's calls, and what is to happen to them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) calls: u64,
     pub(super) dead: bool,

@@ -118,6 +118,18 @@ impl MemDisk {
         Self::attach(Arc::clone(&self.shared))
     }
 
+    /// A copy of the storage as it is, volatile state included, and the handle of the first process on it. The processes
+    /// of the original do not exist there.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut world = self.shared.world().clone();
+        world.locks.clear();
+        world.processes.clear();
+        Self::attach(Arc::new(Shared {
+            world: Mutex::new(world),
+        }))
+    }
+
     fn attach(shared: Arc<Shared>) -> Self {
         let mut world = shared.world();
         world.next_id += 1;

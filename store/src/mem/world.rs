@@ -24,7 +24,7 @@ pub(super) fn errno(number: i32) -> io::Error {
 }
 
 /// Everything that outlives a process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) inodes: BTreeMap<u64, Inode>,
     pub(super) next_inode: u64,
@@ -55,7 +55,7 @@ pub(super) struct Holder {
     pub(super) token: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Inode {
     pub(super) ctime: i128,
     pub(super) mtime: i128,
@@ -66,14 +66,14 @@ pub(super) struct Inode {
     pub(super) node: Node,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Node {
     File(Content),
     Dir(Names),
 }
 
 /// A file's octets.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pub(super) volatile: Vec<u8>,
     pub(super) durable: Vec<u8>,
@@ -82,7 +82,7 @@ pub(super) struct Content {
 }
 
 /// A directory's entries.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     pub(super) volatile: BTreeMap<String, u64>,
     pub(super) durable: BTreeMap<String, u64>,
@@ -91,7 +91,7 @@ pub(super) struct Names {
 }
 
 /// A change of a directory that reaches the disk whole or not at all.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Change {
     /// Its number in the journal. Both halves of a rename between directories have the same.
     pub(super) number: u64,

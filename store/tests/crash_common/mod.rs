@@ -1,0 +1,191 @@
+//! A small world, the operations that are cut short in it, and what must hold afterwards.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    reason = "test code, shared by several test binaries"
+)]
+
+#[path = "../file_common/mod.rs"]
+pub mod file_common;
+
+use std::collections::BTreeMap;
+
+use file_common::*;
+use rmail_core::limits::Limits;
+use rmail_core::mailbox::{FlagOp, Flags, Snapshot, SystemFlags};
+use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_store::MailStore;
+use rmail_store::error::Result;
+use rmail_store::mem::MemDisk;
+
+/// Operations that change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Deliver,
+    Append,
+    Flags,
+    Expunge,
+    Copy,
+    Move,
+    Create,
+    Delete,
+    DeleteParent,
+    Rename,
+}
+
+pub const OPS: [Op; 10] = [
+    Op::Deliver,
+    Op::Append,
+    Op::Flags,
+    Op::Expunge,
+    Op::Copy,
+    Op::Move,
+    Op::Create,
+    Op::Delete,
+    Op::DeleteParent,
+    Op::Rename,
+];
+
+/// Messages of each mailbox by text, with their flags. UIDs are left out.
+pub type Tree = BTreeMap<String, BTreeMap<String, Vec<(u8, Vec<String>)>>>;
+
+pub fn entry() -> Entry {
+    Entry {
+        id: "Q1".to_owned(),
+        sender: "alice@example.com".to_owned(),
+        account: None,
+        arrived: 1,
+        offset: 0,
+        size: 3,
+        eight_bit: false,
+        recipients: vec![Recipient {
+            address: "x@y.z".to_owned(),
+            attempts: 0,
+            next: 0,
+            last: None,
+            delay_told: false,
+        }],
+    }
+}
+
+/// Fills a disk, all of it synced.
+pub async fn set_up(disk: &MemDisk) {
+    let store = open(disk, Limits::small()).await;
+    store.create_account(&alice(), NOW).await.expect("alice");
+    store.create_account(&bob(), NOW).await.expect("bob");
+    for n in 0..6 {
+        let system = match n {
+            1 | 2 | 4 => SystemFlags::DELETED,
+            _ => SystemFlags::default(),
+        };
+        append(&store, "INBOX", &format!("in {n}"), flags(system, &["old"]))
+            .await
+            .expect("append");
+    }
+    store
+        .create(&alice(), &name("work/sub"), &[], NOW)
+        .await
+        .expect("create");
+    append(&store, "work", "w", Flags::default())
+        .await
+        .expect("append");
+    append(&store, "work/sub", "s", Flags::default())
+        .await
+        .expect("append");
+    append(&store, "Trash", "t", Flags::default())
+        .await
+        .expect("append");
+    store.flush().await.expect("flush");
+    disk.kill();
+}
+
+/// A store in a new process that has the mailboxes open, as a running server has.
+pub async fn warm(disk: &MemDisk) -> Store {
+    let store = open(disk, Limits::small()).await;
+    for mailbox in ["INBOX", "Trash", "work", "work/sub"] {
+        select(&store, mailbox).await.expect("select");
+    }
+    store.load_outbound().await.expect("load the queue");
+    store
+}
+
+impl Op {
+    /// Does it. What a client was told of INBOX in the end, if it was told.
+    pub async fn run(self, store: &Store) -> Result<Option<Snapshot>> {
+        let (mailbox, _) = select(store, "INBOX").await?;
+        match self {
+            Self::Deliver => {
+                let spool = spool(store, "new").await?;
+                store
+                    .deliver(spool, &[alice(), bob()], Some(&entry()), NOW)
+                    .await?;
+            }
+            Self::Append => {
+                let mut messages = Vec::new();
+                for text in ["a1", "a2", "a3"] {
+                    let with = flags(SystemFlags::SEEN, &["fresh"]);
+                    messages.push((spool(store, text).await?, with, None));
+                }
+                store.append(&alice(), &inbox(), messages, NOW).await?;
+            }
+            Self::Flags => {
+                let add = change(FlagOp::Add, SystemFlags::SEEN, &["fresh"]);
+                let stored = store.store(&mailbox, &set(&[1, 2, 3, 6]), &add, None).await?;
+                return Ok(Some(stored.snapshot));
+            }
+            Self::Expunge => return store.expunge(&mailbox, None).await.map(Some),
+            Self::Copy => {
+                let uids = set(&[2, 3, 4, 5]);
+                let (_, snapshot) = store.copy(&mailbox, &uids, &name("Trash"), NOW).await?;
+                return Ok(Some(snapshot));
+            }
+            Self::Move => {
+                let uids = set(&[2, 3, 4, 5]);
+                let (_, snapshot) = store.r#move(&mailbox, &uids, &name("Trash"), NOW).await?;
+                return Ok(Some(snapshot));
+            }
+            Self::Create => store.create(&alice(), &name("fresh"), &[], NOW).await?,
+            Self::Delete => store.delete(&alice(), &name("work/sub")).await?,
+            Self::DeleteParent => store.delete(&alice(), &name("work")).await?,
+            Self::Rename => store.rename(&alice(), &name("work"), &name("play"), NOW).await?,
+        }
+        Ok(None)
+    }
+
+    /// Whether an error may leave a part of it done: the part is announced, and the next attempt does the rest.
+    pub fn is_partial(self) -> bool {
+        matches!(self, Self::Flags | Self::Expunge | Self::Move)
+    }
+}
+
+/// All that is in the two accounts and the queue.
+pub async fn tree(store: &Store) -> Tree {
+    let mut tree = Tree::new();
+    for account in [alice(), bob()] {
+        for entry in store.list(&account).await.expect("list") {
+            if entry.selectable {
+                let found = messages(store, &account, entry.name.as_str()).await;
+                let plain = found.into_iter().map(|(text, copies)| {
+                    let copies = copies.into_iter().map(|(_, flags, words)| (flags.0, words));
+                    (text, copies.collect())
+                });
+                tree.insert(format!("{account} {}", entry.name), plain.collect());
+            }
+        }
+    }
+    let queue = store.load_outbound().await.expect("load the queue");
+    let mut queued = BTreeMap::new();
+    for entry in queue {
+        let blob = store.open_outbound(&entry.id).await.expect("its message");
+        assert_eq!(store.blob_len(&blob), 3);
+        queued.insert(entry.id, vec![]);
+    }
+    tree.insert("queue".to_owned(), queued);
+    tree
+}
