@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::Appended;
-use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Row, Uid};
+use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Row, Uid, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -32,6 +32,7 @@ pub(super) struct New<D: Disk> {
 pub(super) struct Added<D: Disk> {
     pub(super) uids: Vec<Uid>,
     pub(super) modseq: ModSeq,
+    pub(super) uid_validity: UidValidity,
     pub(super) touched: Touched<D>,
 }
 
@@ -65,15 +66,16 @@ impl<D: Disk> FileStore<D> {
             });
         }
         let added = self.add(&mailbox, &mut news, now).await?;
-        let uids = added.uids.clone();
-        let modseq = added.modseq;
+        let (modseq, appended) = (
+            added.modseq,
+            Appended {
+                uid_validity: added.uid_validity,
+                uids: added.uids.clone(),
+            },
+        );
         self.keep(vec![added], &[]).await?;
         self.announce(&mailbox, modseq);
-        let uid_validity = match mailbox.view() {
-            Some(view) => view.snapshot.uid_validity,
-            None => self.look(&mailbox).await?.0.snapshot.uid_validity,
-        };
-        Ok(Appended { uid_validity, uids })
+        Ok(appended)
     }
 
     pub(super) async fn deliver_all(
@@ -158,6 +160,7 @@ impl<D: Disk> FileStore<D> {
             return Ok(Added {
                 uids,
                 modseq,
+                uid_validity: hold.status().uid_validity,
                 touched,
             });
         }
@@ -166,28 +169,30 @@ impl<D: Disk> FileStore<D> {
 
     /// Syncs what was added, or takes it back.
     pub(super) async fn keep(&self, added: Vec<Added<D>>, also: &[D::Dir]) -> Result<()> {
-        let (touched, uids): (Vec<_>, Vec<_>) = added
-            .into_iter()
-            .map(|added| (added.touched, (added.uids, added.modseq)))
-            .unzip();
+        let (touched, uids): (Vec<_>, Vec<_>) =
+            added.into_iter().map(|added| (added.touched, added.uids)).unzip();
         match self.sync_touched(&touched, also).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let added = touched.into_iter().zip(uids);
-                let added = added.map(|(touched, (uids, modseq))| Added {
-                    uids,
-                    modseq,
-                    touched,
-                });
-                self.undo(added.collect(), error).await
+                let added = touched.iter().map(|touched| &touched.mailbox).zip(&uids);
+                self.undo_all(added, error).await
             }
         }
     }
 
     /// Takes back what was added, because of this error.
     async fn undo<T>(&self, added: Vec<Added<D>>, error: Error) -> Result<T> {
-        for added in added {
-            if let Err(second) = self.take_back(&added.touched.mailbox, &added.uids).await {
+        let added = added.iter().map(|added| (&added.touched.mailbox, &added.uids));
+        self.undo_all(added, error).await
+    }
+
+    async fn undo_all<'m, T>(
+        &self,
+        added: impl Iterator<Item = (&'m Arc<Mailbox<D>>, &'m Vec<Uid>)>,
+        error: Error,
+    ) -> Result<T> {
+        for (mailbox, uids) in added {
+            if let Err(second) = self.take_back(mailbox, uids).await {
                 log::error!("a message that was refused could not be taken back: {second}");
             }
         }
@@ -196,9 +201,19 @@ impl<D: Disk> FileStore<D> {
 
     /// Expunges messages that this operation has added.
     pub(super) async fn take_back(&self, mailbox: &Arc<Mailbox<D>>, uids: &[Uid]) -> Result<()> {
-        let mut touched = Touched::new(mailbox);
         let mut hold = self.hold(mailbox).await?;
         hold.refresh().await?;
+        self.take_back_held(hold, mailbox, uids).await
+    }
+
+    /// The same with the lock in hand, and the rows fresh.
+    pub(super) async fn take_back_held(
+        &self,
+        mut hold: Hold<'_, D>,
+        mailbox: &Arc<Mailbox<D>>,
+        uids: &[Uid],
+    ) -> Result<()> {
+        let mut touched = Touched::new(mailbox);
         hold.remove(uids, &mut touched).await?;
         let modseq = hold.state.done;
         drop(hold);

@@ -159,7 +159,11 @@ impl<D: Disk> Hold<'_, D> {
         let (store, mailbox) = (self.store, self.mailbox);
         let disk = store.disk();
         let label = || format!("read shard {number} of {}", mailbox.label());
-        let dir = disk.open_dir(&mailbox.shards, name).await.during(label)?;
+        let opened = disk.open_dir(&mailbox.shards, name).await;
+        let Some(dir) = found(opened).during(label)? else {
+            // It was empty, and somebody has removed it.
+            return Ok(Shard::new(Vec::new(), ModSeq(0), None));
+        };
         let scan = scan_dir(disk, &dir).await.during(label)?;
         let floor = self.status().floor;
         let uid_next = self.state.uid_next;

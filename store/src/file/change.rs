@@ -27,7 +27,8 @@ pub(super) struct FlagBits {
 }
 
 impl FlagBits {
-    fn changed(self, op: FlagOp, by: Self) -> Self {
+    /// The flags after a change by these.
+    pub(super) fn changed(self, op: FlagOp, by: Self) -> Self {
         let mix = |a: [u64; 4], b: [u64; 4], how: fn(u64, u64) -> u64| {
             let mut mixed = a;
             mixed.iter_mut().zip(b).for_each(|(a, b)| *a = how(*a, b));
@@ -72,9 +73,8 @@ impl<D: Disk> FileStore<D> {
                 (!stale && new != flags).then_some(new)
             });
             let Batch { changes, last } = batch;
-            let result = hold.rename(&changes, &mut touched).await;
-            if let Err(error) = result {
-                let _ = hold.mend().await;
+            if let Err(error) = hold.rename(&changes, &mut touched).await {
+                hold.give_up(&touched).await;
                 return Err(error);
             }
             if !changes.is_empty() {
@@ -91,9 +91,8 @@ impl<D: Disk> FileStore<D> {
             self.settle_flags(mailbox, &touched).await?;
             self.announce(mailbox, announce);
         }
-        let (view, _) = self.look(mailbox).await?;
         Ok(Stored {
-            snapshot: view.snapshot,
+            snapshot: self.look_after(mailbox).await?,
             modified,
         })
     }
@@ -127,7 +126,7 @@ impl<D: Disk> FileStore<D> {
             let Batch { changes, last } = batch;
             let gone: Vec<Uid> = changes.iter().map(|(row, _)| row.uid).collect();
             if let Err(error) = hold.remove(&gone, &mut touched).await {
-                let _ = hold.mend().await;
+                hold.give_up(&touched).await;
                 return Err(error);
             }
             if !gone.is_empty() {
@@ -145,9 +144,9 @@ impl<D: Disk> FileStore<D> {
             self.sync_touched(core::slice::from_ref(&touched), &[]).await?;
             self.announce(mailbox, announce);
         }
-        let (view, _) = self.look(mailbox).await?;
-        self.prune(&touched, view.snapshot.uid_next).await;
-        Ok(view.snapshot)
+        let snapshot = self.look_after(mailbox).await?;
+        self.prune(&touched, snapshot.uid_next).await;
+        Ok(snapshot)
     }
 }
 
@@ -216,6 +215,13 @@ impl<D: Disk> Hold<'_, D> {
         names::encode(row, self.flag_bits(row).keywords)
     }
 
+    /// Ends an operation that has failed after some of its changes: those stay, and the flusher syncs them.
+    pub(super) async fn give_up(&mut self, touched: &Touched<D>) {
+        // At the latest whoever locks next does it.
+        let _ = self.mend().await;
+        self.mailbox.pending().unsynced.extend(&touched.shards);
+    }
+
     /// Gives messages new flags in one change. Those that have gone are left out.
     pub(super) async fn rename(
         &mut self,
@@ -225,6 +231,8 @@ impl<D: Disk> Hold<'_, D> {
         if changes.is_empty() {
             return Ok(());
         }
+        let shards = changes.iter().map(|(row, _)| self.store.shard(row.uid));
+        touched.shards.extend(shards);
         self.mark_dirty().await?;
         let modseq = self.numbers(0).await?;
         self.begin(modseq).await?;
@@ -254,7 +262,6 @@ impl<D: Disk> Hold<'_, D> {
                 self.drop_uid(row.uid);
             }
         }
-        touched.shards.extend(self.touched());
         self.finish().await
     }
 
@@ -287,6 +294,9 @@ impl<D: Disk> Hold<'_, D> {
         if rows.is_empty() {
             return Ok(());
         }
+        touched
+            .shards
+            .extend(rows.iter().map(|row| self.store.shard(row.uid)));
         let modseq = self.numbers(0).await?;
         self.begin(modseq).await?;
         let gone: UidSet = rows.iter().map(|row| row.uid).collect();
@@ -297,10 +307,14 @@ impl<D: Disk> Hold<'_, D> {
             let label = || format!("unlink UID {} of {}", row.uid.0, self.mailbox.label());
             if shard.as_ref().is_none_or(|(open, _)| *open != number) {
                 let name = shard_name(number);
-                let dir = self.store.disk().open_dir(&self.mailbox.shards, &name).await;
-                shard = Some((number, dir.during(label)?));
+                let opened = self.store.disk().open_dir(&self.mailbox.shards, &name).await;
+                shard = found(opened).during(label)?.map(|dir| (number, dir));
             }
-            let Some((_, dir)) = &shard else { continue };
+            let Some((_, dir)) = &shard else {
+                // A stranger has removed the whole shard.
+                self.drop_uid(row.uid);
+                continue;
+            };
             let mut name = Some(self.name(row));
             for _ in 0..TRIES {
                 let Some(present) = &name else { break };
@@ -320,7 +334,6 @@ impl<D: Disk> Hold<'_, D> {
             }
             self.drop_uid(row.uid);
         }
-        touched.shards.extend(self.touched());
         self.finish().await
     }
 }

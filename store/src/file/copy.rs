@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmail_core::imap::server::CopyUid;
-use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Snapshot, Uid, UidSet};
+use rmail_core::mailbox::{FlagOp, Keyword, ModSeq, Row, Snapshot, Uid, UidSet, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
@@ -20,11 +20,11 @@ use super::add::{Added, seconds};
 use super::cache::{scan_dir, shard_name};
 use super::change::FlagBits;
 use super::hold::Hold;
-use super::io::{During as _, Gap, found};
+use super::io::{During as _, Gap, found, read_file};
 use super::mailbox::{Mailbox, View};
 use super::spool::{Body, link_fails};
 use super::sync::Touched;
-use super::{FileStore, names};
+use super::{FileStore, keywords, names};
 
 /// How often MOVE follows flags that change meanwhile; what still changes then stays where it is.
 const ROUNDS: usize = 8;
@@ -35,6 +35,8 @@ struct Pair {
     source: Row,
     bits: [u64; 4],
     target: Uid,
+    /// Of the target, as this operation left it.
+    modseq: ModSeq,
 }
 
 /// What linking into the target gave.
@@ -52,10 +54,8 @@ impl<D: Disk> FileStore<D> {
         target: &Arc<Mailbox<D>>,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
-        let pairs = self.link_and_keep(source, uids, target, now).await?;
-        let copied = self.copy_uid(target, &pairs).await?;
-        let (view, _) = self.look(source).await?;
-        Ok((copied, view.snapshot))
+        let (uid_validity, pairs) = self.link_and_keep(source, uids, target, now).await?;
+        Ok((copy_uid(uid_validity, &pairs), self.look_after(source).await?))
     }
 
     pub(super) async fn move_to(
@@ -65,24 +65,25 @@ impl<D: Disk> FileStore<D> {
         target: &Arc<Mailbox<D>>,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
-        let pairs = self.link_and_keep(source, uids, target, now).await?;
+        let (uid_validity, pairs) = self.link_and_keep(source, uids, target, now).await?;
         let mut moving = Moving {
             left: pairs,
             moved: Vec::new(),
-            stay: Vec::new(),
+            gone: Vec::new(),
             touched: Touched::new(source),
             modseq: ModSeq(0),
         };
         let result = self.unlink_source(source, target, &mut moving).await;
-        // What is not moved exists twice now: the new one goes.
-        moving.stay.append(&mut moving.left);
-        let stay: Vec<Uid> = moving.stay.iter().map(|pair| pair.target).collect();
-        if !stay.is_empty() {
-            let back = self.take_back(target, &stay).await;
-            result.and(back)?;
-        } else {
-            result?;
-        }
+        // What is not moved exists twice now, or was moved or expunged by somebody else: the new one goes, unless somebody
+        // has given it flags, which were answered. Then it is as good as moved.
+        let gone = core::mem::take(&mut moving.gone);
+        let left = core::mem::take(&mut moving.left);
+        let back = self.take_back_unchanged(target, &left).await.map(drop);
+        let kept = self.take_back_unchanged(target, &gone).await;
+        result.and(back)?;
+        let kept = kept?;
+        let kept = gone.into_iter().filter(|pair| kept.contains(&pair.target));
+        moving.moved.extend(kept);
         self.sync_log(source).await?;
         self.sync_touched(core::slice::from_ref(&moving.touched), &[])
             .await?;
@@ -90,22 +91,9 @@ impl<D: Disk> FileStore<D> {
             self.announce(source, moving.modseq);
         }
         moving.moved.sort_by_key(|pair| pair.target);
-        let copied = self.copy_uid(target, &moving.moved).await?;
-        let (view, _) = self.look(source).await?;
-        self.prune(&moving.touched, view.snapshot.uid_next).await;
-        Ok((copied, view.snapshot))
-    }
-
-    async fn copy_uid(&self, target: &Arc<Mailbox<D>>, pairs: &[Pair]) -> Result<CopyUid> {
-        let uid_validity = match target.view() {
-            Some(view) => view.snapshot.uid_validity,
-            None => self.look(target).await?.0.snapshot.uid_validity,
-        };
-        Ok(CopyUid {
-            uid_validity,
-            source: pairs.iter().map(|pair| pair.source.uid).collect(),
-            target: pairs.iter().map(|pair| pair.target).collect(),
-        })
+        let snapshot = self.look_after(source).await?;
+        self.prune(&moving.touched, snapshot.uid_next).await;
+        Ok((copy_uid(uid_validity, &moving.moved), snapshot))
     }
 
     /// Links the messages into the target, synced and announced.
@@ -115,7 +103,7 @@ impl<D: Disk> FileStore<D> {
         uids: &UidSet,
         target: &Arc<Mailbox<D>>,
         now: Unix,
-    ) -> Result<Vec<Pair>> {
+    ) -> Result<(UidValidity, Vec<Pair>)> {
         let (view, _) = self.look(source).await?;
         let rows: Vec<Row> = view
             .own
@@ -124,7 +112,8 @@ impl<D: Disk> FileStore<D> {
             .copied()
             .collect();
         if rows.is_empty() {
-            return Ok(Vec::new());
+            let (view, _) = self.look(target).await?;
+            return Ok((view.snapshot.uid_validity, Vec::new()));
         }
         let mut copies: BTreeMap<Uid, Body<D>> = BTreeMap::new();
         // Copies that had got names in a turn that failed are made again.
@@ -135,12 +124,12 @@ impl<D: Disk> FileStore<D> {
                 Ok(Outcome::Linked(mut added, pairs)) => {
                     drop(hold);
                     added.touched.mailbox = Arc::clone(target);
-                    let modseq = added.modseq;
+                    let (modseq, uid_validity) = (added.modseq, added.uid_validity);
                     if !pairs.is_empty() {
                         self.keep(vec![added], &[]).await?;
                         self.announce(target, modseq);
                     }
-                    return Ok(pairs);
+                    return Ok((uid_validity, pairs));
                 }
                 Ok(Outcome::Copy(wanted)) => {
                     hold.mend().await?;
@@ -194,13 +183,8 @@ impl<D: Disk> FileStore<D> {
             if changed.is_empty() {
                 return Ok(());
             }
-            let followed = self.follow(source, target, &changed).await;
-            let follow = |(pair, row, bits): (Pair, Row, FlagBits)| Pair {
-                source: row,
-                bits: bits.keywords,
-                ..pair
-            };
-            moving.left = changed.into_iter().map(follow).collect();
+            let followed = self.follow(source, target, &mut changed).await;
+            moving.left = changed.into_iter().map(|(pair, ..)| pair).collect();
             followed?;
         }
         Ok(())
@@ -222,39 +206,67 @@ impl<D: Disk> FileStore<D> {
         };
         let result = hold.unlink_pairs(moving, changed).await;
         if result.is_err() {
-            let _ = hold.mend().await;
+            hold.give_up(&moving.touched).await;
             moving.left.extend(changed.drain(..).map(|(pair, ..)| pair));
         }
         result
     }
 
-    /// Gives the target the flags that the source has now.
+    /// Expunges what this operation has linked into the target, unless it has been changed since; those UIDs are returned.
+    async fn take_back_unchanged(&self, target: &Arc<Mailbox<D>>, pairs: &[Pair]) -> Result<Vec<Uid>> {
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut hold = self.hold(target).await?;
+        hold.refresh().await?;
+        let changed = |pair: &&Pair| hold.own(pair.target).is_some_and(|row| row.modseq > pair.modseq);
+        let (kept, back): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(changed);
+        let back: Vec<Uid> = back.iter().map(|pair| pair.target).collect();
+        self.take_back_held(hold, target, &back).await?;
+        Ok(kept.iter().map(|pair| pair.target).collect())
+    }
+
+    /// Gives the target the flags that the source has now. Messages that have left the target meanwhile are taken out:
+    /// they stay in the source, for nobody else has those flags.
     async fn follow(
         &self,
         source: &Arc<Mailbox<D>>,
         target: &Arc<Mailbox<D>>,
-        changed: &[(Pair, Row, FlagBits)],
+        changed: &mut Vec<(Pair, Row, FlagBits)>,
     ) -> Result<()> {
         let (view, _) = self.look(source).await?;
         let mut touched = Touched::new(target);
         let mut hold = self.hold(target).await?;
         hold.refresh().await?;
         let mut changes = Vec::new();
-        for (pair, _, bits) in changed {
-            let names = named(&view.snapshot.keywords, bits.keywords);
+        changed.retain(|(pair, ..)| hold.own(pair.target).is_some());
+        for (pair, _, bits) in changed.iter() {
+            let names = named(view.snapshot.keywords.names(), bits.keywords);
             let keywords = hold.keyword_bits(&names).await?;
-            let bits = FlagBits {
+            let Some(row) = hold.own(pair.target) else {
+                continue;
+            };
+            let mut new = FlagBits {
                 system: bits.system,
                 keywords,
             };
-            changes.extend(hold.own(pair.target).map(|row| (row, bits)));
+            if row.modseq > pair.modseq {
+                // Somebody has changed the target too: both changes were answered.
+                new = hold.flag_bits(&row).changed(FlagOp::Add, new);
+            }
+            changes.push((row, new));
         }
         if let Err(error) = hold.rename(&changes, &mut touched).await {
-            let _ = hold.mend().await;
+            hold.give_up(&touched).await;
             return Err(error);
         }
         let modseq = hold.state.done;
         drop(hold);
+        for (pair, row, bits) in changed.iter_mut() {
+            pair.source = *row;
+            pair.bits = bits.keywords;
+            pair.modseq = modseq;
+        }
         // The source is the only other place that has these flags: they are synced before it goes.
         self.sync_touched(&[touched], &[]).await?;
         self.announce(target, modseq);
@@ -268,15 +280,23 @@ struct Moving<D: Disk> {
     left: Vec<Pair>,
     moved: Vec<Pair>,
     /// Gone from the source by somebody else.
-    stay: Vec<Pair>,
+    gone: Vec<Pair>,
     touched: Touched<D>,
     modseq: ModSeq,
 }
 
+fn copy_uid(uid_validity: UidValidity, pairs: &[Pair]) -> CopyUid {
+    CopyUid {
+        uid_validity,
+        source: pairs.iter().map(|pair| pair.source.uid).collect(),
+        target: pairs.iter().map(|pair| pair.target).collect(),
+    }
+}
+
 /// The keywords of a bitmap.
-fn named(keywords: &Keywords, bits: [u64; 4]) -> Vec<Keyword> {
+fn named(names: &[Keyword], bits: [u64; 4]) -> Vec<Keyword> {
     let has = |bit: usize| bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1);
-    let all = keywords.names().iter().enumerate();
+    let all = names.iter().enumerate();
     all.filter(|(bit, _)| has(*bit))
         .map(|(_, keyword)| keyword.clone())
         .collect()
@@ -297,13 +317,14 @@ impl<D: Disk> Hold<'_, D> {
         let first = self.state.uid_next;
         let (mut uid, mut pairs) = (first, Vec::with_capacity(rows.len()));
         let (mut to, mut from) = (None, None);
+        let mut words = view.snapshot.keywords.names().to_vec();
         for row in rows {
             let to = self.shard_dir(uid, &mut to).await?;
             let bits = view.snapshot.keywords.bits(row.keywords);
             let mut present = Some((*row, bits));
             let mut tries = 0;
             while let Some((old, bits)) = present {
-                let keywords = self.keyword_bits(&named(&view.snapshot.keywords, bits)).await?;
+                let keywords = self.keyword_bits(&named(&words, bits)).await?;
                 let new = Row {
                     uid,
                     modseq,
@@ -328,6 +349,7 @@ impl<D: Disk> Hold<'_, D> {
                             source: old,
                             bits,
                             target: uid,
+                            modseq,
                         });
                         uid.0 += 1;
                         break;
@@ -339,6 +361,8 @@ impl<D: Disk> Hold<'_, D> {
                             Some(dir) => present_name(self.store, &dir, row.uid).await?,
                             None => None,
                         };
+                        // The new name may have keywords that are newer than the view.
+                        words = source_words(self.store, source).await?;
                     }
                     Err(error) if error.kind() == std::io::ErrorKind::TooManyLinks => {
                         return Ok(Outcome::Copy(vec![row.uid]));
@@ -359,6 +383,7 @@ impl<D: Disk> Hold<'_, D> {
         let added = Added {
             uids: (first.0..uid.0).map(Uid).collect(),
             modseq,
+            uid_validity: self.status().uid_validity,
             touched,
         };
         Ok(Outcome::Linked(added, pairs))
@@ -387,7 +412,7 @@ impl<D: Disk> Hold<'_, D> {
                 }
             }
         }
-        moving.stay.append(&mut gone);
+        moving.gone.append(&mut gone);
         let uids: Vec<Uid> = go.iter().map(|pair| pair.source.uid).collect();
         if let Err(error) = self.remove(&uids, &mut moving.touched).await {
             // Some may be unlinked: those must stay in the target.
@@ -421,6 +446,14 @@ async fn open_shard<D: Disk>(
     let dir = found(dir).during(|| format!("open shard {shard} of {}", mailbox.label()))?;
     *last = dir.clone().map(|dir| (shard, dir));
     Ok(dir)
+}
+
+/// The keywords of a mailbox by bit, as they are on disk now.
+async fn source_words<D: Disk>(store: &FileStore<D>, mailbox: &Mailbox<D>) -> Result<Vec<Keyword>> {
+    let bytes = read_file(store.disk(), &mailbox.dir, "keywords")
+        .await
+        .during(|| format!("read the keywords of {}", mailbox.label()))?;
+    Ok(keywords::decode(&bytes.unwrap_or_default()).0)
 }
 
 /// Row and bitmap of a UID's present name.

@@ -70,6 +70,10 @@ impl<D: Disk> FileStore<D> {
             return Err(Refusal::NoSuchMailbox.into());
         }
         hold.load_status().await?;
+        if hold.status().gone {
+            self.registry().forget(mailbox);
+            return Err(Refusal::NoSuchMailbox.into());
+        }
         if state.is_none() {
             hold.recover().await?;
         } else if hold.state.begun != hold.state.done {
@@ -189,7 +193,10 @@ impl<D: Disk> Hold<'_, D> {
         let mut highest = Uid(0);
         while let Some(shard) = shards.pop().filter(|_| highest == Uid(0)) {
             let name = shard_name(shard);
-            let dir = disk.open_dir(&self.mailbox.shards, &name).await.during(label)?;
+            let opened = disk.open_dir(&self.mailbox.shards, &name).await;
+            let Some(dir) = found(opened).during(label)? else {
+                continue;
+            };
             let listing = disk.list(&dir).await.during(label)?;
             let uids = listing
                 .entries
@@ -234,10 +241,10 @@ impl<D: Disk> Hold<'_, D> {
             if shard_of_name(&entry.name).is_none_or(|shard| shard < first) {
                 continue;
             }
-            let dir = disk
-                .open_dir(&self.mailbox.shards, &entry.name)
-                .await
-                .during(label)?;
+            let opened = disk.open_dir(&self.mailbox.shards, &entry.name).await;
+            let Some(dir) = found(opened).during(label)? else {
+                continue;
+            };
             for file in disk.list(&dir).await.during(label)?.entries {
                 let dead =
                     |(row, _): &(Row, _)| row.uid >= self.state.uid_next && row.modseq == self.state.begun;

@@ -198,7 +198,12 @@ impl<D: Disk> FileStore<D> {
             return Err(error);
         }
         hold.state.gone = true;
-        hold.finish().await?;
+        if let Err(error) = hold.finish().await {
+            log::warn!(
+                "{} is deleted, but its state does not say so: {error}",
+                mailbox.label()
+            );
+        }
         drop(hold);
         if let Err(error) = self.clear(&mailbox.dir).await {
             log::warn!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Uid, UidValidity};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
@@ -193,7 +193,13 @@ impl<D: Disk> FileStore<D> {
         if let Some(mailbox) = self.registry().by_key(key) {
             return Ok(Some(mailbox));
         }
-        let status = match (self.level(dir).await?, held) {
+        let level = match self.level(dir).await? {
+            Level::Mailbox(status) if self.is_copy(account, &status, key) => {
+                Level::Broken("it is a copy of another mailbox's".to_owned())
+            }
+            level => level,
+        };
+        let status = match (level, held) {
             (Level::Mailbox(status), _) => status,
             (Level::Gone | Level::Plain, _) => return Err(Refusal::NoSuchMailbox.into()),
             (Level::Broken(_), None) => return Ok(None),
@@ -229,11 +235,25 @@ impl<D: Disk> FileStore<D> {
         Ok(Some(mailbox))
     }
 
+    /// Whether another directory is open under the identity in this `status.json`: somebody has copied one of them.
+    fn is_copy(&self, account: &AccountName, status: &Status, key: (u64, u64)) -> bool {
+        let reference = MailboxRef {
+            account: account.clone(),
+            id: status.id,
+        };
+        let other = self.registry().by_reference(&reference);
+        other.is_some_and(|other| other.key != key)
+    }
+
     /// Makes `status.json` anew from the names, with a new UIDVALIDITY.
     async fn rebuild(&self, account: &AccountName, dir: &D::Dir, held: &AccountHold<D>) -> Result<Status> {
         if let Level::Mailbox(status) = self.level(dir).await? {
-            // Somebody else was first.
-            return Ok(status);
+            let stat = self.disk().stat_dir(dir).await;
+            let stat = stat.during(|| format!("open a mailbox of {account}"))?;
+            if !self.is_copy(account, &status, (stat.device, stat.inode)) {
+                // Somebody else was first.
+                return Ok(status);
+            }
         }
         let label = || format!("rebuild a mailbox of {account}");
         let shards = open_or_make_dir(self.disk(), dir, "shards").await.during(label)?;
@@ -289,6 +309,14 @@ impl<D: Disk> FileStore<D> {
         match mailbox.view() {
             Some(view) => Ok((view, state)),
             None => Err(Refusal::Storage.into()),
+        }
+    }
+
+    /// What a mailbox holds after something was done to it: a failure to look does not undo that.
+    pub(super) async fn look_after(&self, mailbox: &Mailbox<D>) -> Result<Snapshot> {
+        match self.look(mailbox).await {
+            Ok((view, _)) => Ok(view.snapshot),
+            Err(error) => mailbox.view().map(|view| view.snapshot).ok_or(error),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::io;
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 
 use crate::disk::{DirEntry, Disk, Free, Listing, Mode, Stat};
 
@@ -44,8 +44,7 @@ impl MemDisk {
             },
         );
         Some(MemLock {
-            shared: Arc::clone(&self.shared),
-            inode,
+            file: file.clone(),
             token,
         })
     }

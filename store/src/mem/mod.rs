@@ -55,10 +55,9 @@ pub struct MemDir(Arc<Handle>);
 #[derive(Clone, Debug)]
 pub struct MemFile(Arc<Handle>);
 
-/// A held lock.
+/// A held lock. It keeps the file open: closing the last descriptor would unlock.
 pub struct MemLock {
-    shared: Arc<Shared>,
-    inode: u64,
+    file: MemFile,
     token: u64,
 }
 
@@ -266,13 +265,14 @@ impl Drop for Handle {
 
 impl Drop for MemLock {
     fn drop(&mut self) {
-        let mut world = self.shared.world();
+        let inode = self.file.0.inode;
+        let mut world = self.file.0.shared.world();
         let ours = world
             .locks
-            .get(&self.inode)
+            .get(&inode)
             .is_some_and(|holder| holder.token == self.token);
         if ours {
-            world.locks.remove(&self.inode);
+            world.locks.remove(&inode);
         }
     }
 }
@@ -293,7 +293,7 @@ impl fmt::Debug for Handle {
 
 impl fmt::Debug for MemLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemLock(#{})", self.inode)
+        write!(f, "MemLock({:?})", self.file)
     }
 }
 

@@ -1,0 +1,214 @@
+//! One disk call of an operation fails; the operation fails whole (or as its documentation says), and works when it is
+//! tried again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod crash_common;
+
+use crash_common::file_common::*;
+use crash_common::*;
+use futures_lite::future::block_on;
+use rmail_core::limits::Limits;
+use rmail_core::refusal::Refusal;
+use rmail_store::mem::{Call, Fault, MemDisk};
+
+const EIO: i32 = 5;
+const EXDEV: i32 = 18;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const EMLINK: i32 = 31;
+
+async fn world() -> MemDisk {
+    let world = MemDisk::new();
+    world.set_tick(core::time::Duration::from_micros(700));
+    set_up(&world).await;
+    world
+}
+
+/// Whether the fault was met.
+async fn fails_whole(op: Op, at: u64, fault: Fault, world: &MemDisk, expected: &(Tree, Tree)) -> bool {
+    let disk = world.fork();
+    let store = warm(&disk).await;
+    let end = disk.calls() + at;
+    disk.fault(end, fault);
+    let result = op.run(&store).await;
+    let met = disk.calls() >= end;
+    disk.clear_faults();
+    let what = format!("{op:?} with {fault:?} at call {at}: {:?}", result.as_ref().err());
+    let after = tree(&store).await;
+    match &result {
+        Ok(_) => assert_eq!(after, expected.1, "{what}"),
+        Err(_) if op.is_partial() => no_message_is_lost(&after, expected, &what),
+        Err(_) => assert_eq!(after, expected.0, "{what}"),
+    }
+    if let Err(error) = result {
+        let want = match fault {
+            Fault::Errno(ENOSPC) | Fault::Short(ENOSPC) => Refusal::DiskFull,
+            _ => Refusal::Storage,
+        };
+        assert_eq!(error.refusal, want, "{what}");
+        assert!(!error.context.is_empty(), "{what}");
+        op.run(&store)
+            .await
+            .unwrap_or_else(|error| panic!("{what}, and again: {error}"));
+        assert_eq!(tree(&store).await, expected.1, "{what}, and again");
+    }
+    // Another process sees the same.
+    let other = open(&disk.process(), Limits::small()).await;
+    drop(store);
+    disk.kill();
+    assert_eq!(tree(&other).await, expected.1, "{what}, for another process");
+    met
+}
+
+fn no_message_is_lost(after: &Tree, expected: &(Tree, Tree), what: &str) {
+    let texts = |tree: &Tree| -> std::collections::BTreeSet<String> {
+        tree.values()
+            .flat_map(|messages| messages.keys().cloned())
+            .collect()
+    };
+    let after = texts(after);
+    for text in texts(&expected.0).intersection(&texts(&expected.1)) {
+        assert!(after.contains(text), "{what}: {text}");
+    }
+}
+
+fn every_call(op: Op) {
+    block_on(async {
+        let world = world().await;
+        let disk = world.fork();
+        let store = warm(&disk).await;
+        let before = tree(&store).await;
+        op.run(&store).await.expect("undisturbed");
+        let expected = (before, tree(&store).await);
+        let mut at = 1;
+        let mut met = true;
+        while met {
+            for fault in [
+                Fault::Errno(ENOSPC),
+                Fault::Errno(EIO),
+                Fault::Errno(EMFILE),
+                Fault::Short(ENOSPC),
+            ] {
+                met = fails_whole(op, at, fault, &world, &expected).await;
+            }
+            at += 1;
+        }
+        assert!(at > 10, "{op:?} makes {at} calls");
+    });
+}
+
+#[test]
+fn delivery() {
+    every_call(Op::Deliver);
+}
+
+#[test]
+fn append() {
+    every_call(Op::Append);
+}
+
+#[test]
+fn flag_change() {
+    every_call(Op::Flags);
+}
+
+#[test]
+fn expunge() {
+    every_call(Op::Expunge);
+}
+
+#[test]
+fn copy() {
+    every_call(Op::Copy);
+}
+
+#[test]
+fn move_messages() {
+    every_call(Op::Move);
+}
+
+#[test]
+fn create_mailbox() {
+    every_call(Op::Create);
+}
+
+#[test]
+fn delete_mailbox() {
+    every_call(Op::Delete);
+}
+
+#[test]
+fn delete_mailbox_with_children() {
+    every_call(Op::DeleteParent);
+}
+
+#[test]
+fn rename_mailbox() {
+    every_call(Op::Rename);
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    block_on(async {
+        let world = world().await;
+        // RENAME needs no room.
+        for op in OPS.into_iter().filter(|op| *op != Op::Rename) {
+            let disk = world.fork();
+            let store = warm(&disk).await;
+            let before = tree(&store).await;
+            disk.set_full(true);
+            let error = op.run(&store).await.expect_err("full");
+            assert_eq!(error.refusal, Refusal::DiskFull, "{op:?}: {error}");
+            disk.set_full(false);
+            assert_eq!(tree(&store).await, before, "{op:?}");
+            op.run(&store)
+                .await
+                .unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        }
+    });
+}
+
+/// The numbers of the calls of one kind that an operation makes.
+async fn calls_of(op: Op, kind: Call, world: &MemDisk) -> Vec<u64> {
+    let disk = world.fork();
+    let store = warm(&disk).await;
+    let before = disk.calls();
+    disk.record();
+    op.run(&store).await.expect("undisturbed");
+    let records = disk.take_records();
+    let calls = records.iter().filter(|record| record.call == kind);
+    calls.map(|record| record.number - before).collect()
+}
+
+#[test]
+fn what_cannot_be_linked_is_copied() {
+    block_on(async {
+        let world = world().await;
+        for op in [Op::Deliver, Op::Copy, Op::Move] {
+            let links = calls_of(op, Call::Link, &world).await;
+            assert!(links.len() >= 2, "{op:?}");
+            let disk = world.fork();
+            let store = warm(&disk).await;
+            op.run(&store).await.expect("undisturbed");
+            let expected = tree(&store).await;
+            for at in links {
+                for number in [EXDEV, EMLINK, 1, 2] {
+                    let disk = world.fork();
+                    let store = warm(&disk).await;
+                    disk.fault(disk.calls() + at, Fault::Errno(number));
+                    op.run(&store)
+                        .await
+                        .unwrap_or_else(|error| panic!("{op:?} {at} {number}: {error}"));
+                    assert_eq!(tree(&store).await, expected, "{op:?} {at} {number}");
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,363 @@
+//! Two processes work on the same mailboxes; a seeded executor lets them take turns between disk calls.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod file_common;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use file_common::*;
+use futures_lite::future::block_on;
+use rmail_core::limits::Limits;
+use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Snapshot, SystemFlags};
+use rmail_core::random::Random;
+use rmail_core::refusal::Refusal;
+use rmail_store::MailStore;
+use rmail_store::mem::MemDisk;
+use rmail_store::mem::exec::Exec;
+
+/// What all clients together were told.
+#[derive(Default)]
+struct Told {
+    /// Texts whose delivery was acknowledged.
+    safe: BTreeSet<String>,
+    /// Texts that somebody may have expunged.
+    doomed: BTreeSet<String>,
+    /// Text and keyword, seen in the answer to a STORE.
+    words: BTreeSet<(String, String)>,
+    /// The text of each UID that was ever seen.
+    uids: BTreeMap<(MailboxRef, u32), String>,
+}
+
+/// One client: what it knows of the two mailboxes.
+struct Client<'a> {
+    number: usize,
+    store: &'a Store,
+    told: &'a RefCell<Told>,
+    random: Random,
+    views: [(MailboxRef, Snapshot); 2],
+    copies: bool,
+}
+
+const MAILBOXES: [&str; 2] = ["INBOX", "Trash"];
+
+impl Client<'_> {
+    async fn new<'a>(
+        number: usize,
+        store: &'a Store,
+        told: &'a RefCell<Told>,
+        random: Random,
+        copies: bool,
+    ) -> Client<'a> {
+        let mut views = Vec::new();
+        for mailbox in MAILBOXES {
+            views.push(select(store, mailbox).await.expect("select"));
+        }
+        Client {
+            number,
+            store,
+            told,
+            random,
+            views: views.try_into().expect("two"),
+            copies,
+        }
+    }
+
+    /// A newer picture of a mailbox: everything that differs has a MODSEQ above the older picture's.
+    fn see(&mut self, which: usize, now: Snapshot) {
+        let (_, before) = &self.views[which];
+        assert!(now.modseq >= before.modseq, "MODSEQ goes back");
+        assert!(now.uid_next >= before.uid_next, "UIDNEXT goes back");
+        assert!(now.rows.last_uid().is_none_or(|last| last < now.uid_next));
+        for row in now.rows.iter() {
+            let same = before.rows.find(row.uid).is_some_and(|(_, old)| old == row);
+            assert!(same || row.modseq > before.modseq, "{row:?} differs unnoticed");
+            assert!(
+                before.rows.find(row.uid).is_some() || row.uid >= before.uid_next,
+                "{row:?} is late"
+            );
+        }
+        if now.modseq == before.modseq {
+            assert_eq!(now.rows.len(), before.rows.len(), "a message vanished unnoticed");
+        }
+        self.views[which].1 = now;
+    }
+
+    async fn look(&mut self, which: usize) {
+        let snapshot = self.store.snapshot(&self.views[which].0).await.expect("snapshot");
+        self.see(which, snapshot);
+        let (mailbox, snapshot) = self.views[which].clone();
+        for uid in uids(&snapshot) {
+            if let Some(text) = body(self.store, &mailbox, uid).await {
+                let known = self
+                    .told
+                    .borrow_mut()
+                    .uids
+                    .insert((mailbox.clone(), uid), text.clone());
+                assert!(known.is_none_or(|known| known == text), "UID {uid} is used again");
+            }
+        }
+    }
+
+    fn pick(&mut self, which: usize) -> Vec<u32> {
+        let all = uids(&self.views[which].1);
+        all.into_iter().filter(|_| self.random.below(3) == 0).collect()
+    }
+
+    fn text_of(&self, which: usize, uid: u32) -> Option<String> {
+        let key = (self.views[which].0.clone(), uid);
+        self.told.borrow().uids.get(&key).cloned()
+    }
+
+    async fn turn(&mut self, n: usize) {
+        let which = usize::try_from(self.random.below(2)).expect("small");
+        match self.random.below(if self.copies { 8 } else { 7 }) {
+            0 | 1 => {
+                let text = format!("message {} {n}", self.number);
+                let spool = spool(self.store, &text).await.expect("spool");
+                let accounts = [alice(), bob()];
+                self.store
+                    .deliver(spool, &accounts, None, NOW)
+                    .await
+                    .expect("deliver");
+                self.told.borrow_mut().safe.insert(text);
+            }
+            2 => {
+                let text = format!("appended {} {n}", self.number);
+                let uids = append(self.store, MAILBOXES[which], &text, Flags::default()).await;
+                assert_eq!(uids.expect("append").len(), 1);
+                self.told.borrow_mut().safe.insert(text);
+            }
+            3 | 4 => self.add_word(which, n).await,
+            5 => self.expunge_some(which).await,
+            6 => {
+                let chosen = set(&self.pick(which));
+                let to = name(MAILBOXES[1 - which]);
+                let moved = self.store.r#move(&self.views[which].0, &chosen, &to, NOW).await;
+                let (uids, snapshot) = moved.expect("move");
+                assert_eq!(uids.source.len(), uids.target.len());
+                assert!(uids.target.is_sorted() && uids.source.iter().all(|uid| chosen.contains(*uid)));
+                self.see(which, snapshot);
+            }
+            _ => {
+                let chosen = set(&self.pick(which));
+                let to = name(MAILBOXES[1 - which]);
+                let copied = self.store.copy(&self.views[which].0, &chosen, &to, NOW).await;
+                self.see(which, copied.expect("copy").1);
+            }
+        }
+        self.look(which).await;
+    }
+
+    async fn add_word(&mut self, which: usize, n: usize) {
+        let word = format!("k{}x{}", self.number, n % 5);
+        let chosen = self.pick(which);
+        let add = change(FlagOp::Add, SystemFlags::SEEN, &[&word]);
+        let stored = self
+            .store
+            .store(&self.views[which].0, &set(&chosen), &add, None)
+            .await;
+        let snapshot = stored.expect("store").snapshot;
+        for uid in chosen {
+            let text = self.text_of(which, uid);
+            if let (Some((_, row)), Some(text)) = (snapshot.rows.find(rmail_core::mailbox::Uid(uid)), text) {
+                let has = snapshot
+                    .keywords
+                    .of(row.keywords)
+                    .any(|known| known.as_str() == word);
+                assert!(has, "an answered flag is not there");
+                self.told.borrow_mut().words.insert((text, word.clone()));
+            }
+        }
+        self.see(which, snapshot);
+    }
+
+    async fn expunge_some(&mut self, which: usize) {
+        let chosen: Vec<u32> = self.pick(which).into_iter().take(3).collect();
+        let texts: Vec<_> = chosen
+            .iter()
+            .filter_map(|uid| self.text_of(which, *uid))
+            .collect();
+        self.told.borrow_mut().doomed.extend(texts);
+        let deleted = change(FlagOp::Add, SystemFlags::DELETED, &[]);
+        let mailbox = self.views[which].0.clone();
+        let stored = self.store.store(&mailbox, &set(&chosen), &deleted, None).await;
+        self.see(which, stored.expect("store").snapshot);
+        let snapshot = self
+            .store
+            .expunge(&mailbox, Some(&set(&chosen)))
+            .await
+            .expect("expunge");
+        assert!(chosen.iter().all(|uid| !uids(&snapshot).contains(uid)));
+        self.see(which, snapshot);
+    }
+}
+
+/// All texts with their copies in both mailboxes.
+async fn everything(store: &Store) -> BTreeMap<String, Vec<(u32, SystemFlags, Vec<String>)>> {
+    let mut found: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for mailbox in MAILBOXES {
+        for (text, mut copies) in messages(store, &alice(), mailbox).await {
+            found.entry(text).or_default().append(&mut copies);
+        }
+    }
+    found
+}
+
+fn run(seed: u8, exact: bool, kill: bool) {
+    let disk = MemDisk::new();
+    disk.set_tick(core::time::Duration::from_micros(150));
+    disk.set_exact(exact);
+    let stores = block_on(async {
+        let first = open(&disk, Limits::small()).await;
+        first.create_account(&alice(), NOW).await.expect("alice");
+        first.create_account(&bob(), NOW).await.expect("bob");
+        [first, open(&disk.process(), Limits::small()).await]
+    });
+    let told = RefCell::new(Told::default());
+    let mut random = Random::from_seed([seed; 32]);
+    let copies = seed % 2 == 0;
+    let mut exec = Exec::new(Random::from_seed(random.seed()));
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        let (store, told) = (&stores[number % 2], &told);
+        let random = Random::from_seed(random.seed());
+        tasks.push(exec.spawn(async move {
+            let mut client = Client::new(number, store, told, random, copies).await;
+            for n in 0..12 {
+                client.turn(n).await;
+            }
+        }));
+    }
+    if kill {
+        // The second process dies in the middle of whatever it does.
+        for _ in 0..1_500 + random.below(2_000) {
+            exec.step();
+        }
+        exec.cancel(tasks[1]);
+        exec.cancel(tasks[3]);
+        stores[1].disk().kill();
+    }
+    exec.run().expect("nobody waits for ever");
+    drop(exec);
+    let told = told.into_inner();
+    block_on(async {
+        let found = everything(&stores[0]).await;
+        for text in told.safe.difference(&told.doomed) {
+            let copies_found = found.get(text).map_or(0, Vec::len);
+            let good = if copies || kill {
+                copies_found >= 1
+            } else {
+                copies_found == 1
+            };
+            assert!(good, "seed {seed}: {text} is there {copies_found} times");
+        }
+        for (text, word) in told.words.iter().filter(|(text, _)| !told.doomed.contains(text)) {
+            let has = found[text].iter().any(|(_, _, words)| words.contains(word));
+            assert!(has, "seed {seed}: {text} has lost {word}");
+        }
+        let fresh = open(&disk.process(), Limits::small()).await;
+        assert_eq!(everything(&fresh).await, found, "seed {seed}");
+    });
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_between_two_processes() {
+    for seed in 0..100 {
+        run(seed, seed % 4 != 3, false);
+    }
+}
+
+#[test]
+fn nor_when_one_of_them_is_killed() {
+    for seed in 100..200 {
+        run(seed, true, true);
+    }
+}
+
+/// CREATE, DELETE and RENAME against APPEND: what was acknowledged is in the mailbox with that UIDVALIDITY as long as it
+/// exists, under whichever name.
+fn run_mailboxes(seed: u8) {
+    let disk = MemDisk::new();
+    let stores = block_on(async {
+        let first = open(&disk, Limits::small()).await;
+        first.create_account(&alice(), NOW).await.expect("alice");
+        [first, open(&disk.process(), Limits::small()).await]
+    });
+    let told: RefCell<Vec<(u32, String)>> = RefCell::default();
+    let mut random = Random::from_seed([seed; 32]);
+    let mut exec = Exec::new(Random::from_seed(random.seed()));
+    for number in 0..4 {
+        let (store, told) = (&stores[number % 2], &told);
+        let mut random = Random::from_seed(random.seed());
+        exec.spawn(async move {
+            let names = ["a", "a/b", "c"];
+            for n in 0..15 {
+                let mut pick = || name(names[usize::try_from(random.below(3)).expect("small")]);
+                let (one, two) = (pick(), pick());
+                let result = match random.below(6) {
+                    0 => store.create(&alice(), &one, &[], NOW).await,
+                    1 => store.delete(&alice(), &one).await,
+                    2 => store.rename(&alice(), &one, &two, NOW).await,
+                    _ => {
+                        let text = format!("{number} {n}");
+                        let spool = spool(store, &text).await.expect("spool");
+                        let messages = vec![(spool, Flags::default(), None)];
+                        let appended = store.append(&alice(), &one, messages, NOW).await;
+                        appended.map(|appended| told.borrow_mut().push((appended.uid_validity.0, text)))
+                    }
+                };
+                if let Err(error) = result {
+                    let usual = [
+                        Refusal::NoSuchMailbox,
+                        Refusal::MailboxExists,
+                        Refusal::NotPossible,
+                    ];
+                    assert!(usual.contains(&error.refusal), "seed {seed}: {error}");
+                }
+            }
+        });
+    }
+    exec.run().expect("nobody waits for ever");
+    drop(exec);
+    block_on(async {
+        let store = open(&disk.process(), Limits::small()).await;
+        let told = told.into_inner();
+        let mut seen = BTreeSet::new();
+        for entry in store.list(&alice()).await.expect("list") {
+            if !entry.selectable {
+                continue;
+            }
+            let status = store.status(&alice(), &entry.name).await.expect("status");
+            assert!(
+                seen.insert(status.uid_validity),
+                "seed {seed}: a UIDVALIDITY twice"
+            );
+            let found = messages(&store, &alice(), entry.name.as_str()).await;
+            let here = told
+                .iter()
+                .filter(|(validity, _)| *validity == status.uid_validity.0);
+            for (_, text) in here {
+                assert!(
+                    found.contains_key(text),
+                    "seed {seed}: {text} is lost from {}",
+                    entry.name
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn mailboxes_come_and_go_under_those_who_append() {
+    for seed in 0..60 {
+        run_mailboxes(seed);
+    }
+}

@@ -1,0 +1,173 @@
+//! The outbound queue on disk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod crash_common;
+
+use crash_common::entry;
+use crash_common::file_common::*;
+use futures_lite::future::block_on;
+use rmail_core::limits::Limits;
+use rmail_core::random::Random;
+use rmail_core::relay::entry::Entry;
+use rmail_store::MailStore;
+use rmail_store::disk::{Disk as _, Mode};
+use rmail_store::mem::{MemDisk, Model, Outcome};
+
+fn with_id(id: &str) -> Entry {
+    Entry {
+        id: id.to_owned(),
+        ..entry()
+    }
+}
+
+async fn queue(store: &Store, id: &str, text: &str) {
+    let spool = spool(store, text).await.expect("spool");
+    store
+        .deliver(spool, &[], Some(&with_id(id)), NOW)
+        .await
+        .expect("deliver");
+}
+
+async fn ids(store: &Store) -> Vec<String> {
+    let mut ids: Vec<String> = store
+        .load_outbound()
+        .await
+        .expect("load")
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect();
+    ids.sort();
+    ids
+}
+
+async fn message(store: &Store, id: &str) -> String {
+    let blob = store.open_outbound(id).await.expect("open");
+    let mut bytes = vec![0; usize::try_from(store.blob_len(&blob)).expect("small")];
+    store.read(&blob, &mut bytes, 0).await.expect("read");
+    String::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn entries_are_kept_changed_and_removed() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = open(&disk, Limits::small()).await;
+        assert_eq!(ids(&store).await, [""; 0]);
+        queue(&store, "A1", "one").await;
+        queue(&store, "B2", "two").await;
+        assert_eq!(ids(&store).await, ["A1", "B2"]);
+        assert_eq!(message(&store, "B2").await, "two");
+        let mut changed = with_id("A1");
+        changed.recipients[0].attempts = 3;
+        store.save_outbound(&changed).await.expect("save");
+        store.remove_outbound("B2").await.expect("remove");
+        disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+        let store = open(&disk.process(), Limits::small()).await;
+        assert_eq!(store.load_outbound().await.expect("load"), [changed]);
+        assert!(store.open_outbound("B2").await.is_err());
+        assert_eq!(message(&store, "A1").await, "one");
+    });
+}
+
+#[test]
+fn one_message_goes_to_mailboxes_and_the_queue_as_one_file() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = open(&disk, Limits::small()).await;
+        let text = spool(&store, "both").await.expect("spool");
+        store
+            .deliver(text, &[alice(), bob()], Some(&entry()), NOW)
+            .await
+            .expect("deliver");
+        assert_eq!(message(&store, "Q1").await, "both");
+        let root = disk.open_dir(disk.root(), "queue").await.expect("queue");
+        let home = disk.open_dir(&root, "0001").await.expect("home");
+        let stat = disk.stat_at(&home, "Q1.eml").await.expect("stat");
+        assert_eq!((stat.links, stat.size), (3, 4));
+        store.remove_outbound("Q1").await.expect("remove");
+        assert_eq!(messages(&store, &bob(), "INBOX").await.len(), 1);
+    });
+}
+
+#[test]
+fn a_dead_process_is_inherited_and_a_living_one_is_not() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (first, second) = (disk.process(), disk.process());
+        let one = open(&first, Limits::small()).await;
+        let two = open(&second, Limits::small()).await;
+        queue(&one, "A1", "one").await;
+        queue(&two, "B2", "two").await;
+        assert_eq!(
+            (ids(&one).await, ids(&two).await),
+            (vec!["A1".to_owned()], vec!["B2".to_owned()])
+        );
+        first.kill();
+        assert_eq!(ids(&two).await, ["A1", "B2"]);
+        assert_eq!(message(&two, "A1").await, "one");
+        queue(&two, "C3", "three").await;
+        store_and_remove(&two).await;
+        let third = open(&disk.process(), Limits::small()).await;
+        assert_eq!(ids(&third).await, [""; 0]);
+        queue(&third, "D4", "four").await;
+        assert_eq!(ids(&third).await, ["D4"]);
+    });
+}
+
+async fn store_and_remove(store: &Store) {
+    store.save_outbound(&with_id("A1")).await.expect("save");
+    store.remove_outbound("A1").await.expect("remove");
+    assert_eq!(ids(store).await, ["B2", "C3"]);
+}
+
+#[test]
+fn leavings_are_cleared_and_what_cannot_be_read_stays() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let first = disk.process();
+        let store = open(&first, Limits::small()).await;
+        queue(&store, "A1", "one").await;
+        let root = first.open_dir(first.root(), "queue").await.expect("queue");
+        let home = first.open_dir(&root, "0001").await.expect("home");
+        for (name, text) in [
+            ("X.eml", "orphan"),
+            ("A1.json.tmp", "{"),
+            ("Y.json", "{"),
+            ("Z.json", "{}"),
+        ] {
+            let file = first.open(&home, name, Mode::Create).await.expect("open");
+            first.append(&file, text.as_bytes()).await.expect("write");
+        }
+        first.kill();
+        let disk = disk.process();
+        let store = open(&disk, Limits::small()).await;
+        assert_eq!(ids(&store).await, ["A1"]);
+        let listing = disk.list(&home).await.expect("list");
+        let mut names: Vec<String> = listing.entries.into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        assert_eq!(names, ["A1.eml", "A1.json", "Y.json", "Z.json", "lock"]);
+    });
+}
+
+#[test]
+fn ids_are_harmless_names() {
+    block_on(async {
+        let store = open(&MemDisk::new(), Limits::small()).await;
+        for id in ["", "../x", "a/b", "a.b", &"x".repeat(65)] {
+            let text = spool(&store, "m").await.expect("spool");
+            let result = store.deliver(text, &[alice()], Some(&with_id(id)), NOW).await;
+            assert!(result.is_err(), "{id}");
+        }
+        assert!(
+            messages(&store, &alice(), "INBOX").await.is_empty(),
+            "all or nothing"
+        );
+    });
+}
