@@ -223,7 +223,7 @@ fn run(seed: u8, exact: bool, kill: bool) {
     });
     let told = RefCell::new(Told::default());
     let mut random = Random::from_seed([seed; 32]);
-    let copies = seed % 2 == 0;
+    let copies = seed.is_multiple_of(2);
     let mut exec = Exec::new(Random::from_seed(random.seed()));
     let mut tasks = Vec::new();
     for number in 0..4 {
