@@ -20,8 +20,8 @@ use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Snapshot, SystemFlags};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_store::MailStore;
-use rmail_store::mem::MemDisk;
 use rmail_store::mem::exec::Exec;
+use rmail_store::mem::{MemDisk, Model, Outcome};
 
 /// What all clients together were told.
 #[derive(Default)]
@@ -32,6 +32,8 @@ struct Told {
     doomed: BTreeSet<String>,
     /// Text and keyword, seen in the answer to a STORE.
     words: BTreeSet<(String, String)>,
+    /// UIDNEXT as told, by mailbox.
+    next: BTreeMap<MailboxRef, u32>,
     /// The text of each UID that was ever seen.
     uids: BTreeMap<(MailboxRef, u32), String>,
 }
@@ -87,6 +89,8 @@ impl Client<'_> {
         if now.modseq == before.modseq {
             assert_eq!(now.rows.len(), before.rows.len(), "a message vanished unnoticed");
         }
+        let next = (self.views[which].0.clone(), now.uid_next.0);
+        self.told.borrow_mut().next.extend([next]);
         self.views[which].1 = now;
     }
 
@@ -266,6 +270,73 @@ fn run(seed: u8, exact: bool, kill: bool) {
         let fresh = open(&disk.process(), Limits::small()).await;
         assert_eq!(everything(&fresh).await, found, "seed {seed}");
     });
+}
+
+/// The power fails while four clients of two processes are at work.
+fn run_power_cut(seed: u8, model: Model, outcome: Outcome) {
+    let disk = MemDisk::new();
+    disk.set_tick(core::time::Duration::from_micros(150));
+    let stores = block_on(async {
+        let first = open(&disk, Limits::small()).await;
+        first.create_account(&alice(), NOW).await.expect("alice");
+        first.create_account(&bob(), NOW).await.expect("bob");
+        [first, open(&disk.process(), Limits::small()).await]
+    });
+    let told = RefCell::new(Told::default());
+    let mut random = Random::from_seed([seed; 32]);
+    let mut exec = Exec::new(Random::from_seed(random.seed()));
+    for number in 0..4 {
+        let (store, told) = (&stores[number % 2], &told);
+        let random = Random::from_seed(random.seed());
+        exec.spawn(async move {
+            let mut client = Client::new(number, store, told, random, true).await;
+            for n in 0..12 {
+                client.turn(n).await;
+            }
+        });
+    }
+    for _ in 0..200 + random.below(4_000) {
+        exec.step();
+    }
+    drop(exec);
+    disk.power_cut(model, outcome, &mut random);
+    let told = told.into_inner();
+    block_on(async {
+        let disk = disk.process();
+        let store = open(&disk, Limits::small()).await;
+        let found = everything(&store).await;
+        for text in told.safe.difference(&told.doomed) {
+            assert!(found.contains_key(text), "seed {seed}: {text} is lost");
+        }
+        for mailbox in MAILBOXES {
+            let (reference, snapshot) = select(&store, mailbox).await.expect("select");
+            for uid in uids(&snapshot) {
+                let now = body(&store, &reference, uid).await;
+                let known = told.uids.get(&(reference.clone(), uid));
+                assert!(
+                    known.is_none_or(|known| Some(known) == now.as_ref()),
+                    "seed {seed}: UID {uid}"
+                );
+            }
+            let next = told.next.get(&reference).copied().unwrap_or(1);
+            assert!(snapshot.uid_next.0 >= next, "seed {seed}: UIDNEXT goes back");
+            let new = append(&store, mailbox, "later", Flags::default())
+                .await
+                .expect("append");
+            assert!(new[0].0 >= next, "seed {seed}: a UID is used again");
+        }
+    });
+}
+
+#[test]
+fn a_power_cut_loses_nothing_acknowledged() {
+    for seed in 0..60 {
+        for model in [Model::Adversary, Model::Ordered] {
+            for outcome in [Outcome::Lost, Outcome::Random] {
+                run_power_cut(seed, model, outcome);
+            }
+        }
+    }
 }
 
 #[test]
