@@ -388,6 +388,38 @@ fn the_expunge_log_is_bounded() {
 }
 
 #[test]
+fn a_uid_that_was_expunged_is_not_used_again_after_a_power_cut() {
+    block_on(async {
+        for (uid_block, modseq_block) in [(4, 1 << 20), (1_000, 4), (1, 1)] {
+            let limits = Limits {
+                uid_block,
+                modseq_block,
+                ..Limits::small()
+            };
+            let disk = MemDisk::new();
+            let store = open(&disk, limits).await;
+            store.create_account(&alice(), NOW).await.expect("create");
+            for n in 0..7 {
+                let text = n.to_string();
+                append(&store, "INBOX", &text, flags(SystemFlags::DELETED, &[]))
+                    .await
+                    .expect("append");
+            }
+            let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+            let told = store.expunge(&mailbox, None).await.expect("expunge");
+            disk.power_cut(Model::Adversary, Outcome::Lost, &mut random());
+            let store = open(&disk.process(), limits).await;
+            let (_, now) = select(&store, "INBOX").await.expect("select");
+            assert!(now.uid_next >= told.uid_next && now.modseq >= told.modseq);
+            let new = append(&store, "INBOX", "new", Flags::default())
+                .await
+                .expect("append");
+            assert!(new[0] >= told.uid_next);
+        }
+    });
+}
+
+#[test]
 fn a_lock_that_is_not_to_be_had_is_busy() {
     block_on(async {
         let disk = MemDisk::new();
