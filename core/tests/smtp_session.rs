@@ -354,6 +354,53 @@ fn a_client_that_never_reads_stops_its_own_commands() {
 }
 
 #[test]
+fn no_clock_runs_while_the_client_does_not_read() {
+    let mut host = mx();
+    host.feed("EHLO a\r\n".repeat(10_000).as_bytes());
+    host.now.mono = host.now.mono + Duration::from_secs(1_000);
+    // Nobody polls, for what was sent lies unread: a deadline would have the host tick in vain, again and again.
+    assert_eq!(host.session.poll_timeout(), None);
+    host.input(Input::Tick);
+    host.settle();
+    assert!(!host.closed && host.session.poll_timeout().is_some());
+    host.take();
+    assert_eq!(codes(&host.say("NOOP\r\n")), ["250 2.0.0"]);
+    // The next command has its whole time.
+    host.wait(Duration::from_secs(299));
+    assert!(!host.closed);
+    host.wait(Duration::from_secs(1));
+    assert!(host.closed);
+}
+
+#[test]
+fn a_slow_disk_costs_the_client_no_time() {
+    let mut host = mx();
+    host.session = rmail_core::smtp::server::Session::new(
+        Settings {
+            max_message_size: 1 << 20,
+            ..settings(Role::Mx)
+        },
+        rmail_core::random::Random::from_seed([3; 32]),
+        host.now,
+    );
+    host.say("EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\nA: b\r\n\r\n");
+    let text = format!("{}\r\n", "x".repeat(98)).repeat(1_000);
+    host.feed(text.as_bytes());
+    // So much waits for the disk that the session wants no more.
+    assert!(!host.session.wants_bytes());
+    assert_eq!(host.session.poll_timeout(), None);
+    host.now.mono = host.now.mono + Duration::from_secs(1_000);
+    host.input(Input::Tick);
+    host.settle();
+    // Now it does, and the client has its time from here.
+    assert!(host.session.wants_bytes());
+    host.wait(Duration::ZERO);
+    assert!(!host.closed);
+    host.wait(Duration::from_secs(179));
+    assert_eq!(codes(&host.say(".\r\n")), ["250 2.0.0"]);
+}
+
+#[test]
 fn news_keeps_its_place_although_nobody_polls() {
     // So many answers wait that commands stay unread; the news behind them must not overtake them.
     let flood = "EHLO a\r\n".repeat(10_000);

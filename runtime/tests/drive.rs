@@ -104,6 +104,24 @@ fn a_client_that_never_reads_stops_its_own_session_and_no_memory_grows() {
 }
 
 #[test]
+fn a_deadline_that_passes_while_nobody_polls_is_no_busy_loop() {
+    let host = Host {
+        limits: DriveLimits {
+            write_stall: Duration::from_millis(200),
+            ..DriveLimits::default()
+        },
+        small_buffers: true,
+        ..Host::default()
+    };
+    let ticks = host.ticks();
+    let (mut client, running) = host.start();
+    client.write_all(b"wait 50\nflood 1000000000\n").unwrap();
+    assert!(matches!(running.end(), End::Stalled));
+    let ticks = ticks.load(Ordering::SeqCst);
+    assert!(ticks < 3, "{ticks} ticks");
+}
+
+#[test]
 fn a_slow_reader_gets_everything() {
     let host = Host {
         small_buffers: true,

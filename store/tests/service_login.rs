@@ -9,6 +9,7 @@
 
 mod service_common;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,10 +17,12 @@ use futures_lite::future::block_on;
 use rmail_core::imap::server as imap;
 use rmail_core::machine::{Scope, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::secret::Secret;
 use rmail_core::smtp::server as smtp;
 use rmail_store::hub::Wake;
+use rmail_store::mem::exec::Exec;
 use rmail_store::service::{Answer, Pool, Serve as _};
 use service_common::*;
 
@@ -179,6 +182,82 @@ fn foreign_hashes_are_rewritten_at_login() {
         login(&session, "bob@example.com", "password").expect("right").1,
         epoch
     );
+}
+
+/// Whatever the order of a login that rewrites the hash and of a change by another process: the password that was
+/// taken away is no longer good, however often it was.
+#[test]
+fn a_password_that_is_changed_during_its_login_is_not_remembered() {
+    let phc = "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHQ$E196ZhRPzw+wA84EjzHwJO1cv/MFJdO6C/sxmUeTYqY";
+    let mut worked = 0;
+    for seed in 0..150 {
+        let world = World::new();
+        let session = world.smtp();
+        let bob = account("bob@example.com");
+        world.edit(
+            &user_file("bob@example.com"),
+            &format!(r#"{{"password": "{phc}"}}"#),
+        );
+        let other = accounts(&world.disk.process(), 9);
+        let mut exec = Exec::new(Random::from_seed([seed; 32]));
+        let done = Cell::new(false);
+        exec.spawn(async {
+            let reply = session
+                .run(now(), authenticate("bob@example.com", "password"))
+                .await;
+            done.set(matches!(reply, smtp::Reply::Authenticated(Ok(_))));
+        });
+        exec.spawn(async {
+            other
+                .set_password(&bob, &Secret::new("new"), 1)
+                .await
+                .expect("set")
+        });
+        exec.run().expect("both end");
+        drop(exec);
+        worked += usize::from(done.get());
+        assert_eq!(
+            login(&session, "bob@example.com", "password"),
+            Err(Refusal::BadCredentials),
+            "seed {seed}"
+        );
+        login(&session, "bob@example.com", "new").expect("the new one");
+    }
+    assert!(worked > 0, "some logins were first");
+}
+
+/// A look-up that began before a change and ends after it does not keep a session alive.
+#[test]
+fn a_late_look_up_does_not_hide_a_change() {
+    for polls in 0..40 {
+        let world = World::new();
+        let session = world.smtp();
+        let (bob, epoch) = login(&session, "bob@example.com", PASSWORD).expect("right");
+        let (watch, wake) = (WatchId(1), Arc::new(|| {}));
+        session.watch(watch, Scope::Account(bob.clone()), ModSeq(epoch), wake);
+        block_on(world.service.poll_accounts());
+        // An edit by hand that changes nothing has the look-up read the file again.
+        let text = world.read_file(&user_file("bob@example.com"));
+        world.edit(&user_file("bob@example.com"), &format!("{text}\n"));
+        let other = accounts(&world.disk.process(), 9);
+        let mut look_up = std::pin::pin!(world.service.accounts().find(&bob));
+        let poll = |_| block_on(futures_lite::future::poll_once(&mut look_up)).is_some();
+        let early = (0..polls).any(poll);
+        block_on(other.set_password(&bob, &Secret::new("new"), 1)).expect("set");
+        block_on(world.service.poll_accounts());
+        if !early {
+            block_on(look_up).expect("a user");
+        }
+        let recheck = smtp::Call::Recheck {
+            account: bob.clone(),
+            epoch,
+        };
+        assert_eq!(
+            ask(&session, recheck),
+            smtp::Reply::Recheck(false),
+            "after {polls} polls"
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use rmail_core::machine::{Action, Bytes, CallId, Input, Scope, Session, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::time::Mono;
 use rmail_store::hub::Wake;
 use rmail_store::service::{Answer, Serve};
 
@@ -192,8 +193,7 @@ where
             _ => {}
         }
         if self
-            .machine
-            .poll_timeout()
+            .machine_deadline()
             .is_some_and(|deadline| deadline <= now.mono)
         {
             self.machine.handle_input(now, Input::Tick);
@@ -504,22 +504,27 @@ where
         self.broken.take().unwrap_or(End::PeerGone(None))
     }
 
+    /// The machine's deadline, while it can do something about it: what a tick makes comes out by a poll. What keeps it
+    /// from being polled has a deadline of its own.
+    fn machine_deadline(&self) -> Option<Mono> {
+        let polled = matches!(self.work, Work::Idle) && !self.choked;
+        polled.then(|| self.machine.poll_timeout()).flatten()
+    }
+
     fn stall_deadline(&self) -> Instant {
         self.write_moved + self.context.limits.write_stall
     }
 
     /// Arms the timer for the next deadline, if it is earlier than what the timer runs for. True: it has fired already.
     fn wait(&mut self, cx: &mut Task<'_>) -> bool {
-        let machine = match self.work {
-            Work::Closing | Work::Linger(..) => None,
-            _ => self.machine.poll_timeout(),
-        };
         let work = match self.work {
             Work::Handshake(_, deadline) | Work::Linger(deadline, _) => Some(deadline),
             _ => None,
         };
         let stall = self.waits_to_write().then(|| self.stall_deadline());
-        let machine = machine.map(|mono| self.context.clock.instant(mono));
+        let machine = self
+            .machine_deadline()
+            .map(|mono| self.context.clock.instant(mono));
         let next = [machine, work, stall].into_iter().flatten().min();
         if let Some(next) = next
             && self.armed.is_none_or(|armed| next < armed)

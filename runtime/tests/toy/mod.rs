@@ -54,6 +54,9 @@ pub(crate) struct Toy {
     closed: bool,
     flood: usize,
     deadline: Option<Mono>,
+    /// It has passed; what follows from it is made when the machine is polled.
+    passed: bool,
+    ticks: Arc<AtomicUsize>,
     produced: Arc<AtomicUsize>,
 }
 
@@ -165,10 +168,8 @@ impl Machine for Toy {
                 ));
             }
             Input::Tick => {
-                if self.deadline.is_some_and(|deadline| deadline <= now.mono) {
-                    self.deadline = None;
-                    self.say("tick");
-                }
+                self.ticks.fetch_add(1, Ordering::SeqCst);
+                self.passed = self.deadline.is_some_and(|deadline| deadline <= now.mono);
             }
             Input::Dirty(id) => {
                 assert_eq!(id, WatchId(3));
@@ -185,6 +186,11 @@ impl Machine for Toy {
     fn poll_action(&mut self) -> Option<Self::Action> {
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
+        }
+        if std::mem::take(&mut self.passed) {
+            self.deadline = None;
+            self.say("tick");
+            return self.poll_action();
         }
         let n = self.flood.min(20_000);
         if n == 0 {
@@ -293,6 +299,10 @@ pub(crate) struct Running {
 impl Host {
     pub(crate) fn produced(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.toy.produced)
+    }
+
+    pub(crate) fn ticks(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.toy.ticks)
     }
 
     pub(crate) fn hub(&self) -> Arc<Hub> {

@@ -117,10 +117,6 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             Call::Authenticate { login, password } => {
                 self.service.login_pool(&self.settings, now, login, password)
             }
-            Call::Recheck { account, epoch } => match self.service.recheck_now(account, *epoch) {
-                Some(holds) => return Answer::Now(Reply::Recheck(holds)),
-                None => Pool::Read,
-            },
             Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {
                 Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
                 None => Pool::Read,
@@ -138,6 +134,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Select { .. }
             | Call::Open { .. }
             | Call::Bodies { .. }
+            | Call::Recheck { .. }
             | Call::Unselect { .. } => Pool::Read,
             Call::Create { .. }
             | Call::Delete { .. }

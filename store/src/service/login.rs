@@ -60,16 +60,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             Verdict::RightButRewrite => {}
         }
-        let epoch = self
-            .rewrite(settings, &account, &user, password)
-            .await
-            .unwrap_or(epoch);
+        let rewritten = self.rewrite(settings, &account, &user, password).await;
+        let epoch = rewritten.unwrap_or(epoch);
         self.passwords.learn(now.mono, &account, epoch, password);
         Ok((account, epoch))
     }
 
     /// Puts a foreign hash into our own form, and gives the epoch that comes with it. That it fails is no reason to
-    /// refuse the login.
+    /// refuse the login; but if the file has another password by now, the login stands on the old one, and ends.
     async fn rewrite(
         &self,
         settings: &Settings,
@@ -86,10 +84,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             log::warn!("rewrite the password hash of {account}: {error}");
         }
         let user = self.accounts.find(account).await.ok()??;
-        Some(user.epoch())
+        match verify(Some(&user), password, settings.pbkdf2_rounds) {
+            Verdict::Wrong => None,
+            Verdict::Right | Verdict::RightButRewrite => Some(user.epoch()),
+        }
     }
 
-    /// Whether a login still holds.
+    /// Whether a login still holds. By the file, not by what is remembered: a look-up that began before the change and
+    /// ended after it may have put the old copy there.
     pub(super) async fn recheck(&self, account: &AccountName, epoch: u64) -> bool {
         match self.accounts.find(account).await {
             Ok(user) => holds(user.as_deref(), epoch),
@@ -99,13 +101,6 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 true
             }
         }
-    }
-
-    /// [`Self::recheck`] from memory; `None` if the account is not known there.
-    pub(super) fn recheck_now(&self, account: &AccountName, epoch: u64) -> Option<bool> {
-        self.accounts
-            .remembered(account)
-            .map(|user| holds(Some(&user), epoch))
     }
 
     /// The epoch of the last look-up.

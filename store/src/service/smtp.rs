@@ -45,11 +45,9 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 self.desk.discard(*spool);
                 return Answer::Now(Reply::Discarded);
             }
-            Call::Recheck { account, epoch } => match self.service.recheck_now(account, *epoch) {
-                Some(holds) => return Answer::Now(Reply::Recheck(holds)),
-                None => Pool::Read,
-            },
-            Call::Sender { .. } | Call::Recipient { .. } | Call::Open { .. } => Pool::Read,
+            Call::Sender { .. } | Call::Recipient { .. } | Call::Open { .. } | Call::Recheck { .. } => {
+                Pool::Read
+            }
             Call::Commit { .. } => Pool::Sync,
         };
         Answer::Later(pool, call)

@@ -2,7 +2,7 @@
 //! checked who owns them. Only submitted mail is looked at; what cannot be read without doubt is refused, for a
 //! reader elsewhere might read it otherwise.
 
-use crate::addr::Address;
+use crate::addr::{Address, Domain};
 
 /// Addresses of one field at most.
 const MAX: usize = 64;
@@ -33,7 +33,8 @@ pub(super) fn addresses(value: &[u8]) -> Result<Vec<Address>, Malformed> {
                 reader.append(quoted)?;
                 tail
             }
-            b'[' => {
+            // Outside of a domain there are readers who end the address here.
+            b'[' if reader.words.ends_with(b"@") => {
                 let end = tail.iter().position(|&b| b == b']').ok_or(Malformed)?;
                 let (literal, tail) = rest.split_at(end + 2);
                 reader.append(literal)?;
@@ -52,8 +53,9 @@ pub(super) fn addresses(value: &[u8]) -> Result<Vec<Address>, Malformed> {
                 reader.close_group()?;
                 tail
             }
-            b'>' | b']' | b')' | 0..=31 | 127 => return Err(Malformed),
+            b'>' | b'[' | b']' | b')' | b'\\' | 0..=31 | 127 => return Err(Malformed),
             _ => {
+                reader.has_at |= octet == b'@';
                 reader.append(core::slice::from_ref(&octet))?;
                 tail
             }
@@ -74,6 +76,8 @@ struct Reader {
     words: Vec<u8>,
     /// White space or a comment came before the next octet.
     space: bool,
+    /// They have an `@` outside of quotes.
+    has_at: bool,
     /// The element had its address in angle brackets.
     has_angle: bool,
     in_group: bool,
@@ -112,15 +116,8 @@ impl Reader {
                     tail
                 }
                 b'>' => {
-                    // `obs-route` (RFC 5322 §4.4) is dropped.
-                    let spec = match spec.split_first() {
-                        Some((b'@', _)) => {
-                            let colon = spec.iter().position(|&b| b == b':').ok_or(Malformed)?;
-                            spec.get(colon + 1..).unwrap_or_default()
-                        }
-                        _ => &spec,
-                    };
-                    self.keep(spec)?;
+                    self.keep(without_route(&spec)?)?;
+                    self.check_phrase()?;
                     return Ok(tail);
                 }
                 b'<' | 0..=31 | 127 => return Err(Malformed),
@@ -132,12 +129,27 @@ impl Reader {
         }
     }
 
+    /// A name in front of `<` that looks like an address (many programs leave the quotes out) must be that address:
+    /// there are readers who take the first that they find.
+    fn check_phrase(&self) -> Result<(), Malformed> {
+        let same = || {
+            let name = core::str::from_utf8(&self.words).ok().and_then(Address::parse)?;
+            Some(name.canonical() == self.found.last()?.canonical())
+        };
+        if !self.has_at || same() == Some(true) {
+            Ok(())
+        } else {
+            Err(Malformed)
+        }
+    }
+
     /// The end of an element. An empty one is permitted (`obs-addr-list`, RFC 5322 §4.4).
     fn finish(&mut self) -> Result<(), Malformed> {
         let words = core::mem::take(&mut self.words);
         if !self.has_angle && !words.is_empty() {
             self.keep(&words)?;
         }
+        self.has_at = false;
         self.has_angle = false;
         self.space = false;
         Ok(())
@@ -155,7 +167,7 @@ impl Reader {
 
     /// `display-name ":"`.
     fn open_group(&mut self) -> Result<(), Malformed> {
-        if self.in_group || self.has_angle || self.words.is_empty() {
+        if self.in_group || self.has_angle || self.has_at || self.words.is_empty() {
             return Err(Malformed);
         }
         self.words.clear();
@@ -171,6 +183,24 @@ impl Reader {
         self.finish()?;
         self.in_group = false;
         Ok(())
+    }
+}
+
+/// An `addr-spec` without its `obs-route` (RFC 5322 §4.4), which holds nothing but domains.
+fn without_route(spec: &[u8]) -> Result<&[u8], Malformed> {
+    if !spec.starts_with(b"@") {
+        return Ok(spec);
+    }
+    let colon = spec.iter().position(|&b| b == b':').ok_or(Malformed)?;
+    let (route, spec) = spec.split_at(colon);
+    let is_hop = |hop: &[u8]| {
+        let domain = hop.strip_prefix(b"@").map(core::str::from_utf8);
+        domain.is_some_and(|domain| domain.ok().and_then(Domain::parse).is_some())
+    };
+    if route.split(|&b| b == b',').all(is_hop) {
+        Ok(spec.get(1..).unwrap_or_default())
+    } else {
+        Err(Malformed)
     }
 }
 
@@ -251,6 +281,8 @@ mod tests {
                 vec!["m@xn--bcher-kva.example"],
             ),
             (" a@b.c <a@b.c>", vec!["a@b.c"]),
+            (" A@b.C (Ann) <a@b.c>", vec!["a@b.c"]),
+            (" a@[192.0.2.1] <a@[192.0.2.1]>", vec!["a@[192.0.2.1]"]),
             (" J. Doe <j@d.e>", vec!["j@d.e"]),
             (" , a@b.c,", vec!["a@b.c"]),
         ] {
@@ -287,6 +319,20 @@ mod tests {
             " a@[1.2.3.4",
             " a\0@b.c",
             " <@hop.x>",
+            // Who does not know literals in a phrase, or takes a route for the address, reads another author.
+            " [<x@y.z>] <a@b.c>",
+            " [x@y.z] <a@b.c>",
+            " =?utf-8?q?x=40y.z?= [] <a@b.c>",
+            " [EXT] Ann <a@b.c>",
+            " <@hop.x,x@y.z:a@b.c>",
+            " <@:a@b.c>",
+            // Who wants the address first reads it first.
+            " x@y.z <a@b.c>",
+            " Ann x@y.z Lee <a@b.c>",
+            " x@y.z: a@b.c;",
+            // Who knows quoted pairs everywhere sees the quoted string begin later.
+            " \\\" <x@y.z>, x\" <a@b.c>",
+            " a\\@b.c",
         ] {
             assert_eq!(list(value), None, "{value:?}");
         }

@@ -18,7 +18,9 @@ const OK: Reply = Reply::new(250, "2.0.0", "OK");
 impl Session {
     /// A line, with its line end.
     pub(super) fn command_line(&mut self, line: &[u8]) {
+        // White space in front makes it no command, but a secret is one still.
         let is_auth = line
+            .trim_ascii_start()
             .get(..4)
             .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
         if line.len() > MAX_LINE && !is_auth {

@@ -39,6 +39,8 @@ pub struct Session {
     next_watch: u32,
     /// When the client has been silent for too long.
     pub(super) deadline: Mono,
+    /// So much waited to be sent or stored that the client was not read: that time is not its own.
+    held_up: bool,
     pub(super) tls: Option<TlsInfo>,
     pub(super) helo: Option<Helo>,
     pub(super) login: Option<Login>,
@@ -155,6 +157,7 @@ impl Session {
             next_spool: 0,
             next_watch: 0,
             deadline,
+            held_up: false,
             tls: None,
             helo: None,
             login: None,
@@ -176,6 +179,7 @@ impl Session {
         loop {
             while !self.out.is_full() && self.step() {}
             if self.out.is_full() {
+                self.held_up = true;
                 return;
             }
             let Some((now, input)) = self.pending.pop_front() else {
@@ -267,6 +271,14 @@ impl Session {
 
     fn tick(&mut self) {
         if self.awaiting.is_some() || self.now.mono < self.deadline {
+            return;
+        }
+        if core::mem::take(&mut self.held_up) {
+            self.deadline = self.now.mono
+                + match self.phase {
+                    Phase::Body(_) => self.settings.data_timeout,
+                    _ => self.settings.command_timeout,
+                };
             return;
         }
         let reply = self.closing(421, "4.4.2", "timeout, closing connection");
@@ -442,7 +454,8 @@ impl Machine for Session {
     }
 
     fn poll_timeout(&self) -> Option<Mono> {
-        let waits_for_client = self.awaiting.is_none() && !matches!(self.phase, Phase::Closed);
+        let waits_for_client =
+            self.awaiting.is_none() && !self.out.is_full() && !matches!(self.phase, Phase::Closed);
         waits_for_client.then_some(self.deadline)
     }
 }
