@@ -40,6 +40,15 @@ impl Domain {
         (ascii.len() <= Self::MAX && ascii.split('.').all(good)).then(|| Self(Arc::from(ascii)))
     }
 
+    /// The address literal of an address (RFC 5321 §4.1.3).
+    #[must_use]
+    pub fn literal(address: core::net::IpAddr) -> Self {
+        Self(Arc::from(match address.to_canonical() {
+            core::net::IpAddr::V4(four) => format!("[{four}]"),
+            core::net::IpAddr::V6(six) => format!("[IPv6:{six}]"),
+        }))
+    }
+
     /// Canonical text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -104,6 +104,20 @@ fn with_several_recipients_none_is_named() {
 }
 
 #[test]
+fn a_client_whose_name_is_no_domain_is_named_by_its_address() {
+    let mut host = Host::new(settings(Role::Mx));
+    host.settle();
+    assert!(host.say("EHLO My PC (office)\r\n").ends_with("250 HELP\r\n"));
+    host.say("MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n");
+    let mail = host.mail.pop().expect("delivered");
+    assert!(
+        mail.text.contains("Received: from [192.0.2.1] ([192.0.2.1])\r\n"),
+        "{}",
+        mail.text
+    );
+}
+
+#[test]
 fn wrong_order_is_refused_and_harmless() {
     let mut host = Host::new(settings(Role::Mx));
     host.settle();

@@ -97,12 +97,13 @@ impl Session {
     }
 
     /// EHLO and HELO also reset (RFC 5321 §4.1.4).
-    fn greeted(&mut self, name: Domain, extended: bool) {
+    fn greeted(&mut self, name: Option<Domain>, extended: bool) {
         self.transaction = None;
+        let name = name.unwrap_or_else(|| Domain::literal(self.settings.peer));
         self.helo = Some(Helo { name, extended });
     }
 
-    fn ehlo(&mut self, name: Domain) {
+    fn ehlo(&mut self, name: Option<Domain>) {
         self.greeted(name, true);
         let mut lines: Vec<Cow<'_, str>> = vec![
             Cow::Owned(self.settings.hostname.clone()),

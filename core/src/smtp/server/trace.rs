@@ -70,7 +70,7 @@ pub(super) fn received(arrival: &Arrival<'_>) -> String {
     let mut field = format!(
         "Received: from {} ({})\r\n by {} (rmail) with {}",
         arrival.helo,
-        literal(arrival.peer),
+        Domain::literal(arrival.peer),
         arrival.hostname,
         protocol(arrival)
     );
@@ -127,14 +127,6 @@ const fn protocol(arrival: &Arrival<'_>) -> &'static str {
         (true, true, false) => "ESMTPS",
         (true, false, true) => "ESMTPA",
         (true, true, true) => "ESMTPSA",
-    }
-}
-
-/// `address-literal` (RFC 5321 §4.1.3).
-fn literal(peer: IpAddr) -> String {
-    match peer.to_canonical() {
-        IpAddr::V4(peer) => format!("[{peer}]"),
-        IpAddr::V6(peer) => format!("[IPv6:{peer}]"),
     }
 }
 
