@@ -105,6 +105,20 @@ fn an_mx_is_found_by_dns_and_what_it_refuses_comes_back() {
     );
     wait_for("an empty queue", || queue_is_empty(&server));
     assert_eq!(sink.mails().len(), 1);
+    let log = server.log();
+    for word in [
+        "event=dns",
+        "host.test",
+        "event=connected",
+        "event=sent",
+        "event=failed",
+    ] {
+        assert!(log.contains(word), "{word} is missing in the log");
+    }
+    assert!(
+        !log.contains("c2VjcmV0") && !log.contains("=secret"),
+        "no password in the log"
+    );
 }
 
 #[test]

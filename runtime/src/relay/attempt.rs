@@ -44,14 +44,17 @@ pub(super) async fn run<S: MailStore>(
                 Action::Query(question) => {
                     asked += 1;
                     let (dns, answers) = (dns.clone(), answers.clone());
+                    let id = entry.to_owned();
                     let ask = async move {
                         let result = dns.ask(question.clone()).await;
+                        log::debug!(target: "relay", "event=dns id={id} name={} kind={:?} result={result:?}",
+                            question.name, question.kind);
                         let _ = answers.try_send(Input::Answer { question, result });
                     };
                     host.executor.spawn(ask).detach();
                 }
                 Action::Connect(connect) => {
-                    let input = connected(host, tls, &message, *connect).await;
+                    let input = connected(host, tls, &message, entry, *connect).await;
                     machine.handle_input(host.clock.now(), input);
                 }
                 Action::Done(outcomes) => return outcomes,
@@ -87,6 +90,7 @@ async fn connected<S: MailStore>(
     host: &Arc<Host<S>>,
     tls: &Arc<ClientTls>,
     message: &Arc<Reader<S>>,
+    entry: &str,
     connect: Connect,
 ) -> Input {
     let Connect {
@@ -126,6 +130,7 @@ async fn connected<S: MailStore>(
             peer: address.ip(),
         },
     };
+    log::debug!(target: "relay", "{} event=connected id={entry} address={address}", context.label);
     let present = host.sessions.enter(context.label.connection, &context.signal);
     let count = job.recipients.len();
     let machine = client::Session::new(host.clock.now(), settings, job);
