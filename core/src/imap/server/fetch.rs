@@ -164,7 +164,7 @@ impl Session {
             if let Some(open) = self.selected.as_mut() {
                 open.dirty = true;
             }
-            "NO [EXPUNGEISSUED] Some of the messages no longer exist"
+            refusal::GONE
         } else if uid {
             "OK UID FETCH completed"
         } else {
