@@ -247,3 +247,33 @@ fn a_host_that_floods_is_cut_off() {
     client.listen(world);
     assert!(client.closed);
 }
+
+#[test]
+fn what_may_be_a_password_is_not_noted() {
+    let world = &mut World::new();
+    let mut settings = settings();
+    settings.cleartext_auth = false;
+    let mut client = Client::new(settings);
+    client.listen(world);
+    // A client that does not wait to be asked.
+    let answer = client.say(
+        world,
+        "a AUTHENTICATE PLAIN\r\nAHNlY3JldA\r\nb LOGIN x {99999}\r\nmy secret\r\n",
+    );
+    assert!(
+        answer.contains("\r\nAHNlY3JldA BAD ")
+            && answer.ends_with("my BAD unknown command SECRET (column 4)\r\n"),
+        "{answer}"
+    );
+    let notes = format!("{:?}", client.notes).to_ascii_lowercase();
+    assert!(notes.contains("response(\"bad\")"), "{notes}");
+    assert!(
+        !notes.contains("ahnly3jlda") && !notes.contains("secret"),
+        "{notes}"
+    );
+    // Behind a login there is no password any more.
+    let mut client = Client::logged_in(world);
+    client.say(world, "c FOO\r\n");
+    let last = Note::Response("c BAD unknown command FOO (column 3)".to_owned());
+    assert_eq!(client.notes.last(), Some(&last));
+}

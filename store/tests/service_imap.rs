@@ -238,6 +238,25 @@ fn memory_of_one_call_is_bounded() {
 }
 
 #[test]
+fn few_bodies_are_open_at_a_time() {
+    let world = World::new();
+    let session = world.imap();
+    let uids: Vec<u32> = (0..10)
+        .map(|_| world.append(BOB, "INBOX", &[b'x'; 70_000]))
+        .collect();
+    let ask = |uids: &[u32]| {
+        let parts = uids
+            .iter()
+            .flat_map(|uid| [(*uid, octets(&[], Text::Whole)), (*uid, octets(&[], Text::Text))]);
+        bodies(&world, &session, parts.collect()).expect("some").len()
+    };
+    // Texts are empty here, so that each message has one body that is open.
+    assert_eq!(ask(&uids), 4 * 2);
+    assert_eq!(ask(&uids[4..]), 4 * 2);
+    assert_eq!(ask(&uids[8..]), 2 * 2);
+}
+
+#[test]
 fn an_expunged_message_stays_readable_while_it_is_sent() {
     let world = World::new();
     let session = world.imap();

@@ -74,4 +74,20 @@ impl Key {
         }
         false
     }
+
+    /// Whether message numbers stand in it.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        let mut open = vec![self];
+        while let Some(key) = open.pop() {
+            match key {
+                Self::And(keys) => open.extend(keys),
+                Self::Or(pair) => open.extend([&pair.0, &pair.1]),
+                Self::Not(key) => open.push(key),
+                Self::Sequence(_) => return true,
+                _ => {}
+            }
+        }
+        false
+    }
 }

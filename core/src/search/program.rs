@@ -142,6 +142,17 @@ impl Program {
         !self.tests.iter().all(Test::in_header)
     }
 
+    /// What looking at one row costs at most, in simple tests.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let cost = |node: &Node| match node {
+            // Keywords are found one by one.
+            Node::Row(RowTest::Keyword(_)) => Keywords::MAX,
+            _ => 1,
+        };
+        self.nodes.iter().map(cost).sum()
+    }
+
     /// Whether a message matches as far as its row tells; `None`: its content is needed.
     #[must_use]
     pub fn eval_row(&self, row: &Row, keywords: &Keywords) -> Option<bool> {

@@ -63,6 +63,8 @@ pub struct Client {
     held: Option<(CallId, Call)>,
     spools: BTreeMap<SpoolId, Vec<u8>>,
     pub blobs: BTreeMap<BlobId, Vec<u8>>,
+    /// How often it handed control back with nothing to say.
+    pub pauses: usize,
     last_blob: u64,
     watches: BTreeMap<WatchId, (Scope, ModSeq)>,
 }
@@ -95,6 +97,7 @@ impl Client {
             held: None,
             spools: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            pauses: 0,
             last_blob: 0,
             watches: BTreeMap::new(),
         }
@@ -246,6 +249,7 @@ impl Client {
     fn send(&mut self, octets: &[u8]) {
         self.sent.extend_from_slice(octets);
         if octets.is_empty() {
+            self.pauses += 1;
             return;
         }
         if let Some(Done::Sent(last)) = self.trace.last_mut() {
@@ -396,10 +400,15 @@ impl Client {
         mailbox: &MailboxRef,
         parts: &[(Uid, Section)],
     ) -> Result<Vec<Body>, Refusal> {
-        let small = world.small_body;
+        let (small, most_open) = (world.small_body, world.most_open);
+        let mut present = None;
         let found = world.by_ref(mailbox)?;
         let mut bodies = Vec::new();
         for (uid, wanted) in parts {
+            if self.blobs.len() >= most_open && present != Some(*uid) {
+                break;
+            }
+            present = Some(*uid);
             let Some(message) = found.messages.get(&uid.0) else {
                 bodies.push(Body::Gone);
                 continue;

@@ -39,6 +39,8 @@ pub struct World {
     pub quota: u64,
     /// Bodies larger than this are opened and streamed.
     pub small_body: usize,
+    /// So many bodies are open when an answer ends behind the present message.
+    pub most_open: usize,
     /// The next call of this name is refused.
     pub refuse: Option<(&'static str, Refusal)>,
     /// Messages of a chunk of rows.
@@ -187,6 +189,7 @@ impl World {
             epoch: 1,
             quota: u64::MAX,
             small_body: 1000,
+            most_open: usize::MAX,
             refuse: None,
             shard: 4,
             next_validity: 100,

@@ -21,6 +21,10 @@ use crate::mailstore::MailStore;
 /// Parts of a structure that is remembered: a larger one would be kept by every idle session.
 const MAX_REMEMBERED_PARTS: usize = 1_000;
 
+/// Bodies that are left open before an answer ends behind the present message: each message costs a descriptor until it
+/// is sent, and every session may have them.
+const MAX_OPEN: usize = 4;
+
 /// What the last message looked at is like, so that a client that asks for its parts one by one costs one scan. A
 /// message never changes, so this is never wrong.
 #[derive(Debug, Default)]
@@ -107,6 +111,8 @@ impl<S: MailStore> Job<'_, S> {
         for (uid, section) in parts {
             let message = match &mut present {
                 Some((open, message)) if *open == uid => message,
+                // The session asks again for the rest.
+                _ if self.opened.len() >= MAX_OPEN => break,
                 present => {
                     let blob = store.open(mailbox, uid).await?;
                     let message = blob.map(|blob| Message::new(store, blob, last.get(mailbox, uid)));

@@ -106,6 +106,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn expected(&self, what: &str) -> Stop {
         match self.peek() {
             Some(0) => self.wrong("NUL is not allowed"),
+            Some(b'\r') if !self.rest().starts_with(b"\r\n") => self.wrong("CR without LF is not allowed"),
             None | Some(b'\r' | b'\n') => self.wrong(format!("the line ends where there should be {what}")),
             Some(_) => self.wrong(format!("expected {what}")),
         }

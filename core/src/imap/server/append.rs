@@ -18,6 +18,8 @@ pub(super) struct Incoming {
     date: Option<DateTime>,
     synchronising: bool,
     pub(super) spool: SpoolId,
+    /// There is a NUL in it, which no literal may have (RFC 9051 §4.3): the rest is only taken away.
+    nul: bool,
 }
 
 impl Session {
@@ -64,6 +66,7 @@ impl Session {
             date,
             synchronising,
             spool,
+            nul: false,
         };
         self.call(call, Then::Opened(Box::new(incoming)));
     }
@@ -84,16 +87,19 @@ impl Session {
 
     /// Takes more of the literal. False: there is nothing yet.
     pub(super) fn read_literal(&mut self) -> bool {
-        let Phase::Append(incoming) = &self.phase else {
+        let Phase::Append(incoming) = &mut self.phase else {
             return true;
         };
-        let spool = incoming.spool;
         match self.parser.poll(&mut self.inbox, true) {
             Event::NeedBytes => return self.next_pending(),
             Event::Literal(chunk) => {
                 self.activity = self.now.mono;
-                self.out.push(Action::Spool(spool, chunk));
+                incoming.nul |= memchr::memchr(0, &chunk).is_some();
+                if !incoming.nul {
+                    self.out.push(Action::Spool(incoming.spool, chunk));
+                }
             }
+            Event::AppendEnd if incoming.nul => self.discard("NUL is not allowed in a literal"),
             Event::AppendEnd => self.commit(),
             Event::Bad { text, .. } => self.discard(&text),
             Event::TooBig => self.bye("[TOOBIG] Literal is too big", "literal too big"),
@@ -124,7 +130,7 @@ impl Session {
         self.call(call, Then::Committed(incoming));
     }
 
-    /// What follows the literal is malformed: nothing of the message remains.
+    /// The message, or what follows it, is malformed: nothing of it remains.
     fn discard(&mut self, text: &str) {
         let Phase::Append(incoming) = core::mem::replace(&mut self.phase, Phase::Waiting) else {
             return;

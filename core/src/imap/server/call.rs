@@ -245,7 +245,8 @@ pub enum Reply {
     Copied(Result<(CopyUid, Snapshot), Refusal>),
     /// Expunged; the mailbox now.
     Expunged(Result<Snapshot, Refusal>),
-    /// One per pair, in order.
+    /// One per pair, in order. It may end early behind the last pair of a message, so that not too much is held at a
+    /// time: the session asks again for the rest.
     Bodies(Result<Vec<Body>, Refusal>),
     /// Those that match.
     Found(Result<UidSet, Refusal>),

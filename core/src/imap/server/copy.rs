@@ -1,6 +1,6 @@
 //! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8; RFC 4315 §3; RFC 6851).
 
-use super::{Call, CopyUid, Session, Then};
+use super::{Call, CopyUid, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
 use crate::imap::response;
 use crate::imap::sequence::SequenceSet;
@@ -13,6 +13,7 @@ pub(super) struct Copying {
     tag: String,
     to: MailboxName,
     moves: bool,
+    uid: bool,
 }
 
 impl Session {
@@ -41,10 +42,15 @@ impl Session {
             return self.complete(tag, "OK No messages");
         }
         let (mailbox, uids) = (open.mailbox.clone(), open.view.uids(&ranks));
+        // RFC 2180 §4.4.1: all or nothing. With UIDs what is not there is not meant (RFC 3501 §6.4.8).
+        if !uid && !moves && open.view.some_gone(&uids) {
+            return self.complete(tag, refusal::GONE);
+        }
         let copying = Copying {
             tag,
             to: to.clone(),
             moves,
+            uid,
         };
         let call = if moves {
             Call::Move { mailbox, uids, to }
@@ -56,7 +62,7 @@ impl Session {
 
     /// Done, or nothing was.
     pub(super) fn copied(&mut self, copying: Copying, result: Result<(CopyUid, Snapshot), Refusal>) {
-        let Copying { tag, to, moves } = copying;
+        let Copying { tag, to, moves, uid } = copying;
         let (copied, snapshot) = match result {
             Ok(done) => done,
             Err(refused) => return self.refuse_target(tag, refused, true),
@@ -66,6 +72,9 @@ impl Session {
             open.view.renew(snapshot);
         }
         let code = copy_uid(&copied);
+        if !uid && code.is_empty() {
+            return self.complete(tag, refusal::GONE);
+        }
         if !moves {
             return self.complete(tag, format!("OK {code}COPY completed"));
         }

@@ -19,9 +19,14 @@ impl Session {
         if let Some(problem) = problem {
             return self.refuse_bad(&tagged.tag, problem);
         }
-        // Flags that others changed are told before a command that shows or tests flags.
+        // Flags that others changed are told before a command that shows or tests flags; and COPY by numbers must know
+        // whether all of its messages are there.
+        let looks = matches!(
+            tagged.command,
+            Command::Fetch { .. } | Command::Search(_) | Command::Copy { uid: false, .. }
+        );
         let dirty = self.selected.as_ref().is_some_and(|open| open.dirty);
-        if dirty && matches!(tagged.command, Command::Fetch { .. } | Command::Search(_)) {
+        if dirty && looks {
             return self.tell(After::Execute(Box::new(tagged)));
         }
         self.run(tagged);

@@ -27,6 +27,8 @@ pub(super) struct Fetch {
     batch: Vec<usize>,
     /// Their content: for each message one body per content item.
     bodies: Vec<Body>,
+    /// Messages whose content was asked for, but not answered yet.
+    unanswered: Vec<usize>,
     /// Those of the batch that `\Seen` was set for.
     seen: Vec<Uid>,
     /// Bodies that were opened and will not be sent.
@@ -79,7 +81,10 @@ impl Session {
             return;
         }
         let messages = self.settings.limits.bodies_per_call / fetch.contents.len();
-        fetch.batch = fetch.cursor.take(messages.max(1));
+        fetch.batch = core::mem::take(&mut fetch.unanswered);
+        if fetch.batch.is_empty() {
+            fetch.batch = fetch.cursor.take(messages.max(1));
+        }
         if fetch.batch.is_empty() {
             return self.finish_fetch(fetch);
         }
@@ -103,7 +108,7 @@ impl Session {
                 return self.complete_with(tag, refusal::no(refused), uid);
             }
         };
-        if fetch.bodies.len() != fetch.batch.len() * fetch.contents.len() {
+        if !fetch.divide() {
             return self.internal("wrong number of bodies");
         }
         let Some(open) = self.selected.as_ref() else {
@@ -164,7 +169,7 @@ impl Session {
             if let Some(open) = self.selected.as_mut() {
                 open.dirty = true;
             }
-            "NO [EXPUNGEISSUED] Some of the messages no longer exist"
+            refusal::GONE
         } else if uid {
             "OK UID FETCH completed"
         } else {
@@ -203,6 +208,7 @@ impl Fetch {
             cursor,
             batch: Vec::new(),
             bodies: Vec::new(),
+            unanswered: Vec::new(),
             seen: Vec::new(),
             unsent: Vec::new(),
             gone: false,
@@ -227,6 +233,17 @@ impl Fetch {
             }
         }
         true
+    }
+
+    /// Keeps what the bodies do not answer for the next question. False: they answer no whole messages of the batch.
+    fn divide(&mut self) -> bool {
+        let items = self.contents.len().max(1);
+        let answered = self.bodies.len() / items;
+        let whole = answered > 0 && answered <= self.batch.len() && self.bodies.len() == answered * items;
+        if whole {
+            self.unanswered = self.batch.split_off(answered);
+        }
+        whole
     }
 
     fn write_start(&self, out: &mut Vec<u8>, rank: usize) {

@@ -9,6 +9,12 @@ use crate::imap::{list_match, response};
 use crate::mailbox::{MailboxName, SpecialUse};
 use crate::refusal::Refusal;
 
+/// Names after which a step ends even if none was to be told.
+const STEP_NAMES: usize = STEP_ROWS / 10;
+
+/// What matching may cost in one step: octets of names times octets of patterns.
+const STEP_COST: usize = 1 << 20;
+
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct Question {
@@ -102,9 +108,9 @@ impl Session {
 
     /// One step of telling.
     pub(super) fn step_listing(&mut self, mut listing: Box<Listing>) {
-        // Matching a name takes time by the number of patterns.
-        let share = (STEP_ROWS / 10 / listing.question.patterns.len().max(1)).max(1);
-        for _ in 0..share {
+        let patterns: usize = listing.question.patterns.iter().map(String::len).sum();
+        let mut cost = 0;
+        for _ in 0..STEP_NAMES {
             let Some((name, node)) = listing.nodes.next() else {
                 let text = match listing.question.kind {
                     Kind::List { .. } => "OK LIST completed",
@@ -113,7 +119,8 @@ impl Session {
                 return self.complete(listing.question.tag, text);
             };
             listing.question.tell(self.out.text(), &name, &node);
-            if self.out.is_full() {
+            cost += patterns * name.as_str().len();
+            if cost >= STEP_COST || self.out.is_full() {
                 break;
             }
         }

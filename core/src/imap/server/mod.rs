@@ -270,7 +270,7 @@ impl Session {
                 self.execute(tagged);
             }
             Event::Append(append) => self.append(append),
-            Event::Bad { tag, text } => self.refuse_bad(tag.as_deref().unwrap_or("*"), &text),
+            Event::Bad { tag, text } => self.refuse_malformed(tag.as_deref().unwrap_or("*"), &text),
             Event::TooBig => self.bye("[TOOBIG] Literal is too big", "literal too big"),
             Event::Literal(_) | Event::AppendEnd => self.internal("literal without APPEND"),
         }
@@ -391,20 +391,42 @@ impl Session {
 
     /// A command's last line.
     fn tagged(&mut self, tag: &str, text: &str) {
-        self.activity = self.now.mono;
-        self.phase = Phase::Ready;
+        let line = [tag, " ", text].concat();
+        let note = line.clone();
+        self.answered(&line, note);
         if text.starts_with("OK") {
             self.bad = 0;
         }
-        let line = [tag, " ", text].concat();
-        self.out.line(&line);
-        self.out.push(Action::Note(Note::Response(line)));
     }
 
-    /// A command that is malformed or out of place.
+    /// A command's last line, and how it is noted.
+    fn answered(&mut self, line: &str, note: String) {
+        self.activity = self.now.mono;
+        self.phase = Phase::Ready;
+        self.out.line(line);
+        self.out.push(Action::Note(Note::Response(note)));
+    }
+
+    /// A command that is out of place.
     fn refuse_bad(&mut self, tag: &str, text: &str) {
-        self.bad += 1;
         self.tagged(tag, &format!("BAD {text}"));
+        self.count_bad();
+    }
+
+    /// Octets that are no command. Before login they may be a password that the client sends although it was not asked
+    /// for it, and then the tag and the words are parts of it: they are not noted.
+    fn refuse_malformed(&mut self, tag: &str, text: &str) {
+        let line = [tag, " BAD ", text].concat();
+        let note = match &self.account {
+            Some(_) => line.clone(),
+            None => "BAD".to_owned(),
+        };
+        self.answered(&line, note);
+        self.count_bad();
+    }
+
+    fn count_bad(&mut self) {
+        self.bad += 1;
         if self.bad >= MAX_BAD {
             self.bye("Too many bad commands", "too many bad commands");
         }

@@ -32,7 +32,7 @@ pub(super) enum After {
     Finish(Finish),
     /// Idling goes on.
     Idle(String),
-    /// A command that shows flags: it should show the present ones.
+    /// A command that has to know the mailbox as it is.
     Execute(Box<Tagged>),
 }
 
@@ -44,7 +44,8 @@ impl After {
             Self::Idle(_) => true,
             Self::Execute(tagged) => match &tagged.command {
                 Command::Fetch { uid, .. } => *uid,
-                Command::Search(search) => search.uid,
+                // Numbers in it are those before the expunges (RFC 3501 §5.5).
+                Command::Search(search) => search.uid && !search.key.has_numbers(),
                 _ => false,
             },
         }

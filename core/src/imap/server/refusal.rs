@@ -9,6 +9,9 @@ use crate::refusal::Refusal;
 /// A client is alerted of its quota once in this time.
 const ALERT_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Messages that the client knows are gone (RFC 5530 §3, RFC 2180 §4).
+pub(super) const GONE: &str = "NO [EXPUNGEISSUED] Some of the messages no longer exist";
+
 /// Response code, without brackets, and text.
 const fn words(refusal: Refusal) -> (&'static str, &'static str) {
     match refusal {

@@ -14,6 +14,12 @@ use crate::search::{Key, Program};
 /// Messages of one question to the service.
 const CANDIDATES: usize = 256;
 
+/// Octets of the messages of one question, but for the last one.
+const CANDIDATE_OCTETS: u64 = 8 << 20;
+
+/// What one step may cost, as [`Program::cost`] counts.
+const STEP_COST: usize = 1_000_000;
+
 /// A SEARCH being answered.
 #[derive(Debug)]
 pub(super) struct Search {
@@ -26,6 +32,8 @@ pub(super) struct Search {
     cursor: Cursor,
     /// Messages that rows do not decide: the number to tell, and the UID.
     candidates: Vec<(u32, Uid)>,
+    /// Octets of them.
+    octets: u64,
     /// Numbers to tell.
     found: Vec<u32>,
     /// How many of them are told; none before the search is over.
@@ -50,6 +58,7 @@ impl Session {
             compiled: Program::new(&program),
             program: Arc::new(program),
             candidates: Vec::new(),
+            octets: 0,
             found: Vec::new(),
             told: None,
         };
@@ -96,6 +105,7 @@ impl Session {
             }
         };
         let candidates = core::mem::take(&mut search.candidates);
+        search.octets = 0;
         let matching = candidates.into_iter().filter(|(_, uid)| uids.contains(*uid));
         search.found.extend(matching.map(|(number, _)| number));
         search.end_if_over();
@@ -106,11 +116,11 @@ impl Session {
 impl Search {
     /// Looks at some rows.
     fn look(&mut self, view: &View) {
-        let mut left = STEP_ROWS;
+        let mut left = (STEP_COST / self.compiled.cost().max(1)).clamp(1, STEP_ROWS);
         while let Some(run) = self.cursor.run() {
             let mut next = run.start;
             for (rank, row) in run.zip(view.told().iter_from(next)) {
-                if left == 0 || self.candidates.len() >= CANDIDATES {
+                if left == 0 || self.has_enough() {
                     break;
                 }
                 left -= 1;
@@ -123,19 +133,27 @@ impl Search {
                 match self.compiled.eval_row(row, view.told_keywords()) {
                     Some(true) => self.found.push(number),
                     Some(false) => {}
-                    None => self.candidates.push((number, row.uid)),
+                    None => {
+                        self.candidates.push((number, row.uid));
+                        self.octets += u64::from(row.size);
+                    }
                 }
             }
             self.cursor.advance_to(next);
-            if left == 0 || self.candidates.len() >= CANDIDATES {
+            if left == 0 || self.has_enough() {
                 return;
             }
         }
     }
 
+    /// Whether there are candidates for one question.
+    fn has_enough(&self) -> bool {
+        self.candidates.len() >= CANDIDATES || self.octets >= CANDIDATE_OCTETS
+    }
+
     /// Whether the service has to be asked before more rows are looked at.
     fn must_ask(&self) -> bool {
-        self.candidates.len() >= CANDIDATES || (self.cursor.is_done() && !self.candidates.is_empty())
+        self.has_enough() || (self.cursor.is_done() && !self.candidates.is_empty())
     }
 
     /// Telling begins when there is nothing more to look at.

@@ -54,7 +54,8 @@ impl Session {
         self.call(call, Then::Stored(Box::new(storing)));
     }
 
-    /// The flags are changed, or none is. All of the messages are told, whether their flags differ now or not.
+    /// The flags are changed, or none is. All of the messages are told, whether their flags differ now or not. Of
+    /// messages that are gone only the tagged line can tell, unless the client wants to hear nothing (RFC 2180 §4.2).
     pub(super) fn stored(&mut self, storing: Storing, result: Result<Stored, Refusal>) {
         let Storing {
             tag,
@@ -66,13 +67,16 @@ impl Session {
             Ok(stored) => stored,
             Err(refused) => return self.complete_with(tag, refusal::no(refused), uid),
         };
+        let mut gone = false;
         if let Some(open) = self.selected.as_mut() {
             open.view.renew(stored.snapshot);
+            gone = !uid && silent.is_none() && open.view.some_gone(&uids);
         }
+        let text = if gone { refusal::GONE } else { "OK STORE completed" };
         let own = OwnStore { uids, uid, silent };
         let finish = Finish {
             tag,
-            text: "OK STORE completed".into(),
+            text: text.into(),
             expunges: uid,
         };
         self.start_news(After::Finish(finish), Some(own));

@@ -187,14 +187,13 @@ impl View {
 
     /// The messages told that have one of these UIDs.
     pub(super) fn uid_ranks(&self, uids: &UidSet) -> Ranks {
-        let end = |last: u32| {
-            last.checked_add(1)
-                .map_or(self.told.len(), |next| self.told.rank(Uid(next)))
-        };
-        uids.ranges()
-            .map(|range| self.told.rank(Uid(*range.start()))..end(*range.end()))
-            .filter(|range| range.start < range.end)
-            .collect()
+        ranks_of(&self.told, uids).collect()
+    }
+
+    /// Whether some of these messages, which were told, are not there any more as far as is known.
+    pub(super) fn some_gone(&self, uids: &UidSet) -> bool {
+        let count = |rows| ranks_of(rows, uids).map(|range| range.len()).sum::<usize>();
+        count(&self.latest.rows) < count(&self.told)
     }
 
     /// The messages as UIDs for a call. Between two neighbours of the rows told there is no other message that was
@@ -207,6 +206,17 @@ impl View {
                 .filter_map(|range| Some((uid(range.start)?, uid(range.end.checked_sub(1)?)?))),
         )
     }
+}
+
+/// Where the messages with one of these UIDs stand.
+fn ranks_of(rows: &Rows, uids: &UidSet) -> impl Iterator<Item = Range<usize>> {
+    let end = |last: u32| {
+        last.checked_add(1)
+            .map_or(rows.len(), |next| rows.rank(Uid(next)))
+    };
+    uids.ranges()
+        .map(move |range| rows.rank(Uid(*range.start()))..end(*range.end()))
+        .filter(|range| range.start < range.end)
 }
 
 /// A walk over positions, that stops and goes on.
