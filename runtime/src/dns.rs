@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use async_executor::{Executor, Task};
@@ -17,8 +19,9 @@ use rmail_core::machine::Machine as _;
 
 use crate::clock::Clock;
 use crate::entropy;
+use crate::pools::panic_text;
 
-/// Questions and events that wait for the machine.
+/// Questions that wait for the machine, and events of its sockets.
 const QUEUE: usize = 256;
 /// Where name servers are written down.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -37,7 +40,10 @@ type Result_ = Result<Answer, DnsError>;
 
 enum Event {
     Ask(Question, Sender<Result_>),
+    Servers(Vec<SocketAddr>),
     Input(Input),
+    #[cfg(test)]
+    Panic,
 }
 
 impl Dns {
@@ -45,17 +51,9 @@ impl Dns {
     #[must_use]
     pub fn start(executor: &Arc<Executor<'static>>, clock: Clock, servers: Vec<SocketAddr>) -> Self {
         let (events, queue) = async_channel::bounded(QUEUE);
-        let host = Host {
-            machine: Resolver::new(Settings::new(servers), entropy::seed()),
-            executor: Arc::clone(executor),
-            clock,
-            // Weak: the tasks of sockets must not keep the host alive.
-            events: events.clone().downgrade(),
-            sockets: HashMap::new(),
-            asked: HashMap::new(),
-            next: 0,
-        };
-        executor.spawn(host.run(queue)).detach();
+        executor
+            .spawn(supervise(Arc::clone(executor), clock, queue, servers))
+            .detach();
         Self { events }
     }
 
@@ -70,7 +68,7 @@ impl Dns {
 
     /// After a reload: other servers.
     pub async fn set_servers(&self, servers: Vec<SocketAddr>) {
-        let _ = self.events.send(Event::Input(Input::Servers(servers))).await;
+        let _ = self.events.send(Event::Servers(servers)).await;
     }
 }
 
@@ -102,11 +100,34 @@ fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
         .collect()
 }
 
+/// Runs the resolver. Should it panic, it begins anew: who waits for an answer is told that there is none, which to the
+/// relay is a reason to try again later.
+async fn supervise(
+    executor: Arc<Executor<'static>>,
+    clock: Clock,
+    queue: Receiver<Event>,
+    mut servers: Vec<SocketAddr>,
+) {
+    /// Between a panic and the next beginning: a panic at every question must not keep the processor busy.
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        let host = Host::new(&executor, clock, servers.clone());
+        let run = AssertUnwindSafe(host.run(&queue, &mut servers)).catch_unwind();
+        let Err(payload) = run.await else {
+            return;
+        };
+        log::error!(target: "dns", "event=panic error={:?}", panic_text(payload.as_ref()));
+        Timer::after(PAUSE).await;
+    }
+}
+
 struct Host {
     machine: Resolver,
     executor: Arc<Executor<'static>>,
     clock: Clock,
-    events: async_channel::WeakSender<Event>,
+    /// For its own sockets; after a panic nobody mistakes their events for those of others.
+    events: Sender<Event>,
+    heard: Receiver<Event>,
     /// Dropping the task closes the socket.
     sockets: HashMap<AttemptId, Task<()>>,
     asked: HashMap<QueryId, Sender<Result_>>,
@@ -114,7 +135,21 @@ struct Host {
 }
 
 impl Host {
-    async fn run(mut self, queue: Receiver<Event>) {
+    fn new(executor: &Arc<Executor<'static>>, clock: Clock, servers: Vec<SocketAddr>) -> Self {
+        let (events, heard) = async_channel::bounded(QUEUE);
+        Self {
+            machine: Resolver::new(Settings::new(servers), entropy::seed()),
+            executor: Arc::clone(executor),
+            clock,
+            events,
+            heard,
+            sockets: HashMap::new(),
+            asked: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    async fn run(mut self, queue: &Receiver<Event>, servers: &mut Vec<SocketAddr>) {
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.act(action);
@@ -124,11 +159,17 @@ impl Host {
                 deadline.map_or_else(Timer::never, Timer::at).await;
                 Ok(Event::Input(Input::Tick))
             };
-            let Ok(event) = queue.recv().or(tick).await else {
+            let Ok(event) = self.heard.recv().or(queue.recv()).or(tick).await else {
                 return;
             };
             let input = match event {
                 Event::Input(input) => input,
+                Event::Servers(new) => {
+                    servers.clone_from(&new);
+                    Input::Servers(new)
+                }
+                #[cfg(test)]
+                Event::Panic => panic!("told to"),
                 Event::Ask(question, answer) => {
                     let id = QueryId(self.next);
                     self.next += 1;
@@ -174,15 +215,14 @@ impl Host {
     }
 }
 
-async fn tell(events: &async_channel::WeakSender<Event>, input: Input) {
-    if let Some(events) = events.upgrade() {
-        let _ = events.send(Event::Input(input)).await;
-    }
+async fn tell(events: &Sender<Event>, input: Input) {
+    // Fails when the host is gone, and with it everybody who asked.
+    let _ = events.send(Event::Input(input)).await;
 }
 
 /// Sends from a socket of its own, whose random port makes forged replies hard (RFC 5452 §9.2), and hands on what comes.
 async fn udp(
-    events: async_channel::WeakSender<Event>,
+    events: Sender<Event>,
     attempt: AttemptId,
     server: SocketAddr,
     bytes: Vec<u8>,
@@ -207,7 +247,7 @@ async fn udp(
 
 /// One question and one reply by TCP, each behind its length (RFC 7766 §8).
 async fn tcp(
-    events: async_channel::WeakSender<Event>,
+    events: Sender<Event>,
     attempt: AttemptId,
     server: SocketAddr,
     bytes: Vec<u8>,
@@ -301,6 +341,41 @@ mod tests {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
         };
         assert_eq!((first, second), (Ok(expected.clone()), Ok(expected)));
+        name_server.join().expect("it ends");
+    }
+
+    #[test]
+    fn a_resolver_that_panics_begins_anew_with_the_servers_of_the_last_reload() {
+        use rmail_core::dns::{Data, Kind, Name};
+
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let server = udp.local_addr().expect("an address");
+        let name_server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let mut question = [0; 512];
+                let (len, from) = udp.recv_from(&mut question).expect("a question");
+                let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 192, 0, 2, 7];
+                let answer = reply(&question[..len], 0x8180, &record, 1);
+                udp.send_to(&answer, from).expect("sent");
+            }
+        });
+        let executor = Arc::new(Executor::new());
+        let dns = Dns::start(&executor, Clock::start(), Vec::new());
+        let question = Question {
+            name: Name::parse("mx.example.com").expect("a name"),
+            kind: Kind::A,
+        };
+        let ask = async {
+            dns.set_servers(vec![server]).await;
+            let before = dns.ask(question.clone()).await;
+            assert!(dns.events.send(Event::Panic).await.is_ok());
+            (before, dns.ask(question).await)
+        };
+        let (before, after) = async_io::block_on(executor.run(ask));
+        let expected = Answer {
+            records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
+        };
+        assert_eq!((before, after), (Ok(expected.clone()), Ok(expected)));
         name_server.join().expect("it ends");
     }
 }

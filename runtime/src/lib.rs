@@ -15,6 +15,7 @@ pub mod disk;
 pub mod dns;
 pub mod drive;
 pub mod entropy;
+pub mod flood;
 pub mod io;
 pub mod listen;
 pub mod logging;

@@ -4,7 +4,7 @@
 //! Colours are used on a terminal only.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 
 use log::kv::{Error, Key, Value, VisitSource};
 use rmail_core::config::LogLevel;
@@ -21,7 +21,7 @@ pub fn start(level: LogLevel) {
         .level_for("rustls", log::LevelFilter::Warn)
         .level_for("polling", log::LevelFilter::Warn)
         .level_for("async_io", log::LevelFilter::Warn)
-        .chain(std::io::stderr())
+        .chain(fern::Output::writer(Box::new(BestEffort::new(std::io::stderr())), "\n"))
         .apply();
     if started.is_ok() {
         log::set_max_level(filter(level));
@@ -41,6 +41,33 @@ fn filter(level: LogLevel) -> log::LevelFilter {
         LogLevel::Info => log::LevelFilter::Info,
         LogLevel::Warning => log::LevelFilter::Warn,
         LogLevel::Error | LogLevel::Critical => log::LevelFilter::Error,
+    }
+}
+
+/// A log that cannot be written (its disk is full, the program that read it is gone) loses lines; it must not end what
+/// wanted to say something. Each line is one write, so that lines of several processes do not mix.
+struct BestEffort<W> {
+    to: W,
+    line: Vec<u8>,
+}
+
+impl<W> BestEffort<W> {
+    fn new(to: W) -> Self {
+        Self { to, line: Vec::new() }
+    }
+}
+
+impl<W: Write> Write for BestEffort<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    /// Called at the end of each line.
+    fn flush(&mut self) -> std::io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        let _ = self.to.write_all(&line);
+        Ok(())
     }
 }
 
@@ -103,6 +130,14 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_on_a_full_disk_loses_lines_and_nothing_else() {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut log = BestEffort::new(full.expect("the device"));
+        assert_eq!(log.write(b"line").expect("no error"), 4);
+        log.flush().expect("no error");
+    }
 
     #[test]
     fn one_event_is_one_line_with_fields() {

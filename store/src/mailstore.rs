@@ -169,6 +169,10 @@ pub trait MailStore: Send + Sync + 'static {
     /// Finds what other processes changed in watched mailboxes, and announces it. Called about once a second.
     async fn poll_watched(&self);
 
-    /// Syncs flag changes that were answered but not synced yet. Called every `store.flag_sync_ms`, and at the end.
+    /// Whether [`MailStore::flush`] has anything to do. Neither waits nor reads.
+    fn is_dirty(&self) -> bool;
+
+    /// Syncs flag changes that were answered but not synced yet. Called every `store.flag_sync_ms` while
+    /// [`MailStore::is_dirty`], and at the end.
     async fn flush(&self) -> Result<()>;
 }

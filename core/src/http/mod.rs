@@ -1,6 +1,6 @@
 //! HTTP/1.1 (RFC 9112), as much as there is: whether the server is up.
 //!
-//! `GET /health` answers `{"status":"up"}`; every other target is not found. One request a connection: every answer says
+//! `GET /health` answers `{"status":"up"}`, or 503 with `{"status":"down"}`; every other target is not found. One request a connection: every answer says
 //! `Connection: close`. The head is bounded in size and time, a body is never read.
 
 mod request;
@@ -18,13 +18,16 @@ use request::{Head, Request};
 pub struct Settings {
     /// The whole request must be here by then.
     pub request_timeout: Duration,
+    /// The server does what it is there for, as far as its host knows.
+    pub up: bool,
 }
 
 impl Default for Settings {
-    /// 10 s: a request is a few hundred octets.
+    /// 10 s: a request is a few hundred octets. Up.
     fn default() -> Self {
         Self {
             request_timeout: Duration::from_secs(10),
+            up: true,
         }
     }
 }
@@ -42,6 +45,7 @@ pub enum Reply {}
 pub struct HttpSession {
     head: Head,
     deadline: Option<Mono>,
+    up: bool,
     actions: VecDeque<Action<Call>>,
 }
 
@@ -52,6 +56,7 @@ impl HttpSession {
         Self {
             head: Head::default(),
             deadline: Some(now.mono + settings.request_timeout),
+            up: settings.up,
             actions: VecDeque::new(),
         }
     }
@@ -74,13 +79,21 @@ impl HttpSession {
         }
     }
 
+    fn health(&self) -> Response {
+        if self.up {
+            Response::new(200, r#"{"status":"up"}"#)
+        } else {
+            Response::new(503, r#"{"status":"down"}"#)
+        }
+    }
+
     fn route(&mut self, request: &Request) {
         let line = format!("{} {}", request.method, request.target);
         self.actions.push_back(Action::Note(Note::Command(line)));
         let response = match (request.method.as_str(), request.path()) {
             ("OPTIONS", _) => Response::new(204, ""),
-            ("GET", "/health") => Response::new(200, r#"{"status":"up"}"#),
-            ("HEAD", "/health") => Response::new(200, r#"{"status":"up"}"#).without_body(),
+            ("GET", "/health") => self.health(),
+            ("HEAD", "/health") => self.health().without_body(),
             ("HEAD", _) => Response::not_found().without_body(),
             _ => Response::not_found(),
         };
@@ -247,6 +260,19 @@ mod tests {
         }
         let options = ask(b"OPTIONS /folders HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(options.starts_with("HTTP/1.1 204 ") && !options.contains("Content-Length"));
+    }
+
+    #[test]
+    fn a_server_that_cannot_do_its_work_is_down() {
+        let settings = Settings {
+            up: false,
+            ..Settings::default()
+        };
+        let mut session = HttpSession::new(&settings, Now::default());
+        let request = Chunk::copy_from(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        session.handle_input(Now::default(), Input::Bytes(request));
+        let (text, closed) = outcome(&mut session);
+        assert!(text.starts_with("HTTP/1.1 503 ") && text.ends_with("{\"status\":\"down\"}") && closed);
     }
 
     #[test]

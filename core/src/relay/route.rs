@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::addr::Domain;
-use crate::config::{self, SecretSource, TlsPolicyName};
+use crate::config::{self, RouteConfig, SecretSource, TlsPolicyName};
 use crate::secret::Secret;
 
 /// How TLS is used towards a server.
@@ -158,45 +158,52 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// From the configuration. `resolve` reads secrets that are kept in files or the environment.
+    /// From the configuration. `resolve` reads secrets that are kept in files or the environment; it is told which key
+    /// of the configuration it reads for. A password without a username is not looked at.
     ///
     /// # Errors
     /// Those of `resolve`.
     pub fn from_config<E>(
         config: &config::Config,
-        mut resolve: impl FnMut(&SecretSource) -> Result<Secret, E>,
+        mut resolve: impl FnMut(&str, &SecretSource) -> Result<Secret, E>,
     ) -> Result<Self, E> {
         let relay = &config.relay;
-        let mut target = |host: &str, port, user: &str, secret: Option<&SecretSource>, tls: Option<_>| {
-            let password = secret.map(&mut resolve).transpose()?.unwrap_or_default();
-            let credentials = (!user.is_empty()).then(|| Credentials {
-                username: user.to_owned(),
-                password,
-            });
+        let mut target = |key: &str, route: &RouteConfig| {
+            let username = route.username.clone().filter(|name| !name.is_empty());
+            let credentials = match username {
+                None => None,
+                Some(username) => {
+                    let password = route.password.as_ref().map(|source| resolve(key, source));
+                    let password = password.transpose()?.unwrap_or_default();
+                    Some(Credentials { username, password })
+                }
+            };
+            let tls = route
+                .tls
+                .map_or_else(|| TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from);
             Ok(Target {
-                host: host.to_owned(),
-                port,
-                tls: tls.map_or(TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from),
+                host: route.host.clone(),
+                port: route.port.unwrap_or_else(|| default_port(tls, relay.port)),
+                tls,
                 credentials,
             })
         };
         let mut routes = BTreeMap::new();
         for (domain, route) in &relay.routes {
             let canonical = Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
-            let user = route.username.as_deref().unwrap_or_default();
-            let port = route.port.unwrap_or(default_port(route.tls));
-            routes.insert(
-                canonical,
-                target(&route.host, port, user, route.password.as_ref(), route.tls)?,
-            );
+            routes.insert(canonical, target(&format!("relay.routes.{domain}.password"), route)?);
         }
-        let smarthost = if relay.smarthost.is_empty() {
-            None
-        } else {
-            let secret = relay.smarthost_password.as_ref();
-            let (port, user) = (relay.smarthost_port, &relay.smarthost_username);
-            Some(target(&relay.smarthost, port, user, secret, relay.smarthost_tls)?)
+        let smarthost = RouteConfig {
+            host: relay.smarthost.clone(),
+            port: Some(relay.smarthost_port),
+            username: Some(relay.smarthost_username.clone()),
+            password: relay.smarthost_password.clone(),
+            tls: relay.smarthost_tls,
         };
+        let named = !smarthost.host.is_empty();
+        let smarthost = named
+            .then(|| target("relay.smarthost_password", &smarthost))
+            .transpose()?;
         Ok(Self {
             enabled: relay.enabled,
             hostname: config.hostname.clone(),
@@ -224,13 +231,9 @@ impl Settings {
     }
 }
 
-/// The port of a route that names none.
-fn default_port(tls: Option<TlsPolicyName>) -> u16 {
-    if tls == Some(TlsPolicyName::Implicit) {
-        465
-    } else {
-        25
-    }
+/// The port of a route that names none: that of submission with implicit TLS (RFC 8314 §7.3), or that of MX hosts.
+fn default_port(tls: TlsPolicy, mx: u16) -> u16 {
+    if tls == TlsPolicy::Implicit { 465 } else { mx }
 }
 
 #[cfg(test)]
@@ -289,11 +292,12 @@ mod tests {
     fn the_configuration_gives_routes_and_policies() {
         let text = r#"{"hostname": "mx.example.org", "relay": {"smarthost": "smart.example", "smarthost_username": "u",
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
-            "t.example": {"host": "t", "tls": "implicit"}}, "retry_delays": [1, 2]}}"#;
+            "t.example": {"host": "t", "tls": "implicit"},
+            "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2]}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
-        let settings = Settings::from_config(&config, |source| match source {
-            SecretSource::Text(secret) => Ok(Secret::new(secret.clone())),
-            other => Err(format!("{other:?}")),
+        let settings = Settings::from_config(&config, |key, source| match source {
+            SecretSource::Text(secret) if key == "relay.smarthost_password" => Ok(Secret::new(secret.clone())),
+            other => Err(format!("{key}: {other:?}")),
         })
         .expect("settings");
         let smarthost = settings.smarthost.clone().expect("smarthost");
@@ -311,5 +315,9 @@ mod tests {
             panic!("a target");
         };
         assert_eq!((implicit.port, implicit.tls), (465, TlsPolicy::Implicit));
+        let Route::Target(plain) = settings.route(&domain("mx.example")) else {
+            panic!("a target");
+        };
+        assert_eq!((plain.port, plain.credentials), (2626, None));
     }
 }

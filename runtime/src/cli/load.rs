@@ -1,6 +1,6 @@
 //! Reading the configuration file.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rmail_core::config::{Config, Problem, SecretSource};
 use rmail_core::secret::Secret;
@@ -59,9 +59,15 @@ pub(super) fn load_or_fail(path: &Path) -> Result<Loaded, Failure> {
 }
 
 impl Loaded {
-    /// A path of the configuration.
+    /// A path of the configuration, without what says nothing (`./`).
     pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.base.join(path)
+        let path = self.base.join(path);
+        let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        if plain.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            plain
+        }
     }
 
     /// The text of a secret, wherever it stands.
@@ -79,6 +85,29 @@ impl Loaded {
             SecretSource::EnvVar { env } => std::env::var(env)
                 .map(|text| Secret::new(text.into_bytes()))
                 .map_err(|error| Failure(format!("{key}: environment variable {env}: {error}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_relative_to_the_file_and_plain() {
+        let loaded = |base: &str| Loaded {
+            config: Config::parse("{}").expect("the default").0,
+            warnings: Vec::new(),
+            base: base.into(),
+        };
+        for (base, path, expected) in [
+            (".", "./mailstore", "mailstore"),
+            ("/etc/rmail", "./mailstore", "/etc/rmail/mailstore"),
+            ("./x", "../mail/./a", "x/../mail/a"),
+            ("x", "/var/mail", "/var/mail"),
+            (".", ".", "."),
+        ] {
+            assert_eq!(loaded(base).path(path), Path::new(expected), "{base} {path}");
         }
     }
 }

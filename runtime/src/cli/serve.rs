@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmail_core::addr::Address;
-use rmail_core::config::{Config, RouteConfig, SecretSource, TlsPolicyName};
+use rmail_core::config::Config;
 use rmail_core::directory::Hosting;
 use rmail_core::limits::Limits;
-use rmail_core::relay::route::{Credentials, Settings, Target, TlsPolicy};
+use rmail_core::relay;
 use rmail_store::service;
 
 use super::Failure;
@@ -80,7 +80,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
             pbkdf2_rounds: config.auth.pbkdf2_rounds,
             ..service::Settings::default()
         },
-        relay: relay(loaded)?,
+        relay: relay::Settings::from_config(config, |key, source| loaded.secret(key, source))?,
         store: StoreConfig {
             flag_sync: Duration::from_millis(config.store.flag_sync_ms),
             shared_by_hosts: config.store.shared_by_hosts,
@@ -172,71 +172,6 @@ fn imap(config: &Config) -> ImapConfig {
         idle_keepalive: Duration::from_secs(imap.idle_keepalive),
     }
 }
-
-fn relay(loaded: &Loaded) -> Result<Settings, Failure> {
-    let relay = &loaded.config.relay;
-    let smarthost = RouteConfig {
-        host: relay.smarthost.clone(),
-        port: Some(relay.smarthost_port),
-        username: Some(relay.smarthost_username.clone()),
-        password: relay.smarthost_password.clone(),
-        tls: relay.smarthost_tls,
-    };
-    let named = !smarthost.host.is_empty();
-    let smarthost = named
-        .then(|| target(loaded, "relay.smarthost_password", &smarthost))
-        .transpose()?;
-    let mut routes = std::collections::BTreeMap::new();
-    for (domain, route) in &relay.routes {
-        let key = rmail_core::addr::Domain::parse(domain)
-            .map_or_else(|| domain.clone(), |domain| domain.to_string());
-        routes.insert(
-            key,
-            target(loaded, &format!("relay.routes.{domain}.password"), route)?,
-        );
-    }
-    Ok(Settings {
-        enabled: relay.enabled,
-        hostname: loaded.config.hostname.clone(),
-        routes,
-        smarthost,
-        port: relay.port,
-        retry_delays: relay.retry_delays.clone(),
-        dns_servers: relay.dns_servers.clone(),
-        ..Settings::default()
-    })
-}
-
-fn target(loaded: &Loaded, key: &str, route: &RouteConfig) -> Result<Target, Failure> {
-    let username = route.username.clone().filter(|name| !name.is_empty());
-    let credentials = match username {
-        None => None,
-        Some(username) => {
-            let empty = SecretSource::Text(String::new());
-            let password = loaded.secret(key, route.password.as_ref().unwrap_or(&empty))?;
-            Some(Credentials { username, password })
-        }
-    };
-    let tls = route
-        .tls
-        .map_or_else(|| TlsPolicy::default_for(credentials.is_some()), TlsPolicy::from);
-    let port = route
-        .port
-        .unwrap_or(if route.tls == Some(TlsPolicyName::Implicit) {
-            SMTPS_PORT
-        } else {
-            loaded.config.relay.port
-        });
-    Ok(Target {
-        host: route.host.clone(),
-        port,
-        credentials,
-        tls,
-    })
-}
-
-/// Submission with implicit TLS (RFC 8314 §7.3).
-const SMTPS_PORT: u16 = 465;
 
 /// The file with our process id; removed when dropped.
 struct PidFile(Option<PathBuf>);

@@ -21,6 +21,7 @@ use super::{Context, End};
 use crate::io::Stream;
 use crate::note_log;
 use crate::pools::Pending;
+use crate::tls::TlsParty;
 
 /// The machine is not polled while so much is unwritten…
 const HIGH: usize = 256 * 1024;
@@ -61,6 +62,10 @@ pub(super) struct Driver<M: Session, V> {
     dropped: usize,
     blind: usize,
     moved: usize,
+    /// When this turn began.
+    begun: Instant,
+    /// We serve, and the server is going down.
+    stopping: bool,
 }
 
 /// Whether anything happened, or the session is over.
@@ -96,6 +101,8 @@ where
             dropped: 0,
             blind: 0,
             moved: 0,
+            begun: Instant::now(),
+            stopping: false,
         }
     }
 
@@ -105,7 +112,7 @@ where
 
     pub(super) fn poll(&mut self, cx: &mut Task<'_>) -> Poll<End> {
         self.context.signal.register(cx);
-        let begun = Instant::now();
+        self.begun = Instant::now();
         self.moved = 0;
         loop {
             match self.turn(cx) {
@@ -114,11 +121,16 @@ where
                 Ok(false) if self.wait(cx) => {}
                 Ok(false) => return Poll::Pending,
             }
-            if self.moved >= BUDGET || begun.elapsed() >= TURN {
+            if self.is_turn_over() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether it is time to let others go on.
+    fn is_turn_over(&self) -> bool {
+        self.moved >= BUDGET || self.begun.elapsed() >= TURN
     }
 
     /// One round of everything that can be done without waiting.
@@ -143,6 +155,7 @@ where
     fn take_signals(&mut self) -> bool {
         let bits = self.context.signal.take();
         if bits & Signal::SHUTDOWN != 0 {
+            self.stopping = matches!(self.context.tls, Some(TlsParty::Server(_)));
             self.feed(Input::Shutdown);
         }
         if bits & Signal::DIRTY != 0 {
@@ -179,7 +192,7 @@ where
     fn take_deadlines(&mut self) -> Step {
         let now = self.context.clock.now();
         let instant = Instant::now();
-        if self.waits_to_write() && instant >= self.stall_deadline() {
+        if self.waits_for_peer() && instant >= self.stall_deadline() {
             self.break_off(End::Stalled)?;
             self.stream = None;
             return Ok(true);
@@ -204,6 +217,10 @@ where
 
     /// Goes on with the work that keeps the machine from being polled.
     fn go_on(&mut self, cx: &mut Task<'_>) -> Step {
+        if self.stopping && matches!(self.work, Work::FlushForTls | Work::Handshake(..)) {
+            // There is nothing yet that could be cut in half.
+            return Ok(self.handshake_failed(io::ErrorKind::ConnectionAborted.into()));
+        }
         match &mut self.work {
             Work::Idle => Ok(false),
             Work::Spool(pending) => match Pin::new(pending).poll(cx) {
@@ -267,6 +284,9 @@ where
 
     /// The machine is told that the peer is gone: there is no stream that could go on in clear text.
     fn handshake_failed(&mut self, error: io::Error) -> bool {
+        self.stream = None;
+        self.out.clear();
+        self.unflushed = false;
         self.work = Work::Idle;
         self.broken = Some(End::Handshake(error));
         self.end_of_input()
@@ -307,7 +327,7 @@ where
         }
     }
 
-    /// Performs what the machine wants, until it wants nothing or must wait.
+    /// Performs what the machine wants, until it wants nothing, must wait, or the turn is over.
     fn perform(&mut self) -> Step {
         let mut moved = false;
         while matches!(self.work, Work::Idle) && !self.choked {
@@ -315,8 +335,13 @@ where
                 break;
             };
             moved = true;
+            // A step of long work ends with a `Send`, be it empty: the place to look at the clock.
+            let step = matches!(action, Action::Send(_));
             self.act(action)?;
             self.choked |= self.out.len() >= HIGH;
+            if step && self.is_turn_over() {
+                break;
+            }
         }
         Ok(moved)
     }
@@ -325,7 +350,10 @@ where
         match action {
             Action::Send(bytes) => self.send(bytes)?,
             Action::SendBlob(..) if self.broken.is_some() => return Err(self.take_end()),
-            Action::SendBlob(blob, range) => self.work = Work::Blob(BlobOut::new(blob, range)),
+            Action::SendBlob(blob, range) => {
+                self.blind = 0;
+                self.work = Work::Blob(BlobOut::new(blob, range));
+            }
             Action::Spool(spool, chunk) => {
                 if let Err(chunk) = self.serve.spool_now(spool, chunk) {
                     let serve = Arc::clone(&self.serve);
@@ -347,7 +375,12 @@ where
                 ));
             }
             Action::Note(note) => note_log::write(&self.context.label, &note),
-            Action::Close => self.work = Work::Closing,
+            Action::Close => {
+                if !self.waits_to_write() {
+                    self.write_moved = Instant::now();
+                }
+                self.work = Work::Closing;
+            }
         }
         Ok(())
     }
@@ -398,6 +431,11 @@ where
 
     fn waits_to_write(&self) -> bool {
         !self.out.is_empty() || self.unflushed
+    }
+
+    /// Whether nothing goes on unless the peer reads; close_notify must be written too.
+    fn waits_for_peer(&self) -> bool {
+        self.waits_to_write() || matches!(self.work, Work::Closing)
     }
 
     fn write(&mut self, cx: &mut Task<'_>) -> Step {
@@ -521,7 +559,7 @@ where
             Work::Handshake(_, deadline) | Work::Linger(deadline, _) => Some(deadline),
             _ => None,
         };
-        let stall = self.waits_to_write().then(|| self.stall_deadline());
+        let stall = self.waits_for_peer().then(|| self.stall_deadline());
         let machine = self
             .machine_deadline()
             .map(|mono| self.context.clock.instant(mono));

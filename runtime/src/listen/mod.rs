@@ -6,12 +6,15 @@ mod refuse;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
 use futures_lite::future::yield_now;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::flood::Flood;
+use crate::pools::guarded;
 
 pub use gate::{Gate, GateLimits, Pass, Refused};
 pub use refuse::refuse;
@@ -164,15 +167,19 @@ pub async fn accept(
     const LONGEST: Duration = Duration::from_secs(1);
     /// Others get their turn after so many.
     const BURST: usize = 32;
-    let (mut pause, mut burst) = (FIRST, 0);
+    let (mut pause, mut burst) = (FIRST, 0_usize);
+    let pauses = Flood::default();
     loop {
         match listener.read_with(TcpListener::accept).await {
             Ok((socket, peer)) => {
                 pause = FIRST;
-                on(socket, canonical(peer));
+                // A panic costs this connection, not the listener.
+                if let Err(panicked) = guarded(|| on(socket, canonical(peer))) {
+                    log::error!(target: service.protocol(), "event=panic service={service} error={:?}", panicked.0);
+                }
             }
             Err(error) if is_exhausted(&error) => {
-                if pause == FIRST {
+                if pause == FIRST && pauses.admits(Instant::now()) {
                     log::error!(target: service.protocol(), "event=accept_paused service={service} error={:?}",
                         error.to_string());
                 }
@@ -183,8 +190,8 @@ pub async fn accept(
             Err(error) => log::debug!(target: service.protocol(), "event=accept_failed error={:?}",
                 error.to_string()),
         }
-        burst += 1;
-        if burst % BURST == 0 {
+        burst = (burst + 1) % BURST;
+        if burst == 0 {
             yield_now().await;
         }
     }

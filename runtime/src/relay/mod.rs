@@ -96,7 +96,22 @@ async fn supervise<S: MailStore>(host: Arc<Host<S>>, dns: Dns, queue: Receiver<I
             };
             log::error!(target: "relay", "event=panic error={:?}", panic_text(payload.as_ref()));
         }
-        Timer::after(PAUSE).await;
+        // What is added meanwhile is on disk, and the settings are the host's: only the end matters.
+        let ended = async {
+            while let Ok(input) = queue.recv().await {
+                if matches!(input, Input::Shutdown) {
+                    break;
+                }
+            }
+            true
+        };
+        let paused = async {
+            Timer::after(PAUSE).await;
+            false
+        };
+        if ended.or(paused).await {
+            return;
+        }
         let service = Arc::clone(&host.service);
         let load = host
             .pools

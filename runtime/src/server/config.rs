@@ -17,7 +17,7 @@ use crate::tls::CertificateSource;
 const API: (usize, usize) = (256, 32);
 
 /// Everything that a server needs to know. A reload takes all but `listen`, `mail_root`, `store` and whether TLS is on;
-/// those hold until the next start.
+/// those hold until the next start ([`ServerConfig::after`]).
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// FQDN.
@@ -131,6 +131,23 @@ impl Listen {
 }
 
 impl ServerConfig {
+    /// What holds after a reload that brings this configuration: what needs a restart stays as it was.
+    #[must_use]
+    pub fn after(&self, old: &Self) -> Self {
+        let tls = match (&self.tls, &old.tls) {
+            (Some(CertificateSource::Files { .. }), Some(_)) => &self.tls,
+            (Some(_), Some(_)) if self.mail_root == old.mail_root => &self.tls,
+            _ => &old.tls,
+        };
+        Self {
+            listen: old.listen.clone(),
+            mail_root: old.mail_root.clone(),
+            store: old.store,
+            tls: tls.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Whether limits do not apply to an address.
     #[must_use]
     pub fn is_trusted(&self, address: IpAddr) -> bool {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
 use async_executor::Executor;
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::disk::RealDisk;
 use crate::drive::{Context, Signal, drive};
 use crate::entropy;
+use crate::flood::Flood;
 use crate::io::Stream;
 use crate::listen::{self, Gate, Group, Pass, Service};
 use crate::note_log::{self, Label};
@@ -35,6 +37,10 @@ pub(crate) struct Host<S: MailStore> {
     pub(crate) executor: Arc<Executor<'static>>,
     pub(crate) service: Arc<service::Service<S, RealDisk>>,
     pub(crate) sessions: Sessions,
+    /// What was answered could not be synced.
+    pub(crate) sync_failed: AtomicBool,
+    /// Connections that there was no room for.
+    refused: Flood,
     config: RwLock<Arc<ServerConfig>>,
     tls: Option<Arc<ServerTls>>,
     gate: Arc<Gate>,
@@ -54,6 +60,8 @@ impl<S: MailStore> Host<S> {
             executor,
             service,
             sessions: Sessions::default(),
+            sync_failed: AtomicBool::new(false),
+            refused: Flood::default(),
             config: RwLock::new(config),
             tls,
             gate: Arc::default(),
@@ -75,6 +83,18 @@ impl<S: MailStore> Host<S> {
         self.tls.as_ref()
     }
 
+    /// Whether the server does what it is there for, as far as that is known without trying.
+    fn is_up(&self) -> bool {
+        !self.sync_failed.load(Ordering::Relaxed) && !self.sessions.are_ending()
+    }
+
+    /// Tells how many lines about refused connections were left out.
+    pub(crate) fn tell_refused(&self) {
+        if let Some(count) = self.refused.left_out(Instant::now()) {
+            log::warn!(target: "server", "event=refused_more left_out={count}");
+        }
+    }
+
     /// A connection was accepted: it becomes a session, or is told that there is no room.
     pub(crate) fn accepted(self: &Arc<Self>, service: Service, socket: TcpStream, peer: SocketAddr) {
         let config = self.config();
@@ -87,11 +107,14 @@ impl<S: MailStore> Host<S> {
         let pass = match self.gate.enter(service, peer.ip(), limits) {
             Ok(pass) => pass,
             Err(why) => {
-                note_log::line_of(
-                    &label,
-                    Level::Warn,
-                    format_args!("event=refused service={service} why={why:?}"),
-                );
+                self.tell_refused();
+                if self.refused.admits(Instant::now()) {
+                    note_log::line_of(
+                        &label,
+                        Level::Warn,
+                        format_args!("event=refused service={service} why={why:?}"),
+                    );
+                }
                 listen::refuse(service, &config.hostname, why, socket);
                 return;
             }
@@ -144,7 +167,11 @@ impl<S: MailStore> Host<S> {
                 self.spawn(machine, stream, self.service.imap_session(), context, pass);
             }
             Group::Api => {
-                let machine = http::HttpSession::new(&http::Settings::default(), now);
+                let settings = http::Settings {
+                    up: self.is_up(),
+                    ..http::Settings::default()
+                };
+                let machine = http::HttpSession::new(&settings, now);
                 self.spawn(machine, stream, NoService, context, pass);
             }
         }
@@ -232,6 +259,11 @@ impl Sessions {
     pub(crate) async fn wait_gone(&self) {
         // Nothing is ever sent: it ends when the last sender is dropped.
         let _ = self.gone.recv().await;
+    }
+
+    /// Whether [`Sessions::shut_down`] was called.
+    fn are_ending(&self) -> bool {
+        lock(&self.alive).is_none()
     }
 
     /// How many there are.

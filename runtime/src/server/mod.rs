@@ -50,6 +50,7 @@ pub struct Server {
     stop: Stopper,
     stopped: Receiver<()>,
     threads: Threads,
+    signals: Signals,
 }
 
 /// Ends a server from another thread. Cloning it names the same server.
@@ -88,6 +89,9 @@ pub enum StartError {
     /// A port.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
     /// A thread or another resource of the system.
     #[error("the system gives no {what}: {source}")]
     System {
@@ -116,6 +120,8 @@ impl Server {
     /// What is in the way; nothing keeps running then.
     pub fn start(config: Arc<ServerConfig>) -> Result<Self, StartError> {
         let root = |path: &Path| path.display().to_string();
+        // First: a signal that comes from now on is heard by `run` and ends nothing half-way.
+        let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(StartError::Signals)?;
         let disk = RealDisk::open(&config.mail_root).map_err(|source| StartError::MailRoot {
             path: root(&config.mail_root),
             source,
@@ -163,6 +169,7 @@ impl Server {
             stop: Stopper(stop),
             stopped,
             threads,
+            signals,
             host,
         };
         for (service, listener) in bound {
@@ -213,35 +220,35 @@ impl Server {
     /// # Errors
     /// Signals cannot be heard, or the last sync failed.
     pub fn run(
-        self,
+        mut self,
         mut reload: impl FnMut() -> Option<Arc<ServerConfig>> + Send + 'static,
     ) -> Result<(), RunError> {
-        let mut signals =
-            Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(RunError::Signals)?;
         async_io::block_on(async {
             loop {
                 let stopped = async {
                     let _ = self.stopped.recv().await;
                     Some(Ok(Signal::Term))
                 };
-                match signals.next().or(stopped).await {
+                match self.signals.next().or(stopped).await {
                     Some(Ok(Signal::Hup)) => self.reload(reload()).await,
                     Some(Err(error)) => return Err(RunError::Signals(error)),
                     Some(Ok(_)) | None => return Ok(()),
                 }
             }
         })?;
-        self.drain(signals)
+        self.drain()
     }
 
     async fn reload(&self, config: Option<Arc<ServerConfig>>) {
         if let Some(config) = config {
             let old = self.host.config();
-            if config.listen != old.listen
+            // Asked before what holds on is put back.
+            let restart = config.listen != old.listen
                 || config.mail_root != old.mail_root
                 || config.store != old.store
-                || config.tls.is_some() != old.tls.is_some()
-            {
+                || config.tls.is_some() != old.tls.is_some();
+            let config = Arc::new(config.after(&old));
+            if restart {
                 log::warn!(target: "server",
                     "event=restart_needed why=\"ports, mail_root, store and whether TLS is on hold until the next start\"");
             }
@@ -255,7 +262,7 @@ impl Server {
         tasks::reload_certificate(&self.host, None).await;
     }
 
-    fn drain(mut self, mut signals: Signals) -> Result<(), RunError> {
+    fn drain(mut self) -> Result<(), RunError> {
         let grace = self.host.config().grace;
         log::info!(target: "server", "event=draining sessions={} grace_s={}",
             self.host.sessions.count(), grace.as_secs());
@@ -280,7 +287,7 @@ impl Server {
                 false
             };
             let again = async {
-                while let Some(Ok(Signal::Hup)) = signals.next().await {}
+                while let Some(Ok(Signal::Hup)) = self.signals.next().await {}
                 false
             };
             gone.or(late).or(again).await

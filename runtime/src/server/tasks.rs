@@ -1,8 +1,11 @@
 //! What happens by the clock: looking for what other processes changed, syncing flags, new certificates.
+//!
+//! One timer serves all, so that a server at rest wakes once a [`TICK`]; it then looks at memory only.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use async_executor::Task;
 use async_io::Timer;
@@ -11,31 +14,63 @@ use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 
 use super::host::Host;
+use crate::flood::Flood;
 use crate::pools::Panicked;
+use crate::tls::Stamp;
 
 /// Between two looks at watched mailboxes: only for changes by other processes, ours are announced at once.
-const MAILBOXES: Duration = Duration::from_secs(1);
-/// Between two looks at watched accounts: a user who is disabled is out within 5 s.
-const ACCOUNTS: Duration = Duration::from_secs(2);
-/// Between two looks at the certificate's files.
-const CERTIFICATE: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
+const ACCOUNTS: u64 = 2;
+/// Ticks between two looks at the certificate's files.
+const CERTIFICATE: u64 = 5;
 
 /// Starts them; dropping one ends it.
 pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
-    let mut tasks = vec![
-        spawn(host, poll_mailboxes(Arc::clone(host))),
-        spawn(host, poll_accounts(Arc::clone(host))),
-        spawn(host, watch_certificate(Arc::clone(host))),
-    ];
     let flag_sync = host.config().store.flag_sync;
-    if !flag_sync.is_zero() {
-        tasks.push(spawn(host, flush_flags(Arc::clone(host), flag_sync)));
+    let mut tasks = vec![host.executor.spawn(tick(Arc::clone(host), flag_sync))];
+    if !flag_sync.is_zero() && flag_sync < TICK {
+        tasks.push(host.executor.spawn(flush_often(Arc::clone(host), flag_sync)));
     }
     tasks
 }
 
-fn spawn<S: MailStore>(host: &Arc<Host<S>>, task: impl Future<Output = ()> + Send + 'static) -> Task<()> {
-    host.executor.spawn(task)
+/// Work of the clock; a run that is not over when the next is due is not joined by another.
+#[derive(Default)]
+struct Work(Option<Task<()>>);
+
+impl Work {
+    fn begin<S: MailStore>(&mut self, host: &Host<S>, work: impl Future<Output = ()> + Send + 'static) {
+        if self.0.as_ref().is_none_or(Task::is_finished) {
+            self.0 = Some(host.executor.spawn(work));
+        }
+    }
+}
+
+async fn tick<S: MailStore>(host: Arc<Host<S>>, flag_sync: Duration) {
+    let [mut mailboxes, mut accounts, mut certificate, mut flushing] = std::array::from_fn(|_| Work::default());
+    let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
+    let failures = Arc::new(Flood::default());
+    // Zero: synced before the answer. Shorter than a tick: somebody else's work.
+    let flush_every = flag_sync.as_secs();
+    let mut count = 0_u64;
+    loop {
+        Timer::after(TICK).await;
+        count += 1;
+        host.tell_refused();
+        if watches(&host, |scope| matches!(scope, Scope::Mailbox(_))) {
+            mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
+        }
+        if count.is_multiple_of(ACCOUNTS) && watches(&host, |scope| matches!(scope, Scope::Account(_))) {
+            accounts.begin(&host, poll_accounts(Arc::clone(&host)));
+        }
+        if count.is_multiple_of(CERTIFICATE) && host.tls().is_some() {
+            certificate.begin(&host, watch_certificate(Arc::clone(&host), Arc::clone(&watch)));
+        }
+        if flush_every > 0 && count.is_multiple_of(flush_every) && host.service.store().is_dirty() {
+            flushing.begin(&host, flush(Arc::clone(&host), Arc::clone(&failures)));
+        }
+    }
 }
 
 fn watches<S: MailStore>(host: &Host<S>, what: impl Fn(&Scope) -> bool) -> bool {
@@ -43,56 +78,71 @@ fn watches<S: MailStore>(host: &Host<S>, what: impl Fn(&Scope) -> bool) -> bool 
 }
 
 async fn poll_mailboxes<S: MailStore>(host: Arc<Host<S>>) {
-    loop {
-        Timer::after(MAILBOXES).await;
-        if watches(&host, |scope| matches!(scope, Scope::Mailbox(_))) {
-            let store = Arc::clone(host.service.store());
-            let poll = host.pools.run(Pool::Read, move || {
-                futures_lite::future::block_on(store.poll_watched())
-            });
-            report("poll_mailboxes", poll.await);
-        }
-    }
+    let store = Arc::clone(host.service.store());
+    let poll = host.pools.run(Pool::Read, move || {
+        futures_lite::future::block_on(store.poll_watched())
+    });
+    report("poll_mailboxes", poll.await);
 }
 
 async fn poll_accounts<S: MailStore>(host: Arc<Host<S>>) {
-    loop {
-        Timer::after(ACCOUNTS).await;
-        if watches(&host, |scope| matches!(scope, Scope::Account(_))) {
-            let service = Arc::clone(&host.service);
-            let poll = host.pools.run(Pool::Read, move || {
-                futures_lite::future::block_on(service.poll_accounts())
-            });
-            report("poll_accounts", poll.await);
-        }
-    }
+    let service = Arc::clone(&host.service);
+    let poll = host.pools.run(Pool::Read, move || {
+        futures_lite::future::block_on(service.poll_accounts())
+    });
+    report("poll_accounts", poll.await);
 }
 
-async fn flush_flags<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
+async fn flush_often<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
+    let failures = Arc::new(Flood::default());
     loop {
         Timer::after(every).await;
-        flush(&host).await;
+        if host.service.store().is_dirty() {
+            flush(Arc::clone(&host), Arc::clone(&failures)).await;
+        }
     }
 }
 
 /// Syncs what was answered and not synced yet.
-pub(super) async fn flush<S: MailStore>(host: &Host<S>) {
+async fn flush<S: MailStore>(host: Arc<Host<S>>, failures: Arc<Flood>) {
     let store = Arc::clone(host.service.store());
     let flush = host
         .pools
         .run(Pool::Sync, move || futures_lite::future::block_on(store.flush()));
-    if let Some(Err(error)) = report("flush", flush.await) {
+    let result = report("flush", flush.await);
+    if let Some(Err(error)) = &result
+        && failures.admits(Instant::now())
+    {
         log::error!(target: "store", "event=flush_failed error={:?}", error.to_string());
     }
+    host.sync_failed
+        .store(!matches!(result, Some(Ok(()))), Ordering::Relaxed);
 }
 
-/// Files that were replaced are taken without a signal; a broken pair is told once, not every time.
-async fn watch_certificate<S: MailStore>(host: Arc<Host<S>>) {
-    let mut told = None;
-    loop {
-        Timer::after(CERTIFICATE).await;
-        told = reload_certificate(&host, told).await;
+/// What is known of the certificate's files.
+#[derive(Default)]
+struct Watched {
+    /// As they were when they were read last.
+    stamp: Option<Stamp>,
+    /// What was wrong with them: it is told once.
+    told: Option<String>,
+}
+
+/// Files that were replaced are taken without a signal. They are read only if they are not what they were.
+async fn watch_certificate<S: MailStore>(host: Arc<Host<S>>, watched: Arc<async_lock::Mutex<Watched>>) {
+    let Some(source) = host.config().tls.clone() else {
+        return;
+    };
+    let look = host.pools.run(Pool::Read, move || source.stamp());
+    let Some(stamp) = report("watch_certificate", look.await) else {
+        return;
+    };
+    let mut watched = watched.lock().await;
+    if stamp.is_some() && stamp == watched.stamp {
+        return;
     }
+    watched.stamp = stamp;
+    watched.told = reload_certificate(&host, watched.told.take()).await;
 }
 
 /// Reloads the certificate. Returns what was wrong with it; the same as `told` is not logged again.

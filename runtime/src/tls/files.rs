@@ -7,6 +7,21 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
+/// What changes when one of two files is replaced or written to: device, inode, size, and time of the last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp([(u64, u64, u64, i64, i64); 2]);
+
+impl Stamp {
+    pub(super) fn of(cert: &Path, key: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let one = |path: &Path| {
+            let found = std::fs::metadata(path).ok()?;
+            Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+        };
+        Some(Self([one(cert)?, one(key)?]))
+    }
+}
+
 /// Why a certificate cannot be used, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {why}")]

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig, Supported
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 pub use client::ClientTls;
-pub use files::{Pair, TlsError};
+pub use files::{Pair, Stamp, TlsError};
 
 /// The label of `tls-exporter` channel bindings (RFC 9266 §2).
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -54,6 +54,20 @@ pub enum CertificateSource {
         /// Private key, PEM.
         key: PathBuf,
     },
+}
+
+impl CertificateSource {
+    /// What the files look like from outside; `None` if one is not there. Blocks for two stat(2).
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::SelfSigned { mail_root, .. } => {
+                let [cert, key] = files::paths(mail_root);
+                Stamp::of(&cert, &key)
+            }
+            Self::Files { cert, key } => Stamp::of(cert, key),
+        }
+    }
 }
 
 /// The server's side of TLS. New connections get the certificate of the last reload that worked, old ones live on.

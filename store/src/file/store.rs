@@ -286,6 +286,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.poll().await;
     }
 
+    fn is_dirty(&self) -> bool {
+        self.has_unsynced_flags()
+    }
+
     async fn flush(&self) -> Result<()> {
         self.flush_flags().await
     }

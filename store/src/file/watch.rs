@@ -66,6 +66,14 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
+    /// Whether [`FileStore::flush_flags`] would sync a mailbox, or count how long it has been idle.
+    pub(super) fn has_unsynced_flags(&self) -> bool {
+        self.registry().all().iter().any(|mailbox| {
+            let pending = mailbox.pending();
+            !pending.unsynced.is_empty() || (pending.marked && !pending.failed)
+        })
+    }
+
     pub(super) async fn flush_flags(&self) -> Result<()> {
         let mailboxes = self.registry().all();
         let mut touched: Vec<Touched<D>> = Vec::new();
