@@ -114,3 +114,26 @@ fn copy_of_what_goes_at_that_moment_copies_the_rest() {
         );
     }
 }
+
+#[test]
+fn every_command_is_answered_when_the_mailbox_is_gone() {
+    for (command, word) in [
+        ("FETCH 1 FLAGS", "NO [NONEXISTENT]"),
+        ("UID SEARCH ALL", "NO [NONEXISTENT]"),
+        ("COPY 1 INBOX", "NO [NONEXISTENT]"),
+        ("STORE 1 +FLAGS (\\Seen)", "NO [NONEXISTENT]"),
+        ("CHECK", "OK "),
+    ] {
+        let world = &mut World::with_messages(1);
+        world.create(&name("Work"), &[]);
+        let mut client = Client::logged_in(world);
+        client.say(world, "a APPEND Work {1+}\r\nx\r\nb SELECT Work\r\n");
+        Client::logged_in(world).say(world, "a DELETE Work\r\n");
+        let answer = client.say(world, &format!("c {command}\r\n"));
+        assert!(answer.starts_with(&format!("c {word}")), "{answer}");
+        assert!(
+            answer.ends_with("\r\n* BYE The selected mailbox is gone\r\n"),
+            "{answer}"
+        );
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::job::{Job, Output, STEP_ROWS};
 use super::view::View;
 use super::walk::{Met, Walk};
-use super::{Call, Phase, Session, Then};
+use super::{Call, Phase, Session, Then, refusal};
 use crate::imap::command::{Command, Tagged};
 use crate::imap::response;
 use crate::mailbox::{FlagChange, FlagOp, Keywords, Row, Snapshot, SystemFlags, Uid, UidSet};
@@ -290,8 +290,10 @@ impl Session {
 
     /// Nothing that the client knows of its mailbox holds any more (RFC 2180 §3).
     fn mailbox_lost(&mut self, after: After, reason: &'static str) {
-        if let After::Finish(finish) = after {
-            self.tagged(&finish.tag, &finish.text);
+        match after {
+            After::Finish(finish) => self.tagged(&finish.tag, &finish.text),
+            After::Execute(tagged) => self.tagged(&tagged.tag, &refusal::no(Refusal::NoSuchMailbox)),
+            After::Idle(_) => {}
         }
         self.bye(reason, reason);
     }
