@@ -102,7 +102,7 @@ impl Session {
             Event::AppendEnd if incoming.nul => self.discard("NUL is not allowed in a literal"),
             Event::AppendEnd => self.commit(),
             Event::Bad { text, .. } => self.discard(&text),
-            Event::TooBig => self.bye("[TOOBIG] Literal is too big", "literal too big"),
+            Event::TooBig => self.bye("[TOOBIG] Literal or line is too long", "literal too big"),
             Event::Continue | Event::Command(_) | Event::Append(_) => {
                 self.internal("a command within a literal");
             }

@@ -271,7 +271,7 @@ impl Session {
             }
             Event::Append(append) => self.append(append),
             Event::Bad { tag, text } => self.refuse_malformed(tag.as_deref().unwrap_or("*"), &text),
-            Event::TooBig => self.bye("[TOOBIG] Literal is too big", "literal too big"),
+            Event::TooBig => self.bye("[TOOBIG] Literal or line is too long", "literal too big"),
             Event::Literal(_) | Event::AppendEnd => self.internal("literal without APPEND"),
         }
         true
