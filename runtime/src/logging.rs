@@ -21,7 +21,10 @@ pub fn start(level: LogLevel) {
         .level_for("rustls", log::LevelFilter::Warn)
         .level_for("polling", log::LevelFilter::Warn)
         .level_for("async_io", log::LevelFilter::Warn)
-        .chain(fern::Output::writer(Box::new(BestEffort::new(std::io::stderr())), "\n"))
+        .chain(fern::Output::writer(
+            Box::new(BestEffort::new(std::io::stderr())),
+            "\n",
+        ))
         .apply();
     if started.is_ok() {
         log::set_max_level(filter(level));

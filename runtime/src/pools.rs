@@ -22,12 +22,13 @@ const SYNC_THREADS: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The three pools of a process. Dropping them lets every job that was submitted finish.
+/// The pools of a process. Dropping them lets every job that was submitted finish.
 #[derive(Debug)]
 pub struct Pools {
     sync: Workers,
     read: Workers,
     cpu: Workers,
+    password: Workers,
 }
 
 /// A job panicked; what it said.
@@ -35,21 +36,22 @@ pub struct Pools {
 pub struct Panicked(pub String);
 
 impl Pools {
-    /// Pools for a machine with so many cores: Sync up to 64 threads, Read two a core, Cpu one less than cores (at
-    /// least one). Threads start when there is work and end after 10 s without.
+    /// Pools for a machine with so many cores: Sync up to 64 threads, Read two a core, Cpu and Password one less than
+    /// cores each (at least one). Threads start when there is work and end after 10 s without.
     #[must_use]
     pub fn new(cores: usize) -> Self {
         Self {
             sync: Workers::new("rmail-sync", SYNC_THREADS),
             read: Workers::new("rmail-read", (2 * cores).max(2)),
             cpu: Workers::new("rmail-cpu", cores.saturating_sub(1).max(1)),
+            password: Workers::new("rmail-password", cores.saturating_sub(1).max(1)),
         }
     }
 
     /// Waits until no job waits or runs, at most until `deadline`; whether it came to that. Blocks.
     #[must_use]
     pub fn rest(&self, deadline: Instant) -> bool {
-        [&self.sync, &self.read, &self.cpu]
+        [&self.sync, &self.read, &self.cpu, &self.password]
             .iter()
             .all(|workers| workers.shared.rest(deadline))
     }
@@ -60,6 +62,7 @@ impl Pools {
             Kind::Sync => &self.sync,
             Kind::Read => &self.read,
             Kind::Cpu => &self.cpu,
+            Kind::Password => &self.password,
         }
         .submit(Box::new(job));
     }
@@ -339,6 +342,16 @@ mod tests {
             assert_eq!(block_on(job), Ok(()));
         }
         assert_eq!(most.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn a_password_does_not_wait_for_searches() {
+        let pools = Pools::new(2); // one thread for each of the two
+        let (finish, wait) = std::sync::mpsc::channel::<()>();
+        let search = pools.run(Kind::Cpu, move || wait.recv());
+        assert_eq!(block_on(pools.run(Kind::Password, || 1)), Ok(1));
+        drop(finish);
+        assert!(block_on(search).is_ok());
     }
 
     #[test]

@@ -122,6 +122,34 @@ fn a_deadline_that_passes_while_nobody_polls_is_no_busy_loop() {
 }
 
 #[test]
+fn long_work_without_output_lets_others_go_on() {
+    let (mut client, running) = Host::default().start();
+    client.write_all(b"echo begun\ngrind\n").unwrap();
+    assert_eq!(read_line(&mut client), "begun");
+    // Heard only if the driver looks up from its machine.
+    running.signal().set(Signal::SHUTDOWN);
+    assert_eq!(read_all(&mut client), "down\n");
+    drop(client);
+    assert!(matches!(running.end(), End::Closed));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_handshakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, running) = Host {
+        tls: Some(ServerTls::load(&certificate(&dir)).unwrap().into()),
+        implicit: true,
+        ..Host::default()
+    }
+    .start();
+    running.signal().set(Signal::SHUTDOWN);
+    assert!(
+        matches!(running.end(), End::Handshake(error) if error.kind() == std::io::ErrorKind::ConnectionAborted)
+    );
+    drop(client);
+}
+
+#[test]
 fn a_slow_reader_gets_everything() {
     let host = Host {
         small_buffers: true,

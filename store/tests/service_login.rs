@@ -56,7 +56,7 @@ fn unknown_users_look_like_wrong_passwords() {
         "alice@example.com@example.com",
     ] {
         assert_eq!(login(&session, name, "wrong"), wrong, "{name:?}");
-        assert_eq!(pool(&session, name, "wrong"), Pool::Cpu, "{name:?}");
+        assert_eq!(pool(&session, name, "wrong"), Pool::Password, "{name:?}");
     }
     let (name, epoch) = login(&session, "ALICE@Example.com", PASSWORD).expect("right");
     assert_eq!(
@@ -126,14 +126,14 @@ fn disabled_users_are_told_so_only_with_the_right_password() {
 fn a_remembered_password_is_forgotten_when_the_file_changes() {
     let world = World::new();
     let session = world.smtp();
-    assert_eq!(pool(&session, "bob@example.com", PASSWORD), Pool::Cpu);
+    assert_eq!(pool(&session, "bob@example.com", PASSWORD), Pool::Password);
     let (_, first) = login(&session, "bob@example.com", PASSWORD).expect("right");
     assert_eq!(
         pool(&session, "bob@example.com", PASSWORD),
         Pool::Read,
         "remembered"
     );
-    assert_eq!(pool(&session, "bob@example.com", "wrong"), Pool::Cpu);
+    assert_eq!(pool(&session, "bob@example.com", "wrong"), Pool::Password);
     world.set_password("bob@example.com", "new");
     assert_eq!(
         login(&session, "bob@example.com", PASSWORD),

@@ -62,7 +62,10 @@ impl Loaded {
     /// A path of the configuration, without what says nothing (`./`).
     pub(super) fn path(&self, path: &str) -> PathBuf {
         let path = self.base.join(path);
-        let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        let plain: PathBuf = path
+            .components()
+            .filter(|part| *part != Component::CurDir)
+            .collect();
         if plain.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {

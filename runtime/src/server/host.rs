@@ -206,6 +206,8 @@ pub(crate) struct Sessions {
     /// Everybody present holds a clone; when the last is gone, nobody is.
     alive: Mutex<Option<Sender<Infallible>>>,
     gone: Receiver<Infallible>,
+    /// Holds one token after somebody came.
+    arrivals: (Sender<()>, Receiver<()>),
 }
 
 /// A session that is there; dropping it says that it is over.
@@ -223,6 +225,7 @@ impl Default for Sessions {
             present: Arc::default(),
             alive: Mutex::new(Some(alive)),
             gone,
+            arrivals: async_channel::bounded(1),
         }
     }
 }
@@ -236,6 +239,8 @@ impl Sessions {
     /// A session begins; during the end it is told at once.
     pub(crate) fn enter(&self, connection: u64, signal: &Arc<Signal>) -> Present {
         lock(&self.present).insert(connection, Arc::clone(signal));
+        // Full: there is a token already.
+        let _ = self.arrivals.0.try_send(());
         let alive = lock(&self.alive).clone();
         if alive.is_none() {
             signal.set(Signal::SHUTDOWN);
@@ -264,6 +269,17 @@ impl Sessions {
     /// Whether [`Sessions::shut_down`] was called.
     fn are_ending(&self) -> bool {
         lock(&self.alive).is_none()
+    }
+
+    /// Begins to wait for [`Sessions::arrival`]: whoever came before is seen in [`Sessions::count`].
+    pub(crate) fn forget_arrivals(&self) {
+        let _ = self.arrivals.1.try_recv();
+    }
+
+    /// Until a session begins, unless one has since [`Sessions::forget_arrivals`].
+    pub(crate) async fn arrival(&self) {
+        // The other end is held beside this one.
+        let _ = self.arrivals.1.recv().await;
     }
 
     /// How many there are.

@@ -1,6 +1,7 @@
 //! What happens by the clock: looking for what other processes changed, syncing flags, new certificates.
 //!
-//! One timer serves all, so that a server at rest wakes once a [`TICK`]; it then looks at memory only.
+//! One timer serves all: a server with sessions wakes once a [`TICK`] and looks at memory only. One without sessions
+//! and without anything to sync wakes only to look at the certificate's files.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use async_executor::Task;
 use async_io::Timer;
+use futures_lite::FutureExt as _;
 use rmail_core::machine::Scope;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
@@ -21,9 +23,9 @@ use crate::tls::Stamp;
 /// Between two looks at watched mailboxes: only for changes by other processes, ours are announced at once.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
-const ACCOUNTS: u64 = 2;
+const ACCOUNTS: u32 = 2;
 /// Ticks between two looks at the certificate's files.
-const CERTIFICATE: u64 = 5;
+const CERTIFICATE: u32 = 5;
 
 /// Starts them; dropping one ends it.
 pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
@@ -48,29 +50,49 @@ impl Work {
 }
 
 async fn tick<S: MailStore>(host: Arc<Host<S>>, flag_sync: Duration) {
-    let [mut mailboxes, mut accounts, mut certificate, mut flushing] = std::array::from_fn(|_| Work::default());
+    let [mut mailboxes, mut accounts, mut certificate, mut flushing] =
+        std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
     let failures = Arc::new(Flood::default());
     // Zero: synced before the answer. Shorter than a tick: somebody else's work.
-    let flush_every = flag_sync.as_secs();
+    let flush_every = u32::try_from(flag_sync.as_secs()).unwrap_or(u32::MAX);
     let mut count = 0_u64;
     loop {
-        Timer::after(TICK).await;
-        count += 1;
+        let before = count;
+        count += sleep(&host).await;
+        let due = |every: u32| before / u64::from(every) != count / u64::from(every);
         host.tell_refused();
         if watches(&host, |scope| matches!(scope, Scope::Mailbox(_))) {
             mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
         }
-        if count.is_multiple_of(ACCOUNTS) && watches(&host, |scope| matches!(scope, Scope::Account(_))) {
+        if due(ACCOUNTS) && watches(&host, |scope| matches!(scope, Scope::Account(_))) {
             accounts.begin(&host, poll_accounts(Arc::clone(&host)));
         }
-        if count.is_multiple_of(CERTIFICATE) && host.tls().is_some() {
+        if due(CERTIFICATE) && host.tls().is_some() {
             certificate.begin(&host, watch_certificate(Arc::clone(&host), Arc::clone(&watch)));
         }
-        if flush_every > 0 && count.is_multiple_of(flush_every) && host.service.store().is_dirty() {
+        if flush_every > 0 && due(flush_every) && host.service.store().is_dirty() {
             flushing.begin(&host, flush(Arc::clone(&host), Arc::clone(&failures)));
         }
     }
+}
+
+/// Sleeps for a tick; while nobody is there and nothing to be done, for several. How many.
+async fn sleep<S: MailStore>(host: &Host<S>) -> u64 {
+    host.sessions.forget_arrivals();
+    if host.sessions.count() > 0 || host.service.store().is_dirty() {
+        Timer::after(TICK).await;
+        return 1;
+    }
+    let arrival = async {
+        host.sessions.arrival().await;
+        0
+    };
+    let rest = async {
+        Timer::after(TICK * CERTIFICATE).await;
+        u64::from(CERTIFICATE)
+    };
+    arrival.or(rest).await
 }
 
 fn watches<S: MailStore>(host: &Host<S>, what: impl Fn(&Scope) -> bool) -> bool {

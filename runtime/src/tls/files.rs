@@ -16,7 +16,13 @@ impl Stamp {
         use std::os::unix::fs::MetadataExt as _;
         let one = |path: &Path| {
             let found = std::fs::metadata(path).ok()?;
-            Some((found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec()))
+            Some((
+                found.dev(),
+                found.ino(),
+                found.len(),
+                found.ctime(),
+                found.ctime_nsec(),
+            ))
         };
         Some(Self([one(cert)?, one(key)?]))
     }

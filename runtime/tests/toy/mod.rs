@@ -53,6 +53,8 @@ pub(crate) struct Toy {
     eof: bool,
     closed: bool,
     flood: usize,
+    /// Works without a word.
+    grinds: bool,
     deadline: Option<Mono>,
     /// It has passed; what follows from it is made when the machine is polled.
     passed: bool,
@@ -112,6 +114,7 @@ impl Toy {
                 }
                 self.ask(Ask::SpoolLen);
             }
+            ["grind"] => self.grinds = true,
             ["flood", count] => self.flood = count.parse().unwrap(),
             ["blob", from, to] => {
                 let range = from.parse().unwrap()..to.parse().unwrap();
@@ -176,6 +179,7 @@ impl Machine for Toy {
                 self.say("dirty");
             }
             Input::Shutdown => {
+                self.grinds = false;
                 self.say("down");
                 self.close();
             }
@@ -191,6 +195,9 @@ impl Machine for Toy {
             self.deadline = None;
             self.say("tick");
             return self.poll_action();
+        }
+        if self.grinds {
+            return Some(Action::Send(Vec::new().into()));
         }
         let n = self.flood.min(20_000);
         if n == 0 {

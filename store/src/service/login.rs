@@ -21,7 +21,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             self.remembered_epoch(&account)
                 .is_some_and(|epoch| self.passwords.knows(now.mono, &account, epoch, password))
         });
-        if known { Pool::Read } else { Pool::Cpu }
+        if known { Pool::Read } else { Pool::Password }
     }
 
     /// Is this the password? A user that does not exist looks like a wrong password, and takes as long.

@@ -24,8 +24,10 @@ pub enum Pool {
     Sync,
     /// Reads.
     Read,
-    /// Computes (password hashes, searches).
+    /// Computes (searches).
     Cpu,
+    /// Hashes a password: apart from other computing, so that searches cannot keep logins waiting.
+    Password,
 }
 
 /// The service as one session sees it: it keeps the session's spools, blobs and watches, and drops them with itself.
