@@ -17,6 +17,8 @@ use crate::pools::Panicked;
 const MAILBOXES: Duration = Duration::from_secs(1);
 /// Between two looks at watched accounts: a user who is disabled is out within 5 s.
 const ACCOUNTS: Duration = Duration::from_secs(2);
+/// Between two searches for what dead processes have left.
+const TIDY: Duration = Duration::from_secs(24 * 3_600);
 /// Between two looks at the certificate's files.
 const CERTIFICATE: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
         spawn(host, poll_mailboxes(Arc::clone(host))),
         spawn(host, poll_accounts(Arc::clone(host))),
         spawn(host, watch_certificate(Arc::clone(host))),
+        spawn(host, tidy(Arc::clone(host))),
     ];
     let flag_sync = host.config().store.flag_sync;
     if !flag_sync.is_zero() {
@@ -72,6 +75,19 @@ async fn flush_flags<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
     loop {
         Timer::after(every).await;
         flush(&host).await;
+    }
+}
+
+async fn tidy<S: MailStore>(host: Arc<Host<S>>) {
+    loop {
+        let store = Arc::clone(host.service.store());
+        let tidied = host
+            .pools
+            .run(Pool::Read, move || futures_lite::future::block_on(store.tidy()));
+        if let Some(Err(error)) = report("tidy", tidied.await) {
+            log::warn!(target: "store", "event=tidy_failed error={:?}", error.to_string());
+        }
+        Timer::after(TIDY).await;
     }
 }
 
