@@ -17,6 +17,8 @@ pub struct Limits {
     pub names_per_hold: usize,
     /// Body octets kept in memory before a spool becomes a file.
     pub spool_memory: usize,
+    /// Body octets that all spools together keep in memory; beyond it spools become files at once.
+    pub spool_budget: usize,
     /// Keywords of one mailbox: the bitmap in the file name has this many bits.
     pub keywords: usize,
     /// How long an operation waits for a naming lock before it is refused as busy.
@@ -42,6 +44,7 @@ impl Default for Limits {
             expunge_log: 65_536,
             names_per_hold: 64,
             spool_memory: 128 * 1024,
+            spool_budget: 64 * 1024 * 1024,
             keywords: 256,
             lock_wait: Duration::from_secs(5),
             bodies_per_call: 64,

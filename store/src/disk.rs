@@ -1,11 +1,15 @@
 //! The system calls that a store needs, as a trait: handle-based, so that no path string exists below a mailbox.
 //!
-//! Futures of the real disk are always ready: a whole operation runs in one hop to a pool thread, with `block_on`. The
-//! disk in memory yields at every call, and the simulator picks who goes on. Futures need not be `Send`: an operation
-//! is created and finished on one thread.
+//! Futures of the real disk are always ready, except a long [`Disk::pause`]: a whole operation runs in one hop to a pool
+//! thread, with `block_on`. The disk in memory yields at every call, and the simulator picks who goes on. Futures need
+//! not be `Send`: an operation is created and finished on one thread.
 
 use core::time::Duration;
 use std::io;
+
+/// Where a file system has no files without a name, another file stands in for each, whose name begins with this. No
+/// other file's name does. It goes when it gets its real name or is closed; if the process dies, it stays.
+pub const STAND_IN: &str = ".tmp-";
 
 /// A file system as the store sees it. All errors are `io::Error` with their `raw_os_error` where there is one, so that
 /// ENOSPC, EDQUOT, EMFILE, EROFS, EXDEV, EMLINK are told apart.
@@ -88,6 +92,10 @@ pub trait Disk: Send + Sync + 'static {
     /// An exclusive lock on the open file (flock), waiting at most `wait`. `WouldBlock` if it was not to be had. It
     /// belongs to the open file description: hold an in-process mutex around it. It dies with the process.
     async fn lock(&self, file: &Self::File, wait: Duration) -> io::Result<Self::Lock>;
+
+    /// Ends after about so long, not before. Between two holds of a lock it lets others have it, also other processes,
+    /// which can only try again and again; and it is raced against what must not be waited for without end.
+    async fn pause(&self, wait: Duration);
 
     /// Octets that are free for us, and inodes.
     async fn free(&self, dir: &Self::Dir) -> io::Result<Free>;

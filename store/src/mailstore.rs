@@ -17,7 +17,10 @@ use crate::hub::Hub;
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
 /// Every operation that changes something is durable when it returns `Ok` (flag changes: see `store.flag_sync_ms`),
-/// has been announced to the [`Hub`], and did nothing at all when it returns an error.
+/// has been announced to the [`Hub`], and did nothing at all when it returns an error. Exceptions are
+/// [`MailStore::store`], [`MailStore::expunge`] and [`MailStore::r#move`] of many messages, which others must not wait
+/// for: they go in small steps, and an error may come after some of them. Each says what then holds; what was done is
+/// announced, so that the next look at the mailbox shows it, and doing the same again does the rest.
 #[expect(
     async_fn_in_trait,
     reason = "operations run on one thread: futures need not be Send"
@@ -81,7 +84,7 @@ pub trait MailStore: Send + Sync + 'static {
     /// Changes a subscription.
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()>;
 
-    /// Octets that the account's messages have.
+    /// Octets that the account's messages have. Cheap when little has changed since it was last asked.
     async fn usage(&self, account: &AccountName) -> Result<u64>;
 
     /// A new, empty body.
@@ -116,6 +119,9 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> Result<()>;
 
     /// STORE. A message that is gone is left out silently.
+    ///
+    /// After an error any of the messages may have their new flags, each of them all or none; they keep them, as durably
+    /// as flags that were answered.
     async fn store(
         &self,
         mailbox: &MailboxRef,
@@ -134,6 +140,10 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> Result<(CopyUid, Snapshot)>;
 
     /// MOVE. The snapshot is the source's.
+    ///
+    /// After an error any of the messages may have been moved: those are in the target, synced, and gone from the source.
+    /// The others are in the source, and what was linked of them into the target is taken back, unless somebody else has
+    /// changed it there meanwhile (then it is in both). None is in neither.
     async fn r#move(
         &self,
         mailbox: &MailboxRef,
@@ -143,6 +153,9 @@ pub trait MailStore: Send + Sync + 'static {
     ) -> Result<(CopyUid, Snapshot)>;
 
     /// Removes messages that have `\Deleted`; only those of `uids` if given.
+    ///
+    /// After an error any of them may be gone; those stay gone, also after a power cut, unless it was their sync that
+    /// failed.
     async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot>;
 
     /// Opens a message. `None`: it is gone.
@@ -168,6 +181,9 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Finds what other processes changed in watched mailboxes, and announces it. Called about once a second.
     async fn poll_watched(&self);
+
+    /// Removes what processes that died have left and nobody will read. Called at the start and about once a day.
+    async fn tidy(&self) -> Result<()>;
 
     /// Whether [`MailStore::flush`] has anything to do. Neither waits nor reads.
     fn is_dirty(&self) -> bool;

@@ -191,7 +191,10 @@ impl Settings {
         let mut routes = BTreeMap::new();
         for (domain, route) in &relay.routes {
             let canonical = Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
-            routes.insert(canonical, target(&format!("relay.routes.{domain}.password"), route)?);
+            routes.insert(
+                canonical,
+                target(&format!("relay.routes.{domain}.password"), route)?,
+            );
         }
         let smarthost = RouteConfig {
             host: relay.smarthost.clone(),
@@ -296,7 +299,9 @@ mod tests {
             "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2]}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
-            SecretSource::Text(secret) if key == "relay.smarthost_password" => Ok(Secret::new(secret.clone())),
+            SecretSource::Text(secret) if key == "relay.smarthost_password" => {
+                Ok(Secret::new(secret.clone()))
+            }
             other => Err(format!("{key}: {other:?}")),
         })
         .expect("settings");

@@ -18,6 +18,10 @@ use rmail_store::disk::{Disk, Free, Listing, Mode, Stat};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+/// Pauses from here on do not hold the thread: they are raced against something that may be ready sooner. Shorter ones
+/// are over before another thread could have been asked to wake this one.
+const LONG_PAUSE: Duration = Duration::from_millis(1);
+
 /// A mail_root on a file system of this machine. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct RealDisk {
@@ -233,6 +237,14 @@ impl Disk for RealDisk {
     async fn lock(&self, file: &File, wait: Duration) -> io::Result<Lock> {
         sys::lock(file.as_fd(), wait)?;
         Ok(Lock(file.clone()))
+    }
+
+    async fn pause(&self, wait: Duration) {
+        if wait < LONG_PAUSE {
+            std::thread::sleep(wait);
+        } else {
+            async_io::Timer::after(wait).await;
+        }
     }
 
     async fn free(&self, dir: &Dir) -> io::Result<Free> {

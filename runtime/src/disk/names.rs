@@ -19,7 +19,7 @@ pub(super) fn stand_in() -> String {
     let seed = crate::entropy::seed();
     seed.iter()
         .take(12)
-        .fold(String::from(".tmp-"), |mut name, octet| {
+        .fold(String::from(rmail_store::disk::STAND_IN), |mut name, octet| {
             let _ = write!(name, "{octet:02x}");
             name
         })

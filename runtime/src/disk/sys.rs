@@ -142,10 +142,11 @@ fn append_reopened(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     retry_on_intr(|| rustix::io::write(&again, bytes))
 }
 
-/// flock(2), tried again with growing pauses: it has no time-out of its own, and a blocked call cannot be ended.
+/// flock(2), tried again with growing pauses: it has no time-out of its own, and a blocked call cannot be ended. Who
+/// holds a lock again and again leaves gaps of 100 µs: the pauses must stay short to meet one soon.
 pub(super) fn lock(file: BorrowedFd<'_>, wait: Duration) -> io::Result<()> {
     const FIRST: Duration = Duration::from_micros(50);
-    const LONGEST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_millis(1);
     let begun = Instant::now();
     let mut pause = FIRST;
     loop {

@@ -26,11 +26,16 @@ const TICK: Duration = Duration::from_secs(1);
 const ACCOUNTS: u32 = 2;
 /// Ticks between two looks at the certificate's files.
 const CERTIFICATE: u32 = 5;
+/// Between two searches for what dead processes have left.
+const TIDY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Starts them; dropping one ends it.
 pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
     let flag_sync = host.config().store.flag_sync;
-    let mut tasks = vec![host.executor.spawn(tick(Arc::clone(host), flag_sync))];
+    let mut tasks = vec![
+        host.executor.spawn(tick(Arc::clone(host), flag_sync)),
+        host.executor.spawn(tidy(Arc::clone(host))),
+    ];
     if !flag_sync.is_zero() && flag_sync < TICK {
         tasks.push(host.executor.spawn(flush_often(Arc::clone(host), flag_sync)));
     }
@@ -122,6 +127,19 @@ async fn flush_often<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
         if host.service.store().is_dirty() {
             flush(Arc::clone(&host), Arc::clone(&failures)).await;
         }
+    }
+}
+
+async fn tidy<S: MailStore>(host: Arc<Host<S>>) {
+    loop {
+        let store = Arc::clone(host.service.store());
+        let tidied = host
+            .pools
+            .run(Pool::Read, move || futures_lite::future::block_on(store.tidy()));
+        if let Some(Err(error)) = report("tidy", tidied.await) {
+            log::warn!(target: "store", "event=tidy_failed error={:?}", error.to_string());
+        }
+        Timer::after(TIDY).await;
     }
 }
 

@@ -60,7 +60,16 @@ impl<D: Disk> FileStore<D> {
     }
 
     async fn lock_dir(&self, account: &AccountName, dir: D::Dir) -> Result<AccountHold<D>> {
-        let label = || format!("lock account {account}");
+        let held = self.lock_user(dir).await;
+        held.map_err(|error| Error {
+            context: format!("{} {account}", error.context),
+            ..error
+        })
+    }
+
+    /// Takes the lock of the account with this directory.
+    pub(super) async fn lock_user(&self, dir: D::Dir) -> Result<AccountHold<D>> {
+        let label = || "lock account".to_owned();
         loop {
             let file = self.disk().open(&dir, "account.lock", Mode::Create).await;
             let file = file.during(label)?;

@@ -201,8 +201,7 @@ impl<D: Disk> FileStore<D> {
 
     /// Expunges messages that this operation has added.
     pub(super) async fn take_back(&self, mailbox: &Arc<Mailbox<D>>, uids: &[Uid]) -> Result<()> {
-        let mut hold = self.hold(mailbox).await?;
-        hold.refresh().await?;
+        let hold = self.hold_fresh(mailbox).await?;
         self.take_back_held(hold, mailbox, uids).await
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rmail_core::mailbox::{KeywordSet, Keywords, ModSeq, Row, Rows, Snapshot, Uid, UidSet};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Stat};
 use crate::error::Result;
 
 use super::hold::Hold;
@@ -14,7 +14,7 @@ use super::mailbox::View;
 use super::{expunged, names};
 
 /// Clocks of file systems step by up to 10 ms: what was stamped this shortly before can change without a new stamp.
-const STEP: i128 = 20_000_000;
+pub(super) const STEP: i128 = 20_000_000;
 
 /// One shard directory as last read.
 #[derive(Clone)]
@@ -23,13 +23,15 @@ pub(super) struct Shard {
     pub(super) own: Arc<[Row]>,
     /// Rows with MODSEQs raised to the floor; the same allocation where nothing is raised.
     pub(super) told: Arc<[Row]>,
+    /// Octets of its messages.
+    pub(super) octets: u64,
     /// The directory's inode and ctime before it was read. `None`: it may have changed unnoticed, read it again.
     pub(super) stamp: Option<(u64, i128)>,
 }
 
 impl Shard {
-    pub(super) fn new(own: Vec<Row>, floor: ModSeq, stamp: Option<(u64, i128)>) -> Self {
-        let own: Arc<[Row]> = Arc::from(own);
+    pub(super) fn new(own: Arc<[Row]>, floor: ModSeq, stamp: Option<(u64, i128)>) -> Self {
+        let octets = own.iter().map(|row| u64::from(row.size)).sum();
         let told = if own.iter().all(|row| row.modseq >= floor) {
             Arc::clone(&own)
         } else {
@@ -40,8 +42,18 @@ impl Shard {
                 })
                 .collect()
         };
-        Self { own, told, stamp }
+        Self {
+            own,
+            told,
+            octets,
+            stamp,
+        }
     }
+}
+
+/// Inode and ctime of a directory; none if it changed after the fence, and may change again without a new ctime.
+pub(super) fn stamp_of(stat: &Stat, fence: i128) -> Option<(u64, i128)> {
+    (stat.ctime < fence).then_some((stat.inode, stat.ctime))
 }
 
 /// The directory name of a shard.
@@ -65,28 +77,42 @@ pub(super) fn shard_of_name(name: &str) -> Option<u32> {
 pub(super) struct Scan {
     /// Row and bitmap of each, ascending, one per UID.
     pub(super) rows: Vec<(Row, [u64; 4])>,
+    /// Names that do not count because of another of the same UID: the one that counts, and the other.
+    pub(super) doubles: Vec<(String, String)>,
+    /// It was listed at one point in time.
+    pub(super) exact: bool,
 }
 
 /// Lists a shard directory. Of two names of one UID the one with the higher MODSEQ counts.
 pub(super) async fn scan_dir<D: Disk>(disk: &D, dir: &D::Dir) -> std::io::Result<Scan> {
     let mut rows: BTreeMap<Uid, (Row, [u64; 4])> = BTreeMap::new();
-    for entry in disk.list(dir).await?.entries {
-        let Some((row, bits)) = names::decode(&entry.name).filter(|_| !entry.is_dir) else {
+    let mut doubles = Vec::new();
+    let listing = disk.list(dir).await?;
+    for entry in listing.entries {
+        let Some(new) = names::decode(&entry.name).filter(|_| !entry.is_dir) else {
             continue;
         };
-        match rows.entry(row.uid) {
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert((row, bits));
-            }
-            std::collections::btree_map::Entry::Occupied(mut place) => {
-                if place.get().0.modseq < row.modseq {
-                    place.insert((row, bits));
-                }
-            }
+        let Some(old) = rows.get_mut(&new.0.uid) else {
+            rows.insert(new.0.uid, new);
+            continue;
+        };
+        // The rest of the comparison only makes the choice the same for everybody.
+        let rank = |(row, bits): (Row, [u64; 4])| (row.modseq, row.flags.0, bits);
+        let (best, other) = if rank(*old) < rank(new) {
+            (new, *old)
+        } else {
+            (*old, new)
+        };
+        *old = best;
+        let name = |(row, bits): (Row, [u64; 4])| names::encode(&row, bits);
+        if best != other {
+            doubles.push((name(best), name(other)));
         }
     }
     Ok(Scan {
         rows: rows.into_values().collect(),
+        doubles,
+        exact: listing.exact,
     })
 }
 
@@ -131,7 +157,8 @@ impl<D: Disk> Hold<'_, D> {
         let (disk, mailbox) = (self.store.disk(), self.mailbox);
         let label = || format!("read {}", mailbox.label());
         self.load_keywords(false).await?;
-        let fence = disk.stat(&mailbox.state).await.during(label)?.mtime - STEP;
+        let fence = disk.stat(&mailbox.state().file).await.during(label)?.mtime - STEP;
+        let mut ahead = mailbox.take_ahead();
         let listing = disk.list(&mailbox.shards).await.during(label)?;
         let mut shards = BTreeMap::new();
         for entry in listing.entries.iter().filter(|entry| entry.is_dir) {
@@ -141,12 +168,19 @@ impl<D: Disk> Hold<'_, D> {
             let Some(stat) = found(disk.stat_at(&mailbox.shards, &entry.name).await).during(label)? else {
                 continue;
             };
-            let stamp = (stat.ctime < fence).then_some((stat.inode, stat.ctime));
+            let stamp = stamp_of(&stat, fence);
             let old = self.core.shards.as_ref().and_then(|old| old.get(&number));
             let same = old.filter(|old| stamp.is_some() && old.stamp == stamp);
-            let shard = match same {
-                Some(same) => same.clone(),
-                None => self.read_shard(number, &entry.name, stamp).await?,
+            let ahead = ahead.remove(&number).filter(|ahead| Some(ahead.stamp) == stamp);
+            let shard = match (same, ahead) {
+                (Some(same), _) => same.clone(),
+                (None, Some(ahead)) if ahead.own.iter().all(|row| row.uid < self.state.uid_next) => {
+                    if ahead.widest > self.load_keywords(false).await?.names().len() {
+                        self.load_keywords(true).await?;
+                    }
+                    Shard::new(ahead.own, self.status().floor, stamp)
+                }
+                _ => self.read_shard(number, &entry.name, stamp).await?,
             };
             if !shard.own.is_empty() {
                 shards.insert(number, shard);
@@ -162,9 +196,12 @@ impl<D: Disk> Hold<'_, D> {
         let opened = disk.open_dir(&mailbox.shards, name).await;
         let Some(dir) = found(opened).during(label)? else {
             // It was empty, and somebody has removed it.
-            return Ok(Shard::new(Vec::new(), ModSeq(0), None));
+            return Ok(Shard::new(Arc::default(), ModSeq(0), None));
         };
         let scan = scan_dir(disk, &dir).await.during(label)?;
+        for (best, other) in &scan.doubles {
+            self.remove_double(&dir, best, other).await.during(label)?;
+        }
         let floor = self.status().floor;
         let uid_next = self.state.uid_next;
         let ours = |row: &Row| row.uid < uid_next && store.shard(row.uid) == number;
@@ -173,7 +210,7 @@ impl<D: Disk> Hold<'_, D> {
             self.load_keywords(true).await?;
         }
         let Some((keywords, _)) = &mut self.core.keywords else {
-            return Ok(Shard::new(Vec::new(), floor, None));
+            return Ok(Shard::new(Arc::default(), floor, None));
         };
         let rows = scan
             .rows
@@ -185,6 +222,24 @@ impl<D: Disk> Hold<'_, D> {
             })
             .collect();
         Ok(Shard::new(rows, floor, stamp))
+    }
+
+    /// Removes the second of two names of one UID if both are the same file: where there is no rename without replacing,
+    /// a rename that was cut short leaves both. It would come back when the first is expunged.
+    async fn remove_double(&self, dir: &D::Dir, best: &str, other: &str) -> std::io::Result<()> {
+        let disk = self.store.disk();
+        let best = found(disk.stat_at(dir, best).await)?;
+        let same = found(disk.stat_at(dir, other).await)?;
+        match (best, same) {
+            (Some(best), Some(same)) if best.inode == same.inode => {
+                found(disk.unlink(dir, other).await).map(drop)
+            }
+            (Some(_), Some(_)) => {
+                log::error!("{}: {other} is a second message of its UID", self.mailbox.label());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the shards those of the present MODSEQ, which is raised if a name has a higher one, and logs what vanished
@@ -217,7 +272,7 @@ impl<D: Disk> Hold<'_, D> {
         Ok(())
     }
 
-    /// Those of the UIDs that the log has no record of.
+    /// Those of the UIDs, seen at the MODSEQ of the present rows, that the log has no newer record of.
     async fn unlogged(&self, lost: &[Uid]) -> Result<UidSet> {
         if lost.is_empty() {
             return Ok(UidSet::new());
@@ -229,7 +284,8 @@ impl<D: Disk> Hold<'_, D> {
         let logged = UidSet::from_ranges(
             expunged::decode(&bytes)
                 .iter()
-                .filter(|record| record.first.0 != 0)
+                // An older record is of an expunge that failed: the message was still there.
+                .filter(|record| record.first.0 != 0 && record.modseq > self.core.modseq)
                 .map(|record| (record.first.0, record.last.0)),
         );
         Ok(lost
@@ -260,6 +316,7 @@ impl<D: Disk> Hold<'_, D> {
                 keywords: Arc::clone(keywords),
             },
             own,
+            octets: shards.values().map(|shard| shard.octets).sum(),
         }));
     }
 }
@@ -280,7 +337,7 @@ fn vanished(old: &BTreeMap<u32, Shard>, new: &BTreeMap<u32, Shard>) -> Vec<Uid> 
 }
 
 /// Bits that a bitmap needs.
-fn width(bits: [u64; 4]) -> usize {
+pub(super) fn width(bits: [u64; 4]) -> usize {
     bits.iter()
         .enumerate()
         .rev()

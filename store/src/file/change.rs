@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 use super::cache::{scan_dir, shard_name};
 use super::hold::Hold;
-use super::io::{During as _, Gap, found};
+use super::io::{During as _, found};
 use super::mailbox::Mailbox;
 use super::sync::Touched;
 use super::{FileStore, names};
@@ -48,6 +48,15 @@ impl FlagBits {
     }
 }
 
+impl FlagBits {
+    /// These flags with what changes between `old` and `new`: somebody else has changed `old` into these meanwhile.
+    fn follow(self, old: Self, new: Self) -> Self {
+        let without = |a: Self, b: Self| a.changed(FlagOp::Remove, b);
+        self.changed(FlagOp::Add, without(new, old))
+            .changed(FlagOp::Remove, without(old, new))
+    }
+}
+
 impl<D: Disk> FileStore<D> {
     pub(super) async fn store_flags(
         &self,
@@ -56,15 +65,35 @@ impl<D: Disk> FileStore<D> {
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored> {
+        let mut done = Done::new(mailbox);
         let mut modified = UidSet::new();
-        let mut touched = Touched::new(mailbox);
+        let result = self
+            .store_batches(uids, change, unchanged_since, &mut modified, &mut done)
+            .await;
+        // What was changed before something failed stays changed: it is synced and told like the rest.
+        let settled = self.settle_flags(mailbox, &done.touched).await;
+        done.announce(self);
+        result.and(settled)?;
+        Ok(Stored {
+            snapshot: self.look_after(mailbox).await?,
+            modified,
+        })
+    }
+
+    async fn store_batches(
+        &self,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+        modified: &mut UidSet,
+        done: &mut Done<D>,
+    ) -> Result<()> {
+        let mailbox = Arc::clone(&done.touched.mailbox);
         let mut after = Uid(0);
-        let mut announce = ModSeq(0);
         loop {
-            let mut hold = self.hold(mailbox).await?;
-            hold.refresh().await?;
+            let mut hold = self.hold_fresh(&mailbox).await?;
             let bits = hold.change_bits(change).await?;
-            let batch = hold.batch(uids, after, |row, flags, told| {
+            let Batch { changes, last } = hold.batch(uids, after, |row, flags, told| {
                 let stale = unchanged_since.is_some_and(|since| told > since);
                 if stale {
                     modified.push(row.uid);
@@ -72,35 +101,32 @@ impl<D: Disk> FileStore<D> {
                 let new = flags.changed(change.op, bits);
                 (!stale && new != flags).then_some(new)
             });
-            let Batch { changes, last } = batch;
-            if let Err(error) = hold.rename(&changes, &mut touched).await {
-                hold.give_up(&touched).await;
-                return Err(error);
+            let renamed = hold.rename(&changes, &mut done.touched).await;
+            if renamed.is_err() {
+                hold.give_up().await;
             }
             if !changes.is_empty() {
-                announce = hold.state.done;
+                done.modseq = hold.state.done;
             }
+            renamed?;
             drop(hold);
             match last {
                 Some(last) => after = last,
-                None => break,
+                None => return Ok(()),
             }
-            Gap::default().await;
+            self.gap().await;
         }
-        if announce > ModSeq(0) {
-            self.settle_flags(mailbox, &touched).await?;
-            self.announce(mailbox, announce);
-        }
-        Ok(Stored {
-            snapshot: self.look_after(mailbox).await?,
-            modified,
-        })
     }
 
     /// Syncs flag changes now, or leaves them to the flusher.
     pub(super) async fn settle_flags(&self, mailbox: &Arc<Mailbox<D>>, touched: &Touched<D>) -> Result<()> {
+        if touched.shards.is_empty() {
+            return Ok(());
+        }
         if self.flags_at_once() {
-            return self.sync_touched(core::slice::from_ref(touched), &[]).await;
+            let synced = self.sync_touched(core::slice::from_ref(touched), &[]).await;
+            mailbox.pending().failed |= synced.is_err();
+            return synced;
         }
         let mut pending = mailbox.pending();
         pending.unsynced.extend(&touched.shards);
@@ -113,40 +139,78 @@ impl<D: Disk> FileStore<D> {
         mailbox: &Arc<Mailbox<D>>,
         uids: Option<&UidSet>,
     ) -> Result<Snapshot> {
-        let mut touched = Touched::new(mailbox);
-        let mut after = Uid(0);
-        let mut announce = ModSeq(0);
+        let mut done = Done::new(mailbox);
         let all = UidSet::from_ranges([(1, u32::MAX)]);
+        let result = self.expunge_batches(uids.unwrap_or(&all), &mut done).await;
+        let settled = self.settle_removed(&done).await;
+        result.and(settled)?;
+        let snapshot = self.look_after(mailbox).await?;
+        self.prune(&done.touched, snapshot.uid_next).await;
+        Ok(snapshot)
+    }
+
+    async fn expunge_batches(&self, uids: &UidSet, done: &mut Done<D>) -> Result<()> {
+        let mailbox = Arc::clone(&done.touched.mailbox);
+        let mut after = Uid(0);
         loop {
-            let mut hold = self.hold(mailbox).await?;
-            hold.refresh().await?;
-            let batch = hold.batch(uids.unwrap_or(&all), after, |row, flags, _| {
+            let mut hold = self.hold_fresh(&mailbox).await?;
+            let Batch { changes, last } = hold.batch(uids, after, |row, flags, _| {
                 row.flags.contains(SystemFlags::DELETED).then_some(flags)
             });
-            let Batch { changes, last } = batch;
             let gone: Vec<Uid> = changes.iter().map(|(row, _)| row.uid).collect();
-            if let Err(error) = hold.remove(&gone, &mut touched).await {
-                hold.give_up(&touched).await;
-                return Err(error);
+            let removed = hold.remove(&gone, &mut done.touched).await;
+            if removed.is_err() {
+                hold.give_up().await;
             }
             if !gone.is_empty() {
-                announce = hold.state.done;
+                done.modseq = hold.state.done;
             }
+            removed?;
             drop(hold);
             match last {
                 Some(last) => after = last,
-                None => break,
+                None => return Ok(()),
             }
-            Gap::default().await;
+            self.gap().await;
         }
-        if announce > ModSeq(0) {
-            self.sync_log(mailbox).await?;
-            self.sync_touched(core::slice::from_ref(&touched), &[]).await?;
-            self.announce(mailbox, announce);
+    }
+
+    /// Syncs and tells what was removed, also if the operation failed afterwards: clients see that it is gone, so it must
+    /// not come back.
+    pub(super) async fn settle_removed(&self, done: &Done<D>) -> Result<()> {
+        let touched = &done.touched;
+        if touched.shards.is_empty() {
+            return Ok(());
         }
-        let snapshot = self.look_after(mailbox).await?;
-        self.prune(&touched, snapshot.uid_next).await;
-        Ok(snapshot)
+        let logged = self.sync_log(&touched.mailbox).await;
+        let synced = self.sync_touched(core::slice::from_ref(touched), &[]).await;
+        if synced.is_err() {
+            touched.mailbox.pending().unsynced.extend(&touched.shards);
+        }
+        done.announce(self);
+        logged.and(synced)
+    }
+}
+
+/// What an operation has done so far.
+pub(super) struct Done<D: Disk> {
+    pub(super) touched: Touched<D>,
+    /// Of its last change; 0: none.
+    pub(super) modseq: ModSeq,
+}
+
+impl<D: Disk> Done<D> {
+    pub(super) fn new(mailbox: &Arc<Mailbox<D>>) -> Self {
+        Self {
+            touched: Touched::new(mailbox),
+            modseq: ModSeq(0),
+        }
+    }
+
+    fn announce(&self, store: &FileStore<D>) {
+        if self.modseq > ModSeq(0) {
+            store.announce(&self.touched.mailbox, self.modseq);
+        }
     }
 }
 
@@ -215,11 +279,10 @@ impl<D: Disk> Hold<'_, D> {
         names::encode(row, self.flag_bits(row).keywords)
     }
 
-    /// Ends an operation that has failed after some of its changes: those stay, and the flusher syncs them.
-    pub(super) async fn give_up(&mut self, touched: &Touched<D>) {
+    /// Ends an operation that has failed after some of its changes: those stay.
+    pub(super) async fn give_up(&mut self) {
         // At the latest whoever locks next does it.
         let _ = self.mend().await;
-        self.mailbox.pending().unsynced.extend(&touched.shards);
     }
 
     /// Gives messages new flags in one change. Those that have gone are left out.
@@ -238,54 +301,53 @@ impl<D: Disk> Hold<'_, D> {
         self.begin(modseq).await?;
         let mut shard = None;
         for (row, new) in changes {
-            let to = Row {
-                modseq,
-                flags: new.system,
-                ..*row
-            };
             let dir = self.shard_dir(row.uid, &mut shard).await?;
-            let mut from = Some(self.name(row));
-            for _ in 0..TRIES {
-                let Some(name) = &from else { break };
+            let old = self.flag_bits(row);
+            let mut present = Some((*row, old));
+            let mut tries = 0;
+            while let Some((from, flags)) = present {
+                let label = || format!("rename UID {} of {}", row.uid.0, self.mailbox.label());
+                let new = flags.follow(old, *new);
+                let to = Row {
+                    modseq,
+                    flags: new.system,
+                    ..from
+                };
+                let name = names::encode(&from, flags.keywords);
                 let new_name = names::encode(&to, new.keywords);
-                let renamed = self.store.disk().rename(&dir, name, &dir, &new_name).await;
-                if found(renamed)
-                    .during(|| format!("rename UID {} of {}", row.uid.0, self.mailbox.label()))?
-                    .is_some()
-                {
+                let renamed = self.store.disk().rename(&dir, &name, &dir, &new_name).await;
+                if found(renamed).during(label)?.is_some() {
                     self.put_with(to, new.keywords);
                     break;
                 }
-                from = self.current_name(&dir, row.uid).await?;
+                tries += 1;
+                if tries == TRIES {
+                    return Err(Error {
+                        refusal: Refusal::Busy,
+                        context: label(),
+                        source: None,
+                    });
+                }
+                present = self.present(&dir, row.uid).await?;
             }
-            if from.is_none() {
+            if present.is_none() {
                 self.drop_uid(row.uid);
             }
         }
         self.finish().await
     }
 
-    /// The name that a UID has now in its shard, if a program that takes no lock has changed it.
-    async fn current_name(&self, dir: &D::Dir, uid: Uid) -> Result<Option<String>> {
+    /// Row and flags by the name that a UID has now in its shard, if a program that takes no lock has changed it.
+    async fn present(&self, dir: &D::Dir, uid: Uid) -> Result<Option<(Row, FlagBits)>> {
         let scan = scan_dir(self.store.disk(), dir)
             .await
             .during(|| format!("look for UID {} of {}", uid.0, self.mailbox.label()))?;
-        let mut rows = scan.rows.iter();
+        let mut rows = scan.rows.into_iter();
         let found = rows.find(|(row, _)| row.uid == uid);
-        Ok(found.map(|(row, bits)| names::encode(row, *bits)))
-    }
-
-    /// Says on disk, once, that flag changes may be unsynced.
-    async fn mark_dirty(&mut self) -> Result<()> {
-        if !self.status().dirty {
-            let mut status = self.status().clone();
-            status.dirty = true;
-            self.write_status(status).await?;
-        }
-        let mut pending = self.mailbox.pending();
-        pending.marked = true;
-        pending.idle = 0;
-        Ok(())
+        Ok(found.map(|(row, keywords)| {
+            let system = row.flags;
+            (row, FlagBits { system, keywords })
+        }))
     }
 
     /// Expunges messages in one change: the log first, then the names. Those that have gone are left out.
@@ -323,7 +385,8 @@ impl<D: Disk> Hold<'_, D> {
                     name = None;
                     break;
                 }
-                name = self.current_name(dir, row.uid).await?;
+                let present = self.present(dir, row.uid).await?;
+                name = present.map(|(row, flags)| names::encode(&row, flags.keywords));
             }
             if name.is_some() {
                 return Err(Error {

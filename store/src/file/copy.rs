@@ -18,9 +18,9 @@ use crate::error::Result;
 
 use super::add::{Added, seconds};
 use super::cache::{scan_dir, shard_name};
-use super::change::FlagBits;
+use super::change::{Done, FlagBits};
 use super::hold::Hold;
-use super::io::{During as _, Gap, found, read_file};
+use super::io::{During as _, found, read_file};
 use super::mailbox::{Mailbox, View};
 use super::spool::{Body, link_fails};
 use super::sync::Touched;
@@ -44,6 +44,8 @@ enum Outcome<D: Disk> {
     Linked(Added<D>, Vec<Pair>),
     /// These have to be copied first.
     Copy(Vec<Uid>),
+    /// Whether a message has gone is only to be seen under the source's lock.
+    Again,
 }
 
 impl<D: Disk> FileStore<D> {
@@ -70,8 +72,7 @@ impl<D: Disk> FileStore<D> {
             left: pairs,
             moved: Vec::new(),
             gone: Vec::new(),
-            touched: Touched::new(source),
-            modseq: ModSeq(0),
+            done: Done::new(source),
         };
         let result = self.unlink_source(source, target, &mut moving).await;
         // What is not moved exists twice now, or was moved or expunged by somebody else: the new one goes, unless somebody
@@ -80,19 +81,14 @@ impl<D: Disk> FileStore<D> {
         let left = core::mem::take(&mut moving.left);
         let back = self.take_back_unchanged(target, &left).await.map(drop);
         let kept = self.take_back_unchanged(target, &gone).await;
-        result.and(back)?;
+        let settled = self.settle_removed(&moving.done).await;
+        result.and(back).and(settled)?;
         let kept = kept?;
         let kept = gone.into_iter().filter(|pair| kept.contains(&pair.target));
         moving.moved.extend(kept);
-        self.sync_log(source).await?;
-        self.sync_touched(core::slice::from_ref(&moving.touched), &[])
-            .await?;
-        if moving.modseq > ModSeq(0) {
-            self.announce(source, moving.modseq);
-        }
         moving.moved.sort_by_key(|pair| pair.target);
         let snapshot = self.look_after(source).await?;
-        self.prune(&moving.touched, snapshot.uid_next).await;
+        self.prune(&moving.done.touched, snapshot.uid_next).await;
         Ok((copy_uid(uid_validity, &moving.moved), snapshot))
     }
 
@@ -104,20 +100,18 @@ impl<D: Disk> FileStore<D> {
         target: &Arc<Mailbox<D>>,
         now: Unix,
     ) -> Result<(UidValidity, Vec<Pair>)> {
-        let (view, _) = self.look(source).await?;
-        let rows: Vec<Row> = view
-            .own
-            .iter()
-            .filter(|row| uids.contains(row.uid))
-            .copied()
-            .collect();
+        let chosen = |view: &View| -> Vec<Row> {
+            let rows = view.own.iter().filter(|row| uids.contains(row.uid));
+            rows.copied().collect()
+        };
+        let (mut view, _) = self.look(source).await?;
+        let mut rows = chosen(&view);
         if rows.is_empty() {
             let (view, _) = self.look(target).await?;
             return Ok((view.snapshot.uid_validity, Vec::new()));
         }
         let mut copies: BTreeMap<Uid, Body<D>> = BTreeMap::new();
-        // Copies that had got names in a turn that failed are made again.
-        for _ in 0..=rows.len() {
+        for _ in 0..=rows.len() + ROUNDS {
             let mut hold = self.hold(target).await?;
             let linked = hold.link_rows(source, &view, &rows, &mut copies, now).await;
             match linked {
@@ -134,14 +128,20 @@ impl<D: Disk> FileStore<D> {
                 Ok(Outcome::Copy(wanted)) => {
                     hold.mend().await?;
                     drop(hold);
-                    for body in copies.values_mut().filter(|body| body.named.is_some()) {
-                        *body = self.duplicate(&body.file, body.size, &target.shards).await?;
-                    }
+                    self.remake(&mut copies, target).await?;
                     for uid in wanted {
                         if let Some(body) = self.copy_of(source, &view, uid, target).await? {
                             copies.insert(uid, body);
                         }
                     }
+                }
+                Ok(Outcome::Again) => {
+                    hold.mend().await?;
+                    drop(hold);
+                    drop(self.hold_fresh(source).await?);
+                    view = self.look(source).await?.0;
+                    rows = chosen(&view);
+                    self.remake(&mut copies, target).await?;
                 }
                 Err(error) => {
                     let _ = hold.mend().await;
@@ -150,6 +150,14 @@ impl<D: Disk> FileStore<D> {
             }
         }
         Err(Refusal::Busy.into())
+    }
+
+    /// Copies that had got names in a turn that failed are made again.
+    async fn remake(&self, copies: &mut BTreeMap<Uid, Body<D>>, target: &Mailbox<D>) -> Result<()> {
+        for body in copies.values_mut().filter(|body| body.named.is_some()) {
+            *body = self.duplicate(&body.file, body.size, &target.shards).await?;
+        }
+        Ok(())
     }
 
     /// A copy of a message's octets on the target's file system.
@@ -178,7 +186,7 @@ impl<D: Disk> FileStore<D> {
             let mut changed: Vec<(Pair, Row, FlagBits)> = Vec::new();
             while !moving.left.is_empty() {
                 self.unlink_some(source, moving, &mut changed).await?;
-                Gap::default().await;
+                self.gap().await;
             }
             if changed.is_empty() {
                 return Ok(());
@@ -197,7 +205,7 @@ impl<D: Disk> FileStore<D> {
         moving: &mut Moving<D>,
         changed: &mut Vec<(Pair, Row, FlagBits)>,
     ) -> Result<()> {
-        let mut hold = match self.hold(source).await {
+        let mut hold = match self.hold_fresh(source).await {
             Ok(hold) => hold,
             Err(error) => {
                 moving.left.extend(changed.drain(..).map(|(pair, ..)| pair));
@@ -206,7 +214,8 @@ impl<D: Disk> FileStore<D> {
         };
         let result = hold.unlink_pairs(moving, changed).await;
         if result.is_err() {
-            hold.give_up(&moving.touched).await;
+            hold.give_up().await;
+            moving.done.modseq = hold.state.done;
             moving.left.extend(changed.drain(..).map(|(pair, ..)| pair));
         }
         result
@@ -217,8 +226,7 @@ impl<D: Disk> FileStore<D> {
         if pairs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut hold = self.hold(target).await?;
-        hold.refresh().await?;
+        let hold = self.hold_fresh(target).await?;
         let changed = |pair: &&Pair| hold.own(pair.target).is_some_and(|row| row.modseq > pair.modseq);
         let (kept, back): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(changed);
         let back: Vec<Uid> = back.iter().map(|pair| pair.target).collect();
@@ -236,8 +244,7 @@ impl<D: Disk> FileStore<D> {
     ) -> Result<()> {
         let (view, _) = self.look(source).await?;
         let mut touched = Touched::new(target);
-        let mut hold = self.hold(target).await?;
-        hold.refresh().await?;
+        let mut hold = self.hold_fresh(target).await?;
         let mut changes = Vec::new();
         changed.retain(|(pair, ..)| hold.own(pair.target).is_some());
         for (pair, _, bits) in changed.iter() {
@@ -257,7 +264,10 @@ impl<D: Disk> FileStore<D> {
             changes.push((row, new));
         }
         if let Err(error) = hold.rename(&changes, &mut touched).await {
-            hold.give_up(&touched).await;
+            hold.give_up().await;
+            drop(hold);
+            // The links that are taken back do not need their flags; one that somebody else has changed does.
+            let _ = self.settle_flags(target, &touched).await;
             return Err(error);
         }
         let modseq = hold.state.done;
@@ -281,8 +291,7 @@ struct Moving<D: Disk> {
     moved: Vec<Pair>,
     /// Gone from the source by somebody else.
     gone: Vec<Pair>,
-    touched: Touched<D>,
-    modseq: ModSeq,
+    done: Done<D>,
 }
 
 fn copy_uid(uid_validity: UidValidity, pairs: &[Pair]) -> CopyUid {
@@ -357,9 +366,14 @@ impl<D: Disk> Hold<'_, D> {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < 3 => {
                         tries += 1;
                         let dir = open_shard(self.store, source, row.uid, &mut from).await?;
-                        present = match dir {
+                        let found = match dir {
                             Some(dir) => present_name(self.store, &dir, row.uid).await?,
-                            None => None,
+                            None => Present::Gone,
+                        };
+                        present = match found {
+                            Present::Named(row, bits) => Some((row, bits)),
+                            Present::Gone => None,
+                            Present::Unknown => return Ok(Outcome::Again),
                         };
                         // The new name may have keywords that are newer than the view.
                         words = source_words(self.store, source).await?;
@@ -395,7 +409,6 @@ impl<D: Disk> Hold<'_, D> {
         moving: &mut Moving<D>,
         changed: &mut Vec<(Pair, Row, FlagBits)>,
     ) -> Result<()> {
-        self.refresh().await?;
         let count = self.store.limits().names_per_hold.max(1).min(moving.left.len());
         let mut gone = Vec::new();
         let mut go = Vec::new();
@@ -414,7 +427,7 @@ impl<D: Disk> Hold<'_, D> {
         }
         moving.gone.append(&mut gone);
         let uids: Vec<Uid> = go.iter().map(|pair| pair.source.uid).collect();
-        if let Err(error) = self.remove(&uids, &mut moving.touched).await {
+        if let Err(error) = self.remove(&uids, &mut moving.done.touched).await {
             // Some may be unlinked: those must stay in the target.
             for pair in go {
                 if self.is_dropped(pair.source.uid) {
@@ -426,7 +439,7 @@ impl<D: Disk> Hold<'_, D> {
             return Err(error);
         }
         moving.moved.append(&mut go);
-        moving.modseq = self.state.done;
+        moving.done.modseq = self.state.done;
         Ok(())
     }
 }
@@ -456,16 +469,24 @@ async fn source_words<D: Disk>(store: &FileStore<D>, mailbox: &Mailbox<D>) -> Re
     Ok(keywords::decode(&bytes.unwrap_or_default()).0)
 }
 
-/// Row and bitmap of a UID's present name.
-async fn present_name<D: Disk>(
-    store: &FileStore<D>,
-    dir: &D::Dir,
-    uid: Uid,
-) -> Result<Option<(Row, [u64; 4])>> {
+/// A UID's present name, as far as a listing tells.
+enum Present {
+    Named(Row, [u64; 4]),
+    Gone,
+    /// A listing of several calls does not have it, which says nothing.
+    Unknown,
+}
+
+async fn present_name<D: Disk>(store: &FileStore<D>, dir: &D::Dir, uid: Uid) -> Result<Present> {
     let scan = scan_dir(store.disk(), dir)
         .await
         .during(|| format!("look for UID {}", uid.0))?;
-    Ok(scan.rows.into_iter().find(|(row, _)| row.uid == uid))
+    let found = scan.rows.into_iter().find(|(row, _)| row.uid == uid);
+    Ok(match found {
+        Some((row, bits)) => Present::Named(row, bits),
+        None if scan.exact => Present::Gone,
+        None => Present::Unknown,
+    })
 }
 
 impl<D: Disk> FileStore<D> {
@@ -494,7 +515,10 @@ impl<D: Disk> FileStore<D> {
                 let len = u64::from(row.size);
                 return Ok(Some(super::Blob { file, len }));
             }
-            present = present_name(self, &dir, uid).await?;
+            present = match present_name(self, &dir, uid).await? {
+                Present::Named(row, bits) => Some((row, bits)),
+                Present::Gone | Present::Unknown => None,
+            };
         }
         Ok(None)
     }

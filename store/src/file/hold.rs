@@ -18,7 +18,7 @@ use super::cache::{Shard, shard_name, shard_of_name};
 use super::expunged::{self, Expunged, RECORD};
 use super::io::{During as _, found, read_all, read_file, replace_file};
 use super::mailbox::{Core, Mailbox};
-use super::state::{self, State};
+use super::state::State;
 use super::status::Status;
 use super::{FileStore, keywords, names};
 
@@ -35,87 +35,23 @@ pub(super) struct Hold<'a, D: Disk> {
     pub(super) core: async_lock::MutexGuard<'a, Core>,
 }
 
-impl<D: Disk> FileStore<D> {
-    /// Takes the naming lock.
-    ///
-    /// # Errors
-    /// `Busy` after [`rmail_core::limits::Limits::lock_wait`]; `NoSuchMailbox` if the mailbox has been deleted.
-    pub(super) async fn hold<'a>(&'a self, mailbox: &'a Mailbox<D>) -> Result<Hold<'a, D>> {
-        let core = mailbox.naming.lock().await;
-        let lock = self
-            .disk()
-            .lock(&mailbox.state, self.limits().lock_wait)
-            .await
-            .during(|| format!("lock {}", mailbox.label()))?;
-        let state = self.read_state(mailbox).await?;
-        let mut hold = Hold {
-            store: self,
+impl<'a, D: Disk> Hold<'a, D> {
+    /// With both locks in hand.
+    pub(super) fn new(
+        store: &'a FileStore<D>,
+        mailbox: &'a Mailbox<D>,
+        state: State,
+        lock: D::Lock,
+        core: async_lock::MutexGuard<'a, Core>,
+    ) -> Self {
+        Self {
+            store,
             mailbox,
-            state: state.unwrap_or(State {
-                gone: false,
-                boot: self.disk().boot_id(),
-                inode: mailbox.state_inode,
-                uid_next: Uid(1),
-                recent_from: Uid(1),
-                begun: ModSeq(0),
-                done: ModSeq(0),
-                status: 0,
-            }),
+            state,
             edits: BTreeMap::new(),
             _lock: lock,
             core,
-        };
-        if hold.state.gone {
-            self.registry().forget(mailbox);
-            return Err(Refusal::NoSuchMailbox.into());
         }
-        hold.load_status().await?;
-        if hold.status().gone {
-            self.registry().forget(mailbox);
-            return Err(Refusal::NoSuchMailbox.into());
-        }
-        if state.is_none() {
-            hold.recover().await?;
-        } else if hold.state.begun != hold.state.done {
-            hold.mend().await?;
-        }
-        Ok(hold)
-    }
-
-    /// Takes `gone` back.
-    pub(super) async fn revive(&self, mailbox: &Mailbox<D>) -> Result<()> {
-        let label = || format!("bring back {}", mailbox.label());
-        let _core = mailbox.naming.lock().await;
-        let wait = self.limits().lock_wait;
-        let _lock = self.disk().lock(&mailbox.state, wait).await.during(label)?;
-        if let Some(state) = self.read_state(mailbox).await? {
-            let state = State { gone: false, ..state };
-            let bytes = state.encode();
-            self.disk()
-                .write_at(&mailbox.state, &bytes, 0)
-                .await
-                .during(label)?;
-        }
-        Ok(())
-    }
-
-    /// What `state` says, if it is to be believed.
-    pub(super) async fn read_state(&self, mailbox: &Mailbox<D>) -> Result<Option<State>> {
-        let mut bytes = [0; state::LEN];
-        let count = self
-            .disk()
-            .read_at(&mailbox.state, &mut bytes, 0)
-            .await
-            .during(|| format!("read the state of {}", mailbox.label()))?;
-        Ok(self.believe(mailbox, bytes.get(..count).unwrap_or_default()))
-    }
-
-    /// The state in these octets, if it is of this file and of this start of the machine.
-    pub(super) fn believe(&self, mailbox: &Mailbox<D>, bytes: &[u8]) -> Option<State> {
-        State::decode(bytes).filter(|state| {
-            let boot = self.options().shared_by_hosts || state.boot == self.disk().boot_id();
-            boot && state.inode == mailbox.state_inode
-        })
     }
 }
 
@@ -129,13 +65,13 @@ impl<D: Disk> Hold<'_, D> {
     async fn write_state(&self) -> Result<()> {
         self.store
             .disk()
-            .write_at(&self.mailbox.state, &self.state.encode(), 0)
+            .write_at(&self.mailbox.state().file, &self.state.encode(), 0)
             .await
             .during(|| format!("write the state of {}", self.mailbox.label()))
     }
 
     /// Reads `status.json` if it is not the one that is known.
-    async fn load_status(&mut self) -> Result<()> {
+    pub(super) async fn load_status(&mut self) -> Result<()> {
         let known = self.core.status.as_ref().map(|(_, crc)| *crc);
         if known.is_some() && known == Some(self.state.status) {
             return Ok(());
@@ -149,6 +85,7 @@ impl<D: Disk> Hold<'_, D> {
             Ok(status) => {
                 let crc = crc32fast::hash(&bytes);
                 self.core.status = Some((status, crc));
+                self.core.status_synced = false;
                 self.state.status = crc;
                 Ok(())
             }
@@ -171,14 +108,54 @@ impl<D: Disk> Hold<'_, D> {
         self.core.status = None;
         self.state.status = crc;
         self.write_state().await?;
+        let made = self.mailbox.pending().made;
+        self.core.status_failed = true;
         let result = replace_file(self.store.disk(), &self.mailbox.dir, "status.json", &bytes).await;
         result.during(|| format!("write status.json of {}", self.mailbox.label()))?;
+        self.core.status_failed = false;
         self.core.status = Some((status, crc));
+        self.core.status_synced = true;
+        self.mailbox.pending().is_settled(made);
+        Ok(())
+    }
+
+    /// Sees to it that what `status.json` promises is on disk, before something relies on it: another process may have
+    /// replaced the file and died before it came to sync the directory.
+    async fn settle_status(&mut self) -> Result<()> {
+        if self.core.status_synced {
+            return Ok(());
+        }
+        if self.core.status_failed {
+            // A sync that failed is not believed when it works later.
+            let status = self.status().clone();
+            return self.write_status(status).await;
+        }
+        let made = self.mailbox.pending().made;
+        let synced = self.store.disk().sync_dir(&self.mailbox.dir).await;
+        self.core.status_failed = synced.is_err();
+        synced.during(|| format!("sync status.json of {}", self.mailbox.label()))?;
+        self.core.status_synced = true;
+        self.mailbox.pending().is_settled(made);
+        Ok(())
+    }
+
+    /// Says on disk, once, that flag changes may be unsynced.
+    pub(super) async fn mark_dirty(&mut self) -> Result<()> {
+        if self.status().dirty {
+            self.settle_status().await?;
+        } else {
+            let mut status = self.status().clone();
+            status.dirty = true;
+            self.write_status(status).await?;
+        }
+        let mut pending = self.mailbox.pending();
+        pending.marked = true;
+        pending.idle = 0;
         Ok(())
     }
 
     /// Begins anew at the ceilings: `state` is missing, broken, of another start of the machine, or copied.
-    async fn recover(&mut self) -> Result<()> {
+    pub(super) async fn recover(&mut self) -> Result<()> {
         let label = || format!("recover {}", self.mailbox.label());
         let disk = self.store.disk();
         let mut shards: Vec<u32> = disk
@@ -208,6 +185,8 @@ impl<D: Disk> Hold<'_, D> {
         let uid_next = status.uid_ceiling.max(highest.0.saturating_add(1));
         if uid_next > status.uid_ceiling || status.dirty {
             if status.dirty {
+                // If it was not the machine that ended, there may be changes that are still to be synced.
+                disk.sync_fs(&self.mailbox.dir).await.during(label)?;
                 status.floor = status.modseq_ceiling;
                 status.dirty = false;
             }
@@ -220,14 +199,13 @@ impl<D: Disk> Hold<'_, D> {
         self.state = State {
             gone: false,
             boot: disk.boot_id(),
-            inode: self.mailbox.state_inode,
+            inode: self.mailbox.state().inode,
             uid_next: Uid(uid_next),
             recent_from: Uid(uid_next),
             begun: modseq,
             done: modseq,
             status: self.core.status.as_ref().map_or(0, |(_, crc)| *crc),
         };
-        *self.mailbox.pending() = Default::default();
         self.write_state().await
     }
 
@@ -237,6 +215,7 @@ impl<D: Disk> Hold<'_, D> {
         let disk = self.store.disk();
         self.edits.clear();
         let first = self.store.shard(self.state.uid_next);
+        let mut next = self.state.uid_next.0;
         for entry in disk.list(&self.mailbox.shards).await.during(label)?.entries {
             if shard_of_name(&entry.name).is_none_or(|shard| shard < first) {
                 continue;
@@ -248,11 +227,14 @@ impl<D: Disk> Hold<'_, D> {
             for file in disk.list(&dir).await.during(label)?.entries {
                 let dead =
                     |(row, _): &(Row, _)| row.uid >= self.state.uid_next && row.modseq == self.state.begun;
-                if names::decode(&file.name).as_ref().is_some_and(dead) {
+                if let Some((row, _)) = names::decode(&file.name).filter(dead) {
                     found(disk.unlink(&dir, &file.name).await).during(label)?;
+                    next = next.max(row.uid.0.saturating_add(1));
                 }
             }
         }
+        // A host that shares the mailbox may have seen them before they were taken back: their UIDs are used up.
+        self.state.uid_next = Uid(next);
         self.finish().await?;
         self.store.announce(self.mailbox, self.state.done);
         Ok(())
@@ -265,6 +247,9 @@ impl<D: Disk> Hold<'_, D> {
     pub(super) async fn numbers(&mut self, uids: usize) -> Result<ModSeq> {
         let limits = *self.store.limits();
         let modseq = ModSeq(self.state.begun.0.max(self.state.done.0) + 1);
+        if modseq.0 >= names::LAST_MODSEQ {
+            return Err(Refusal::MailboxFull.into());
+        }
         let uid_end = u32::try_from(uids)
             .ok()
             .and_then(|uids| self.state.uid_next.0.checked_add(uids))
@@ -272,6 +257,7 @@ impl<D: Disk> Hold<'_, D> {
             .ok_or(Refusal::MailboxFull)?;
         let status = self.status();
         if uid_end <= status.uid_ceiling && modseq < status.modseq_ceiling {
+            self.settle_status().await?;
             return Ok(modseq);
         }
         let mut status = status.clone();
@@ -279,7 +265,7 @@ impl<D: Disk> Hold<'_, D> {
             status.uid_ceiling = uid_end.saturating_add(limits.uid_block.saturating_sub(1));
         }
         if modseq >= status.modseq_ceiling {
-            status.modseq_ceiling = ModSeq(modseq.0 + limits.modseq_block.max(1));
+            status.modseq_ceiling = ModSeq((modseq.0 + limits.modseq_block.max(1)).min(names::LAST_MODSEQ));
         }
         self.write_status(status).await?;
         Ok(modseq)
@@ -322,12 +308,18 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Publishes the new messages below `uid_next`, and finishes the change.
     pub(super) async fn publish_uids(&mut self, uid_next: Uid) -> Result<()> {
-        let before = self.state.uid_next;
+        let (before, from) = (self.state.uid_next, self.state.done);
+        let rows = self.edits.values().flat_map(BTreeMap::values).flatten();
+        let octets = rows.map(|row| u64::from(row.size)).sum();
         self.state.uid_next = uid_next;
         let published = self.finish().await;
-        if published.is_err() {
+        match &published {
+            Ok(()) => {
+                let registry = self.store.registry();
+                registry.grow(&self.mailbox.reference, from, self.state.done, octets);
+            }
             // So that mending takes the messages back.
-            self.state.uid_next = before;
+            Err(_) => self.state.uid_next = before,
         }
         published
     }
@@ -339,7 +331,11 @@ impl<D: Disk> Hold<'_, D> {
         self.write_state().await?;
         if self.store.options().shared_by_hosts {
             let label = || format!("sync the state of {}", self.mailbox.label());
-            self.store.disk().sync(&self.mailbox.state).await.during(label)?;
+            self.store
+                .disk()
+                .sync(&self.mailbox.state().file)
+                .await
+                .during(label)?;
         }
         let edits = core::mem::take(&mut self.edits);
         if current && !edits.is_empty() {
@@ -361,6 +357,7 @@ impl<D: Disk> Hold<'_, D> {
             let kept = old.iter().filter(|row| !edits.contains_key(&row.uid)).copied();
             let mut rows: Vec<Row> = kept.chain(edits.values().flatten().copied()).collect();
             rows.sort_unstable_by_key(|row| row.uid);
+            let rows: Arc<[Row]> = Arc::from(rows);
             if rows.is_empty() {
                 shards.remove(&number);
             } else {
@@ -408,11 +405,29 @@ impl<D: Disk> Hold<'_, D> {
         let known = self.load_keywords(false).await?;
         let mut bits = [0_u64; 4];
         for bit in wanted.iter().filter_map(|keyword| known.bit(keyword)) {
+            if bit >= self.core.keywords_synced {
+                self.settle_keywords(&known).await?;
+            }
             if let Some(word) = bits.get_mut(bit / 64) {
                 *word |= 1 << (bit % 64);
             }
         }
         Ok(bits)
+    }
+
+    /// Sees to it that the keywords are on disk before a name uses a bit that it may be the first to use: who wrote
+    /// them may have died, or failed, before they were synced. The same octets are written again, because a sync that
+    /// failed is not believed when it works later.
+    async fn settle_keywords(&mut self, known: &Keywords) -> Result<()> {
+        let label = || format!("sync the keywords of {}", self.mailbox.label());
+        let (disk, dir) = (self.store.disk(), &self.mailbox.dir);
+        let lines: Vec<u8> = known.names().iter().flat_map(keywords::encode).collect();
+        let file = disk.open(dir, "keywords", Mode::Create).await.during(label)?;
+        disk.write_at(&file, &lines, 0).await.during(label)?;
+        disk.sync(&file).await.during(label)?;
+        disk.sync_dir(dir).await.during(label)?;
+        self.core.keywords_synced = known.names().len();
+        Ok(())
     }
 
     async fn add_keywords(&mut self, wanted: &[Keyword]) -> Result<()> {
@@ -434,15 +449,19 @@ impl<D: Disk> Hold<'_, D> {
         if lines.is_empty() {
             return Ok(());
         }
+        if self.core.keywords_synced < known.names().len() {
+            self.settle_keywords(&known).await?;
+        }
         let label = || format!("write the keywords of {}", self.mailbox.label());
         let disk = self.store.disk();
         let dir = &self.mailbox.dir;
         let file = disk.open(dir, "keywords", Mode::Create).await.during(label)?;
         disk.write_at(&file, &lines, octets as u64).await.during(label)?;
         disk.sync(&file).await.during(label)?;
-        if octets == 0 {
+        if self.core.keywords_synced == 0 {
             disk.sync_dir(dir).await.during(label)?;
         }
+        self.core.keywords_synced = grown.names().len();
         self.core.keywords = Some((grown, octets + lines.len()));
         Ok(())
     }
@@ -456,6 +475,14 @@ impl<D: Disk> Hold<'_, D> {
         let (disk, dir) = (self.store.disk(), &self.mailbox.dir);
         let file = disk.open(dir, "expunged", Mode::Create).await.during(label)?;
         let size = usize::try_from(disk.stat(&file).await.during(label)?.size).unwrap_or(usize::MAX);
+        {
+            // Whoever made the file may have died before it came to sync the directory.
+            let mut pending = self.mailbox.pending();
+            if size == 0 || !pending.logged {
+                pending.logged = true;
+                pending.made += 1;
+            }
+        }
         let mut records = expunged::records(modseq, uids);
         if size / RECORD + records.len() > self.store.limits().expunge_log {
             let mut all = expunged::decode(&read_all(disk, &file).await.during(label)?);
@@ -468,7 +495,6 @@ impl<D: Disk> Hold<'_, D> {
                 .during(label);
         }
         let (bytes, offset) = if size < RECORD {
-            self.mailbox.pending().settled = false;
             (log_octets(ModSeq(modseq.0.saturating_sub(1)), &records), 0)
         } else {
             let bytes = records.iter().flat_map(Expunged::encode).collect();

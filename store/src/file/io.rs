@@ -1,8 +1,9 @@
 //! Small helpers over the disk: whole files, directories that must exist, errors with context.
 
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context as Task, Poll};
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
 use std::io;
 
 use crate::disk::{Disk, Mode};
@@ -112,27 +113,24 @@ pub(super) async fn settle_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io
 
 /// Removes a directory with all that is in it.
 pub(super) async fn remove_tree<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<()> {
-    // Each step opens what is next and removes what is empty, so that the depth costs no stack.
     let Some(top) = found(disk.open_dir(at, name).await)? else {
         return Ok(());
     };
-    let mut path = vec![(at.clone(), name.to_owned(), top)];
-    while let Some((parent, name, dir)) = path.last().cloned() {
-        let mut child = None;
-        for entry in disk.list(&dir).await?.entries {
-            if entry.is_dir {
-                child = Some(entry.name);
-            } else {
-                found(disk.unlink(&dir, &entry.name).await)?;
-            }
-        }
-        match child {
+    // What is open, from the top down, each with the directories in it that are still there: the depth costs no stack,
+    // and each directory is listed once.
+    let inside = remove_files(disk, &top).await?;
+    let mut path = vec![(at.clone(), name.to_owned(), top, inside)];
+    while let Some((parent, name, dir, inside)) = path.last_mut() {
+        match inside.pop() {
             Some(child) => {
-                let opened = disk.open_dir(&dir, &child).await?;
-                path.push((dir, child, opened));
+                if let Some(opened) = found(disk.open_dir(dir, &child).await)? {
+                    let inside = remove_files(disk, &opened).await?;
+                    let dir = dir.clone();
+                    path.push((dir, child, opened, inside));
+                }
             }
             None => {
-                found(disk.remove_dir(&parent, &name).await)?;
+                found(disk.remove_dir(parent, name).await)?;
                 path.pop();
             }
         }
@@ -140,19 +138,30 @@ pub(super) async fn remove_tree<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> i
     Ok(())
 }
 
-/// Lets others go on between two holds of a lock.
-#[derive(Default)]
-pub(super) struct Gap(bool);
-
-impl Future for Gap {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Task<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
+/// Removes what is no directory, and returns the names of what is one.
+async fn remove_files<D: Disk>(disk: &D, dir: &D::Dir) -> io::Result<Vec<String>> {
+    let mut inside = Vec::new();
+    for entry in disk.list(dir).await?.entries {
+        if entry.is_dir {
+            inside.push(entry.name);
+        } else {
+            found(disk.unlink(dir, &entry.name).await)?;
         }
-        self.0 = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
+    Ok(inside)
+}
+
+/// What the future gives, or nothing if that takes longer.
+pub(super) async fn within<D: Disk, T>(
+    disk: &D,
+    wait: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    let mut late = pin!(disk.pause(wait));
+    poll_fn(|task| match future.as_mut().poll(task) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => late.as_mut().poll(task).map(|()| None),
+    })
+    .await
 }

@@ -11,12 +11,20 @@ use crate::disk::Disk;
 
 use super::cache::Shard;
 use super::status::Status;
+use super::usage::Census;
+use super::warm::Ahead;
 
 /// Mailboxes kept open although nobody has them selected: three descriptors each.
 const IDLE_MAILBOXES: usize = 128;
 
 /// Account directories kept open: one descriptor each.
 const ACCOUNTS: usize = 128;
+
+/// Accounts whose mailboxes are remembered, to sum up their octets.
+const CENSUSES: usize = 4_096;
+
+/// Mailboxes whose octets are remembered.
+const SIZES: usize = 65_536;
 
 /// A mailbox, by its directory; it stays the same when it is renamed.
 pub(super) struct Mailbox<D: Disk> {
@@ -26,14 +34,22 @@ pub(super) struct Mailbox<D: Disk> {
     pub(super) dir: D::Dir,
     pub(super) shards: D::Dir,
     /// The one descriptor of `state`: flock belongs to it.
-    pub(super) state: D::File,
-    pub(super) state_inode: u64,
+    state: Mutex<StateFile<D>>,
     /// Held around the flock.
     pub(super) naming: async_lock::Mutex<Core>,
+    /// Held while the shards are read without the naming lock.
+    pub(super) reading: async_lock::Mutex<()>,
+    ahead: Mutex<Option<BTreeMap<u32, Ahead>>>,
     view: Mutex<Option<View>>,
     pending: Mutex<Pending>,
     pub(super) selected: AtomicUsize,
     used: AtomicU64,
+}
+
+/// The open `state`.
+pub(super) struct StateFile<D: Disk> {
+    pub(super) file: D::File,
+    pub(super) inode: u64,
 }
 
 /// What is known of a mailbox under its naming lock.
@@ -41,8 +57,14 @@ pub(super) struct Mailbox<D: Disk> {
 pub(super) struct Core {
     /// `status.json` and the CRC of its octets.
     pub(super) status: Option<(Status, u32)>,
+    /// Whether that is known to be on disk: who wrote it may have died before the last sync.
+    pub(super) status_synced: bool,
+    /// A sync of `status.json` has failed: it is written anew before it is relied on.
+    pub(super) status_failed: bool,
     /// Keywords and the octets that they take in their file.
     pub(super) keywords: Option<(Arc<Keywords>, usize)>,
+    /// So many of them are known to be on disk.
+    pub(super) keywords_synced: usize,
     /// The shards as of `modseq`.
     pub(super) shards: Option<BTreeMap<u32, Shard>>,
     pub(super) modseq: ModSeq,
@@ -55,17 +77,23 @@ pub(super) struct View {
     pub(super) snapshot: Snapshot,
     /// With the MODSEQs that the file names have: a floor raises those of the snapshot.
     pub(super) own: Rows,
+    /// Octets of all messages.
+    pub(super) octets: u64,
 }
 
 /// What this process still has to sync.
-#[derive(Default)]
 pub(super) struct Pending {
     /// Shards with flag changes that are not synced.
     pub(super) unsynced: BTreeSet<u32>,
     /// Shards whose own name this process knows to be on disk.
     pub(super) durable: BTreeSet<u32>,
-    /// The mailbox's own entries are known to be on disk.
-    pub(super) settled: bool,
+    /// Counts the times that this process made, or first met, an entry in the mailbox's own directory. At first: all
+    /// that are there.
+    pub(super) made: u64,
+    /// All entries up to this count are known to be on disk.
+    pub(super) settled: u64,
+    /// The entry of the expunge log is counted.
+    pub(super) logged: bool,
     /// `status.json` says dirty because of us.
     pub(super) marked: bool,
     /// Flushes since the last flag change.
@@ -74,14 +102,35 @@ pub(super) struct Pending {
     pub(super) failed: bool,
 }
 
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            unsynced: BTreeSet::new(),
+            durable: BTreeSet::new(),
+            made: 1,
+            settled: 0,
+            logged: false,
+            marked: false,
+            idle: 0,
+            failed: false,
+        }
+    }
+}
+
+impl Pending {
+    /// The mailbox's directory was synced after the count was `made`.
+    pub(super) fn is_settled(&mut self, made: u64) {
+        self.settled = self.settled.max(made);
+    }
+}
+
 /// What is needed to open one.
 pub(super) struct Parts<D: Disk> {
     pub(super) reference: MailboxRef,
     pub(super) key: (u64, u64),
     pub(super) dir: D::Dir,
     pub(super) shards: D::Dir,
-    pub(super) state: D::File,
-    pub(super) state_inode: u64,
+    pub(super) state: StateFile<D>,
 }
 
 impl<D: Disk> Mailbox<D> {
@@ -91,14 +140,29 @@ impl<D: Disk> Mailbox<D> {
             key: parts.key,
             dir: parts.dir,
             shards: parts.shards,
-            state: parts.state,
-            state_inode: parts.state_inode,
+            state: Mutex::new(parts.state),
             naming: async_lock::Mutex::new(Core::default()),
+            reading: async_lock::Mutex::new(()),
+            ahead: Mutex::default(),
             view: Mutex::default(),
             pending: Mutex::default(),
             selected: AtomicUsize::new(0),
             used: AtomicU64::new(0),
         }
+    }
+
+    /// The open `state`.
+    pub(super) fn state(&self) -> StateFile<D> {
+        let state = guard(&self.state);
+        StateFile {
+            file: state.file.clone(),
+            inode: state.inode,
+        }
+    }
+
+    /// Somebody has put another file in its place.
+    pub(super) fn set_state(&self, state: StateFile<D>) {
+        *guard(&self.state) = state;
     }
 
     /// What was last seen of it.
@@ -108,6 +172,24 @@ impl<D: Disk> Mailbox<D> {
 
     pub(super) fn set_view(&self, view: Option<View>) {
         *guard(&self.view) = view;
+    }
+
+    /// Nothing is known of its messages.
+    pub(super) fn is_cold(&self) -> bool {
+        guard(&self.view).is_none()
+    }
+
+    /// Shards were read without the lock and not used yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        guard(&self.ahead).is_some()
+    }
+
+    pub(super) fn set_ahead(&self, ahead: BTreeMap<u32, Ahead>) {
+        *guard(&self.ahead) = Some(ahead);
+    }
+
+    pub(super) fn take_ahead(&self) -> BTreeMap<u32, Ahead> {
+        guard(&self.ahead).take().unwrap_or_default()
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -134,6 +216,9 @@ struct Inner<D: Disk> {
     by_key: HashMap<(u64, u64), Arc<Mailbox<D>>>,
     by_reference: HashMap<MailboxRef, Arc<Mailbox<D>>>,
     accounts: HashMap<AccountName, D::Dir>,
+    census: HashMap<AccountName, Arc<Census<D>>>,
+    /// Octets of mailboxes at a MODSEQ, also of those that are not open.
+    sizes: HashMap<MailboxRef, (ModSeq, u64)>,
 }
 
 impl<D: Disk> Default for Registry<D> {
@@ -144,6 +229,8 @@ impl<D: Disk> Default for Registry<D> {
                 by_key: HashMap::new(),
                 by_reference: HashMap::new(),
                 accounts: HashMap::new(),
+                census: HashMap::new(),
+                sizes: HashMap::new(),
             }),
         }
     }
@@ -190,6 +277,40 @@ impl<D: Disk> Registry<D> {
 
     pub(super) fn account(&self, account: &AccountName) -> Option<D::Dir> {
         guard(&self.inner).accounts.get(account).cloned()
+    }
+
+    pub(super) fn census(&self, account: &AccountName) -> Option<Arc<Census<D>>> {
+        guard(&self.inner).census.get(account).cloned()
+    }
+
+    pub(super) fn set_census(&self, account: &AccountName, census: Arc<Census<D>>) {
+        let mut inner = guard(&self.inner);
+        if inner.census.len() >= CENSUSES {
+            inner.census.clear();
+        }
+        inner.census.insert(account.clone(), census);
+    }
+
+    /// A mailbox's octets when they were last counted.
+    pub(super) fn size(&self, mailbox: &MailboxRef) -> Option<(ModSeq, u64)> {
+        guard(&self.inner).sizes.get(mailbox).copied()
+    }
+
+    pub(super) fn set_size(&self, mailbox: &MailboxRef, modseq: ModSeq, octets: u64) {
+        let mut inner = guard(&self.inner);
+        if inner.sizes.len() >= SIZES {
+            inner.sizes.clear();
+        }
+        inner.sizes.insert(mailbox.clone(), (modseq, octets));
+    }
+
+    /// New messages of so many octets were published.
+    pub(super) fn grow(&self, mailbox: &MailboxRef, from: ModSeq, to: ModSeq, octets: u64) {
+        if let Some(size) = guard(&self.inner).sizes.get_mut(mailbox)
+            && size.0 == from
+        {
+            *size = (to, size.1 + octets);
+        }
     }
 
     pub(super) fn set_account(&self, account: &AccountName, dir: Option<D::Dir>) {

@@ -256,7 +256,8 @@ impl<D: Disk> FileStore<D> {
             return Err(error).during(label);
         }
         drop(hold);
-        if let Err(error) = remove_tree(self.disk(), &deleted, &grave).await {
+        // With those of deletions that were cut short.
+        if let Err(error) = self.clear_deleted(&held.dir).await {
             log::warn!("{}: not all of it is removed: {error}", label());
         }
         Ok(())

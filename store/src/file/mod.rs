@@ -39,6 +39,7 @@ pub mod expunged;
 mod hold;
 mod io;
 pub mod keywords;
+mod lock;
 mod mailbox;
 mod manage;
 pub mod names;
@@ -48,12 +49,15 @@ pub mod state;
 pub mod status;
 mod store;
 mod sync;
+mod tidy;
 mod tree;
+mod usage;
+mod warm;
 mod watch;
 
 use core::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
@@ -97,6 +101,8 @@ pub struct FileStore<D: Disk> {
     /// The device of the mail_root: what is on it is covered by one syncfs.
     device: u64,
     polls: AtomicU64,
+    /// Octets of memory that spools have.
+    spooled: Arc<AtomicUsize>,
 }
 
 impl<D: Disk> FileStore<D> {
@@ -116,6 +122,7 @@ impl<D: Disk> FileStore<D> {
             queue: queue::Queue::default(),
             device,
             polls: AtomicU64::new(0),
+            spooled: Arc::default(),
         })
     }
 

@@ -7,7 +7,7 @@
 //! zone      = ( "+" / "-" ) 4DIGIT     ; its zone, minutes east of UTC, at most 1439; never "-0000"
 //! size      = number                   ; octets, below 2^32
 //! savedate  = number                   ; SAVEDATE, seconds since 1970, below 2^32
-//! modseq    = number                   ; 1 to 2^63 - 1
+//! modseq    = number                   ; 1 to 2^62 - 1
 //! flags     = "-" / 1*( "a" / "f" / "t" / "s" / "d" )
 //!                                      ; \Answered \Flagged \Deleted \Seen \Draft, each at most once, in this order
 //! keywords  = 1*64( DIGIT / "a"-"f" )  ; bitmap: bit n is line n of the file `keywords`
@@ -18,6 +18,10 @@
 //! exactly of this form is no message.
 
 use rmail_core::mailbox::{KeywordSet, ModSeq, Row, SystemFlags, Uid};
+
+/// No MODSEQ is given from here on. Names with one of this or above are refused: one that a stranger wrote must not use up
+/// all that there are.
+pub const LAST_MODSEQ: u64 = 1 << 62;
 
 /// Letters of the system flags, in the order of their bits.
 const LETTERS: [(SystemFlags, u8); 5] = [
@@ -104,7 +108,7 @@ pub fn decode(name: &str) -> Option<(Row, [u64; 4])> {
     let (date, zone) = date(parts.next()?)?;
     let size = u32::try_from(number(parts.next()?)?).ok()?;
     let save_date = u32::try_from(number(parts.next()?)?).ok()?;
-    let modseq = number(parts.next()?).filter(|modseq| (1..1 << 63).contains(modseq))?;
+    let modseq = number(parts.next()?).filter(|modseq| (1..LAST_MODSEQ).contains(modseq))?;
     let flags = flags(parts.next()?)?;
     let keywords = hex(parts.next()?)?;
     let row = Row {
@@ -227,7 +231,7 @@ mod tests {
             "0000000000.0+0000.0.0.1.-.0.eml",
             "9999999999.0+0000.0.0.1.-.0.eml",
             "0000000001.0+0000.0.0.0.-.0.eml",
-            "0000000001.0+0000.0.0.9223372036854775808.-.0.eml",
+            "0000000001.0+0000.0.0.4611686018427387904.-.0.eml",
             "0000000001.-0+0000.0.0.1.-.0.eml",
             "0000000001.0-0000.0.0.1.-.0.eml",
             "0000000001.0+1440.0.0.1.-.0.eml",
@@ -250,7 +254,7 @@ mod tests {
 
     fn any_row() -> impl Strategy<Value = (Row, [u64; 4])> {
         let numbers = (any::<i64>(), -1_439_i16..1_440, any::<u32>(), any::<u32>());
-        let rest = (1_u64..1 << 63, 1_u32.., 0_u8..32, any::<[u64; 4]>());
+        let rest = (1_u64..LAST_MODSEQ, 1_u32.., 0_u8..32, any::<[u64; 4]>());
         (numbers, rest).prop_map(|((date, zone, size, save_date), (modseq, uid, flags, bits))| {
             let row = Row {
                 date,

@@ -9,11 +9,11 @@ use std::sync::Mutex;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 
-use crate::disk::{Disk, Mode};
+use crate::disk::{Disk, Mode, STAND_IN};
 use crate::error::{Error, Result};
 
 use super::FileStore;
-use super::io::{During as _, found, or_exists, read_file, replace_file, settle_dir};
+use super::io::{During as _, found, or_exists, read_file, replace_file, settle_dir, within};
 use super::mailbox::guard;
 use super::spool::{Blob, Body, needs_copy};
 
@@ -70,6 +70,11 @@ fn label() -> String {
 }
 
 impl<D: Disk> FileStore<D> {
+    async fn busy(&self) -> Result<async_lock::MutexGuard<'_, ()>> {
+        let busy = within(self.disk(), self.limits().lock_wait, self.queue.busy.lock()).await;
+        busy.ok_or_else(|| Refusal::Busy.into())
+    }
+
     async fn queue_root(&self) -> Result<D::Dir> {
         settle_dir(self.disk(), self.disk().root(), "queue")
             .await
@@ -123,7 +128,7 @@ impl<D: Disk> FileStore<D> {
         for orphan in &names {
             let message = orphan.strip_suffix(".eml");
             let half = message.is_some_and(|id| !names.contains(&format!("{id}.json")));
-            if half || orphan.ends_with(".tmp") {
+            if half || orphan.ends_with(".tmp") || orphan.starts_with(STAND_IN) {
                 disk.unlink(&dir, orphan).await.during(label)?;
             }
         }
@@ -133,7 +138,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     pub(super) async fn load_queue(&self) -> Result<Vec<Entry>> {
-        let _busy = self.queue.busy.lock().await;
+        let _busy = self.busy().await?;
         let root = self.queue_root().await?;
         for entry in self.disk().list(&root).await.during(label)?.entries {
             if entry.is_dir {
@@ -187,7 +192,7 @@ impl<D: Disk> FileStore<D> {
     /// Links a message and its entry into the queue. The directory that is returned has to be synced.
     pub(super) async fn enqueue(&self, entry: &Entry, body: &mut Body<D>) -> Result<Option<D::Dir>> {
         check_id(&entry.id)?;
-        let _busy = self.queue.busy.lock().await;
+        let _busy = self.busy().await?;
         let home = self.home().await?;
         let disk = self.disk();
         let bytes = entry_octets(entry)?;
@@ -239,7 +244,7 @@ impl<D: Disk> FileStore<D> {
 
     pub(super) async fn save_entry(&self, entry: &Entry) -> Result<()> {
         let dir = self.entry_dir(&entry.id)?;
-        let _busy = self.queue.busy.lock().await;
+        let _busy = self.busy().await?;
         let name = format!("{}.json", entry.id);
         replace_file(self.disk(), &dir, &name, &entry_octets(entry)?)
             .await
@@ -248,7 +253,7 @@ impl<D: Disk> FileStore<D> {
 
     pub(super) async fn remove_entry(&self, id: &str) -> Result<()> {
         let dir = self.entry_dir(id)?;
-        let _busy = self.queue.busy.lock().await;
+        let _busy = self.busy().await?;
         for name in [format!("{id}.json"), format!("{id}.eml")] {
             found(self.disk().unlink(&dir, &name).await).during(label)?;
         }

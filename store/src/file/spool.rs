@@ -1,6 +1,8 @@
 //! Bodies on their way in and out.
 
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
 use rmail_core::refusal::Refusal;
@@ -14,6 +16,8 @@ use super::io::During as _;
 /// A body on its way in: in memory, and a file without a name once it is large.
 pub struct Spool<D: Disk> {
     memory: Vec<u8>,
+    /// What `memory` may grow to, taken from the budget of all spools.
+    room: Room,
     file: Option<D::File>,
     len: u64,
 }
@@ -32,13 +36,35 @@ pub(super) struct Body<D: Disk> {
     pub(super) named: Option<(D::Dir, String)>,
 }
 
-impl<D: Disk> Default for Spool<D> {
-    fn default() -> Self {
-        Self {
-            memory: Vec::new(),
-            file: None,
-            len: 0,
+/// Octets of memory that are taken from a budget; given back when dropped.
+struct Room {
+    budget: Arc<AtomicUsize>,
+    octets: usize,
+}
+
+impl Room {
+    /// Takes more from the budget. False: there is no more.
+    fn grow(&mut self, octets: usize, limit: usize) -> bool {
+        let take = |used: usize| used.checked_add(octets).filter(|used| *used <= limit);
+        let taken = self
+            .budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok();
+        if taken {
+            self.octets += octets;
         }
+        taken
+    }
+
+    fn give_back(&mut self) {
+        self.budget
+            .fetch_sub(core::mem::take(&mut self.octets), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -50,10 +76,33 @@ impl<D: Disk> Spool<D> {
 }
 
 impl<D: Disk> FileStore<D> {
+    /// An empty spool.
+    pub(super) fn empty_spool(&self) -> Spool<D> {
+        Spool {
+            memory: Vec::new(),
+            room: Room {
+                budget: Arc::clone(&self.spooled),
+                octets: 0,
+            },
+            file: None,
+            len: 0,
+        }
+    }
+
     /// Takes a chunk if it fits into memory.
     pub(super) fn spool_now(&self, spool: &mut Spool<D>, chunk: Chunk) -> core::result::Result<(), Chunk> {
-        if spool.file.is_some() || spool.memory.len() + chunk.len() > self.limits().spool_memory {
+        let limits = self.limits();
+        let wanted = spool.memory.len().saturating_add(chunk.len());
+        if spool.file.is_some() || wanted > limits.spool_memory {
             return Err(chunk);
+        }
+        if wanted > spool.room.octets {
+            // Doubled, as the vector would do: many small chunks cost few copies, and what is counted is what is used.
+            let room = wanted.max(spool.room.octets * 2).min(limits.spool_memory);
+            if !spool.room.grow(room - spool.room.octets, limits.spool_budget) {
+                return Err(chunk);
+            }
+            spool.memory.reserve_exact(room - spool.memory.len());
         }
         spool.memory.extend_from_slice(&chunk);
         spool.len += chunk.len() as u64;
@@ -79,6 +128,7 @@ impl<D: Disk> FileStore<D> {
                     .await
                     .during(label)?;
                 spool.memory = Vec::new();
+                spool.room.give_back();
                 spool.file.insert(file).clone()
             }
         };

@@ -79,8 +79,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         let (view, recent_from) = if read_only || state.recent_from >= state.uid_next {
             (view, state.recent_from)
         } else {
-            let mut hold = self.hold(&mailbox).await?;
-            hold.refresh().await?;
+            let mut hold = self.hold_fresh(&mailbox).await?;
             let recent_from = hold.state.recent_from;
             hold.claim_recent().await?;
             drop(hold);
@@ -102,15 +101,16 @@ impl<D: Disk> MailStore for FileStore<D> {
     fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot> {
         let mailbox = self.registry().by_reference(mailbox)?;
         let mut bytes = [0; state::LEN];
+        let file = mailbox.state();
         let count = {
-            let read = pin!(self.disk().read_at(&mailbox.state, &mut bytes, 0));
+            let read = pin!(self.disk().read_at(&file.file, &mut bytes, 0));
             // The real disk's futures are ready at once; one that is not is too slow for this.
             match read.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(count)) => count,
                 _ => return None,
             }
         };
-        let state = self.believe(&mailbox, bytes.get(..count)?);
+        let state = self.believe(&file, bytes.get(..count)?);
         current(&mailbox, state).map(|(view, _)| view.snapshot)
     }
 
@@ -152,19 +152,11 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn usage(&self, account: &AccountName) -> Result<u64> {
-        let mut octets = 0;
-        for (name, status) in self.walk(account).await? {
-            if status.is_some() {
-                let mailbox = self.resolve(account, &name).await?;
-                let (view, _) = self.look(&mailbox).await?;
-                octets += view.own.iter().map(|row| u64::from(row.size)).sum::<u64>();
-            }
-        }
-        Ok(octets)
+        self.usage_of(account).await
     }
 
     async fn new_spool(&self) -> Result<Spool<D>> {
-        Ok(Spool::default())
+        Ok(self.empty_spool())
     }
 
     fn write_spool_now(&self, spool: &mut Spool<D>, chunk: Chunk) -> core::result::Result<(), Chunk> {
@@ -288,6 +280,10 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     fn is_dirty(&self) -> bool {
         self.has_unsynced_flags()
+    }
+
+    async fn tidy(&self) -> Result<()> {
+        self.tidy_all().await
     }
 
     async fn flush(&self) -> Result<()> {

@@ -36,14 +36,17 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn sync_touched(&self, all: &[Touched<D>], also: &[D::Dir]) -> Result<()> {
         let mut dirs: Vec<D::Dir> = also.to_vec();
         let mut one_device = true;
+        let mut counts = Vec::with_capacity(all.len());
         for touched in all {
             let mailbox = &touched.mailbox;
             one_device &= mailbox.key.0 == self.device;
-            let (settled, known) = {
+            let (made, settled, known) = {
                 let pending = mailbox.pending();
-                (pending.settled, touched.shards.is_subset(&pending.durable))
+                let known = touched.shards.is_subset(&pending.durable);
+                (pending.made, pending.settled, known)
             };
-            if !settled {
+            counts.push(made);
+            if settled < made {
                 dirs.push(mailbox.dir.clone());
             }
             if !known {
@@ -66,9 +69,9 @@ impl<D: Disk> FileStore<D> {
                 self.disk().sync_dir(dir).await.during(label)?;
             }
         }
-        for touched in all {
+        for (touched, made) in all.iter().zip(counts) {
             let mut pending = touched.mailbox.pending();
-            pending.settled = true;
+            pending.is_settled(made);
             pending.durable.extend(&touched.shards);
         }
         Ok(())

@@ -8,7 +8,7 @@ use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, UidVal
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
-use crate::disk::{Disk, Mode};
+use crate::disk::Disk;
 use crate::error::Result;
 
 use super::FileStore;
@@ -191,7 +191,12 @@ impl<D: Disk> FileStore<D> {
         let stat = self.disk().stat_dir(dir).await.during(label)?;
         let key = (stat.device, stat.inode);
         if let Some(mailbox) = self.registry().by_key(key) {
-            return Ok(Some(mailbox));
+            // Deleted, and perhaps made again in the same directory, by another process.
+            let gone = self.read_state(&mailbox).await?.is_some_and(|state| state.gone);
+            if !gone {
+                return Ok(Some(mailbox));
+            }
+            self.registry().forget(&mailbox);
         }
         let level = match self.level(dir).await? {
             Level::Mailbox(status) if self.is_copy(account, &status, key) => {
@@ -209,8 +214,7 @@ impl<D: Disk> FileStore<D> {
             }
         };
         let shards = open_or_make_dir(self.disk(), dir, "shards").await.during(label)?;
-        let state = self.disk().open(dir, "state", Mode::Create).await.during(label)?;
-        let state_inode = self.disk().stat(&state).await.during(label)?.inode;
+        let state = self.open_state(dir).await.during(label)?;
         let reference = MailboxRef {
             account: account.clone(),
             id: status.id,
@@ -221,7 +225,6 @@ impl<D: Disk> FileStore<D> {
             dir: dir.clone(),
             shards,
             state,
-            state_inode,
         });
         let state = self.read_state(&mailbox).await?;
         if state.is_some_and(|state| state.gone) {
@@ -281,7 +284,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// The time by the file system's clock, where no caller has told it.
-    async fn disk_now(&self, dir: &D::Dir) -> Result<Unix> {
+    pub(super) async fn disk_now(&self, dir: &D::Dir) -> Result<Unix> {
         let label = || "read the clock of the file system".to_owned();
         let file = self.disk().create_unnamed(dir).await.during(label)?;
         self.disk().write_at(&file, b"t", 0).await.during(label)?;
@@ -302,8 +305,7 @@ impl<D: Disk> FileStore<D> {
         if let Some((view, state)) = current(mailbox, state) {
             return Ok((view, state));
         }
-        let mut hold: Hold<'_, D> = self.hold(mailbox).await?;
-        hold.refresh().await?;
+        let hold: Hold<'_, D> = self.hold_fresh(mailbox).await?;
         let state = hold.state;
         drop(hold);
         match mailbox.view() {

@@ -332,6 +332,17 @@ impl Disk for MemDisk {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    /// Yields once for each millisecond, so that a wait ends although no clock runs.
+    async fn pause(&self, wait: Duration) {
+        // A dead process finds out at its next call.
+        drop(self.enter(Call::Pause, || format!("{wait:?}")).await);
+        let mut waited = POLL;
+        while waited < wait {
+            waited += POLL;
+            Yield::default().await;
+        }
+    }
+
     async fn free(&self, dir: &MemDir) -> io::Result<Free> {
         let world = self.enter(Call::Free, || format!("{:?}", dir.0)).await?;
         Ok(world.free)

@@ -41,6 +41,7 @@ pub enum Call {
     SyncDir,
     SyncFs,
     Lock,
+    Pause,
     Free,
 }
 

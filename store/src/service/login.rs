@@ -56,14 +56,24 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             _ if !user.enabled => return Err(Refusal::AccountDisabled),
             Verdict::Right => {
                 self.passwords.learn(now.mono, &account, epoch, password);
+                self.settle_in(now, &account).await;
                 return Ok((account, epoch));
             }
             Verdict::RightButRewrite => {}
         }
+        self.settle_in(now, &account).await;
         let rewritten = self.rewrite(settings, &account, &user, password).await;
         let epoch = rewritten.unwrap_or(epoch);
         self.passwords.learn(now.mono, &account, epoch, password);
         Ok((account, epoch))
+    }
+
+    /// A user whose file was written by hand has no mailboxes yet. That they cannot be made is no reason to refuse the
+    /// login: it is tried again with the next, and when mail arrives.
+    async fn settle_in(&self, now: Now, account: &AccountName) {
+        if let Err(error) = self.store.create_account(account, now.unix).await {
+            refused(&format!("make the mailboxes of {account}"), error);
+        }
     }
 
     /// Puts a foreign hash into our own form, and gives the epoch that comes with it. That it fails is no reason to
