@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -190,17 +191,26 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, below those that the system gives to outgoing connections, so that no client takes
+/// it before the server does.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (0..PORTS.len())
+        .map(|_| {
+            (std::process::id().wrapping_mul(101) + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32
+        })
+        .filter_map(|offset| u16::try_from(offset).ok())
+        .map(|offset| PORTS.start + offset)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a port")
-        .port()
 }
+
+/// Where tests listen.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// Puts `extra`'s fields over `base`'s.
 fn merge(base: &mut Value, extra: Value) {
