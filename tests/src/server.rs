@@ -22,6 +22,8 @@ pub struct Server {
     pub dir: PathBuf,
     /// The configuration.
     pub config: Value,
+    /// File descriptors that the program gets at its next start; `None`: as many as the tests have.
+    pub descriptors: Option<u32>,
 }
 
 impl Server {
@@ -45,6 +47,7 @@ impl Server {
             child: None,
             dir: dir.to_path_buf(),
             config,
+            descriptors: None,
         };
         server.write_config();
         for (user, admin) in [("alice@here.test", true), ("bob@here.test", false)] {
@@ -56,25 +59,80 @@ impl Server {
         server
     }
 
-    /// Starts the program, and waits until it answers.
+    /// Starts another server, on other ports, on the same mail_root.
     ///
     /// # Panics
-    /// If it does not within [`PATIENCE`].
-    pub fn launch(&mut self) {
+    /// If it does not start.
+    #[must_use]
+    pub fn start_beside(&self, dir: &Path) -> Self {
+        let mut config = self.config.clone();
+        config["mail_root"] = json!(self.mail_root());
+        for (group, keys) in [
+            ("smtp", &["port", "submission_port", "smtps_port"][..]),
+            ("imap", &["port", "imaps_port"]),
+        ] {
+            for key in keys {
+                config[group][key] = json!(free_port());
+            }
+        }
+        let mut server = Self {
+            child: None,
+            dir: dir.to_path_buf(),
+            config,
+            descriptors: None,
+        };
+        server.write_config();
+        server.launch();
+        server
+    }
+
+    /// Where it stores.
+    ///
+    /// # Panics
+    /// If the configuration names none.
+    #[must_use]
+    pub fn mail_root(&self) -> PathBuf {
+        self.dir
+            .join(self.config["mail_root"].as_str().expect("mail_root"))
+    }
+
+    /// `rmail serve`, not started yet.
+    ///
+    /// # Panics
+    /// If its log cannot be opened.
+    #[must_use]
+    pub fn command(&self) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir.join("log"))
             .expect("a log");
-        let child = Command::new(rmail())
+        let mut command = match self.descriptors {
+            None => Command::new(rmail()),
+            Some(count) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", "ulimit -n $0 && exec \"$@\"", &count.to_string()])
+                    .arg(rmail());
+                shell
+            }
+        };
+        command
             .arg("--config")
             .arg(self.dir.join("config.json"))
             .arg("serve")
             .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("rmail is built beside its tests");
-        self.child = Some(child);
+            .stderr(log);
+        command
+    }
+
+    /// Starts the program, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    pub fn launch(&mut self) {
+        let child = self.command().spawn();
+        self.child = Some(child.expect("rmail is built beside its tests"));
         let ports = ["/smtp/port", "/imap/port"].map(|key| self.port(key));
         wait_for("the server to answer", || {
             let ended = self
@@ -121,13 +179,16 @@ impl Server {
             .expect("a port")
     }
 
-    /// All that was logged.
-    ///
-    /// # Panics
-    /// If the log cannot be read.
+    /// What was logged, up to some MiB: a test may have put a device in its place. Nothing if it cannot be read.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).expect("the log")
+        const MAX: u64 = 16 << 20;
+        let mut octets = Vec::new();
+        // Called while a test fails: it must not fail too.
+        if let Ok(log) = std::fs::File::open(self.dir.join("log")) {
+            drop(log.take(MAX).read_to_end(&mut octets));
+        }
+        String::from_utf8_lossy(&octets).into_owned()
     }
 
     /// Kills it without warning.
