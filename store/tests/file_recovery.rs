@@ -550,7 +550,7 @@ fn a_record_of_an_expunge_that_failed_does_not_count_for_a_later_one() {
         }
         let dir = dir_of(&disk, "INBOX").await;
         let log = expunged::decode(&octets_of(&disk, &dir, "expunged").await);
-        let newest = log.iter().filter(|record| record.first == Uid(2)).next_back();
+        let newest = log.iter().rfind(|record| record.first == Uid(2));
         assert!(newest.expect("a record").modseq > told.modseq, "{log:?}");
     });
 }
