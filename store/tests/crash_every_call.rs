@@ -79,6 +79,15 @@ async fn run(op: Op, at: u64, end: End, world: &MemDisk, expected: &(Tree, Tree)
     for (mailbox, before) in ["INBOX", "Trash"].into_iter().zip(before) {
         check_numbers(&store, mailbox, &before, &what).await;
     }
+    let gone: &[u32] = match op {
+        Op::Expunge => &[2, 3, 5],
+        Op::Move => &[2, 3, 4, 5],
+        _ => &[],
+    };
+    if told.is_ok() {
+        let log = logged(&disk, "INBOX").await;
+        assert!(gone.iter().all(|uid| log.contains(Uid(*uid))), "{what}: {log:?}");
+    }
     if let Ok(Some(told)) = &told {
         check_told(&store, told, &what).await;
     }

@@ -15,8 +15,10 @@ use crash_common::file_common::*;
 use crash_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
+use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
-use rmail_store::mem::{Call, Fault, MemDisk};
+use rmail_store::MailStore as _;
+use rmail_store::mem::{Call, Fault, MemDisk, Model, Outcome};
 
 const EIO: i32 = 5;
 const EXDEV: i32 = 18;
@@ -207,6 +209,15 @@ fn what_cannot_be_linked_is_copied() {
                         .await
                         .unwrap_or_else(|error| panic!("{op:?} {at} {number}: {error}"));
                     assert_eq!(tree(&store).await, expected, "{op:?} {at} {number}");
+                    store.flush().await.expect("flush");
+                    drop(store);
+                    disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+                    let store = open(&disk.process(), Limits::small()).await;
+                    assert_eq!(
+                        tree(&store).await,
+                        expected,
+                        "{op:?} {at} {number}, and a power cut"
+                    );
                 }
             }
         }

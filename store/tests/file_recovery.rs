@@ -22,27 +22,12 @@ use rmail_core::random::Random;
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::file::expunged;
-use rmail_store::mem::{MemDir, MemDisk, Model, Outcome};
+use rmail_store::mem::{Call, Fault, MemDisk, Model, Outcome};
 
 const SEEN: SystemFlags = SystemFlags::SEEN;
 
 fn random() -> Random {
     Random::from_seed([3; 32])
-}
-
-/// Alice's directory of a mailbox.
-async fn dir_of(disk: &MemDisk, mailbox: &str) -> MemDir {
-    let mut dir = disk.root().clone();
-    let path = format!("domains/example.com/users/alice/mailboxes/{mailbox}");
-    for level in path.split('/') {
-        dir = disk.open_dir(&dir, level).await.expect("open a level");
-    }
-    dir
-}
-
-async fn names_of(disk: &MemDisk, dir: &MemDir) -> Vec<String> {
-    let listing = disk.list(dir).await.expect("list");
-    listing.entries.into_iter().map(|entry| entry.name).collect()
 }
 
 async fn filled(disk: &MemDisk) -> Store {
@@ -457,5 +442,115 @@ fn uids_end_before_they_repeat() {
             (count, refused.refusal),
             (7, rmail_core::refusal::Refusal::MailboxFull)
         );
+    });
+}
+
+#[test]
+fn uids_go_on_above_all_that_exist_when_an_older_status_comes_back() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = open(&disk, Limits::small()).await;
+        store.create_account(&alice(), NOW).await.expect("create");
+        let dir = dir_of(&disk, "INBOX").await;
+        let old = octets_of(&disk, &dir, "status.json").await;
+        for n in 0..9 {
+            append(&store, "INBOX", &n.to_string(), Flags::default())
+                .await
+                .expect("append");
+        }
+        drop(store);
+        // A restored copy of the small files, and no `state`.
+        for name in ["status.json", "state"] {
+            disk.unlink(&dir, name).await.expect("unlink");
+        }
+        let file = disk.open(&dir, "status.json", Mode::Create).await.expect("open");
+        disk.write_at(&file, &old, 0).await.expect("write");
+        let store = open(&disk.process(), Limits::small()).await;
+        let new = append(&store, "INBOX", "new", Flags::default())
+            .await
+            .expect("append");
+        assert!(new[0] >= Uid(10), "{new:?}");
+        assert_eq!(messages(&store, &alice(), "INBOX").await.len(), 10);
+        let (_, snapshot) = select(&store, "INBOX").await.expect("select");
+        assert!(snapshot.rows.iter().all(|row| row.modseq <= snapshot.modseq));
+    });
+}
+
+#[test]
+fn the_second_name_of_a_rename_that_was_cut_short_does_not_come_back() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = filled(&disk).await;
+        let shard = dir_of_alice(&disk, "mailboxes/INBOX/shards/000000").await;
+        let before = names_of(&disk, &shard).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        let deleted = change(FlagOp::Add, SystemFlags::DELETED, &[]);
+        store
+            .store(&mailbox, &set(&[2]), &deleted, None)
+            .await
+            .expect("store");
+        drop(store);
+        // Where names are changed by link and unlink, a kill leaves both.
+        let old = before.iter().find(|name| name.starts_with("0000000002."));
+        let now = names_of(&disk, &shard).await;
+        let new = now.iter().find(|name| name.starts_with("0000000002."));
+        let (old, new) = (old.expect("there"), new.expect("there"));
+        disk.link(&shard, new, &shard, old).await.expect("link");
+        let store = open(&disk.process(), Limits::small()).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        store.expunge(&mailbox, None).await.expect("expunge");
+        let store = open(&disk.process(), Limits::small()).await;
+        let (_, after) = select(&store, "INBOX").await.expect("select");
+        assert_eq!(uids(&after), [1, 3, 4, 5, 6]);
+    });
+}
+
+#[test]
+fn a_record_of_an_expunge_that_failed_does_not_count_for_a_later_one() {
+    block_on(async {
+        let disk = MemDisk::new();
+        disk.set_tick(core::time::Duration::from_millis(5));
+        let store = filled(&disk).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        let deleted = change(FlagOp::Add, SystemFlags::DELETED, &[]);
+        let doom = async |uid: u32| {
+            let stored = store.store(&mailbox, &set(&[uid]), &deleted, None).await;
+            stored.expect("store");
+        };
+        doom(3).await;
+        let begun = disk.calls();
+        disk.record();
+        store.expunge(&mailbox, None).await.expect("expunge");
+        let records = disk.take_records();
+        let unlink = records.iter().find(|record| record.call == Call::Unlink);
+        let unlink = unlink.expect("an unlink").number - begun;
+        doom(2).await;
+        disk.fault(disk.calls() + unlink, Fault::Errno(5));
+        assert!(store.expunge(&mailbox, None).await.is_err());
+        disk.clear_faults();
+        let keep = change(FlagOp::Remove, SystemFlags::DELETED, &[]);
+        let told = store
+            .store(&mailbox, &set(&[2]), &keep, None)
+            .await
+            .expect("store")
+            .snapshot;
+        assert_eq!(uids(&told), [1, 2, 4, 5, 6]);
+        // A stranger removes it, without a word.
+        let shard = dir_of_alice(&disk, "mailboxes/INBOX/shards/000000").await;
+        for message in names_of(&disk, &shard).await {
+            if message.starts_with("0000000002.") {
+                disk.unlink(&shard, &message).await.expect("unlink");
+            }
+        }
+        let _watch = store
+            .hub()
+            .watch(Scope::Mailbox(mailbox.clone()), told.modseq, Arc::new(|| ()));
+        for _ in 0..10 {
+            store.poll_watched().await;
+        }
+        let dir = dir_of(&disk, "INBOX").await;
+        let log = expunged::decode(&octets_of(&disk, &dir, "expunged").await);
+        let newest = log.iter().rfind(|record| record.first == Uid(2));
+        assert!(newest.expect("a record").modseq > told.modseq, "{log:?}");
     });
 }

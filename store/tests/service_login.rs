@@ -325,3 +325,26 @@ fn a_broken_file_ends_no_session() {
     assert_eq!(ask(&session, recheck.clone()), imap::Reply::Recheck(true));
     assert_eq!(block_on(session.run(now(), recheck)), imap::Reply::Recheck(true));
 }
+
+#[test]
+fn a_user_whose_file_was_written_by_hand_has_mailboxes_after_the_login() {
+    use rmail_store::MailStore as _;
+    let world = World::new();
+    let bob = account("bob@example.com");
+    // All but the user's own file.
+    block_on(world.store.delete_account(&bob)).expect("delete");
+    let list = || block_on(world.store.list(&bob)).expect("list");
+    assert_eq!(list(), []);
+    login(&world.imap(), "bob@example.com", "wrong").expect_err("wrong");
+    assert_eq!(list(), [], "a guess makes nothing");
+    login(&world.imap(), "bob@example.com", PASSWORD).expect("right");
+    assert_eq!(list().len(), 6);
+    // Also when the password is remembered.
+    block_on(world.store.delete_account(&bob)).expect("delete");
+    login(&world.smtp(), "bob@example.com", PASSWORD).expect("right");
+    assert_eq!(list().len(), 6);
+    // That they cannot be made is no reason to refuse.
+    block_on(world.store.delete_account(&bob)).expect("delete");
+    world.disk.set_full(true);
+    login(&world.imap(), "bob@example.com", PASSWORD).expect("right");
+}

@@ -484,15 +484,25 @@ impl<D: Disk> Hold<'_, D> {
             }
         }
         let mut records = expunged::records(modseq, uids);
-        if size / RECORD + records.len() > self.store.limits().expunge_log {
+        let bound = self.store.limits().expunge_log;
+        let failed = self.mailbox.pending().log_failed;
+        if failed || size / RECORD + records.len() > bound {
             let mut all = expunged::decode(&read_all(disk, &file).await.during(label)?);
             all.append(&mut records);
-            let keep = self.store.limits().expunge_log / 2;
-            let newer = all.split_off(all.len().saturating_sub(keep));
-            let floor = all.last().map_or(ModSeq(0), |record| record.modseq);
-            return replace_file(disk, dir, "expunged", &log_octets(floor, &newer))
+            let (floor, newer) = if all.len() > bound {
+                let newer = all.split_off(all.len().saturating_sub(bound / 2));
+                (all.last().map_or(ModSeq(0), |record| record.modseq), newer)
+            } else {
+                let head = all.first().filter(|record| record.first == Uid(0));
+                let floor = head.map_or(ModSeq(modseq.0.saturating_sub(1)), |head| head.modseq);
+                all.retain(|record| record.first != Uid(0));
+                (floor, all)
+            };
+            replace_file(disk, dir, "expunged", &log_octets(floor, &newer))
                 .await
-                .during(label);
+                .during(label)?;
+            self.mailbox.pending().log_failed = false;
+            return Ok(());
         }
         let (bytes, offset) = if size < RECORD {
             (log_octets(ModSeq(modseq.0.saturating_sub(1)), &records), 0)

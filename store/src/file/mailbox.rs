@@ -94,6 +94,8 @@ pub(super) struct Pending {
     pub(super) settled: u64,
     /// The entry of the expunge log is counted.
     pub(super) logged: bool,
+    /// A sync of the expunge log has failed: it is written anew, for what was in it may not be on disk.
+    pub(super) log_failed: bool,
     /// `status.json` says dirty because of us.
     pub(super) marked: bool,
     /// Flushes since the last flag change.
@@ -110,6 +112,7 @@ impl Default for Pending {
             made: 1,
             settled: 0,
             logged: false,
+            log_failed: false,
             marked: false,
             idle: 0,
             failed: false,

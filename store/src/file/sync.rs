@@ -82,7 +82,11 @@ impl<D: Disk> FileStore<D> {
         let label = || format!("sync the expunge log of {}", mailbox.label());
         let file = self.disk().open(&mailbox.dir, "expunged", Mode::Write).await;
         match found(file).during(label)? {
-            Some(file) => self.disk().sync(&file).await.during(label),
+            Some(file) => {
+                let synced = self.disk().sync(&file).await;
+                mailbox.pending().log_failed |= synced.is_err();
+                synced.during(label)
+            }
             None => Ok(()),
         }
     }

@@ -178,7 +178,13 @@ fn draw(outcome: Outcome, most: usize, random: &mut Random) -> usize {
 impl Content {
     /// Keeps of the unsynced writes what the outcome says.
     fn cut(&mut self, outcome: Outcome, random: &mut Random) {
+        if self.lost && outcome == Outcome::Kept {
+            self.sync();
+        }
         let writes = core::mem::take(&mut self.writes);
+        if core::mem::take(&mut self.lost) {
+            self.volatile.clone_from(&self.durable);
+        }
         if writes.is_empty() {
             return;
         }

@@ -281,9 +281,18 @@ impl Disk for MemDisk {
     }
 
     async fn sync(&self, file: &MemFile) -> io::Result<()> {
-        let mut world = self.enter(Call::Sync, || format!("{:?}", file.0)).await?;
-        world.file(file.0.inode)?.sync();
-        Ok(())
+        match self.enter(Call::Sync, || format!("{:?}", file.0)).await {
+            Ok(mut world) => {
+                world.file(file.0.inode)?.sync();
+                Ok(())
+            }
+            Err(error) => {
+                if error.raw_os_error().is_some() {
+                    self.shared.world().file(file.0.inode)?.sync_fails();
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn sync_dir(&self, dir: &MemDir) -> io::Result<()> {

@@ -79,6 +79,8 @@ pub(super) struct Content {
     pub(super) durable: Vec<u8>,
     /// Writes since the last sync: offset and octets.
     pub(super) writes: Vec<(usize, Vec<u8>)>,
+    /// A sync has failed: what was to be written is taken for written, but is not on disk.
+    pub(super) lost: bool,
 }
 
 /// A directory's entries.
@@ -108,9 +110,21 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        if !self.writes.is_empty() {
+        if self.lost {
+            for (offset, bytes) in self.writes.drain(..) {
+                apply_write(&mut self.durable, offset, &bytes);
+            }
+        } else if !self.writes.is_empty() {
             self.durable.clone_from(&self.volatile);
             self.writes.clear();
+        }
+    }
+
+    /// A sync that fails: as on Linux the pages count as clean, and a later sync that works does not write them.
+    pub(super) fn sync_fails(&mut self) {
+        if !self.writes.is_empty() {
+            self.writes.clear();
+            self.lost = true;
         }
     }
 }

@@ -21,9 +21,10 @@ use rmail_core::mailbox::{
 };
 use rmail_core::time::Unix;
 use rmail_store::MailStore;
+use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::error::Result;
-use rmail_store::file::{FileStore, Options, Spool};
-use rmail_store::mem::MemDisk;
+use rmail_store::file::{FileStore, Options, Spool, expunged};
+use rmail_store::mem::{MemDir, MemDisk};
 
 pub type Store = FileStore<MemDisk>;
 
@@ -153,4 +154,43 @@ pub async fn messages(
     }
     store.unselect(&selected.mailbox).await;
     found
+}
+
+/// A directory by its path below alice's.
+pub async fn dir_of_alice(disk: &MemDisk, path: &str) -> MemDir {
+    let mut dir = disk.root().clone();
+    let path = format!("domains/example.com/users/alice/{path}");
+    for level in path.split('/').filter(|level| !level.is_empty()) {
+        dir = disk.open_dir(&dir, level).await.expect("open a level");
+    }
+    dir
+}
+
+/// Alice's directory of a mailbox.
+pub async fn dir_of(disk: &MemDisk, mailbox: &str) -> MemDir {
+    dir_of_alice(disk, &format!("mailboxes/{mailbox}")).await
+}
+
+pub async fn names_of(disk: &MemDisk, dir: &MemDir) -> Vec<String> {
+    let listing = disk.list(dir).await.expect("list");
+    listing.entries.into_iter().map(|entry| entry.name).collect()
+}
+
+/// What a file holds; nothing if it is not there.
+pub async fn octets_of(disk: &MemDisk, dir: &MemDir, name: &str) -> Vec<u8> {
+    let Ok(file) = disk.open(dir, name, Mode::Read).await else {
+        return Vec::new();
+    };
+    let mut bytes = vec![0; 1 << 16];
+    let count = disk.read_at(&file, &mut bytes, 0).await.expect("read");
+    bytes.truncate(count);
+    bytes
+}
+
+/// UIDs that the expunge log of a mailbox has.
+pub async fn logged(disk: &MemDisk, mailbox: &str) -> UidSet {
+    let dir = dir_of(disk, mailbox).await;
+    let records = expunged::decode(&octets_of(disk, &dir, "expunged").await);
+    let records = records.iter().filter(|record| record.first.0 != 0);
+    UidSet::from_ranges(records.map(|record| (record.first.0, record.last.0)))
 }

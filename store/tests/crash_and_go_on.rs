@@ -1,0 +1,225 @@
+//! A process dies, or one of its calls fails; others go on with what it left, and rely on it. Then the power fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test code"
+)]
+
+mod crash_common;
+
+use crash_common::file_common::*;
+use crash_common::*;
+use futures_lite::future::block_on;
+use rmail_core::limits::Limits;
+use rmail_core::mailbox::{FlagOp, Snapshot, SystemFlags};
+use rmail_core::random::Random;
+use rmail_store::MailStore;
+use rmail_store::mem::{Call, Fault, MemDisk, Model, Outcome};
+
+const EIO: i32 = 5;
+const MODELS: [Model; 2] = [Model::Adversary, Model::Ordered];
+/// Operations that leave numbers, keywords and logs for others.
+const LEAVERS: [Op; 6] = [
+    Op::Deliver,
+    Op::Append,
+    Op::Flags,
+    Op::Expunge,
+    Op::Copy,
+    Op::Move,
+];
+
+async fn world() -> MemDisk {
+    let world = MemDisk::new();
+    world.set_tick(core::time::Duration::from_micros(700));
+    set_up(&world).await;
+    world
+}
+
+fn cut(disk: &MemDisk, model: Model) {
+    disk.power_cut(model, Outcome::Lost, &mut Random::from_seed([7; 32]));
+}
+
+async fn numbers(store: &Store, mailbox: &str) -> Snapshot {
+    let selected = store.select(&alice(), &name(mailbox), true).await;
+    selected.expect("select").snapshot
+}
+
+/// All the kinds of work that rely on what is there. Returns what was told in the end.
+async fn go_on(store: &Store) -> [Snapshot; 2] {
+    let words = flags(SystemFlags::SEEN, &["fresh", "old"]);
+    append(store, "INBOX", "after", words).await.expect("append");
+    let deleted = flags(SystemFlags::DELETED, &[]);
+    for n in 0..2 {
+        append(store, "Trash", &format!("doomed {n}"), deleted.clone())
+            .await
+            .expect("append");
+    }
+    let (trash, _) = select(store, "Trash").await.expect("select");
+    store.expunge(&trash, None).await.expect("expunge");
+    let (inbox, _) = select(store, "INBOX").await.expect("select");
+    let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &["fresh"]);
+    store
+        .store(&inbox, &set(&[1]), &flagged, None)
+        .await
+        .expect("store");
+    deliver(store, &[alice(), bob()], "post").await.expect("deliver");
+    store.flush().await.expect("flush");
+    [numbers(store, "INBOX").await, numbers(store, "Trash").await]
+}
+
+/// After the power cut: all that was acknowledged in [`go_on`] is there, and no number is given again.
+async fn check(disk: &MemDisk, told: &[Snapshot; 2], what: &str) {
+    let store = open(disk, Limits::small()).await;
+    let found = tree(&store).await;
+    let inbox = &found["alice@example.com INBOX"];
+    let (flags, words) = &inbox["after"][0];
+    assert_eq!(*flags, SystemFlags::SEEN.0, "{what}");
+    assert!(words.iter().any(|word| word == "fresh"), "{what}: {words:?}");
+    assert!(words.iter().any(|word| word == "old"), "{what}: {words:?}");
+    let (flags, words) = &inbox["in 0"][0];
+    assert!(SystemFlags(*flags).contains(SystemFlags::FLAGGED), "{what}");
+    assert!(words.iter().any(|word| word == "fresh"), "{what}: {words:?}");
+    assert!(inbox.contains_key("post"), "{what}");
+    assert!(found["bob@example.com INBOX"].contains_key("post"), "{what}");
+    let trash = &found["alice@example.com Trash"];
+    assert!(!trash.keys().any(|text| text.starts_with("doomed")), "{what}");
+    for (mailbox, told) in ["INBOX", "Trash"].into_iter().zip(told) {
+        let now = numbers(&store, mailbox).await;
+        assert_eq!(now.uid_validity, told.uid_validity, "{what}");
+        assert!(now.uid_next >= told.uid_next, "{what}: UIDNEXT goes back");
+        assert!(now.modseq >= told.modseq, "{what}: MODSEQ goes back");
+        let uid = append(&store, mailbox, "later", Default::default())
+            .await
+            .expect("append")[0];
+        assert!(uid >= told.uid_next, "{what}: {uid:?} is given again");
+    }
+    let gone = logged(disk, "Trash").await;
+    let doomed = told[1].uid_next.0 - 2..told[1].uid_next.0;
+    assert!(
+        doomed
+            .clone()
+            .all(|uid| gone.contains(rmail_core::mailbox::Uid(uid))),
+        "{what}: {doomed:?} not in the log {gone:?}"
+    );
+}
+
+async fn killed(op: Op, at: u64, is_warm: bool, model: Model, world: &MemDisk) -> bool {
+    let disk = world.fork();
+    let first = warm(&disk).await;
+    let second = disk.process();
+    let other = if is_warm {
+        warm(&second).await
+    } else {
+        open(&second, Limits::small()).await
+    };
+    disk.fault(disk.calls() + at, Fault::Crash);
+    let _ = op.run(&first).await;
+    let was_cut = disk.is_dead();
+    drop(first);
+    disk.kill();
+    let told = go_on(&other).await;
+    drop(other);
+    cut(&second, model);
+    let what = format!("{op:?} killed at call {at}, warm {is_warm}, {model:?}");
+    check(&second.process(), &told, &what).await;
+    was_cut
+}
+
+#[test]
+fn others_rely_only_on_what_is_on_disk() {
+    block_on(async {
+        let world = world().await;
+        for op in LEAVERS {
+            let (mut at, mut more) = (1, true);
+            while more {
+                for model in MODELS {
+                    for is_warm in [false, true] {
+                        more = killed(op, at, is_warm, model, &world).await;
+                    }
+                }
+                at += 1;
+            }
+        }
+    });
+}
+
+async fn failed(op: Op, at: u64, model: Model, world: &MemDisk) -> bool {
+    let disk = world.fork();
+    let store = warm(&disk).await;
+    let end = disk.calls() + at;
+    disk.fault(end, Fault::Errno(EIO));
+    let _ = op.run(&store).await;
+    let met = disk.calls() >= end;
+    disk.clear_faults();
+    let told = go_on(&store).await;
+    drop(store);
+    cut(&disk, model);
+    let what = format!("{op:?} failed at call {at}, {model:?}");
+    check(&disk.process(), &told, &what).await;
+    met
+}
+
+#[test]
+fn a_sync_that_failed_is_not_believed_later() {
+    block_on(async {
+        let world = world().await;
+        for op in LEAVERS {
+            let (mut at, mut more) = (1, true);
+            while more {
+                for model in MODELS {
+                    more = failed(op, at, model, &world).await;
+                }
+                at += 1;
+            }
+        }
+    });
+}
+
+/// What clients saw go stays gone, also if the operation failed afterwards, and the log says so.
+#[test]
+fn what_was_expunged_before_an_error_stays_gone() {
+    block_on(async {
+        let world = world().await;
+        let mut partial = 0;
+        for op in [Op::Expunge, Op::Move] {
+            let disk = world.fork();
+            let store = warm(&disk).await;
+            let begun = disk.calls();
+            disk.record();
+            op.run(&store).await.expect("undisturbed");
+            let calls = disk.take_records();
+            for record in calls {
+                // Whoever cannot sync, or find what to sync, cannot promise either.
+                let counts = matches!(
+                    record.call,
+                    Call::Unlink | Call::Lock | Call::WriteAt | Call::ReadAt | Call::StatAt
+                );
+                if !counts {
+                    continue;
+                }
+                let disk = world.fork();
+                let store = warm(&disk).await;
+                let before = numbers(&store, "INBOX").await;
+                disk.fault(disk.calls() + record.number - begun, Fault::Errno(EIO));
+                let failed = op.run(&store).await.is_err();
+                let seen = numbers(&store, "INBOX").await;
+                drop(store);
+                cut(&disk, Model::Adversary);
+                let disk = disk.process();
+                let store = open(&disk, Limits::small()).await;
+                let after = numbers(&store, "INBOX").await;
+                let what = format!("{op:?} with EIO at {record:?}");
+                assert_eq!(uids(&after), uids(&seen), "{what}");
+                let log = logged(&disk, "INBOX").await;
+                for row in before.rows.iter().filter(|row| seen.rows.find(row.uid).is_none()) {
+                    assert!(log.contains(row.uid), "{what}: {:?} is not in the log", row.uid);
+                    partial += usize::from(failed);
+                }
+            }
+        }
+        assert!(partial > 0, "no operation failed after a part of it");
+    });
+}
