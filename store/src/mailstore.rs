@@ -18,7 +18,7 @@ use crate::hub::Hub;
 ///
 /// Every operation that changes something is durable when it returns `Ok` (flag changes: see `store.flag_sync_ms`),
 /// has been announced to the [`Hub`], and did nothing at all when it returns an error. Exceptions are
-/// [`MailStore::store`], [`MailStore::expunge`] and [`MailStore::r#move`] of many messages, which others must not wait
+/// [`MailStore::store`], [`MailStore::expunge`] and [MOVE](MailStore::move) of many messages, which others must not wait
 /// for: they go in small steps, and an error may come after some of them. Each says what then holds; what was done is
 /// announced, so that the next look at the mailbox shows it, and doing the same again does the rest.
 #[expect(
