@@ -59,8 +59,12 @@ async fn tick<S: MailStore>(host: Arc<Host<S>>, flag_sync: Duration) {
         std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
     let failures = Arc::new(Flood::default());
-    // Zero: synced before the answer. Shorter than a tick: somebody else's work.
-    let flush_every = u32::try_from(flag_sync.as_secs()).unwrap_or(u32::MAX);
+    // Shorter than a tick: somebody else's work. Zero: changes are synced before the answer, but mailboxes without changes
+    // for a while still have to be marked clean.
+    let flush_every = match flag_sync {
+        Duration::ZERO => 1,
+        every => u32::try_from(every.as_secs()).unwrap_or(u32::MAX),
+    };
     let mut count = 0_u64;
     loop {
         let before = count;
