@@ -1,12 +1,14 @@
 //! Finds everything that is wrong with a configuration.
 
+use core::net::IpAddr;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::Problem;
 use super::keys::{KEYS, Key, WITHOUT_EFFECT};
+use super::kind::Kind;
 use super::typed::{Config, TlsPolicyName};
+use super::{HIDDEN, Problem};
 
 /// Unknown keys, wrong types, values out of range.
 pub(super) fn problems(given: &Value) -> Vec<Problem> {
@@ -26,7 +28,11 @@ fn walk(prefix: &str, value: &Value, out: &mut Vec<Problem>) {
         } else {
             format!("{prefix}.{name}")
         };
-        if let Some(key) = KEYS.iter().find(|key| key.path == path) {
+        if name.contains('.') {
+            // `{"tls.enabled": …}` looks like a key, and would have no effect.
+            let nested = "unknown key; sections are objects: {\"tls\": {\"enabled\": …}}";
+            out.push(Problem::error(&path, value, nested));
+        } else if let Some(key) = KEYS.iter().find(|key| key.path == path) {
             key.kind.check(&path, value, out);
         } else if !is_section(&path) {
             out.push(Problem::error(&path, value, unknown(&path)));
@@ -105,11 +111,18 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
     for key in KEYS.iter().filter(|key| WITHOUT_EFFECT.contains(&key.path)) {
         let value = at(&format!("/{}", key.path.replace('.', "/")));
         if !value.is_null() && value != (key.default)() {
-            out.push(Problem::warning(
-                key.path,
-                &value,
-                "this key has no effect in this version yet",
-            ));
+            let shown = match key.kind {
+                Kind::Secret => HIDDEN.to_owned(),
+                _ => super::shorten(&value),
+            };
+            out.push(Problem {
+                value: shown,
+                ..Problem::warning(
+                    key.path,
+                    &Value::Null,
+                    "this key has no effect in this version yet",
+                )
+            });
         }
     }
     match (&config.tls.cert_file, &config.tls.key_file) {
@@ -125,7 +138,21 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
         )),
         _ => {}
     }
+    same_domains(config, given, &mut out);
+    same_ports(config, &mut out);
+    if !config.tls.enabled && !on_loopback(config) {
+        out.push(Problem::warning(
+            "tls.enabled",
+            &Value::Bool(false),
+            "passwords and mail go in clear text; behind a TLS proxy listen on 127.0.0.1",
+        ));
+    }
     let relay = &config.relay;
+    if relay.smarthost_tls == Some(TlsPolicyName::Implicit) && matches!(relay.smarthost_port, 25 | 587) {
+        let port = relay.smarthost_port.into();
+        let usual = "implicit TLS is spoken on 465; here servers wait for STARTTLS";
+        out.push(Problem::warning("relay.smarthost_port", &port, usual));
+    }
     if !relay.smarthost_username.is_empty() {
         let value = at("/relay/smarthost_tls");
         out.extend(credentials("relay.smarthost_tls", &value, relay.smarthost_tls));
@@ -148,9 +175,72 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
                 .and_then(|routes| routes.get(domain)?.get("tls"));
             let path = format!("relay.routes.{domain}.tls");
             out.extend(credentials(&path, value.unwrap_or(&Value::Null), route.tls));
+            if route.password.as_ref().is_none_or(super::SecretSource::is_empty) {
+                let path = format!("relay.routes.{domain}.password");
+                out.push(Problem::error(path, &Value::Null, "the username needs one"));
+            }
         }
     }
     out
+}
+
+fn same_domains(config: &Config, given: &Value, out: &mut Vec<Problem>) {
+    for (index, domain) in config.domains.iter().enumerate() {
+        if let Some(first) = config
+            .domains
+            .iter()
+            .take(index)
+            .position(|other| other == domain)
+        {
+            let value = given.pointer(&format!("/domains/{index}"));
+            let same = format!("the same domain as domains[{first}]");
+            out.push(Problem::error(
+                format!("domains[{index}]"),
+                value.unwrap_or(&Value::Null),
+                same,
+            ));
+        }
+    }
+}
+
+/// One port of one address cannot have two services.
+fn same_ports(config: &Config, out: &mut Vec<Problem>) {
+    let (smtp, imap, api) = (&config.smtp, &config.imap, &config.exchange_api);
+    let listeners = [
+        ("smtp.port", &smtp.host, smtp.port),
+        ("smtp.submission_port", &smtp.host, smtp.submission_port),
+        ("smtp.smtps_port", &smtp.host, smtp.smtps_port),
+        ("imap.port", &imap.host, imap.port),
+        ("imap.imaps_port", &imap.host, imap.imaps_port),
+        ("exchange_api.port", &api.host, api.port),
+        ("exchange_api.secure_port", &api.host, api.secure_port),
+    ];
+    for (index, (path, hosts, port)) in listeners.iter().enumerate() {
+        let Some(port) = *port else { continue };
+        let other = listeners.iter().take(index).find(|(_, others, other)| {
+            *other == Some(port) && others.iter().any(|a| hosts.iter().any(|b| overlap(*a, *b)))
+        });
+        if let Some((other, ..)) = other {
+            out.push(Problem::error(
+                *path,
+                &port.into(),
+                format!("{other} has this port too"),
+            ));
+        }
+    }
+}
+
+/// Whether both cannot have the same port. "::" is IPv4 too.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    let all = |a: IpAddr, b: IpAddr| a.is_unspecified() && (a.is_ipv6() || b.is_ipv4());
+    a == b || all(a, b) || all(b, a)
+}
+
+fn on_loopback(config: &Config) -> bool {
+    [&config.smtp.host, &config.imap.host, &config.exchange_api.host]
+        .into_iter()
+        .flatten()
+        .all(IpAddr::is_loopback)
 }
 
 /// Credentials never go over unverified TLS unless `require` is named.

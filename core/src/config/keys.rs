@@ -33,7 +33,7 @@ keys! {
     "domains", Kind::Domains, ["example.com"], "Domains hosted here";
     "log_level", Kind::Word(&["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]), "INFO", "How much is logged";
     "pid_file", Kind::OptionalText, null, "Where the process id is written; null: /run/rmail.pid if that is writable";
-    "postmaster", Kind::OptionalText, null, "Where postmaster@ and abuse@ go; null: the first enabled admin";
+    "postmaster", Kind::OptionalAddress, null, "Where postmaster@ and abuse@ go; null: the first enabled admin";
     "shutdown_grace", Kind::Integer(0, 600), 30, "Seconds that sessions get to finish a message at the end";
     "smtp.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
     "smtp.port", Kind::Port, 25, "SMTP from other servers";
@@ -64,7 +64,7 @@ keys! {
     "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
     "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
     "relay.enabled", Kind::Bool, true, "false: external recipients get 550 even after AUTH";
-    "relay.smarthost", Kind::AnyText, "", "Host that takes all outbound mail; empty: the recipient's MX";
+    "relay.smarthost", Kind::OptionalHost, "", "Host that takes all outbound mail; empty: the recipient's MX";
     "relay.smarthost_port", Kind::Integer(1, 65_535), 587, "Its port";
     "relay.smarthost_username", Kind::AnyText, "", "Login there";
     "relay.smarthost_password", Kind::Secret, "", "Password there";

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use serde_json::Value;
 
 use super::{Network, Problem};
-use crate::addr::Domain;
+use crate::addr::{Address, Domain};
 
 /// The type and range of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,12 @@ pub enum Kind {
     Port,
     /// A domain name.
     Hostname,
+    /// A host name or an IP address.
+    Host,
+    /// A host name, an IP address, or an empty text.
+    OptionalHost,
+    /// A whole address, a local part alone, or null.
+    OptionalAddress,
     /// A list of domain names, not empty.
     Domains,
     /// An IP address, or a list of them.
@@ -62,6 +68,13 @@ impl Kind {
             Self::Integer(min, max) => format!("expected a whole number from {min} to {max}"),
             Self::Port => "expected a port from 1 to 65535, or 0 or null to turn the listener off".into(),
             Self::Hostname => "expected a domain name such as \"mail.example.com\"".into(),
+            Self::Host => "expected a host name such as \"mx.example.net\" or an IP address".into(),
+            Self::OptionalHost => {
+                "expected a host name such as \"mx.example.net\", an IP address, or an empty text".into()
+            }
+            Self::OptionalAddress => {
+                "expected an address such as \"it@example.com\", a local part alone, or null".into()
+            }
             Self::Domains => "expected a list of domain names such as [\"example.com\"]".into(),
             Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\", or a list of them".into(),
             Self::Networks => "expected a list of networks such as [\"192.0.2.0/24\"]".into(),
@@ -90,12 +103,15 @@ impl Kind {
                 .and_then(Domain::parse)
                 .is_some_and(|domain| !domain.is_literal()),
             Self::Word(words) => text.is_some_and(|text| words.contains(&text)),
+            Self::Host => text.is_some_and(is_host),
+            Self::OptionalHost => text.is_some_and(|text| text.is_empty() || is_host(text)),
+            Self::OptionalAddress => value.is_null() || text.is_some_and(is_address_or_local_part),
             Self::OptionalWord(words) => value.is_null() || text.is_some_and(|text| words.contains(&text)),
             Self::Secret => is_secret(value),
-            Self::Hosts if text.is_some() => text.is_some_and(is_address),
-            Self::Domains if value.as_array().is_some_and(Vec::is_empty) => false,
+            Self::Hosts if text.is_some() => text.is_some_and(is_ip),
+            Self::Hosts | Self::Domains if value.as_array().is_some_and(Vec::is_empty) => false,
             Self::Hosts => {
-                return self.check_list(path, value, |item| item.as_str().is_some_and(is_address), out);
+                return self.check_list(path, value, |item| item.as_str().is_some_and(is_ip), out);
             }
             Self::Domains => {
                 let good = |item: &Value| {
@@ -123,7 +139,25 @@ impl Kind {
             Self::Routes => return check_routes(path, value, out),
         };
         if !good {
-            out.push(Problem::error(path, value, self.expected()));
+            out.push(match self {
+                Self::Secret => Problem::hidden(path, self.expected()),
+                _ => Problem::error(path, value, self.expected()),
+            });
+        }
+    }
+
+    /// What is expected of an item, where the kind is a list.
+    fn expected_item(self) -> String {
+        match self {
+            Self::Domains => "expected a domain name such as \"example.com\"".into(),
+            Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\"".into(),
+            Self::Networks => "expected a network such as \"192.0.2.0/24\"".into(),
+            Self::Resolvers => {
+                "expected an IP address, perhaps with a port, such as \"192.0.2.53\" or \"127.0.0.1:5353\""
+                    .into()
+            }
+            Self::Delays => format!("expected seconds from 1 to {MAX_DELAY}"),
+            _ => self.expected(),
         }
     }
 
@@ -134,14 +168,27 @@ impl Kind {
         };
         for (index, item) in items.iter().enumerate() {
             if !good(item) {
-                out.push(Problem::error(format!("{path}[{index}]"), item, self.expected()));
+                out.push(Problem::error(
+                    format!("{path}[{index}]"),
+                    item,
+                    self.expected_item(),
+                ));
             }
         }
     }
 }
 
-fn is_address(text: &str) -> bool {
+fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
+}
+
+/// As the relay reads it: a name, an address, or an address literal.
+fn is_host(text: &str) -> bool {
+    is_ip(text) || Domain::parse(text).is_some()
+}
+
+fn is_address_or_local_part(text: &str) -> bool {
+    Address::parse(text).is_some() || Address::parse(&format!("{text}@example.com")).is_some()
 }
 
 fn is_secret(value: &Value) -> bool {
@@ -156,7 +203,7 @@ fn is_secret(value: &Value) -> bool {
 
 fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
     const ROUTE: &[(&str, Kind)] = &[
-        ("host", Kind::Text),
+        ("host", Kind::Host),
         ("port", Kind::Integer(1, 65_535)),
         ("username", Kind::OptionalText),
         ("password", Kind::Secret),
@@ -197,7 +244,7 @@ fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
             out.push(Problem::error(
                 format!("{path}.host"),
                 &Value::Null,
-                Kind::Text.expected(),
+                Kind::Host.expected(),
             ));
         }
     }

@@ -10,6 +10,7 @@
 //! * A key that is missing takes its default; a key that is wrong never does.
 
 mod check;
+mod json;
 pub mod keys;
 mod kind;
 mod network;
@@ -47,6 +48,24 @@ impl Problem {
         }
     }
 
+    /// An error in a value that nobody is to see.
+    fn hidden(path: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            value: HIDDEN.into(),
+            ..Self::about(path, expected)
+        }
+    }
+
+    /// An error that is not in the value.
+    fn about(path: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            value: String::new(),
+            expected: expected.into(),
+            warning: false,
+        }
+    }
+
     fn warning(path: impl Into<String>, value: &serde_json::Value, expected: impl Into<String>) -> Self {
         Self {
             warning: true,
@@ -72,6 +91,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// Stands for the value of a secret.
+const HIDDEN: &str = "***";
+
 /// A value in at most this many characters: messages must stay lines.
 const SHOWN: usize = 60;
 
@@ -89,28 +111,19 @@ impl Config {
     /// # Errors
     /// All that is wrong, in the order of the file's keys.
     pub fn parse(text: &str) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let given: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        let (given, twice) = json::read(text).map_err(|error| {
             let place = format!("this is no JSON: {error}");
-            vec![Problem {
-                path: String::new(),
-                value: String::new(),
-                expected: place,
-                warning: false,
-            }]
+            vec![Problem::about("", place)]
         })?;
         let mut problems = check::problems(&given);
+        problems.extend(twice);
         if !problems.is_empty() {
             return Err(problems);
         }
         let whole = keys::with_defaults(&given);
         let config: Self = serde_path_to_error::deserialize(&whole).map_err(|error| {
             let path = error.path().to_string();
-            vec![Problem {
-                path,
-                value: String::new(),
-                expected: error.inner().to_string(),
-                warning: false,
-            }]
+            vec![Problem::about(path, error.inner().to_string())]
         })?;
         problems.extend(check::across(&config, &given));
         if problems.iter().any(|problem| !problem.warning) {
@@ -183,6 +196,100 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert_eq!(found.len(), 7, "{text}");
+    }
+
+    #[test]
+    fn mistakes_that_look_right_are_told() {
+        for (text, expected) in [
+            (
+                r#"{"tls.enabled": false}"#,
+                "tls.enabled: false is not right: unknown key",
+            ),
+            (
+                r#"{"limits": {"connections_per_address.smtp": 3}}"#,
+                "unknown key",
+            ),
+            (
+                r#"{"smtp": {"port": 25}, "smtp": {"port": 26}}"#,
+                "smtp: this key stands here twice",
+            ),
+            (
+                r#"{"relay": {"routes": {"a.example": {"host": "b", "host": "c"}}}}"#,
+                "relay.routes.a.example.host: this key",
+            ),
+            (r#"{"smtp": {"host": []}}"#, "smtp.host: [] is not right"),
+            (
+                r#"{"smtp": {"host": ["::", "x"]}}"#,
+                "smtp.host[1]: \"x\" is not right: expected an IP address",
+            ),
+            (
+                r#"{"domains": ["a.example", "A.example"]}"#,
+                "domains[1]: \"A.example\" is not right: the same domain as domains[0]",
+            ),
+            (r#"{"postmaster": "a@@b"}"#, "postmaster"),
+            (r#"{"relay": {"smarthost": "two words"}}"#, "relay.smarthost"),
+            (
+                r#"{"relay": {"routes": {"a.example": {"host": "two words"}}}}"#,
+                "relay.routes.a.example.host",
+            ),
+            (
+                r#"{"relay": {"routes": {"a.example": {"host": "b", "username": "u"}}}}"#,
+                "relay.routes.a.example.password",
+            ),
+            (
+                r#"{"smtp": {"port": 587}}"#,
+                "smtp.submission_port: 587 is not right: smtp.port has this port too",
+            ),
+            (
+                r#"{"smtp": {"host": ["192.0.2.1"]}, "imap": {"port": 25, "host": "0.0.0.0"}}"#,
+                "imap.port: 25 is not right: smtp.port",
+            ),
+        ] {
+            let found = problems(text);
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(found[0].contains(expected), "{text}: {found:?}");
+        }
+        for text in [
+            r#"{"smtp": {"host": "192.0.2.1"}, "imap": {"host": "192.0.2.2", "port": 25}}"#,
+            r#"{"smtp": {"host": ["::", "0.0.0.0"], "port": 0, "smtps_port": null, "submission_port": 0}}"#,
+            r#"{"postmaster": "it"}"#,
+            r#"{"postmaster": "it@else.example"}"#,
+            r#"{"relay": {"smarthost": "192.0.2.1"}}"#,
+        ] {
+            assert_eq!(Config::parse(text).expect(text).1, [], "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let found = problems(r#"{"relay": {"smarthost_password": 4711}}"#).join("\n");
+        assert!(found.contains("***") && !found.contains("4711"), "{found}");
+        let (_, warnings) = Config::parse(r#"{"exchange_api": {"token_secret": "4711"}}"#).expect("valid");
+        assert_eq!(warnings[0].value, "***");
+    }
+
+    #[test]
+    fn clear_text_and_a_port_of_the_other_kind_are_worth_a_warning() {
+        for (text, path) in [
+            (r#"{"tls": {"enabled": false}}"#, "tls.enabled"),
+            (
+                r#"{"relay": {"smarthost": "a.example", "smarthost_tls": "implicit"}}"#,
+                "relay.smarthost_port",
+            ),
+        ] {
+            let (_, warnings) = Config::parse(text).expect("valid");
+            let paths: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
+            assert_eq!(paths, [path], "{text}");
+        }
+        let behind_a_proxy = r#"{"tls": {"enabled": false}, "smtp": {"host": "127.0.0.1"}, "imap": {"host": "::1"},
+            "exchange_api": {"host": ["127.0.0.1"]}}"#;
+        assert_eq!(Config::parse(behind_a_proxy).expect("valid").1, []);
+    }
+
+    #[test]
+    fn the_hostname_is_an_a_label() {
+        let (config, _) = Config::parse(r#"{"hostname": "mail.münchen.example"}"#).expect("valid");
+        assert_eq!(config.hostname, "mail.xn--mnchen-3ya.example");
     }
 
     #[test]

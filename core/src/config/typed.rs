@@ -13,6 +13,7 @@ use crate::addr::Domain;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Config {
+    #[serde(deserialize_with = "hostname")]
     pub hostname: String,
     pub mail_root: String,
     #[serde(deserialize_with = "domains")]
@@ -222,6 +223,13 @@ impl core::fmt::Debug for SecretSource {
             Self::EnvVar { env } => write!(f, "env {env}"),
         }
     }
+}
+
+/// A name that goes into greetings, EHLO and certificates: as A-label.
+fn hostname<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let parsed = Domain::parse(&name).ok_or_else(|| D::Error::custom("a domain name"))?;
+    Ok(if name.is_ascii() { name } else { parsed.to_string() })
 }
 
 fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Domain>, D::Error> {
