@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is settled per domain. A missing file means the defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct DomainFile {
     /// An unauthenticated MAIL FROM in this domain is refused on port 25.
     #[serde(default = "yes")]

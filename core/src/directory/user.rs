@@ -10,6 +10,7 @@ use crate::auth::password::{BadHash, Hash};
 
 /// A user as the file has it. Fields that we do not know are kept when it is rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct User {
     /// The password's hash; none: nobody can log in.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use rmail_core::config::Problem;
+use rmail_core::relay;
+use rmail_core::secret::Secret;
 use serde_json::json;
 
-use super::Failure;
-use super::load::{LoadError, load};
+use super::load::{LoadError, Loaded, load};
+use super::{Failure, open, serve};
+use crate::tls::{CertificateSource, ServerTls};
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -24,8 +27,11 @@ pub(super) struct Options {
 }
 
 pub(super) fn check(path: &Path, options: &Options) -> Result<(), Failure> {
-    let (errors, warnings) = match load(path) {
-        Ok(loaded) => (Vec::new(), loaded.warnings),
+    let (errors, warnings): (Vec<_>, Vec<_>) = match load(path) {
+        Ok(loaded) => around(&loaded)
+            .into_iter()
+            .chain(loaded.warnings)
+            .partition(|problem| !problem.warning),
         Err(LoadError::Unreadable(text)) => return Err(Failure(text)),
         Err(LoadError::Wrong(problems)) => problems.into_iter().partition(|problem| !problem.warning),
     };
@@ -61,4 +67,59 @@ pub(super) fn check(path: &Path, options: &Options) -> Result<(), Failure> {
         "{} is not usable as it is; `serve` would refuse it",
         path.display()
     )))
+}
+
+/// What is wrong with that which the configuration names: secrets, certificate, who reads the postmaster's mail.
+fn around(loaded: &Loaded) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let read = relay::Settings::from_config(&loaded.config, |key, source| {
+        Ok::<_, std::convert::Infallible>(loaded.secret(key, source).unwrap_or_else(|Failure(text)| {
+            let reason = text.strip_prefix(&format!("{key}: ")).unwrap_or(&text);
+            found.push(problem(key, reason));
+            Secret::default()
+        }))
+    });
+    let Ok(_) = read;
+    let root = loaded.path(&loaded.config.mail_root);
+    if loaded.config.tls.enabled {
+        let source = serve::certificate(loaded, &root);
+        if matches!(source, CertificateSource::Files { .. })
+            && let Err(error) = ServerTls::load(&source)
+        {
+            found.push(problem("tls.cert_file", &error.to_string()));
+        }
+    }
+    match unread_postmaster(loaded, &root) {
+        Ok(None) => {}
+        Ok(Some(reason)) => found.push(Problem {
+            warning: true,
+            ..problem("postmaster", reason)
+        }),
+        Err(Failure(text)) => found.push(problem("mail_root", &text)),
+    }
+    found
+}
+
+/// Why mail for the postmaster would have to wait.
+fn unread_postmaster(loaded: &Loaded, root: &Path) -> Result<Option<&'static str>, Failure> {
+    let hosting = serve::hosting(&loaded.config)?;
+    let outside = |address: &rmail_core::addr::Address| !hosting.hosts(&address.domain);
+    if loaded.config.relay.enabled && hosting.postmaster.as_ref().is_some_and(outside) {
+        return Ok(None);
+    }
+    // A check makes no mail_root.
+    let has_admin =
+        root.try_exists().map_err(Failure::new)? && open::open_root(root, hosting.clone(), 1)?.has_admin()?;
+    let reason = "mail for postmaster@ and abuse@ has to wait until there is an enabled administrator: \
+                  `rmail user add NAME@DOMAIN --admin`";
+    Ok((!has_admin).then_some(reason))
+}
+
+fn problem(path: &str, expected: &str) -> Problem {
+    Problem {
+        path: path.to_owned(),
+        value: String::new(),
+        expected: expected.to_owned(),
+        warning: false,
+    }
 }

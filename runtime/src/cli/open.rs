@@ -9,6 +9,7 @@ use rmail_core::directory::{Hosting, User};
 use rmail_core::limits::Limits;
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
+use rmail_store::Error;
 use rmail_store::accounts::{AccountError, Accounts, NewUser, account_name};
 use rmail_store::file::{FileStore, Options};
 
@@ -76,22 +77,33 @@ impl Opened {
     }
 
     pub(super) fn user(&self, account: &AccountName) -> Result<Option<Arc<User>>, Failure> {
-        block_on(self.accounts.find(account)).map_err(Failure::new)
+        block_on(self.accounts.find(account)).map_err(|error| Failure(told(&error)))
     }
 
     /// All users of the hosted domains; a broken file gives its reason.
     pub(super) fn users(&self) -> Result<Vec<Listed>, Failure> {
         let mut found = Vec::new();
         for domain in &self.hosting.domains {
-            for account in block_on(self.accounts.list(domain)).map_err(Failure::new)? {
+            for account in block_on(self.accounts.list(domain)).map_err(|error| Failure(told(&error)))? {
                 match block_on(self.accounts.find(&account)) {
                     Ok(Some(user)) => found.push((account, Ok(user))),
                     Ok(None) => {}
-                    Err(error) => found.push((account, Err(error.to_string()))),
+                    Err(error) => found.push((account, Err(told(&error)))),
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Whether somebody reads what is sent to the postmaster: an enabled administrator, or the configured address.
+    pub(super) fn has_admin(&self) -> Result<bool, Failure> {
+        if let Some(address) = &self.hosting.postmaster
+            && self.user(&address.canonical())?.is_some_and(|user| user.enabled)
+        {
+            return Ok(true);
+        }
+        let admin = block_on(self.accounts.first_admin(&self.hosting.domains));
+        Ok(admin.map_err(|error| Failure(told(&error)))?.is_some())
     }
 
     pub(super) fn create(
@@ -107,11 +119,11 @@ impl Opened {
             admin,
             quota_mb,
         };
-        block_on(self.accounts.create(&self.store, account, &new, clock::unix())).map_err(Failure::new)
+        block_on(self.accounts.create(&self.store, account, &new, clock::unix())).map_err(failed)
     }
 
     pub(super) fn set_password(&self, account: &AccountName, password: &Secret) -> Result<(), Failure> {
-        block_on(self.accounts.set_password(account, password, self.rounds)).map_err(Failure::new)
+        block_on(self.accounts.set_password(account, password, self.rounds)).map_err(failed)
     }
 
     pub(super) fn change(
@@ -119,14 +131,30 @@ impl Opened {
         account: &AccountName,
         change: impl FnOnce(&mut User) -> bool,
     ) -> Result<(), Failure> {
-        block_on(self.accounts.change(account, change)).map_err(Failure::new)
+        block_on(self.accounts.change(account, change)).map_err(failed)
     }
 
     pub(super) fn set_enabled(&self, account: &AccountName, on: bool) -> Result<(), Failure> {
-        block_on(self.accounts.set_enabled(account, on)).map_err(Failure::new)
+        block_on(self.accounts.set_enabled(account, on)).map_err(failed)
     }
 
     pub(super) fn delete(&self, account: &AccountName) -> Result<(), Failure> {
-        block_on(self.accounts.delete(&self.store, account)).map_err(Failure::new)
+        block_on(self.accounts.delete(&self.store, account)).map_err(failed)
+    }
+}
+
+fn failed(error: AccountError) -> Failure {
+    match error {
+        AccountError::Store(error) => Failure(told(&error)),
+        error => Failure::new(error),
+    }
+}
+
+/// Where and why, without the word for protocols.
+fn told(error: &Error) -> String {
+    match (&error.source, error.context.as_str()) {
+        (_, "") => error.to_string(),
+        (Some(source), context) => format!("{context}: {source}"),
+        (None, context) => context.to_owned(),
     }
 }

@@ -123,7 +123,7 @@ fn listen(config: &Config) -> Listen {
     }
 }
 
-fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSource {
+pub(super) fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSource {
     if let (Some(cert), Some(key)) = (&loaded.config.tls.cert_file, &loaded.config.tls.key_file) {
         return CertificateSource::Files {
             cert: loaded.path(cert),
