@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     } else {
         explain(&directory, &ports, &users);
     }
-    server.run(|| None).map_err(Failure::new)
+    server.run_in_terminal().map_err(Failure::new)
 }
 
 /// A directory that is removed at the end unless it was named.

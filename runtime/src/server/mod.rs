@@ -220,8 +220,24 @@ impl Server {
     /// # Errors
     /// Signals cannot be heard, or the last sync failed.
     pub fn run(
-        mut self,
+        self,
         mut reload: impl FnMut() -> Option<Arc<ServerConfig>> + Send + 'static,
+    ) -> Result<(), RunError> {
+        self.serve(Some(&mut reload))
+    }
+
+    /// As [`Server::run`], for a server that belongs to a terminal: SIGHUP, which says that the terminal was closed, ends
+    /// it too.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub fn run_in_terminal(self) -> Result<(), RunError> {
+        self.serve(None)
+    }
+
+    fn serve(
+        mut self,
+        mut reload: Option<&mut dyn FnMut() -> Option<Arc<ServerConfig>>>,
     ) -> Result<(), RunError> {
         async_io::block_on(async {
             loop {
@@ -229,10 +245,10 @@ impl Server {
                     let _ = self.stopped.recv().await;
                     Some(Ok(Signal::Term))
                 };
-                match self.signals.next().or(stopped).await {
-                    Some(Ok(Signal::Hup)) => self.reload(reload()).await,
-                    Some(Err(error)) => return Err(RunError::Signals(error)),
-                    Some(Ok(_)) | None => return Ok(()),
+                match (self.signals.next().or(stopped).await, &mut reload) {
+                    (Some(Ok(Signal::Hup)), Some(reload)) => self.reload(reload()).await,
+                    (Some(Err(error)), _) => return Err(RunError::Signals(error)),
+                    (Some(Ok(_)) | None, _) => return Ok(()),
                 }
             }
         })?;
@@ -250,7 +266,7 @@ impl Server {
             let config = Arc::new(config.after(&old));
             if restart {
                 log::warn!(target: "server",
-                    "event=restart_needed why=\"ports, mail_root, store and whether TLS is on hold until the next start\"");
+                    "event=restart_needed why=\"what changed of hosts, ports, mail_root, store or tls.enabled counts from the next start\"");
             }
             self.host.service.set_settings(config.service.clone());
             if let Some(relay) = &self.relay {
