@@ -98,6 +98,11 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
             let password = password::read(password_stdin)?;
             opened.create(&account, password, admin, quota_mb)?;
             println!("Added {account}.");
+            if !account.parts().0.is_ascii() {
+                anstream::eprintln!(
+                    "rmail: {account} can log in, but gets no mail: SMTP takes ASCII names only as long as SMTPUTF8 is not built"
+                );
+            }
         }
         Command::List { json } => list(&opened, json)?,
         Command::Passwd { user, password_stdin } => {
@@ -111,7 +116,7 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
         Command::Enable { user } => enable(&opened, &user, true)?,
         Command::Delete { user, yes } => {
             let account = existing(&opened, &user)?;
-            if !yes && !confirmed(&account)? {
+            if !yes && !confirmed(&opened, &account)? {
                 return Err(Failure("nothing was deleted".into()));
             }
             opened.delete(&account)?;
@@ -206,7 +211,7 @@ fn enable(opened: &Opened, text: &str, on: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn confirmed(account: &AccountName) -> Result<bool, Failure> {
+fn confirmed(opened: &Opened, account: &AccountName) -> Result<bool, Failure> {
     use std::io::{BufRead as _, IsTerminal as _};
     if !std::io::stdin().is_terminal() {
         return Err(Failure(
@@ -220,5 +225,6 @@ fn confirmed(account: &AccountName) -> Result<bool, Failure> {
         .lock()
         .read_line(&mut line)
         .map_err(Failure::new)?;
-    Ok(line.trim() == account.as_str())
+    // As it may be written elsewhere too: in any case, the domain as U-label.
+    Ok(opened.account(line.trim()).is_ok_and(|typed| typed == *account))
 }
