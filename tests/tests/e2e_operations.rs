@@ -1,6 +1,7 @@
 //! What an operator does to a running server.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use rmail_tests::{PATIENCE, Server, Wire, rmail, wait_for};
@@ -148,9 +149,76 @@ fn init_writes_what_check_accepts() {
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert!(run(&["init"]).contains("user add"));
-    assert!(run(&["config", "check"]).contains("0 error(s), 0 warning(s)"));
+    // Nobody reads the postmaster's mail yet, which is all there is to say, and saying it makes no mail_root.
+    let check = run(&["config", "check"]);
+    assert!(
+        check.contains("0 error(s), 1 warning(s)") && check.contains("user add"),
+        "{check}"
+    );
+    assert!(!dir.path().join("mailstore").exists());
     let json: Value = serde_json::from_str(&run(&["config", "check", "--json"])).expect("JSON");
-    assert_eq!(json, json!({"errors": [], "warnings": []}));
+    assert_eq!(
+        (&json["errors"], &json["warnings"][0]["path"]),
+        (&json!([]), &json!("postmaster"))
+    );
+}
+
+#[test]
+fn a_demo_ends_with_its_terminal_and_leaves_nothing() {
+    use std::io::BufRead as _;
+    let mut demo = Command::new(rmail())
+        .args(["demo", "--json", "--any-port"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut line = String::new();
+    std::io::BufReader::new(demo.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    let json: Value = serde_json::from_str(&line).expect("JSON");
+    let dir = Path::new(json["directory"].as_str().expect("a path"));
+    assert!(dir.is_dir());
+    let sent = Command::new("kill")
+        .args(["-HUP", &demo.id().to_string()])
+        .status();
+    assert!(sent.expect("kill runs").success());
+    assert!(demo.wait().expect("it ends").success());
+    assert!(!dir.exists());
+}
+
+#[test]
+fn check_looks_at_what_the_configuration_names() {
+    let dir = tempfile::tempdir().expect("directory");
+    let config = dir.path().join("config.json");
+    let text = json!({
+        "tls": {"cert_file": "cert.pem", "key_file": "key.pem"},
+        "relay": {
+            "smarthost": "smart.test", "smarthost_username": "u", "smarthost_password": {"file": "secret"},
+            "routes": {"a.test": {"host": "b.test", "username": "u", "password": {"env": "RMAIL_NOT_SET"}}},
+        },
+    });
+    fs::write(&config, text.to_string()).expect("file");
+    let output = Command::new(rmail())
+        .args(["config", "check", "--json", "--config"])
+        .arg(&config)
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let paths: Vec<_> = json["errors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|error| &error["path"])
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "relay.routes.a.test.password",
+            "relay.smarthost_password",
+            "tls.cert_file"
+        ]
+    );
 }
 
 #[test]
