@@ -1,7 +1,7 @@
 //! The smallest host: the receiving SMTP session on a blocking socket, with a service in memory.
 //!
 //! `cargo run -p rmail-core --example blocking -- 2525`, then for example
-//! `curl smtp://127.0.0.1:2525 --mail-from me@example.org --mail-rcpt you@demo.test -T message.eml`.
+//! `curl --crlf smtp://127.0.0.1:2525 --mail-from me@example.org --mail-rcpt you@demo.test -T message.eml`.
 //!
 //! What a host owes a session is all in [`drive`]: feed inputs, perform actions in order, answer calls, feed a tick
 //! at the deadline. There is no TLS here, so it is not offered.

@@ -8,6 +8,9 @@
 //! 2. when there is none: wait for bytes (only if [`Session::wants_bytes`]), a reply, a notification, shutdown, or
 //!    the deadline, whichever is first; feed it; go on at 1.
 //!
+//! A host whose stream fails (a write, a handshake, a body that cannot be read) may drop the session at any point, and
+//! with it what the session has open: spools, blobs, watches. A session needs no farewell.
+//!
 //! A machine that needs an answer emits [`Action::Call`] and consumes no bytes until the matching
 //! [`Input::Reply`]: pipelined commands wait unread, and replies cannot be reordered.
 
