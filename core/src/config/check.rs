@@ -67,13 +67,18 @@ fn unknown(path: &str) -> String {
         .iter()
         .map(|key: &Key| key.path)
         .chain(sections)
+        // The distance is no less than this difference.
+        .filter(|known| known.len().abs_diff(path.len()) <= NEAR)
         .map(|known| (distance(path, known), known))
         .min();
     match near {
-        Some((distance, known)) if distance <= 3 => format!("unknown key; did you mean `{known}`?"),
+        Some((distance, known)) if distance <= NEAR => format!("unknown key; did you mean `{known}`?"),
         _ => "unknown key; `rmail init --print` shows all keys".into(),
     }
 }
+
+/// Changes of a letter after which a name is still taken for a slip of another.
+const NEAR: usize = 3;
 
 /// Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
