@@ -14,12 +14,28 @@ use crash_common::file_common::*;
 use crash_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Snapshot, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Snapshot, SystemFlags, Uid};
 use rmail_core::random::Random;
 use rmail_store::MailStore;
 use rmail_store::mem::{Call, Fault, MemDisk, Model, Outcome};
 
 const EIO: i32 = 5;
+/// With small blocks of numbers each change is promised by a `status.json` of its own; with large ones many changes rely on
+/// one that somebody else wrote.
+fn blocks() -> [Limits; 2] {
+    // All that is expunged here fits into the log.
+    let small = Limits {
+        expunge_log: 64,
+        ..Limits::small()
+    };
+    let large = Limits {
+        uid_block: 8,
+        modseq_block: 1 << 20,
+        ..small
+    };
+    [small, large]
+}
+
 const MODELS: [Model; 2] = [Model::Adversary, Model::Ordered];
 /// Operations that leave numbers, keywords and logs for others.
 const LEAVERS: [Op; 6] = [
@@ -67,11 +83,16 @@ async fn go_on(store: &Store) -> [Snapshot; 2] {
         .expect("store");
     deliver(store, &[alice(), bob()], "post").await.expect("deliver");
     store.flush().await.expect("flush");
+    let doomed = append(store, "INBOX", "doomed", deleted).await.expect("append");
+    store
+        .expunge(&inbox, Some(&doomed.into_iter().collect()))
+        .await
+        .expect("expunge");
     [numbers(store, "INBOX").await, numbers(store, "Trash").await]
 }
 
 /// After the power cut: all that was acknowledged in [`go_on`] is there, and no number is given again.
-async fn check(disk: &MemDisk, told: &[Snapshot; 2], what: &str) {
+async fn check(disk: &MemDisk, gone: &[Uid], told: &[Snapshot; 2], what: &str) {
     let store = open(disk, Limits::small()).await;
     let found = tree(&store).await;
     let inbox = &found["alice@example.com INBOX"];
@@ -96,24 +117,55 @@ async fn check(disk: &MemDisk, told: &[Snapshot; 2], what: &str) {
             .expect("append")[0];
         assert!(uid >= told.uid_next, "{what}: {uid:?} is given again");
     }
-    let gone = logged(disk, "Trash").await;
-    let doomed = told[1].uid_next.0 - 2..told[1].uid_next.0;
+    let log = logged(disk, "Trash").await;
+    let next = told[1].uid_next.0;
     assert!(
-        doomed
-            .clone()
-            .all(|uid| gone.contains(rmail_core::mailbox::Uid(uid))),
-        "{what}: {doomed:?} not in the log {gone:?}"
+        (next - 2..next).all(|uid| log.contains(Uid(uid))),
+        "{what}: {next} {log:?}"
     );
+    let log = logged(disk, "INBOX").await;
+    for uid in gone {
+        assert!(log.contains(*uid), "{what}: {uid:?} is not in the log {log:?}");
+    }
 }
 
-async fn killed(op: Op, at: u64, is_warm: bool, model: Model, world: &MemDisk) -> bool {
+/// UIDs of INBOX that have gone.
+async fn gone_since(before: &Snapshot, store: &Store) -> Vec<Uid> {
+    let now = numbers(store, "INBOX").await;
+    let rows = before.rows.iter().map(|row| row.uid);
+    rows.filter(|uid| now.rows.find(*uid).is_none()).collect()
+}
+
+/// A process that has worked a while: it has synced the directories once, and does not do so again without a reason.
+async fn busy(disk: &MemDisk, limits: Limits) -> Store {
+    let store = warm_with(disk, limits).await;
+    for mailbox in ["INBOX", "Trash"] {
+        append(&store, mailbox, "earlier", flags(SystemFlags::SEEN, &["old"]))
+            .await
+            .expect("append");
+    }
+    append(&store, "Trash", "earlier still", flags(SystemFlags::DELETED, &[]))
+        .await
+        .expect("append");
+    let (trash, _) = select(&store, "Trash").await.expect("select");
+    store.expunge(&trash, None).await.expect("expunge");
+    let (inbox, _) = select(&store, "INBOX").await.expect("select");
+    let answered = change(FlagOp::Add, SystemFlags::ANSWERED, &["old"]);
+    store
+        .store(&inbox, &set(&[6]), &answered, None)
+        .await
+        .expect("store");
+    store
+}
+
+async fn killed(op: Op, at: u64, is_warm: bool, limits: Limits, model: Model, world: &MemDisk) -> bool {
     let disk = world.fork();
-    let first = warm(&disk).await;
+    let first = warm_with(&disk, limits).await;
     let second = disk.process();
     let other = if is_warm {
-        warm(&second).await
+        busy(&second, limits).await
     } else {
-        open(&second, Limits::small()).await
+        open(&second, limits).await
     };
     disk.fault(disk.calls() + at, Fault::Crash);
     let _ = op.run(&first).await;
@@ -121,10 +173,15 @@ async fn killed(op: Op, at: u64, is_warm: bool, model: Model, world: &MemDisk) -
     drop(first);
     disk.kill();
     let told = go_on(&other).await;
+    // The last of INBOX was expunged.
+    let gone = [Uid(told[0].uid_next.0 - 1)];
     drop(other);
     cut(&second, model);
-    let what = format!("{op:?} killed at call {at}, warm {is_warm}, {model:?}");
-    check(&second.process(), &told, &what).await;
+    let what = format!(
+        "{op:?} killed at call {at}, warm {is_warm}, UIDs by {}, {model:?}",
+        limits.uid_block
+    );
+    check(&second.process(), &gone, &told, &what).await;
     was_cut
 }
 
@@ -135,9 +192,9 @@ fn others_rely_only_on_what_is_on_disk() {
         for op in LEAVERS {
             let (mut at, mut more) = (1, true);
             while more {
-                for model in MODELS {
+                for (model, limits) in pairs() {
                     for is_warm in [false, true] {
-                        more = killed(op, at, is_warm, model, &world).await;
+                        more = killed(op, at, is_warm, limits, model, &world).await;
                     }
                 }
                 at += 1;
@@ -146,19 +203,50 @@ fn others_rely_only_on_what_is_on_disk() {
     });
 }
 
-async fn failed(op: Op, at: u64, model: Model, world: &MemDisk) -> bool {
+/// The numbers are promised for long: no write of `status.json` happens to sync what others have made beside it.
+#[test]
+fn the_log_that_a_dead_process_made_is_on_disk_before_others_rely_on_it() {
+    block_on(async {
+        let limits = Limits {
+            uid_block: 100,
+            modseq_block: 1 << 20,
+            ..Limits::small()
+        };
+        let world = MemDisk::new();
+        set_up_with(&world, limits).await;
+        let (mut at, mut more) = (1, true);
+        while more {
+            more = killed(Op::Expunge, at, true, limits, Model::Adversary, &world).await;
+            at += 1;
+        }
+    });
+}
+
+fn pairs() -> impl Iterator<Item = (Model, Limits)> {
+    MODELS
+        .into_iter()
+        .flat_map(|model| blocks().into_iter().map(move |limits| (model, limits)))
+}
+
+async fn failed(op: Op, at: u64, limits: Limits, model: Model, world: &MemDisk) -> bool {
     let disk = world.fork();
-    let store = warm(&disk).await;
+    let store = busy(&disk, limits).await;
+    let before = numbers(&store, "INBOX").await;
     let end = disk.calls() + at;
     disk.fault(end, Fault::Errno(EIO));
     let _ = op.run(&store).await;
     let met = disk.calls() >= end;
     disk.clear_faults();
+    // Also that of an expunge whose sync has failed: the next one makes up for it.
+    let gone = gone_since(&before, &store).await;
     let told = go_on(&store).await;
     drop(store);
     cut(&disk, model);
-    let what = format!("{op:?} failed at call {at}, {model:?}");
-    check(&disk.process(), &told, &what).await;
+    let what = format!(
+        "{op:?} failed at call {at}, UIDs by {}, {model:?}",
+        limits.uid_block
+    );
+    check(&disk.process(), &gone, &told, &what).await;
     met
 }
 
@@ -169,8 +257,8 @@ fn a_sync_that_failed_is_not_believed_later() {
         for op in LEAVERS {
             let (mut at, mut more) = (1, true);
             while more {
-                for model in MODELS {
-                    more = failed(op, at, model, &world).await;
+                for (model, limits) in pairs() {
+                    more = failed(op, at, limits, model, &world).await;
                 }
                 at += 1;
             }
@@ -219,6 +307,39 @@ fn what_was_expunged_before_an_error_stays_gone() {
                     partial += usize::from(failed);
                 }
             }
+        }
+        assert!(partial > 0, "no operation failed after a part of it");
+    });
+}
+
+/// Flags that a STORE gave before it failed are as durable as those that were answered.
+#[test]
+fn flags_that_were_given_before_an_error_stay() {
+    block_on(async {
+        let world = world().await;
+        let trial = world.fork();
+        let store = warm(&trial).await;
+        let begun = trial.calls();
+        trial.record();
+        Op::Flags.run(&store).await.expect("undisturbed");
+        let mut partial = 0;
+        for record in trial.take_records() {
+            let disk = world.fork();
+            let store = warm(&disk).await;
+            let before = numbers(&store, "INBOX").await;
+            disk.fault(disk.calls() + record.number - begun, Fault::Errno(EIO));
+            let failed = Op::Flags.run(&store).await.is_err();
+            store.flush().await.expect("flush");
+            let seen = numbers(&store, "INBOX").await;
+            drop(store);
+            cut(&disk, Model::Adversary);
+            let store = open(&disk.process(), Limits::small()).await;
+            let after = numbers(&store, "INBOX").await;
+            let flags_of = |snapshot: &Snapshot| -> Vec<(Uid, SystemFlags)> {
+                snapshot.rows.iter().map(|row| (row.uid, row.flags)).collect()
+            };
+            assert_eq!(flags_of(&after), flags_of(&seen), "EIO at {record:?}");
+            partial += usize::from(failed && flags_of(&before) != flags_of(&seen));
         }
         assert!(partial > 0, "no operation failed after a part of it");
     });

@@ -76,7 +76,11 @@ pub fn entry() -> Entry {
 
 /// Fills a disk, all of it synced.
 pub async fn set_up(disk: &MemDisk) {
-    let store = open(disk, Limits::small()).await;
+    set_up_with(disk, Limits::small()).await;
+}
+
+pub async fn set_up_with(disk: &MemDisk, limits: Limits) {
+    let store = open(disk, limits).await;
     store.create_account(&alice(), NOW).await.expect("alice");
     store.create_account(&bob(), NOW).await.expect("bob");
     for n in 0..6 {
@@ -107,7 +111,11 @@ pub async fn set_up(disk: &MemDisk) {
 
 /// A store in a new process that has the mailboxes open, as a running server has.
 pub async fn warm(disk: &MemDisk) -> Store {
-    let store = open(disk, Limits::small()).await;
+    warm_with(disk, Limits::small()).await
+}
+
+pub async fn warm_with(disk: &MemDisk, limits: Limits) -> Store {
+    let store = open(disk, limits).await;
     for mailbox in ["INBOX", "Trash", "work", "work/sub"] {
         select(&store, mailbox).await.expect("select");
     }
