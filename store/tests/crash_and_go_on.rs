@@ -344,3 +344,51 @@ fn flags_that_were_given_before_an_error_stay() {
         assert!(partial > 0, "no operation failed after a part of it");
     });
 }
+
+/// Whoever watches hears of all that was changed, also by an operation that failed afterwards.
+#[test]
+fn all_that_was_changed_is_announced() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rmail_core::machine::Scope;
+    block_on(async {
+        let world = world().await;
+        for op in [Op::Flags, Op::Expunge, Op::Move] {
+            let trial = world.fork();
+            let store = warm(&trial).await;
+            let begun = trial.calls();
+            trial.record();
+            op.run(&store).await.expect("undisturbed");
+            let records = trial.take_records().len() as u64;
+            // The last one is met by no call: nothing fails.
+            for at in 1..=records + 1 {
+                let disk = world.fork();
+                let store = warm(&disk).await;
+                assert_eq!(disk.calls(), begun);
+                let (mailbox, before) = select(&store, "INBOX").await.expect("select");
+                let heard = Arc::new(AtomicU64::new(0));
+                let counter = Arc::clone(&heard);
+                let wake = Arc::new(move || {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                });
+                let scope = Scope::Mailbox(mailbox.clone());
+                let _watch = store.hub().watch(scope, before.modseq, wake);
+                disk.fault(disk.calls() + at, Fault::Errno(EIO));
+                let _ = op.run(&store).await;
+                disk.clear_faults();
+                let heard = heard.load(Ordering::Relaxed);
+                let now = store.snapshot(&mailbox).await.expect("snapshot");
+                let told = store.hub().watched();
+                assert!(
+                    now.rows == before.rows || heard > 0,
+                    "{op:?} with EIO at call {at}"
+                );
+                assert!(
+                    told.iter()
+                        .all(|(_, told)| now.rows == before.rows || *told == now.modseq)
+                );
+            }
+        }
+    });
+}
