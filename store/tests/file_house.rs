@@ -289,3 +289,25 @@ fn what_changes_while_it_is_read_without_the_lock_is_read_again() {
         });
     }
 }
+
+#[test]
+fn a_name_above_uidnext_is_not_shown_however_it_is_read() {
+    block_on(async {
+        let disk = MemDisk::new();
+        disk.set_tick(Duration::from_millis(30));
+        let store = open(&disk, Limits::small()).await;
+        deliver(&store, &[alice()], "one").await.expect("deliver");
+        let shards = dir_of_alice(&disk, "mailboxes/INBOX/shards").await;
+        disk.make_dir(&shards, "000024").await.expect("make");
+        let shard = disk.open_dir(&shards, "000024").await.expect("shard");
+        let name = "0000000099.0+0000.3.0.1.-.0.eml";
+        disk.open(&shard, name, Mode::Create).await.expect("make");
+        deliver(&store, &[alice()], "two").await.expect("deliver");
+        let other = open(&disk.process(), Limits::small()).await;
+        for store in [&store, &other] {
+            let (_, snapshot) = select(store, "INBOX").await.expect("select");
+            assert_eq!(uids(&snapshot), [1, 2]);
+            assert!(snapshot.uid_next < Uid(99));
+        }
+    });
+}
