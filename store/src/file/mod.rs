@@ -17,6 +17,7 @@
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
 //!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
+//!   .tmp-*                                  here and beside the files above: see [`crate::disk::STAND_IN`]
 //! ```
 //!
 //! # Invariants
@@ -27,6 +28,11 @@
 //! * Messages of one operation become visible together, by the write of `state` that ends the change.
 //! * What is answered is synced: octets before the first name, names before the answer. No ceiling is passed before it is
 //!   on disk.
+//! * What another process wrote, and may have died before syncing, is synced before anything relies on it: `status.json`,
+//!   `keywords`, the entry of `expunged`, new shards. What failed to sync is written anew, not synced again.
+//! * An operation on many messages goes in holds of at most [`rmail_core::limits::Limits::names_per_hold`] names, with the
+//!   lock free for 100 µs between them. Only what must become visible at once (COPY, MULTIAPPEND, the first half of MOVE)
+//!   takes one hold, whatever it takes.
 //! * Whether a cached row is right is decided by `state` alone: `begun == done == the snapshot's MODSEQ`.
 
 mod account;

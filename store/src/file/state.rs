@@ -17,7 +17,8 @@
 //! ```
 //!
 //! It is believed if the CRC is right, the inode number is the file's own, and the boot_id is the present one (not
-//! compared when hosts share). Otherwise the numbers begin anew at the ceilings of `status.json`.
+//! compared when hosts share). Whoever takes the lock looks whether the file still has its name: it may be removed, or
+//! replaced by a restored copy, under running processes (at the moment of a hold that is not safe). Otherwise the numbers begin anew at the ceilings of `status.json`.
 
 use rmail_core::mailbox::{ModSeq, Uid};
 
