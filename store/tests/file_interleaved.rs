@@ -432,3 +432,48 @@ fn mailboxes_come_and_go_under_those_who_append() {
         run_mailboxes(seed);
     }
 }
+
+/// Where a listing takes several calls, a message that is renamed meanwhile can be missing from it. It is copied all the
+/// same.
+fn run_copy(seed: u8) {
+    let disk = MemDisk::new();
+    disk.set_exact(false);
+    let stores = block_on(async {
+        let first = open(&disk, Limits::small()).await;
+        first.create_account(&alice(), NOW).await.expect("alice");
+        for n in 0..8 {
+            append(&first, "INBOX", &n.to_string(), Flags::default())
+                .await
+                .expect("append");
+        }
+        [first, open(&disk.process(), Limits::small()).await]
+    });
+    let mut exec = Exec::new(Random::from_seed([seed; 32]));
+    exec.spawn(async {
+        let (mailbox, _) = select(&stores[0], "INBOX").await.expect("select");
+        let trash = name("Trash");
+        for n in 1..=3 {
+            let (uids, _) = stores[0].copy(&mailbox, &all(), &trash, NOW).await.expect("copy");
+            assert_eq!(uids.source.len(), 8, "seed {seed}, COPY {n}");
+        }
+    });
+    exec.spawn(async {
+        let (mailbox, _) = select(&stores[1], "INBOX").await.expect("select");
+        for n in 0..12 {
+            let op = if n % 2 == 0 { FlagOp::Add } else { FlagOp::Remove };
+            let change = change(op, SystemFlags::ANSWERED, &[]);
+            stores[1]
+                .store(&mailbox, &all(), &change, None)
+                .await
+                .expect("store");
+        }
+    });
+    exec.run().expect("nobody waits for ever");
+}
+
+#[test]
+fn a_message_that_changes_while_it_is_copied_is_copied() {
+    for seed in 0..40 {
+        run_copy(seed);
+    }
+}
