@@ -120,14 +120,13 @@ impl Disk for MemDisk {
             let exact = world.exact;
             let half = world.dir(dir.0.inode)?.volatile.len().div_ceil(2);
             let most = if exact { usize::MAX } else { half };
-            (world.entries(dir.0.inode, "", most)?, exact)
+            (world.entries(dir.0.inode, None, most)?, exact)
         };
         if !exact {
             Yield::default().await;
-            let last = entries
-                .last()
-                .map_or_else(String::new, |entry: &DirEntry| entry.name.clone());
-            let rest = self.shared.world().entries(dir.0.inode, &last, usize::MAX)?;
+            let last = entries.last().map(|entry: &DirEntry| entry.name.clone());
+            let mut world = self.shared.world();
+            let rest = world.entries(dir.0.inode, last.as_deref(), usize::MAX)?;
             entries.extend(rest);
         }
         Ok(Listing { entries, exact })

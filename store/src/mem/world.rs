@@ -1,6 +1,7 @@
 //! What the disk in memory holds: inodes with a durable and a volatile state each.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 
 use crate::disk::{DirEntry, Free, Stat};
@@ -319,18 +320,33 @@ impl World {
         })
     }
 
-    /// The entries with names above `after`, at most `most`.
-    pub(super) fn entries(&mut self, dir: u64, after: &str, most: usize) -> io::Result<Vec<DirEntry>> {
-        let names: Vec<(String, u64)> = self
+    /// The entries that come after `after` in the order of the directory, at most `most`. The order is that of a hash, as
+    /// in real directories: a name that changes a little moves anywhere.
+    pub(super) fn entries(
+        &mut self,
+        dir: u64,
+        after: Option<&str>,
+        most: usize,
+    ) -> io::Result<Vec<DirEntry>> {
+        let place = |name: &str| {
+            // Its keys are fixed.
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            (hasher.finish(), name.to_owned())
+        };
+        let after = after.map(place);
+        let mut names: Vec<((u64, String), u64)> = self
             .dir(dir)?
             .volatile
-            .range::<str, _>((core::ops::Bound::Excluded(after), core::ops::Bound::Unbounded))
-            .take(most)
-            .map(|(name, inode)| (name.clone(), *inode))
+            .iter()
+            .map(|(name, inode)| (place(name), *inode))
+            .filter(|(place, _)| after.as_ref().is_none_or(|after| place > after))
             .collect();
+        names.sort_unstable();
+        names.truncate(most);
         Ok(names
             .into_iter()
-            .map(|(name, inode)| DirEntry {
+            .map(|((_, name), inode)| DirEntry {
                 name,
                 is_dir: self.is_dir(inode),
             })
