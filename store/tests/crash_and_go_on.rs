@@ -398,3 +398,41 @@ fn all_that_was_changed_is_announced() {
         }
     });
 }
+
+/// A process that has a mailbox open while another dies in deleting it: what it is told is stored is there afterwards.
+#[test]
+fn nothing_is_stored_in_a_mailbox_that_is_half_deleted() {
+    block_on(async {
+        let world = world().await;
+        for (op, mailbox) in [(Op::Delete, "work/sub"), (Op::DeleteParent, "work")] {
+            let (mut at, mut more, mut refused) = (1, true, 0);
+            while more {
+                let disk = world.fork();
+                let first = warm(&disk).await;
+                let other = warm(&disk.process()).await;
+                disk.fault(disk.calls() + at, Fault::Crash);
+                let _ = op.run(&first).await;
+                more = disk.is_dead();
+                drop(first);
+                disk.kill();
+                let stored = append(&other, mailbox, "late", Default::default()).await;
+                let fresh = open(&disk.process(), Limits::small()).await;
+                let found = tree(&fresh).await;
+                let found = found.get(&format!("alice@example.com {mailbox}"));
+                match stored {
+                    Ok(_) => assert!(
+                        found.is_some_and(|found| found.contains_key("late")),
+                        "{op:?} killed at call {at}"
+                    ),
+                    Err(error) => {
+                        assert_eq!(error.refusal, rmail_core::refusal::Refusal::NoSuchMailbox);
+                        assert!(found.is_none(), "{op:?} killed at call {at}");
+                        refused += 1;
+                    }
+                }
+                at += 1;
+            }
+            assert!(refused > 1, "{op:?}");
+        }
+    });
+}

@@ -15,6 +15,7 @@ use crash_common::file_common::*;
 use crash_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
+use rmail_core::mailbox::{FlagOp, Flags, SystemFlags};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_store::MailStore as _;
@@ -112,7 +113,7 @@ fn delivery() {
 }
 
 #[test]
-fn append() {
+fn append_of_three() {
     every_call(Op::Append);
 }
 
@@ -221,5 +222,67 @@ fn what_cannot_be_linked_is_copied() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn a_uid_that_another_host_may_have_seen_is_not_given_again() {
+    block_on(async {
+        let options = rmail_store::file::Options {
+            shared_by_hosts: true,
+            ..Default::default()
+        };
+        let disk = MemDisk::new();
+        let store = open_with(&disk, Limits::small(), options).await;
+        store.create_account(&alice(), NOW).await.expect("create");
+        let first = append(&store, "INBOX", "one", Flags::default()).await;
+        let first = first.expect("append")[0];
+        let begun = disk.calls();
+        disk.record();
+        append(&store, "INBOX", "two", Flags::default())
+            .await
+            .expect("append");
+        let records = disk.take_records();
+        let link = records.iter().position(|record| record.call == Call::LinkUnnamed);
+        let mut after = records[link.expect("a link")..].iter();
+        let sync = after.find(|record| record.call == Call::Sync);
+        let sync = sync.expect("a sync of state").number - begun;
+        disk.fault(disk.calls() + sync, Fault::Errno(5));
+        // It was visible for a moment.
+        append(&store, "INBOX", "three", Flags::default())
+            .await
+            .expect_err("EIO");
+        disk.clear_faults();
+        let next = append(&store, "INBOX", "four", Flags::default()).await;
+        assert!(next.expect("append")[0].0 > first.0 + 2);
+        let found = messages(&store, &alice(), "INBOX").await;
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["four", "one", "two"]);
+    });
+}
+
+#[test]
+fn flags_whose_sync_failed_are_synced_by_the_next() {
+    block_on(async {
+        let disk = MemDisk::new();
+        set_up(&disk).await;
+        let disk = disk.process();
+        let store = open(&disk, Limits::small()).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        let add = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        store
+            .store(&mailbox, &set(&[1, 5]), &add, None)
+            .await
+            .expect("store");
+        // Open, sync of one shard.
+        disk.fault(disk.calls() + 3, Fault::Errno(5));
+        store.flush().await.expect_err("EIO");
+        disk.clear_faults();
+        store.flush().await.expect("flush");
+        disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+        let store = open(&disk.process(), Limits::small()).await;
+        let (_, now) = select(&store, "INBOX").await.expect("select");
+        let flagged = now.rows.iter();
+        let flagged = flagged.filter(|row| row.flags.contains(SystemFlags::FLAGGED));
+        assert_eq!(flagged.count(), 2);
     });
 }
