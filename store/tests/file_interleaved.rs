@@ -477,3 +477,69 @@ fn a_message_that_changes_while_it_is_copied_is_copied() {
         run_copy(seed);
     }
 }
+
+/// Flags that another process gave, and synced, while a message is moved are in the target when MOVE is answered, also
+/// after a power cut.
+fn run_follow(seed: u8) -> usize {
+    let disk = MemDisk::new();
+    let stores = block_on(async {
+        let first = open(&disk, Limits::small()).await;
+        first.create_account(&alice(), NOW).await.expect("alice");
+        for n in 0..3 {
+            append(&first, "INBOX", &n.to_string(), Flags::default())
+                .await
+                .expect("append");
+        }
+        [first, open(&disk.process(), Limits::small()).await]
+    });
+    let answered = RefCell::new(Vec::new());
+    let mut random = Random::from_seed([seed; 32]);
+    let mut exec = Exec::new(Random::from_seed(random.seed()));
+    exec.spawn(async {
+        let (mailbox, _) = select(&stores[0], "INBOX").await.expect("select");
+        let moved = stores[0].r#move(&mailbox, &all(), &name("Trash"), NOW).await;
+        moved.expect("move");
+    });
+    exec.spawn(async {
+        let (mailbox, _) = select(&stores[1], "INBOX").await.expect("select");
+        let wait = random.below(80);
+        for _ in 0..wait {
+            rmail_store::mem::exec::Yield::default().await;
+        }
+        let add = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        let stored = stores[1]
+            .store(&mailbox, &all(), &add, None)
+            .await
+            .expect("store");
+        stores[1].flush().await.expect("flush");
+        let rows = stored.snapshot.rows.iter();
+        let flagged = rows.filter(|row| row.flags.contains(SystemFlags::FLAGGED));
+        answered
+            .borrow_mut()
+            .extend(flagged.map(|row| (row.uid.0 - 1).to_string()));
+    });
+    exec.run().expect("nobody waits for ever");
+    drop(exec);
+    let mut random = Random::from_seed([seed; 32]);
+    disk.power_cut(Model::Adversary, Outcome::Lost, &mut random);
+    block_on(async {
+        let store = open(&disk.process(), Limits::small()).await;
+        let found = everything(&store).await;
+        let answered = answered.into_inner();
+        for text in &answered {
+            let flagged =
+                |(_, flags, _): &(u32, SystemFlags, Vec<String>)| flags.contains(SystemFlags::FLAGGED);
+            assert!(
+                found[text].iter().any(flagged),
+                "seed {seed}: {text} has lost its flag"
+            );
+        }
+        answered.len()
+    })
+}
+
+#[test]
+fn a_move_takes_along_what_others_change_meanwhile() {
+    let answered: usize = (0..200).map(run_follow).sum();
+    assert!(answered > 50, "{answered}");
+}
