@@ -133,11 +133,11 @@ fn check_tree(op: Op, what: &str, acknowledged: bool, kill: bool, after: &Tree, 
             assert!(found, "{what}: {text} is nowhere");
         }
     }
-    if op == Op::Rename {
-        let places = ["alice@example.com work", "alice@example.com play"];
-        let found = places.iter().any(|place| {
+    if matches!(op, Op::Rename | Op::RenameUnder) {
+        let found = ["work", op.renamed_to()].iter().any(|place| {
+            let place = format!("alice@example.com {place}");
             let sub = format!("{place}/sub");
-            after.get(*place).is_some_and(|m| m.contains_key("w")) && after[&sub].contains_key("s")
+            after.get(&place).is_some_and(|m| m.contains_key("w")) && after[&sub].contains_key("s")
         });
         assert!(found, "{what}: nowhere");
     }
@@ -265,4 +265,9 @@ fn delete_mailbox_with_children() {
 #[test]
 fn rename_mailbox() {
     every_call(Op::Rename);
+}
+
+#[test]
+fn rename_mailbox_into_another() {
+    every_call(Op::RenameUnder);
 }

@@ -311,3 +311,39 @@ fn a_name_above_uidnext_is_not_shown_however_it_is_read() {
         }
     });
 }
+
+#[test]
+fn a_mailbox_is_marked_clean_only_when_what_others_changed_is_synced() {
+    use rmail_core::random::Random;
+    use rmail_store::mem::{Model, Outcome};
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = open(&disk, Limits::small()).await;
+        for n in 0..6 {
+            deliver(&store, &[alice()], &n.to_string())
+                .await
+                .expect("deliver");
+        }
+        let dead = disk.process();
+        let other = open(&dead, Limits::small()).await;
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        for (store, uid) in [(&store, 1), (&other, 5)] {
+            let (mailbox, _) = select(store, "INBOX").await.expect("select");
+            store
+                .store(&mailbox, &set(&[uid]), &flagged, None)
+                .await
+                .expect("store");
+        }
+        // It dies before it comes to sync.
+        drop(other);
+        dead.kill();
+        for _ in 0..40 {
+            store.flush().await.expect("flush");
+        }
+        let (_, told) = select(&store, "INBOX").await.expect("select");
+        disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+        let store = open(&disk.process(), Limits::small()).await;
+        let (_, now) = select(&store, "INBOX").await.expect("select");
+        assert_eq!(now.rows, told.rows);
+    });
+}

@@ -267,3 +267,31 @@ fn a_flag_that_a_stranger_gave_meanwhile_stays() {
         assert_eq!(row.flags, SEEN.with(SystemFlags::FLAGGED));
     });
 }
+
+#[test]
+fn a_conditional_store_sees_what_another_process_has_just_changed() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = filled(&disk, 3).await;
+        let other = open(&disk.process(), Limits::small()).await;
+        let (mailbox, seen) = select(&store, "INBOX").await.expect("select");
+        let (theirs, _) = select(&other, "INBOX").await.expect("select");
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        other
+            .store(&theirs, &set(&[2]), &flagged, None)
+            .await
+            .expect("store");
+        let answered = change(FlagOp::Add, SystemFlags::ANSWERED, &[]);
+        let stored = store
+            .store(&mailbox, &all(), &answered, Some(seen.modseq))
+            .await
+            .expect("store");
+        assert_eq!(stored.modified, set(&[2]));
+        let (_, row) = stored
+            .snapshot
+            .rows
+            .find(rmail_core::mailbox::Uid(2))
+            .expect("there");
+        assert_eq!(row.flags, SystemFlags::FLAGGED);
+    });
+}

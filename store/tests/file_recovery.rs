@@ -554,3 +554,47 @@ fn a_record_of_an_expunge_that_failed_does_not_count_for_a_later_one() {
         assert!(newest.expect("a record").modseq > told.modseq, "{log:?}");
     });
 }
+
+#[test]
+fn a_copied_state_is_not_believed() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = filled(&disk).await;
+        store.create_account(&bob(), NOW).await.expect("create");
+        drop(store);
+        // A copy of alice's INBOX for bob, made file by file while mail arrives.
+        let from = dir_of(&disk, "INBOX").await;
+        let to = dir_at(&disk, "domains/example.com/users/bob/mailboxes/INBOX").await;
+        let state = octets_of(&disk, &from, "state").await;
+        let store = open(&disk, Limits::small()).await;
+        append(&store, "INBOX", "late", Flags::default())
+            .await
+            .expect("append");
+        drop(store);
+        for file in ["status.json", "state", "keywords"] {
+            let bytes = match file {
+                "state" => state.clone(),
+                other => octets_of(&disk, &from, other).await,
+            };
+            let _ = disk.unlink(&to, file).await;
+            let copy = disk.open(&to, file, Mode::Create).await.expect("open");
+            disk.append(&copy, &bytes).await.expect("write");
+        }
+        let from = disk.open_dir(&from, "shards").await.expect("shards");
+        let to = disk.open_dir(&to, "shards").await.expect("shards");
+        for shard in names_of(&disk, &from).await {
+            disk.make_dir(&to, &shard).await.expect("mkdir");
+            let source = disk.open_dir(&from, &shard).await.expect("shard");
+            let target = disk.open_dir(&to, &shard).await.expect("shard");
+            for message in names_of(&disk, &source).await {
+                let link = disk.link(&source, &message, &target, &message).await;
+                link.expect("link");
+            }
+        }
+        let store = open(&disk.process(), Limits::small()).await;
+        assert_eq!(messages(&store, &bob(), "INBOX").await.len(), 7);
+        deliver(&store, &[bob()], "new").await.expect("deliver");
+        let found = messages(&store, &bob(), "INBOX").await;
+        assert!(found["new"][0].0 > 7, "{found:?}");
+    });
+}

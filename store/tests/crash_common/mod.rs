@@ -37,9 +37,11 @@ pub enum Op {
     Delete,
     DeleteParent,
     Rename,
+    /// Into another level.
+    RenameUnder,
 }
 
-pub const OPS: [Op; 10] = [
+pub const OPS: [Op; 11] = [
     Op::Deliver,
     Op::Append,
     Op::Flags,
@@ -50,6 +52,7 @@ pub const OPS: [Op; 10] = [
     Op::Delete,
     Op::DeleteParent,
     Op::Rename,
+    Op::RenameUnder,
 ];
 
 /// Messages of each mailbox by text, with their flags. UIDs are left out.
@@ -161,9 +164,22 @@ impl Op {
             Self::Create => store.create(&alice(), &name("fresh"), &[], NOW).await?,
             Self::Delete => store.delete(&alice(), &name("work/sub")).await?,
             Self::DeleteParent => store.delete(&alice(), &name("work")).await?,
-            Self::Rename => store.rename(&alice(), &name("work"), &name("play"), NOW).await?,
+            Self::Rename | Self::RenameUnder => {
+                store
+                    .rename(&alice(), &name("work"), &name(self.renamed_to()), NOW)
+                    .await?;
+            }
         }
         Ok(None)
+    }
+
+    /// The new name of `work`.
+    pub fn renamed_to(self) -> &'static str {
+        if self == Self::RenameUnder {
+            "Trash/play"
+        } else {
+            "play"
+        }
     }
 
     /// Whether an error may leave a part of it done: the part is announced, and the next attempt does the rest.

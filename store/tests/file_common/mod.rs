@@ -158,8 +158,11 @@ pub async fn messages(
 
 /// A directory by its path below alice's.
 pub async fn dir_of_alice(disk: &MemDisk, path: &str) -> MemDir {
+    dir_at(disk, &format!("domains/example.com/users/alice/{path}")).await
+}
+
+pub async fn dir_at(disk: &MemDisk, path: &str) -> MemDir {
     let mut dir = disk.root().clone();
-    let path = format!("domains/example.com/users/alice/{path}");
     for level in path.split('/').filter(|level| !level.is_empty()) {
         dir = disk.open_dir(&dir, level).await.expect("open a level");
     }
