@@ -1,5 +1,6 @@
 //! System flags and keywords (RFC 9051 §2.3.2).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::rows::KeywordSet;
@@ -123,6 +124,8 @@ pub struct FlagChange {
 pub struct Keywords {
     names: Vec<Keyword>,
     wide: Vec<[u64; 4]>,
+    /// Where a bitmap stands in `wide`: there may be as many as messages.
+    index: BTreeMap<[u64; 4], usize>,
 }
 
 impl Keywords {
@@ -155,14 +158,10 @@ impl Keywords {
         if low >> 63 == 0 && rest == [0; 3] {
             return KeywordSet(low);
         }
-        let index = self
-            .wide
-            .iter()
-            .position(|known| *known == bits)
-            .unwrap_or_else(|| {
-                self.wide.push(bits);
-                self.wide.len() - 1
-            });
+        let index = *self.index.entry(bits).or_insert_with(|| {
+            self.wide.push(bits);
+            self.wide.len() - 1
+        });
         KeywordSet(KeywordSet::WIDE | index as u64)
     }
 
