@@ -67,7 +67,7 @@ pub fn message() -> Vec<u8> {
         MIME-Version: 1.0\r\nContent-Type: TEXT/PLAIN; CHARSET=US-ASCII\r\n\r\n"
         .to_vec();
     while text.len() < SIZE - 2 {
-        text.push(if text.len() % 72 == 0 { b' ' } else { b'x' });
+        text.push(if text.len().is_multiple_of(72) { b' ' } else { b'x' });
     }
     text.extend_from_slice(b"\r\n");
     text
