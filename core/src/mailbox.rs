@@ -1,10 +1,12 @@
 //! What a mailbox holds, as plain data: numbers, flags, rows, names.
 
+mod blocks;
 mod flags;
 mod name;
 mod numbers;
 mod rows;
 
+pub use blocks::{Block, Gather};
 pub use flags::{FlagChange, FlagOp, Flags, Keyword, Keywords, SystemFlags};
 pub use name::{BadName, MailboxName, SpecialUse};
 pub use numbers::{MailboxId, MailboxRef, ModSeq, Uid, UidSet, UidValidity};

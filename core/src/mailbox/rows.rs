@@ -4,6 +4,7 @@ use core::fmt;
 use core::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 
+use super::blocks::{self, Block, Entry, Gather};
 use super::flags::{Keywords, SystemFlags};
 use super::numbers::{ModSeq, Uid, UidValidity};
 use crate::time::DateTime;
@@ -58,19 +59,14 @@ impl Row {
     }
 }
 
-/// The rows of a mailbox in ascending order of UID, in chunks that are shared until one of their rows changes.
+/// The rows of a mailbox in ascending order of UID, in chunks that are shared until one of their rows changes. The
+/// chunks lie in [`Block`]s, which are shared likewise: a change costs one chunk and two short lists of pointers, in a
+/// mailbox of any size, and what two states have in common is recognised by its address.
 ///
 /// Prints as a summary with a hash.
 #[derive(Clone, Default)]
 pub struct Rows {
-    chunks: Arc<[Piece]>,
-}
-
-/// A chunk and the number of rows before it.
-#[derive(Clone)]
-struct Piece {
-    before: usize,
-    rows: Arc<[Row]>,
+    blocks: Arc<Vec<Entry>>,
 }
 
 impl Rows {
@@ -78,66 +74,104 @@ impl Rows {
     /// that unchanged shards are recognised by their address.
     #[must_use]
     pub fn from_chunks(chunks: impl IntoIterator<Item = Arc<[Row]>>) -> Self {
-        let mut before = 0;
-        let pieces: Vec<Piece> = chunks
-            .into_iter()
-            .filter(|rows| !rows.is_empty())
-            .map(|rows| {
-                let piece = Piece { before, rows };
-                before += piece.rows.len();
-                piece
-            })
-            .collect();
+        let mut rows = Gather::default();
+        chunks.into_iter().for_each(|chunk| rows.chunk(chunk));
+        rows.finish()
+    }
+
+    pub(super) fn from_blocks(blocks: Vec<Entry>) -> Self {
         Self {
-            chunks: Arc::from(pieces),
+            blocks: Arc::new(blocks),
         }
+    }
+
+    /// Puts these rows in the place of those with UIDs from `first` to `last`; there may be none of either. They are in
+    /// ascending order of UID, and all in that range. Other chunks stay the same ones, unless they reach into the range or beyond it on both sides.
+    ///
+    /// Costs the pointers of one block and those to the blocks, and nothing but a few numbers if nobody shares them.
+    pub fn put(&mut self, first: Uid, last: Uid, rows: Arc<[Row]>) {
+        if !blocks::put(Arc::make_mut(&mut self.blocks), first, last, &rows) {
+            *self = self.recut(first, last, rows);
+        }
+    }
+
+    /// The same where chunks have to be cut.
+    fn recut(&self, first: Uid, last: Uid, rows: Arc<[Row]>) -> Self {
+        let mut cut = Gather::default();
+        let mut new = Some(rows);
+        for chunk in self.chunks() {
+            let (Some(low), Some(high)) = (chunk.first(), chunk.last()) else {
+                continue;
+            };
+            if high.uid < first {
+                cut.chunk(Arc::clone(chunk));
+                continue;
+            }
+            let before = chunk.partition_point(|row| row.uid < first);
+            cut.chunk(chunk.get(..before).unwrap_or_default().into());
+            new.take().into_iter().for_each(|rows| cut.chunk(rows));
+            if low.uid > last {
+                cut.chunk(Arc::clone(chunk));
+                continue;
+            }
+            let after = chunk.partition_point(|row| row.uid <= last);
+            cut.chunk(chunk.get(after..).unwrap_or_default().into());
+        }
+        new.into_iter().for_each(|rows| cut.chunk(rows));
+        cut.finish()
+    }
+
+    /// The block at a position counted from 0.
+    #[must_use]
+    pub fn block(&self, index: usize) -> Option<&Arc<Block>> {
+        self.blocks.get(index).map(|entry| &entry.block)
     }
 
     /// The chunks.
     pub fn chunks(&self) -> impl DoubleEndedIterator<Item = &Arc<[Row]>> + '_ {
-        self.chunks.iter().map(|piece| &piece.rows)
+        self.blocks.iter().flat_map(|entry| entry.block.chunks())
     }
 
-    /// The chunk at a position counted from 0, for walks that stop and go on.
+    /// The first chunk whose last UID is at least this one: the UID lies in it, or in none.
     #[must_use]
-    pub fn chunk(&self, index: usize) -> Option<&Arc<[Row]>> {
-        self.chunks.get(index).map(|piece| &piece.rows)
+    pub fn chunk_of(&self, uid: Uid) -> Option<&Arc<[Row]>> {
+        let at = self.blocks.partition_point(|entry| entry.last < uid);
+        let block = &self.blocks.get(at)?.block;
+        block.chunk(block.position(uid))
     }
 
     /// How many messages.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.chunks
+        self.blocks
             .last()
-            .map_or(0, |piece| piece.before + piece.rows.len())
+            .map_or(0, |entry| entry.before + entry.block.len())
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.blocks.is_empty()
     }
 
     /// The row at a position counted from 0.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Row> {
         let at = self
-            .chunks
-            .partition_point(|piece| piece.before <= index)
+            .blocks
+            .partition_point(|entry| entry.before <= index)
             .checked_sub(1)?;
-        let piece = self.chunks.get(at)?;
-        piece.rows.get(index - piece.before)
+        let entry = self.blocks.get(at)?;
+        entry.block.get(index - entry.before)
     }
 
     /// How many rows have a UID below this one.
     #[must_use]
     pub fn rank(&self, uid: Uid) -> usize {
-        let at = self
-            .chunks
-            .partition_point(|piece| piece.rows.last().is_some_and(|row| row.uid < uid));
-        self.chunks.get(at).map_or(self.len(), |piece| {
-            piece.before + piece.rows.partition_point(|row| row.uid < uid)
-        })
+        let at = self.blocks.partition_point(|entry| entry.last < uid);
+        self.blocks
+            .get(at)
+            .map_or(self.len(), |entry| entry.before + entry.block.rank(uid))
     }
 
     /// The position (from 0) and row of a UID.
@@ -152,36 +186,45 @@ impl Rows {
     /// The highest UID.
     #[must_use]
     pub fn last_uid(&self) -> Option<Uid> {
-        self.chunks
-            .last()
-            .and_then(|piece| piece.rows.last())
-            .map(|row| row.uid)
+        self.blocks.last().map(|entry| entry.last)
     }
 
     /// All rows, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Row> + '_ {
-        self.chunks.iter().flat_map(|piece| piece.rows.iter())
+        self.chunks().flat_map(|rows| rows.iter())
     }
 
     /// The rows from a position (from 0) on.
     pub fn iter_from(&self, index: usize) -> impl Iterator<Item = &Row> + '_ {
         let at = self
-            .chunks
-            .partition_point(|piece| piece.before <= index)
+            .blocks
+            .partition_point(|entry| entry.before <= index)
             .saturating_sub(1);
-        let skip = index.saturating_sub(self.chunks.get(at).map_or(0, |piece| piece.before));
-        self.chunks
+        let (entry, others) = self
+            .blocks
             .get(at..)
-            .unwrap_or_default()
-            .iter()
-            .flat_map(|piece| piece.rows.iter())
-            .skip(skip)
+            .and_then(<[Entry]>::split_first)
+            .map_or((None, [].as_slice()), |(entry, others)| (Some(entry), others));
+        entry
+            .into_iter()
+            .flat_map(move |entry| entry.block.iter_from(index.saturating_sub(entry.before)))
+            .chain(
+                others
+                    .iter()
+                    .flat_map(|entry| entry.block.chunks().flat_map(|rows| rows.iter())),
+            )
+    }
+
+    /// The rows whose UIDs are in `first..=last`, ascending.
+    pub fn range(&self, first: Uid, last: Uid) -> impl Iterator<Item = &Row> + '_ {
+        self.iter_from(self.rank(first))
+            .take_while(move |row| row.uid <= last)
     }
 
     /// Whether both are the same rows in memory: nothing can have changed.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.chunks, &other.chunks)
+        Arc::ptr_eq(&self.blocks, &other.blocks)
     }
 }
 
@@ -222,7 +265,7 @@ impl fmt::Debug for Rows {
 /// Gathers rows into chunks of a bounded size, for those that have no shards (tests, other backends).
 #[derive(Clone, Debug, Default)]
 pub struct RowsBuilder {
-    done: Vec<Arc<[Row]>>,
+    done: Gather,
     open: Vec<Row>,
 }
 
@@ -233,15 +276,15 @@ impl RowsBuilder {
     pub fn push(&mut self, row: Row) {
         self.open.push(row);
         if self.open.len() >= Self::CHUNK {
-            self.done.push(Arc::from(core::mem::take(&mut self.open)));
+            self.done.chunk(Arc::from(core::mem::take(&mut self.open)));
         }
     }
 
     /// The rows.
     #[must_use]
     pub fn finish(mut self) -> Rows {
-        self.done.push(Arc::from(self.open));
-        Rows::from_chunks(self.done)
+        self.done.chunk(Arc::from(self.open));
+        self.done.finish()
     }
 }
 

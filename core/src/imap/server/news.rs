@@ -119,6 +119,7 @@ impl News {
             let closely = self.own.as_ref().map(|own| &own.uids);
             match self.walk.next(closely) {
                 None => return true,
+                Some(Met::SameBlock(block)) => self.number += block.len() as u64,
                 Some(Met::Same(rows)) => self.number += rows.len() as u64,
                 Some(Met::Both(old, new)) => {
                     self.number += 1;

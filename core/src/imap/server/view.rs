@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::walk::merge;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
-use crate::mailbox::{Keywords, Row, Rows, Snapshot, Uid, UidSet};
+use crate::mailbox::{Keywords, Rows, Snapshot, Uid, UidSet};
 
 /// The rows last told, and the mailbox as last seen. A sequence number is a position in the rows told, from 1.
 #[derive(Debug)]
@@ -106,14 +106,15 @@ impl View {
 
     /// The client is being told the present flags of these messages (ascending): the rows told become the latest ones.
     pub(super) fn adopt(&mut self, uids: &[Uid]) {
-        let mut chunks: Vec<Arc<[Row]>> = self.told.chunks().cloned().collect();
         let mut uids = uids.iter().copied().peekable();
-        while let Some(first) = uids.peek().copied() {
-            let at = chunks.partition_point(|chunk| chunk.last().is_some_and(|row| row.uid < first));
-            let Some(chunk) = chunks.get_mut(at) else {
+        while let Some(wanted) = uids.peek().copied() {
+            let Some(chunk) = self.told.chunk_of(wanted).map(Arc::clone) else {
                 break;
             };
-            let last = chunk.last().map_or(first, |row| row.uid);
+            let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else {
+                break;
+            };
+            let (first, last) = (first.uid, last.uid);
             let mut rows = chunk.to_vec();
             while let Some(uid) = uids.next_if(|uid| *uid <= last) {
                 let told = rows
@@ -124,31 +125,11 @@ impl View {
                     *told = *row;
                 }
             }
-            *chunk = self.shared_with_latest(&rows).unwrap_or_else(|| rows.into());
+            let shared = self.latest.rows.chunk_of(first).filter(|chunk| chunk[..] == rows);
+            let chunk = shared.map_or_else(|| rows.into(), Arc::clone);
+            self.told.put(first, last, chunk);
         }
-        self.told = Rows::from_chunks(chunks);
         self.told_keywords = Arc::clone(&self.latest.keywords);
-    }
-
-    /// The chunk of the latest snapshot that has exactly these rows.
-    fn shared_with_latest(&self, rows: &[Row]) -> Option<Arc<[Row]>> {
-        let first = rows.first()?.uid;
-        // Positions of chunks are found by halving, for there is one per thousand messages.
-        let (mut low, mut high) = (0, self.latest.rows.chunks().size_hint().0);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let chunk = self.latest.rows.chunk(middle)?;
-            if chunk.last().is_some_and(|row| row.uid < first) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        self.latest
-            .rows
-            .chunk(low)
-            .filter(|chunk| chunk[..] == *rows)
-            .cloned()
     }
 
     /// Which messages a client means.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mailbox::{KeywordSet, ModSeq, SystemFlags, UidValidity};
+use crate::mailbox::{KeywordSet, ModSeq, Row, SystemFlags, UidValidity};
 
 fn snapshot(modseq: u64, chunks: &[&[u32]]) -> Snapshot {
     let row = |uid: &u32| Row {
@@ -112,8 +112,8 @@ fn adopted_rows_are_known_and_shared() {
     assert_eq!(flags, [8, 8, 8, 0]);
     let shared = |at| {
         Arc::ptr_eq(
-            view.told().chunk(at).expect("chunk"),
-            changed.rows.chunk(at).expect("chunk"),
+            view.told().chunks().nth(at).expect("chunk"),
+            changed.rows.chunks().nth(at).expect("chunk"),
         )
     };
     assert!(shared(0) && !shared(1));

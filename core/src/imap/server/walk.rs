@@ -1,10 +1,11 @@
-//! Two states of a mailbox, walked in step: what went, what came, what stayed.
+//! Two states of a mailbox, walked in step: what went, what came, what stayed. What both share is passed over as a whole,
+//! so that a change in a large mailbox costs little more than one in a small one.
 
 use std::sync::Arc;
 
-use crate::mailbox::{Row, Rows, Uid, UidSet};
+use crate::mailbox::{Block, Gather, Row, Rows, Uid, UidSet};
 
-/// Walks an older and a newer state of one mailbox by ascending UID. Chunks that both share are met as a whole.
+/// Walks an older and a newer state of one mailbox by ascending UID. Blocks and chunks that both share are met as a whole.
 #[derive(Debug)]
 pub(super) struct Walk {
     old: Side,
@@ -15,6 +16,7 @@ pub(super) struct Walk {
 #[derive(Debug)]
 struct Side {
     rows: Rows,
+    block: usize,
     chunk: usize,
     row: usize,
 }
@@ -22,6 +24,8 @@ struct Side {
 /// What a walk meets.
 #[derive(Debug)]
 pub(super) enum Met {
+    /// A block that nothing changed in.
+    SameBlock(Arc<Block>),
     /// A chunk that nothing changed in.
     Same(Arc<[Row]>),
     /// A message of both states: as it was, as it is.
@@ -41,8 +45,13 @@ impl Walk {
         }
     }
 
-    /// The next meeting; `None` at the end. Shared chunks with a UID of `closely` are met row by row.
+    /// The next meeting; `None` at the end. Shared blocks and chunks with a UID of `closely` are met row by row.
     pub(super) fn next(&mut self, closely: Option<&UidSet>) -> Option<Met> {
+        if let Some(shared) = self.shared_block(closely) {
+            self.old.skip_block();
+            self.new.skip_block();
+            return Some(Met::SameBlock(shared));
+        }
         if let Some(shared) = self.shared(closely) {
             self.old.skip_chunk();
             self.new.skip_chunk();
@@ -75,6 +84,19 @@ impl Walk {
         self.new.row == 0
     }
 
+    fn shared_block(&self, closely: Option<&UidSet>) -> Option<Arc<Block>> {
+        if !self.old.at_block() || !self.new.at_block() {
+            return None;
+        }
+        let (old, new) = (self.old.block()?, self.new.block()?);
+        if !Arc::ptr_eq(old, new) {
+            return None;
+        }
+        let (first, last) = old.bounds()?;
+        let wanted = closely.is_some_and(|uids| uids.meets(first, last));
+        (!wanted).then(|| Arc::clone(old))
+    }
+
     fn shared(&self, closely: Option<&UidSet>) -> Option<Arc<[Row]>> {
         if self.old.row != 0 || self.new.row != 0 {
             return None;
@@ -93,13 +115,22 @@ impl Side {
     fn new(rows: Rows) -> Self {
         Self {
             rows,
+            block: 0,
             chunk: 0,
             row: 0,
         }
     }
 
+    fn block(&self) -> Option<&Arc<Block>> {
+        self.rows.block(self.block)
+    }
+
+    fn at_block(&self) -> bool {
+        self.chunk == 0 && self.row == 0
+    }
+
     fn chunk(&self) -> Option<&Arc<[Row]>> {
-        self.rows.chunk(self.chunk)
+        self.block()?.chunk(self.chunk)
     }
 
     fn peek(&self) -> Option<Row> {
@@ -116,6 +147,15 @@ impl Side {
     fn skip_chunk(&mut self) {
         self.chunk += 1;
         self.row = 0;
+        if self.chunk().is_none() {
+            self.skip_block();
+        }
+    }
+
+    fn skip_block(&mut self) {
+        self.block += 1;
+        self.chunk = 0;
+        self.row = 0;
     }
 }
 
@@ -125,15 +165,17 @@ impl Side {
 pub(super) fn merge(old: &Rows, new: &Rows, drop_gone: bool) -> Rows {
     let last = old.last_uid().unwrap_or(Uid(0));
     let mut walk = Walk::new(old.clone(), new.clone());
-    let mut chunks: Vec<Arc<[Row]>> = Vec::new();
+    let mut merged = Gather::default();
     let mut open: Vec<Row> = Vec::new();
     while let Some(met) = walk.next(None) {
         match met {
+            Met::SameBlock(block) => {
+                merged.chunk(core::mem::take(&mut open).into());
+                merged.block(block);
+            }
             Met::Same(chunk) => {
-                if !open.is_empty() {
-                    chunks.push(core::mem::take(&mut open).into());
-                }
-                chunks.push(chunk);
+                merged.chunk(core::mem::take(&mut open).into());
+                merged.chunk(chunk);
             }
             Met::Both(_, row) => open.push(row),
             Met::Gone(row) if !drop_gone => open.push(row),
@@ -141,12 +183,12 @@ pub(super) fn merge(old: &Rows, new: &Rows, drop_gone: bool) -> Rows {
             Met::Gone(_) | Met::Fresh(_) => {}
         }
         // Chunks end where the newer state's end, so that the next walk finds shared ones again.
-        if walk.at_boundary() && !open.is_empty() {
-            chunks.push(core::mem::take(&mut open).into());
+        if walk.at_boundary() {
+            merged.chunk(core::mem::take(&mut open).into());
         }
     }
-    chunks.push(open.into());
-    Rows::from_chunks(chunks)
+    merged.chunk(open.into());
+    merged.finish()
 }
 
 #[cfg(test)]
@@ -173,6 +215,7 @@ mod tests {
         let mut walk = Walk::new(old.clone(), new.clone());
         core::iter::from_fn(|| walk.next(closely))
             .map(|met| match met {
+                Met::SameBlock(block) => format!("=={}", block.len()),
                 Met::Same(rows) => format!("={}", rows.len()),
                 Met::Both(old, new) if old == new => format!("{}", new.uid.0),
                 Met::Both(_, new) => format!("~{}", new.uid.0),
@@ -213,6 +256,40 @@ mod tests {
         assert_eq!(uids(&kept), [(1, 0), (2, 0), (11, 0), (13, 1), (21, 0)]);
         let dropped = merge(&old, &new, true);
         assert_eq!(uids(&dropped), [(1, 0), (2, 0), (13, 1), (21, 0)]);
-        assert!(dropped.chunk(0).is_some_and(|rows| Arc::ptr_eq(rows, &shared)));
+        assert!(
+            dropped
+                .chunks()
+                .next()
+                .is_some_and(|rows| Arc::ptr_eq(rows, &shared))
+        );
+    }
+
+    #[test]
+    fn shared_blocks_are_met_at_once_and_stay_shared() {
+        let old = Rows::from_chunks((0..300).map(|number| chunk(&[number * 2 + 1], 0)));
+        let mut new = old.clone();
+        new.put(Uid(301), Uid(301), chunk(&[301], 8));
+        new.put(Uid(601), Uid(601), chunk(&[601], 0));
+        let met = walked(&old, &new, None);
+        let expected: Vec<&str> = ["==100"]
+            .into_iter()
+            .chain([""; 50].map(|_| "=1"))
+            .chain(["~301"])
+            .chain([""; 49].map(|_| "=1"))
+            .chain(["==100", "+601"])
+            .collect();
+        assert_eq!(met, expected);
+        let wanted = UidSet::from_ranges([(599, 599)]);
+        assert_eq!(
+            walked(&old, &new, Some(&wanted)).last_chunk(),
+            Some(&["599".to_owned(), "+601".to_owned()])
+        );
+        new.put(Uid(301), Uid(301), Arc::default());
+        let merged = merge(&old, &new, false);
+        assert_eq!(merged.len(), 301);
+        for at in [0, 2] {
+            let pair = merged.block(at).zip(new.block(at));
+            assert!(pair.is_some_and(|(a, b)| Arc::ptr_eq(a, b)), "block {at}");
+        }
     }
 }
