@@ -11,6 +11,7 @@ use rmail_core::mailbox::{
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
+use crate::disk::Free;
 use crate::error::Result;
 use crate::hub::Hub;
 
@@ -178,6 +179,13 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Opens the message of an entry.
     async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
+
+    /// Room for further messages, if the store knows it: the service then refuses mail before it comes, while there is
+    /// still room for what is under way. `None`, the default: not known. Either way an operation that finds no room says
+    /// [`Refusal::DiskFull`](rmail_core::refusal::Refusal::DiskFull).
+    async fn free(&self) -> Result<Option<Free>> {
+        Ok(None)
+    }
 
     /// Finds what other processes changed in watched mailboxes, and announces it. Called about once a second.
     async fn poll_watched(&self);

@@ -10,6 +10,7 @@ use rmail_core::machine::Machine as _;
 use rmail_core::relay::attempt::{Action, Attempt, Connect, Input, Order};
 use rmail_core::relay::{Enhanced, Outcome, Report, TlsPolicy};
 use rmail_core::smtp::client;
+use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 use rustls::pki_types::ServerName;
@@ -23,8 +24,8 @@ use crate::server::Host;
 use crate::tls::{ClientTls, TlsParty};
 
 /// Carries out an order: one outcome for each recipient of its job.
-pub(super) async fn run<S: MailStore>(
-    host: &Arc<Host<S>>,
+pub(super) async fn run<S: MailStore, D: Disk>(
+    host: &Arc<Host<S, D>>,
     dns: &Dns,
     tls: &Arc<ClientTls>,
     entry: &str,
@@ -75,7 +76,7 @@ fn ours(why: &str) -> Outcome {
     Outcome::Temporary(Report::ours(Enhanced(4, 3, 0), why).severe())
 }
 
-async fn open<S: MailStore>(host: &Arc<Host<S>>, entry: &str) -> Result<Arc<Reader<S>>, String> {
+async fn open<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entry: &str) -> Result<Arc<Reader<S>>, String> {
     let (service, entry) = (Arc::clone(&host.service), entry.to_owned());
     let open = move || futures_lite::future::block_on(service.open_outbound(&entry));
     match host.pools.run(Pool::Read, open).await {
@@ -86,8 +87,8 @@ async fn open<S: MailStore>(host: &Arc<Host<S>>, entry: &str) -> Result<Arc<Read
 }
 
 /// Makes a connection and runs a session on it to its end.
-async fn connected<S: MailStore>(
-    host: &Arc<Host<S>>,
+async fn connected<S: MailStore, D: Disk>(
+    host: &Arc<Host<S, D>>,
     tls: &Arc<ClientTls>,
     message: &Arc<Reader<S>>,
     entry: &str,
@@ -144,8 +145,8 @@ async fn connected<S: MailStore>(
 }
 
 /// Whom we trust to be the server.
-async fn party<S: MailStore>(
-    host: &Arc<Host<S>>,
+async fn party<S: MailStore, D: Disk>(
+    host: &Arc<Host<S, D>>,
     tls: &Arc<ClientTls>,
     settings: &client::Settings,
     address: std::net::SocketAddr,

@@ -24,6 +24,7 @@ use rmail_core::relay::bounce;
 use rmail_core::relay::entry::Entry;
 use rmail_core::relay::queue::{Action, Input, Queue};
 use rmail_core::relay::{Settings, attempt::Order};
+use rmail_store::disk::Disk;
 use rmail_store::error::Result as StoreResult;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
@@ -44,7 +45,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Starts with the entries found on disk; new ones come from the service.
-    pub(crate) fn start<S: MailStore>(host: &Arc<Host<S>>, entries: Vec<Entry>) -> Self {
+    pub(crate) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entries: Vec<Entry>) -> Self {
         let config = host.config();
         let dns = Dns::start(
             &host.executor,
@@ -83,7 +84,12 @@ impl Relay {
 
 /// Runs the queue. Should it panic, it begins anew with what is on disk: nothing there is lost, and what was under way
 /// may be sent twice.
-async fn supervise<S: MailStore>(host: Arc<Host<S>>, dns: Dns, queue: Receiver<Input>, entries: Vec<Entry>) {
+async fn supervise<S: MailStore, D: Disk>(
+    host: Arc<Host<S, D>>,
+    dns: Dns,
+    queue: Receiver<Input>,
+    entries: Vec<Entry>,
+) {
     /// Between a panic and the next beginning.
     const PAUSE: Duration = Duration::from_secs(60);
     let mut entries = Some(entries);
@@ -141,9 +147,9 @@ fn ourselves(config: &ServerConfig) -> Ourselves {
     }
 }
 
-struct Running<S: MailStore> {
+struct Running<S: MailStore, D: Disk> {
     machine: Queue,
-    host: Arc<Host<S>>,
+    host: Arc<Host<S, D>>,
     dns: Dns,
     tls: Arc<ClientTls>,
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
@@ -154,8 +160,8 @@ struct Running<S: MailStore> {
     ending: bool,
 }
 
-impl<S: MailStore> Running<S> {
-    fn new(host: &Arc<Host<S>>, dns: &Dns) -> Self {
+impl<S: MailStore, D: Disk> Running<S, D> {
+    fn new(host: &Arc<Host<S, D>>, dns: &Dns) -> Self {
         let config = host.config();
         let (answers, answered) = async_channel::unbounded();
         Self {
@@ -273,7 +279,7 @@ impl<S: MailStore> Running<S> {
         &self,
         entry: String,
         order: Order,
-    ) -> impl Future<Output = Vec<rmail_core::relay::Outcome>> + Send + use<S> {
+    ) -> impl Future<Output = Vec<rmail_core::relay::Outcome>> + Send + use<S, D> {
         let (host, dns, tls) = (Arc::clone(&self.host), self.dns.clone(), Arc::clone(&self.tls));
         async move { attempt::run(&host, &dns, &tls, &entry, order).await }
     }
@@ -307,8 +313,8 @@ fn succeeded(what: &str, entry: &str, result: StoreResult<()>) -> bool {
 }
 
 /// The header of an entry's message; what cannot be read is left out of the notice.
-async fn header<S: MailStore>(
-    service: &rmail_store::service::Service<S, crate::disk::RealDisk>,
+async fn header<S: MailStore, D: Disk>(
+    service: &rmail_store::service::Service<S, D>,
     entry: &str,
     offset: u64,
 ) -> Vec<u8> {
@@ -325,7 +331,7 @@ async fn header<S: MailStore>(
     }
 }
 
-impl<S: MailStore> fmt::Debug for Running<S> {
+impl<S: MailStore, D: Disk> fmt::Debug for Running<S, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
             .field("machine", &self.machine)

@@ -22,7 +22,8 @@ const API: (usize, usize) = (256, 32);
 pub struct ServerConfig {
     /// FQDN.
     pub hostname: String,
-    /// Where everything is stored; made if it is not there.
+    /// Where everything is stored; made if it is not there. With [`super::Server::start_with`]: where a self-signed
+    /// certificate is kept, if `tls` asks for one.
     pub mail_root: PathBuf,
     /// Addresses of each service; none: it is off. Port 0 takes any that is free ([`super::Server::addresses`] tells).
     pub listen: Listen,

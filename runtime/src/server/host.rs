@@ -13,6 +13,7 @@ use async_executor::Executor;
 use log::Level;
 use rmail_core::machine::Session;
 use rmail_core::{http, imap, smtp};
+use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service;
 use rmail_store::service::Serve;
@@ -20,7 +21,6 @@ use rmail_store::service::Serve;
 use super::config::ServerConfig;
 use super::no_service::NoService;
 use crate::clock::Clock;
-use crate::disk::RealDisk;
 use crate::drive::{Context, Signal, drive};
 use crate::entropy;
 use crate::flood::Flood;
@@ -31,11 +31,11 @@ use crate::pools::Pools;
 use crate::tls::{ServerTls, TlsParty};
 
 /// What sessions, relay and periodic tasks share.
-pub(crate) struct Host<S: MailStore> {
+pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) clock: Clock,
     pub(crate) pools: Arc<Pools>,
     pub(crate) executor: Arc<Executor<'static>>,
-    pub(crate) service: Arc<service::Service<S, RealDisk>>,
+    pub(crate) service: Arc<service::Service<S, D>>,
     pub(crate) sessions: Sessions,
     /// What was answered could not be synced.
     pub(crate) sync_failed: AtomicBool,
@@ -46,12 +46,12 @@ pub(crate) struct Host<S: MailStore> {
     gate: Arc<Gate>,
 }
 
-impl<S: MailStore> Host<S> {
+impl<S: MailStore, D: Disk> Host<S, D> {
     pub(crate) fn new(
         config: Arc<ServerConfig>,
         pools: Arc<Pools>,
         executor: Arc<Executor<'static>>,
-        service: Arc<service::Service<S, RealDisk>>,
+        service: Arc<service::Service<S, D>>,
         tls: Option<Arc<ServerTls>>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -191,7 +191,7 @@ impl<S: MailStore> Host<S> {
     }
 }
 
-impl<S: MailStore> fmt::Debug for Host<S> {
+impl<S: MailStore, D: Disk> fmt::Debug for Host<S, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host")
             .field("gate", &self.gate)

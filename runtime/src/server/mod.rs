@@ -9,7 +9,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,8 +20,9 @@ use async_signal::{Signal, Signals};
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
 use rmail_store::accounts::Accounts;
+use rmail_store::disk::Disk;
 use rmail_store::file::{FileStore, Options};
-use rmail_store::mailstore::MailStore as _;
+use rmail_store::mailstore::MailStore;
 
 pub use config::{ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
 pub(crate) use host::Host;
@@ -34,15 +34,15 @@ use crate::pools::{Pools, guarded};
 use crate::relay::Relay;
 use crate::tls::{ServerTls, TlsError};
 
-type Store = FileStore<RealDisk>;
-
 /// How long jobs may take to end after the sessions.
 const LAST_JOBS: Duration = Duration::from_secs(5);
 
-/// A running server.
-#[derive(Debug)]
-pub struct Server {
-    host: Arc<Host<Store>>,
+/// A running server: SMTP, IMAP and HTTP over one store of mail.
+///
+/// [`Server::start`] keeps everything in files. [`Server::start_with`] takes any other [`MailStore`]; all services and the
+/// relay then speak to that one.
+pub struct Server<S: MailStore = FileStore<RealDisk>, D: Disk = RealDisk> {
+    host: Arc<Host<S, D>>,
     addresses: Vec<(Service, SocketAddr)>,
     listeners: Vec<Task<()>>,
     tasks: Vec<Task<()>>,
@@ -83,6 +83,9 @@ pub enum StartError {
         /// Why.
         source: rmail_store::Error,
     },
+    /// The queue in it.
+    #[error("cannot load the outbound queue: {0}")]
+    Queue(rmail_store::Error),
     /// The certificate.
     #[error("cannot use the certificate: {0}")]
     Tls(#[from] TlsError),
@@ -114,18 +117,50 @@ pub enum RunError {
 }
 
 impl Server {
-    /// Binds every listener, opens store and queue, and serves from then on.
+    /// Opens the files in `config.mail_root`, makes it if it is not there, and serves from then on.
     ///
     /// # Errors
     /// What is in the way; nothing keeps running then.
     pub fn start(config: Arc<ServerConfig>) -> Result<Self, StartError> {
-        let root = |path: &Path| path.display().to_string();
+        let root = || config.mail_root.display().to_string();
+        let disk = RealDisk::open(&config.mail_root)
+            .map_err(|source| StartError::MailRoot { path: root(), source })?;
+        let disk = Arc::new(disk);
+        let options = Options {
+            flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
+            shared_by_hosts: config.store.shared_by_hosts,
+        };
+        let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
+        let store = wait_here(opened).map_err(|source| StartError::Store { path: root(), source })?;
+        Self::start_with(config, Arc::new(store), Accounts::new(disk, entropy::random()))
+    }
+}
+
+impl<S: MailStore, D: Disk> Server<S, D> {
+    /// Binds every listener, loads the queue, and serves from then on: mail lies in `store`, users and domains in
+    /// `accounts`. They need not lie in the same place; of `config.mail_root` only a self-signed certificate is still
+    /// kept there.
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use rmail_runtime::{disk::RealDisk, entropy, server::{Server, ServerConfig}};
+    /// # use rmail_store::{MailStore, accounts::Accounts};
+    /// fn serve(config: ServerConfig, store: impl MailStore) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let users = Accounts::new(Arc::new(RealDisk::open(&config.mail_root)?), entropy::random());
+    ///     Server::start_with(Arc::new(config), Arc::new(store), users)?.run(|| None)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// What is in the way; nothing keeps running then.
+    pub fn start_with(
+        config: Arc<ServerConfig>,
+        store: Arc<S>,
+        accounts: Accounts<D>,
+    ) -> Result<Self, StartError> {
         // First: a signal that comes from now on is heard by `run` and ends nothing half-way.
         let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(StartError::Signals)?;
-        let disk = RealDisk::open(&config.mail_root).map_err(|source| StartError::MailRoot {
-            path: root(&config.mail_root),
-            source,
-        })?;
         let tls = config
             .tls
             .as_ref()
@@ -141,20 +176,8 @@ impl Server {
                 bound.push((service, listener));
             }
         }
-        let store_error = |source| StartError::Store {
-            path: root(&config.mail_root),
-            source,
-        };
-        let disk = Arc::new(disk);
-        let options = Options {
-            flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
-            shared_by_hosts: config.store.shared_by_hosts,
-        };
-        let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
-        let store = Arc::new(wait_here(opened).map_err(store_error)?);
-        let accounts = Accounts::new(disk, entropy::random());
         let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
-        let queued = wait_here(service.load_outbound()).map_err(store_error)?;
+        let queued = wait_here(service.load_outbound()).map_err(StartError::Queue)?;
 
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let executor = Arc::new(Executor::new());
@@ -318,6 +341,16 @@ impl Server {
         let flushed = wait_here(self.host.service.store().flush()).map_err(RunError::Flush);
         log::info!(target: "server", "event=stopped");
         flushed
+    }
+}
+
+impl<S: MailStore, D: Disk> fmt::Debug for Server<S, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("host", &self.host)
+            .field("addresses", &self.addresses)
+            .field("relay", &self.relay)
+            .finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,7 @@ use async_executor::Task;
 use async_io::Timer;
 use futures_lite::FutureExt as _;
 use rmail_core::machine::Scope;
+use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 
@@ -30,7 +31,7 @@ const CERTIFICATE: u32 = 5;
 const TIDY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Starts them; dropping one ends it.
-pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
+pub(super) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Vec<Task<()>> {
     let flag_sync = host.config().store.flag_sync;
     let mut tasks = vec![
         host.executor.spawn(tick(Arc::clone(host), flag_sync)),
@@ -47,14 +48,18 @@ pub(super) fn start<S: MailStore>(host: &Arc<Host<S>>) -> Vec<Task<()>> {
 struct Work(Option<Task<()>>);
 
 impl Work {
-    fn begin<S: MailStore>(&mut self, host: &Host<S>, work: impl Future<Output = ()> + Send + 'static) {
+    fn begin<S: MailStore, D: Disk>(
+        &mut self,
+        host: &Host<S, D>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
         if self.0.as_ref().is_none_or(Task::is_finished) {
             self.0 = Some(host.executor.spawn(work));
         }
     }
 }
 
-async fn tick<S: MailStore>(host: Arc<Host<S>>, flag_sync: Duration) {
+async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration) {
     let [mut mailboxes, mut accounts, mut certificate, mut flushing] =
         std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
@@ -87,7 +92,7 @@ async fn tick<S: MailStore>(host: Arc<Host<S>>, flag_sync: Duration) {
 }
 
 /// Sleeps for a tick; while nobody is there and nothing to be done, for several. How many.
-async fn sleep<S: MailStore>(host: &Host<S>) -> u64 {
+async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
     host.sessions.forget_arrivals();
     if host.sessions.count() > 0 || host.service.store().is_dirty() {
         Timer::after(TICK).await;
@@ -104,11 +109,11 @@ async fn sleep<S: MailStore>(host: &Host<S>) -> u64 {
     arrival.or(rest).await
 }
 
-fn watches<S: MailStore>(host: &Host<S>, what: impl Fn(&Scope) -> bool) -> bool {
+fn watches<S: MailStore, D: Disk>(host: &Host<S, D>, what: impl Fn(&Scope) -> bool) -> bool {
     host.service.hub().watched().iter().any(|(scope, _)| what(scope))
 }
 
-async fn poll_mailboxes<S: MailStore>(host: Arc<Host<S>>) {
+async fn poll_mailboxes<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
     let store = Arc::clone(host.service.store());
     let poll = host.pools.run(Pool::Read, move || {
         futures_lite::future::block_on(store.poll_watched())
@@ -116,7 +121,7 @@ async fn poll_mailboxes<S: MailStore>(host: Arc<Host<S>>) {
     report("poll_mailboxes", poll.await);
 }
 
-async fn poll_accounts<S: MailStore>(host: Arc<Host<S>>) {
+async fn poll_accounts<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
     let service = Arc::clone(&host.service);
     let poll = host.pools.run(Pool::Read, move || {
         futures_lite::future::block_on(service.poll_accounts())
@@ -124,7 +129,7 @@ async fn poll_accounts<S: MailStore>(host: Arc<Host<S>>) {
     report("poll_accounts", poll.await);
 }
 
-async fn flush_often<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
+async fn flush_often<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, every: Duration) {
     let failures = Arc::new(Flood::default());
     loop {
         Timer::after(every).await;
@@ -134,7 +139,7 @@ async fn flush_often<S: MailStore>(host: Arc<Host<S>>, every: Duration) {
     }
 }
 
-async fn tidy<S: MailStore>(host: Arc<Host<S>>) {
+async fn tidy<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
     loop {
         let store = Arc::clone(host.service.store());
         let tidied = host
@@ -148,7 +153,7 @@ async fn tidy<S: MailStore>(host: Arc<Host<S>>) {
 }
 
 /// Syncs what was answered and not synced yet.
-async fn flush<S: MailStore>(host: Arc<Host<S>>, failures: Arc<Flood>) {
+async fn flush<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, failures: Arc<Flood>) {
     let store = Arc::clone(host.service.store());
     let flush = host
         .pools
@@ -173,7 +178,10 @@ struct Watched {
 }
 
 /// Files that were replaced are taken without a signal. They are read only if they are not what they were.
-async fn watch_certificate<S: MailStore>(host: Arc<Host<S>>, watched: Arc<async_lock::Mutex<Watched>>) {
+async fn watch_certificate<S: MailStore, D: Disk>(
+    host: Arc<Host<S, D>>,
+    watched: Arc<async_lock::Mutex<Watched>>,
+) {
     let Some(source) = host.config().tls.clone() else {
         return;
     };
@@ -190,7 +198,10 @@ async fn watch_certificate<S: MailStore>(host: Arc<Host<S>>, watched: Arc<async_
 }
 
 /// Reloads the certificate. Returns what was wrong with it; the same as `told` is not logged again.
-pub(super) async fn reload_certificate<S: MailStore>(host: &Host<S>, told: Option<String>) -> Option<String> {
+pub(super) async fn reload_certificate<S: MailStore, D: Disk>(
+    host: &Host<S, D>,
+    told: Option<String>,
+) -> Option<String> {
     let config = host.config();
     let (tls, source) = (host.tls().cloned()?, config.tls.clone()?);
     let reload = host.pools.run(Pool::Read, move || tls.reload(&source));

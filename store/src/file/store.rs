@@ -15,7 +15,7 @@ use rmail_core::mailbox::{
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Free};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
@@ -280,6 +280,12 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     fn is_dirty(&self) -> bool {
         self.has_unsynced_flags()
+    }
+
+    async fn free(&self) -> Result<Option<Free>> {
+        let free = self.disk().free(self.disk().root()).await;
+        free.map(Some)
+            .during(|| "ask the mail_root for its room".to_owned())
     }
 
     async fn tidy(&self) -> Result<()> {

@@ -109,9 +109,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
     /// [`Refusal::DiskFull`] when there is less room than the settings want.
     async fn check_free(&self, settings: &Settings, size: u64) -> Result<(), Refusal> {
-        let disk = self.accounts.disk();
-        match disk.free(disk.root()).await {
-            Ok(free)
+        match self.store.free().await {
+            Ok(Some(free))
                 if free.bytes < settings.min_free.saturating_add(size)
                     || free.inodes < Settings::MIN_INODES =>
             {
@@ -123,7 +122,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Err(Refusal::DiskFull)
             }
             Ok(_) => Ok(()),
-            Err(error) => Err(refused("look for free space", Error::io("mail_root", error))),
+            Err(error) => Err(refused("look for free space", error)),
         }
     }
 }
