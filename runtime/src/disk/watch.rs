@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
@@ -20,8 +19,8 @@ use rustix::io::Errno;
 /// Until the next attempt to get an instance, where there was none.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// About so many events are taken at a time. A queue holds 16,384 of them.
-const EVENTS: usize = 16_384;
+/// About so many events are taken at a time: more than a queue holds (16,384), so that its overflow is met with them.
+const EVENTS: usize = 32_768;
 
 /// File systems (statfs(2), `f_type`) that other hosts write to without our kernel knowing: NFS, SMB in three kinds, 9p,
 /// FUSE, Ceph, AFS, Lustre, GFS2, OCFS2.
@@ -102,19 +101,17 @@ impl Ears {
     }
 
     /// Waits for events. Where nothing can be heard it never ends.
-    pub(super) fn changes(&self, root: BorrowedFd<'_>) -> impl Future<Output = Changes> + Send {
-        async move {
-            loop {
-                let Ok(instance) = self.instance(root) else {
-                    Timer::after(AGAIN).await;
-                    continue;
-                };
-                if let Some(changes) = instance.read() {
-                    return changes;
-                }
-                if instance.fd.readable().await.is_err() {
-                    Timer::after(AGAIN).await;
-                }
+    pub(super) async fn changes(&self, root: BorrowedFd<'_>) -> Changes {
+        loop {
+            let Ok(instance) = self.instance(root) else {
+                Timer::after(AGAIN).await;
+                continue;
+            };
+            if let Some(changes) = instance.read() {
+                return changes;
+            }
+            if instance.fd.readable().await.is_err() {
+                Timer::after(AGAIN).await;
             }
         }
     }
