@@ -1,10 +1,12 @@
 //! The system calls that a store needs, as a trait: handle-based, so that no path string exists below a mailbox.
 //!
-//! Futures of the real disk are always ready, except a long [`Disk::pause`]: a whole operation runs in one hop to a pool
-//! thread, with `block_on`. The disk in memory yields at every call, and the simulator picks who goes on. Futures need
+//! Futures of the real disk are always ready, except a long [`Disk::pause`] and [`Disk::changes`]: a whole operation runs
+//! in one hop to a pool thread, with `block_on`. The disk in memory yields at every call, and the simulator picks who goes on. Futures need
 //! not be `Send`: an operation is created and finished on one thread.
 
+use core::future::Future;
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::io;
 
 /// Where a file system has no files without a name, another file stands in for each, whose name begins with this. No
@@ -24,6 +26,8 @@ pub trait Disk: Send + Sync + 'static {
     type File: Clone + Send + Sync + 'static;
     /// A held lock; dropping it unlocks.
     type Lock: Send + 'static;
+    /// A file or directory that is watched; dropping it ends that.
+    type Watch: Send + Sync + 'static;
 
     /// The mail_root.
     fn root(&self) -> &Self::Dir;
@@ -102,6 +106,34 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Changes at every start of the machine, and only then.
     fn boot_id(&self) -> u128;
+
+    /// From now on [`Disk::changes`] tells this tag when somebody writes to the file, whichever process of this machine
+    /// it is, ours too. One file may be watched several times, and a tag may be of several watches. Neither waits nor
+    /// reads.
+    ///
+    /// # Errors
+    /// Changes cannot be heard: `Unsupported` on a network file system, ENOSPC or EMFILE where the system's bounds are
+    /// reached. Then only looking again and again helps.
+    fn watch(&self, file: &Self::File, tag: u64) -> io::Result<Self::Watch>;
+
+    /// The same for a directory: it tells when a name in it is given or removed, and when a file in it is written to.
+    ///
+    /// # Errors
+    /// As [`Disk::watch`].
+    fn watch_dir(&self, dir: &Self::Dir, tag: u64) -> io::Result<Self::Watch>;
+
+    /// Waits until something that is watched has changed since the last call. A change that is told came before; one that
+    /// comes later is told by the next call. Dropping the future loses nothing.
+    fn changes(&self) -> impl Future<Output = Changes> + Send;
+}
+
+/// What [`Disk::changes`] has heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// More than could be told apart: anything that is watched may have changed.
+    All,
+    /// What is watched under these tags.
+    Of(BTreeSet<u64>),
 }
 
 /// How to open a file.

@@ -1,5 +1,6 @@
 //! [`MailStore`]: what protocol code needs of a store of mail. The file store is one implementation.
 
+use core::future::{Future, pending};
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
@@ -11,7 +12,7 @@ use rmail_core::mailbox::{
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
-use crate::disk::Free;
+use crate::disk::{Changes, Free};
 use crate::error::Result;
 use crate::hub::Hub;
 
@@ -171,6 +172,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours).
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
+    /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
+    /// become ours; what was ours before is left out. An owner that is only stopped is not dead. Called about every 30 s.
+    /// A store that has one queue for all processes, or whose processes have none of their own, gives nothing.
+    async fn adopt_outbound(&self) -> Result<Vec<Entry>>;
+
     /// Replaces an entry, durably.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
 
@@ -187,8 +193,23 @@ pub trait MailStore: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Finds what other processes changed in watched mailboxes, and announces it. Called about once a second.
+    /// Finds what other processes changed in watched mailboxes, and announces it. Called every `store.poll_ms`, and a tenth
+    /// as often as long as there is an [`Ear`](crate::hub::Ear) on every watched mailbox.
     async fn poll_watched(&self);
+
+    /// Somebody watches the mailbox from now on ([`Hub::watch`]). A store that is told of changes by other processes puts
+    /// an [`Ear`](crate::hub::Ear) on it: what changes after this returns, and is not announced by this process itself, is
+    /// told by [`MailStore::changes`]. Neither waits nor reads. Without it [`MailStore::poll_watched`] finds all.
+    fn listen(&self, _mailbox: &MailboxRef) {}
+
+    /// Waits until other processes may have changed something that is watched. The tags are those of [`Hub::ear`].
+    /// Dropping the future loses nothing.
+    fn changes(&self) -> impl Future<Output = Changes> + Send {
+        pending()
+    }
+
+    /// As [`MailStore::poll_watched`], for the mailboxes among what may have changed. Cheap for those that have not.
+    async fn look_at(&self, _changes: &Changes) {}
 
     /// Removes what processes that died have left and nobody will read. Called at the start and about once a day.
     async fn tidy(&self) -> Result<()>;

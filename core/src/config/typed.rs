@@ -186,6 +186,7 @@ pub struct ConnectionsPerAddress {
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Store {
     pub flag_sync_ms: u64,
+    pub poll_ms: u64,
     pub shared_by_hosts: bool,
 }
 

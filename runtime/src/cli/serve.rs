@@ -83,6 +83,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         relay: relay::Settings::from_config(config, |key, source| loaded.secret(key, source))?,
         store: StoreConfig {
             flag_sync: Duration::from_millis(config.store.flag_sync_ms),
+            poll: Duration::from_millis(config.store.poll_ms),
             shared_by_hosts: config.store.shared_by_hosts,
             limits: Limits::default(),
         },

@@ -1,12 +1,15 @@
 //! The real disk: every call of [`rmail_store::disk::Disk`] as the system call of that name.
 //!
-//! All calls block, so their futures are ready at once: run whole operations on a pool thread. All work is relative to
+//! All calls block, so their futures are ready at once: run whole operations on a pool thread. (Not those of
+//! [`Disk::changes`] and of a long [`Disk::pause`], which wait.) All work is relative to
 //! directory handles, so a tree that is renamed meanwhile stays what it was.
 
 mod names;
 mod sys;
+mod watch;
 
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -14,9 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rmail_store::disk::{Disk, Free, Listing, Mode, Stat};
+use rmail_store::disk::{Changes, Disk, Free, Listing, Mode, Stat};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::{Errno, retry_on_intr};
+
+pub use watch::Watch;
 
 /// Pauses from here on do not hold the thread: they are raced against something that may be ready sooner. Shorter ones
 /// are over before another thread could have been asked to wake this one.
@@ -36,6 +41,7 @@ struct Inner {
     no_tmpfile: AtomicBool,
     /// The file system has no RENAME_NOREPLACE.
     no_noreplace: AtomicBool,
+    ears: watch::Ears,
 }
 
 /// An open directory.
@@ -74,6 +80,7 @@ impl RealDisk {
                 boot_id: sys::boot_id(),
                 no_tmpfile: AtomicBool::new(!Path::new("/proc/self/fd").exists()),
                 no_noreplace: AtomicBool::new(false),
+                ears: watch::Ears::default(),
             }),
         })
     }
@@ -105,6 +112,7 @@ impl Disk for RealDisk {
     type Dir = Dir;
     type File = File;
     type Lock = Lock;
+    type Watch = Watch;
 
     fn root(&self) -> &Dir {
         &self.inner.root
@@ -262,6 +270,20 @@ impl Disk for RealDisk {
 
     fn boot_id(&self) -> u128 {
         self.inner.boot_id
+    }
+
+    fn watch(&self, file: &File, tag: u64) -> io::Result<Watch> {
+        let root = self.inner.root.as_fd();
+        self.inner.ears.file(root, file.as_fd(), tag)
+    }
+
+    fn watch_dir(&self, dir: &Dir, tag: u64) -> io::Result<Watch> {
+        let root = self.inner.root.as_fd();
+        self.inner.ears.dir(root, dir.as_fd(), tag)
+    }
+
+    fn changes(&self) -> impl Future<Output = Changes> + Send {
+        self.inner.ears.changes(self.inner.root.as_fd())
     }
 }
 

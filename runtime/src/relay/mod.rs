@@ -10,7 +10,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_executor::Task;
@@ -34,6 +34,9 @@ use crate::entropy;
 use crate::pools::panic_text;
 use crate::server::{Host, ServerConfig};
 use crate::tls::ClientTls;
+
+/// Between two looks for queues whose process has died.
+const ADOPT: Duration = Duration::from_secs(30);
 
 /// The relay of a running server.
 #[derive(Debug)]
@@ -179,6 +182,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     /// Until the machine is idle after [`Input::Shutdown`].
     async fn run(mut self, queue: &Receiver<Input>, entries: Vec<Entry>) {
         self.feed(Input::Loaded(entries));
+        let mut adopt_at = Instant::now() + ADOPT;
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.act(action);
@@ -190,8 +194,14 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 .machine
                 .poll_timeout()
                 .map(|mono| self.host.clock.instant(mono));
+            if adopt_at <= Instant::now() {
+                adopt_at = Instant::now() + ADOPT;
+                if !self.ending {
+                    self.adopt();
+                }
+            }
             let tick = async {
-                deadline.map_or_else(Timer::never, Timer::at).await;
+                Timer::at(deadline.map_or(adopt_at, |deadline| deadline.min(adopt_at))).await;
                 Ok(Input::Tick)
             };
             let Ok(input) = self.answered.recv().or(queue.recv()).or(tick).await else {
@@ -273,6 +283,33 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             }
             Action::Event(event) => log_event::write(&event),
         }
+    }
+
+    /// Goes on with the entries of processes that have died. They come as the answer to this beginning of the queue: one
+    /// after a panic loads all that is ours, and must not be told of these when they are done.
+    fn adopt(&self) {
+        let service = Arc::clone(&self.host.service);
+        let adopted = self
+            .host
+            .pools
+            .run(Pool::Read, move || block_on(service.adopt_outbound()));
+        self.spawn(async move {
+            let entries = match adopted.await {
+                Ok(Ok(entries)) => entries,
+                Ok(Err(error)) => {
+                    log::warn!(target: "relay", "event=adopt_failed error={:?}", error.to_string());
+                    Vec::new()
+                }
+                Err(panicked) => {
+                    log::error!(target: "relay", "event=adopt_failed error={:?}", panicked.0);
+                    Vec::new()
+                }
+            };
+            if !entries.is_empty() {
+                log::info!(target: "relay", "event=adopted entries={}", entries.len());
+            }
+            Input::Loaded(entries)
+        });
     }
 
     fn attempt(

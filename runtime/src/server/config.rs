@@ -109,6 +109,8 @@ pub struct ImapConfig {
 pub struct StoreConfig {
     /// How long a flag change may be unsynced; zero: synced before the answer.
     pub flag_sync: Duration,
+    /// Between two looks for changes by other processes, where they are not heard.
+    pub poll: Duration,
     /// Several hosts write to mail_root.
     pub shared_by_hosts: bool,
     /// Sizes of its structures.
@@ -261,6 +263,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             flag_sync: Duration::from_secs(1),
+            poll: Duration::from_secs(1),
             shared_by_hosts: false,
             limits: Limits::default(),
         }

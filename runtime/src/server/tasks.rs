@@ -1,4 +1,5 @@
-//! What happens by the clock: looking for what other processes changed, syncing flags, new certificates.
+//! What happens by the clock: looking for what other processes changed, syncing flags, new certificates. What the system
+//! tells of other processes' changes is heard at once.
 //!
 //! One timer serves all: a server with sessions wakes once a [`TICK`] and looks at memory only. One without sessions
 //! and without anything to sync wakes only to look at the certificate's files.
@@ -21,10 +22,14 @@ use crate::flood::Flood;
 use crate::pools::Panicked;
 use crate::tls::Stamp;
 
-/// Between two looks at watched mailboxes: only for changes by other processes, ours are announced at once.
+/// Between two looks at what there is to do.
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
 const ACCOUNTS: u32 = 2;
+/// So many times more rarely what is heard of is looked at: a change is told, unless its writer died half way.
+const HEARD: u32 = 10;
+/// Between hearing of changes twice: a mailbox that another process changes all the time is looked at so often.
+const REST: Duration = Duration::from_millis(5);
 /// Ticks between two looks at the certificate's files.
 const CERTIFICATE: u32 = 5;
 /// Between two searches for what dead processes have left.
@@ -32,11 +37,15 @@ const TIDY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Starts them; dropping one ends it.
 pub(super) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Vec<Task<()>> {
-    let flag_sync = host.config().store.flag_sync;
+    let (flag_sync, poll) = (host.config().store.flag_sync, host.config().store.poll);
     let mut tasks = vec![
-        host.executor.spawn(tick(Arc::clone(host), flag_sync)),
+        host.executor.spawn(tick(Arc::clone(host), flag_sync, poll)),
+        host.executor.spawn(hear(Arc::clone(host))),
         host.executor.spawn(tidy(Arc::clone(host))),
     ];
+    if poll < TICK {
+        tasks.push(host.executor.spawn(poll_often(Arc::clone(host), poll)));
+    }
     if !flag_sync.is_zero() && flag_sync < TICK {
         tasks.push(host.executor.spawn(flush_often(Arc::clone(host), flag_sync)));
     }
@@ -59,7 +68,7 @@ impl Work {
     }
 }
 
-async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration) {
+async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration, poll: Duration) {
     let [mut mailboxes, mut accounts, mut certificate, mut flushing] =
         std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
@@ -70,16 +79,22 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration)
         Duration::ZERO => 1,
         every => u32::try_from(every.as_secs()).unwrap_or(u32::MAX),
     };
+    let poll_every = u32::try_from(poll.as_secs()).unwrap_or(u32::MAX).max(1);
+    let hub = host.service.hub();
     let mut count = 0_u64;
     loop {
         let before = count;
         count += sleep(&host).await;
         let due = |every: u32| before / u64::from(every) != count / u64::from(every);
+        // As often as this while there is somebody who hears of nothing; more rarely while all is heard.
+        let look = |kind: fn(&Scope) -> bool, every: u32| {
+            due(every) && hub.is_watched(kind) && (due(every.saturating_mul(HEARD)) || !hub.hears(kind))
+        };
         host.tell_refused();
-        if watches(&host, |scope| matches!(scope, Scope::Mailbox(_))) {
+        if look(is_mailbox, poll_every) {
             mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
         }
-        if due(ACCOUNTS) && watches(&host, |scope| matches!(scope, Scope::Account(_))) {
+        if look(is_account, ACCOUNTS) {
             accounts.begin(&host, poll_accounts(Arc::clone(&host)));
         }
         if due(CERTIFICATE) && host.tls().is_some() {
@@ -109,8 +124,37 @@ async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
     arrival.or(rest).await
 }
 
-fn watches<S: MailStore, D: Disk>(host: &Host<S, D>, what: impl Fn(&Scope) -> bool) -> bool {
-    host.service.hub().watched().iter().any(|(scope, _)| what(scope))
+fn is_mailbox(scope: &Scope) -> bool {
+    matches!(scope, Scope::Mailbox(_))
+}
+
+fn is_account(scope: &Scope) -> bool {
+    matches!(scope, Scope::Account(_))
+}
+
+/// Looks at what other processes have changed as soon as the system tells of it.
+async fn hear<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
+    loop {
+        let changes = host.service.changes().await;
+        let service = Arc::clone(&host.service);
+        let look = host.pools.run(Pool::Read, move || {
+            futures_lite::future::block_on(service.look_at(&changes));
+        });
+        report("look_at_changes", look.await);
+        Timer::after(REST).await;
+    }
+}
+
+/// Looks at mailboxes more often than the clock ticks, while changes are not heard.
+async fn poll_often<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, every: Duration) {
+    loop {
+        if host.service.hub().hears(is_mailbox) {
+            Timer::after(TICK).await;
+        } else {
+            Timer::after(every).await;
+            poll_mailboxes(Arc::clone(&host)).await;
+        }
+    }
 }
 
 async fn poll_mailboxes<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {

@@ -100,6 +100,16 @@ impl<D: Disk> Accounts<D> {
         lock(&self.users).get(account).and_then(Cached::good)
     }
 
+    /// Changes of the user's files are told under this tag from now on, see [`Disk::watch_dir`].
+    ///
+    /// # Errors
+    /// There is no such directory, or changes cannot be heard.
+    pub async fn watch(&self, account: &AccountName, tag: u64) -> io::Result<D::Watch> {
+        let (domain, user) = account_dirs(account).ok_or(io::ErrorKind::NotFound)?;
+        let dir = self.open_path(&[DOMAINS, &domain, USERS, &user]).await?;
+        self.disk.watch_dir(&dir, tag)
+    }
+
     /// The settings of a hosted domain; the defaults if it has no file.
     ///
     /// # Errors

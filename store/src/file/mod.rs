@@ -42,6 +42,7 @@ mod change;
 mod copy;
 pub mod escape;
 pub mod expunged;
+mod foreign;
 mod hold;
 mod io;
 pub mod keywords;
@@ -63,7 +64,7 @@ mod watch;
 
 use core::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
@@ -107,6 +108,8 @@ pub struct FileStore<D: Disk> {
     /// The device of the mail_root: what is on it is covered by one syncfs.
     device: u64,
     polls: AtomicU64,
+    /// It was said that changes by others cannot be heard.
+    deaf: AtomicBool,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
 }
@@ -128,6 +131,7 @@ impl<D: Disk> FileStore<D> {
             queue: queue::Queue::default(),
             device,
             polls: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
             spooled: Arc::default(),
         })
     }

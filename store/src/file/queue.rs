@@ -1,7 +1,8 @@
 //! The outbound queue on disk: a directory per process, owned by whoever holds the flock of its `lock`.
 //!
 //! An entry exists when its `{id}.json` does; `{id}.eml` is linked before it and unlinked after it. Directories whose
-//! owner is dead are taken over as they are.
+//! owner is dead are taken over as they are, at the start and while we run; an empty one is left for the next process, so
+//! that there are never many more of them than processes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
@@ -31,13 +32,13 @@ struct Owned<D: Disk> {
     /// Directories by name; the first is where new entries go.
     dirs: BTreeMap<String, Home<D>>,
     /// In which of them an entry lies.
-    entries: HashMap<String, D::Dir>,
+    entries: HashMap<String, String>,
 }
 
 /// A directory that is ours.
 struct Home<D: Disk> {
     dir: D::Dir,
-    /// As long as this process lives.
+    /// As long as this process lives, or the directory is of use to it.
     _lock: D::Lock,
 }
 
@@ -82,49 +83,53 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Where new entries go: a directory that is ours; the first that nobody owns, if there is none yet.
-    async fn home(&self) -> Result<D::Dir> {
-        let first = || {
+    async fn home(&self) -> Result<(String, D::Dir)> {
+        let first = {
             let owned = guard(&self.queue.owned);
-            owned.dirs.values().next().map(|home| home.dir.clone())
+            owned
+                .dirs
+                .iter()
+                .next()
+                .map(|(name, home)| (name.clone(), home.dir.clone()))
         };
-        if let Some(home) = first() {
+        if let Some(home) = first {
             return Ok(home);
         }
         let root = self.queue_root().await?;
+        let disk = self.disk();
         for number in 1_u32.. {
-            self.take_over(&root, &format!("{number:04}"), true).await?;
-            if let Some(home) = first() {
-                return Ok(home);
+            let name = format!("{number:04}");
+            or_exists(disk.make_dir(&root, &name).await).during(label)?;
+            disk.sync_dir(&root).await.during(label)?;
+            if let Some(home) = self.take_over(&root, &name).await? {
+                // Entries of a process that died since the last look are met by the next.
+                if self.names_in(&home.dir).await?.iter().any(|name| is_entry(name)) {
+                    continue;
+                }
+                let dir = home.dir.clone();
+                guard(&self.queue.owned).dirs.insert(name.clone(), home);
+                return Ok((name, dir));
             }
         }
         Err(Refusal::Storage.into())
     }
 
+    async fn names_in(&self, dir: &D::Dir) -> Result<Vec<String>> {
+        let listing = self.disk().list(dir).await.during(label)?;
+        Ok(listing.entries.into_iter().map(|entry| entry.name).collect())
+    }
+
     /// Takes a directory if nobody owns it, and clears what was left half done in it.
-    async fn take_over(&self, root: &D::Dir, name: &str, make: bool) -> Result<()> {
-        if guard(&self.queue.owned).dirs.contains_key(name) {
-            return Ok(());
-        }
+    async fn take_over(&self, root: &D::Dir, name: &str) -> Result<Option<Home<D>>> {
         let disk = self.disk();
-        if make {
-            or_exists(disk.make_dir(root, name).await).during(label)?;
-            disk.sync_dir(root).await.during(label)?;
-        }
         let dir = disk.open_dir(root, name).await.during(label)?;
         let file = disk.open(&dir, "lock", Mode::Create).await.during(label)?;
         let lock = match disk.lock(&file, core::time::Duration::ZERO).await {
             Ok(lock) => lock,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error).during(label),
         };
-        let names: Vec<String> = disk
-            .list(&dir)
-            .await
-            .during(label)?
-            .entries
-            .into_iter()
-            .map(|entry| entry.name)
-            .collect();
+        let names = self.names_in(&dir).await?;
         for orphan in &names {
             let message = orphan.strip_suffix(".eml");
             let half = message.is_some_and(|id| !names.contains(&format!("{id}.json")));
@@ -132,30 +137,70 @@ impl<D: Disk> FileStore<D> {
                 disk.unlink(&dir, orphan).await.during(label)?;
             }
         }
-        let home = Home { dir, _lock: lock };
-        guard(&self.queue.owned).dirs.insert(name.to_owned(), home);
-        Ok(())
+        Ok(Some(Home { dir, _lock: lock }))
     }
 
+    /// Takes over what nobody owns and is not empty. The entries in it, of which those that cannot be read stay on disk
+    /// for a person to look at.
+    async fn take_all(&self) -> Result<Vec<Entry>> {
+        let root = self.queue_root().await?;
+        let mut entries = Vec::new();
+        for listed in self.disk().list(&root).await.during(label)?.entries {
+            let name = listed.name;
+            if !listed.is_dir || guard(&self.queue.owned).dirs.contains_key(&name) {
+                continue;
+            }
+            let Some(home) = self.take_over(&root, &name).await? else {
+                continue;
+            };
+            if !self.names_in(&home.dir).await?.iter().any(|name| is_entry(name)) {
+                continue;
+            }
+            // Ours once all of it is read: after an error the next attempt begins anew.
+            let found = self.load_dir(&home.dir).await?;
+            let mut owned = guard(&self.queue.owned);
+            for entry in &found {
+                owned.entries.insert(entry.id.clone(), name.clone());
+            }
+            owned.dirs.insert(name, home);
+            entries.extend(found);
+        }
+        Ok(entries)
+    }
+
+    /// All entries.
     pub(super) async fn load_queue(&self) -> Result<Vec<Entry>> {
         let _busy = self.busy().await?;
-        let root = self.queue_root().await?;
-        for entry in self.disk().list(&root).await.during(label)?.entries {
-            if entry.is_dir {
-                self.take_over(&root, &entry.name, false).await?;
-            }
-        }
-        let dirs: Vec<D::Dir> = guard(&self.queue.owned)
-            .dirs
-            .values()
-            .map(|home| home.dir.clone())
-            .collect();
+        let ours: Vec<(String, D::Dir)> = {
+            let owned = guard(&self.queue.owned);
+            let dirs = owned.dirs.iter();
+            dirs.map(|(name, home)| (name.clone(), home.dir.clone()))
+                .collect()
+        };
         let mut entries = Vec::new();
-        for dir in dirs {
-            for file in self.disk().list(&dir).await.during(label)?.entries {
-                if let Some(id) = file.name.strip_suffix(".json") {
-                    entries.extend(self.load_entry(&dir, id).await?);
-                }
+        for (name, dir) in ours {
+            let found = self.load_dir(&dir).await?;
+            let mut owned = guard(&self.queue.owned);
+            for entry in &found {
+                owned.entries.insert(entry.id.clone(), name.clone());
+            }
+            entries.extend(found);
+        }
+        entries.extend(self.take_all().await?);
+        Ok(entries)
+    }
+
+    /// The entries of processes that have died since.
+    pub(super) async fn adopt_queues(&self) -> Result<Vec<Entry>> {
+        let _busy = self.busy().await?;
+        self.take_all().await
+    }
+
+    async fn load_dir(&self, dir: &D::Dir) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for name in self.names_in(dir).await? {
+            if let Some(id) = name.strip_suffix(".json") {
+                entries.extend(self.load_entry(dir, id).await?);
             }
         }
         Ok(entries)
@@ -183,9 +228,6 @@ impl<D: Disk> FileStore<D> {
             log::error!("queue entry {id} has no message");
             return Ok(None);
         }
-        guard(&self.queue.owned)
-            .entries
-            .insert(id.to_owned(), dir.clone());
         Ok(Some(entry))
     }
 
@@ -193,7 +235,7 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn enqueue(&self, entry: &Entry, body: &mut Body<D>) -> Result<Option<D::Dir>> {
         check_id(&entry.id)?;
         let _busy = self.busy().await?;
-        let home = self.home().await?;
+        let (name, home) = self.home().await?;
         let disk = self.disk();
         let bytes = entry_octets(entry)?;
         let json = disk.create_unnamed(&home).await.during(label)?;
@@ -216,9 +258,7 @@ impl<D: Disk> FileStore<D> {
             }
             return Err(error).during(label);
         }
-        guard(&self.queue.owned)
-            .entries
-            .insert(entry.id.clone(), home.clone());
+        guard(&self.queue.owned).entries.insert(entry.id.clone(), name);
         Ok(Some(home))
     }
 
@@ -231,15 +271,13 @@ impl<D: Disk> FileStore<D> {
 
     fn entry_dir(&self, id: &str) -> Result<D::Dir> {
         check_id(id)?;
-        guard(&self.queue.owned)
-            .entries
-            .get(id)
-            .cloned()
-            .ok_or_else(|| Error {
-                refusal: Refusal::Storage,
-                context: format!("queue entry {id} is not ours"),
-                source: None,
-            })
+        let owned = guard(&self.queue.owned);
+        let home = owned.entries.get(id).and_then(|name| owned.dirs.get(name));
+        home.map(|home| home.dir.clone()).ok_or_else(|| Error {
+            refusal: Refusal::Storage,
+            context: format!("queue entry {id} is not ours"),
+            source: None,
+        })
     }
 
     pub(super) async fn save_entry(&self, entry: &Entry) -> Result<()> {
@@ -258,7 +296,14 @@ impl<D: Disk> FileStore<D> {
             found(self.disk().unlink(&dir, &name).await).during(label)?;
         }
         self.disk().sync_dir(&dir).await.during(label)?;
-        guard(&self.queue.owned).entries.remove(id);
+        let mut owned = guard(&self.queue.owned);
+        if let Some(name) = owned.entries.remove(id)
+            && owned.dirs.len() > 1
+            && !owned.entries.values().any(|other| *other == name)
+        {
+            // It was adopted, and has served its time.
+            owned.dirs.remove(&name);
+        }
         Ok(())
     }
 
@@ -272,6 +317,10 @@ impl<D: Disk> FileStore<D> {
         let len = self.disk().stat(&file).await.during(label)?.size;
         Ok(Blob { file, len })
     }
+}
+
+fn is_entry(name: &str) -> bool {
+    name.ends_with(".json")
 }
 
 fn entry_octets(entry: &Entry) -> Result<Vec<u8>> {

@@ -15,7 +15,7 @@ use rmail_core::mailbox::{
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
-use crate::disk::{Disk, Free};
+use crate::disk::{Changes, Disk, Free};
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
@@ -262,6 +262,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.load_queue().await
     }
 
+    async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
+        self.adopt_queues().await
+    }
+
     async fn save_outbound(&self, entry: &Entry) -> Result<()> {
         self.save_entry(entry).await
     }
@@ -276,6 +280,18 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     async fn poll_watched(&self) {
         self.poll().await;
+    }
+
+    fn listen(&self, mailbox: &MailboxRef) {
+        self.hear(mailbox);
+    }
+
+    fn changes(&self) -> impl Future<Output = Changes> + Send {
+        self.disk().changes()
+    }
+
+    async fn look_at(&self, changes: &Changes) {
+        self.look_at_changed(changes).await;
     }
 
     fn is_dirty(&self) -> bool {

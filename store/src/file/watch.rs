@@ -13,10 +13,12 @@ use crate::error::Result;
 use super::FileStore;
 use super::io::During as _;
 use super::mailbox::Mailbox;
+use super::state::State;
 use super::sync::Touched;
 use super::tree::current;
 
-/// Every how-manieth poll looks for changes by programs that take no lock.
+/// Every how-manieth poll looks for changes by programs that take no lock. While other processes are heard, polls are so
+/// rare that each does.
 const POLLS_PER_SWEEP: u64 = 10;
 
 /// After so many flushes without a flag change a mailbox is marked clean on disk.
@@ -24,11 +26,15 @@ const IDLE_FLUSHES: u32 = 30;
 
 impl<D: Disk> FileStore<D> {
     pub(super) async fn poll(&self) {
-        let sweep = self.polls.fetch_add(1, Ordering::Relaxed) % POLLS_PER_SWEEP == POLLS_PER_SWEEP - 1;
+        let heard = self.hub.hears(|scope| matches!(scope, Scope::Mailbox(_)));
+        let count = self.polls.fetch_add(1, Ordering::Relaxed);
+        let sweep = heard || count % POLLS_PER_SWEEP == POLLS_PER_SWEEP - 1;
         for (scope, told) in self.hub.watched() {
             let Scope::Mailbox(reference) = &scope else {
                 continue;
             };
+            // It may have failed before, and `state` may be another file by now.
+            self.hear(reference);
             let Some(mailbox) = self.registry().by_reference(reference) else {
                 continue;
             };
@@ -41,8 +47,7 @@ impl<D: Disk> FileStore<D> {
     async fn poll_one(&self, mailbox: &Mailbox<D>, told: ModSeq, sweep: bool) -> Result<()> {
         let state = self.read_state(mailbox).await?;
         if let Some(state) = state.filter(|state| state.gone) {
-            self.registry().forget(mailbox);
-            self.announce(mailbox, ModSeq(state.done.0 + 1));
+            self.tell_gone(mailbox, state);
             return Ok(());
         }
         if sweep {
@@ -64,6 +69,12 @@ impl<D: Disk> FileStore<D> {
             self.announce(mailbox, done);
         }
         Ok(())
+    }
+
+    /// Somebody has deleted the mailbox: whoever has it selected looks again, and finds it gone.
+    pub(super) fn tell_gone(&self, mailbox: &Mailbox<D>, state: State) {
+        self.registry().forget(mailbox);
+        self.announce(mailbox, ModSeq(state.done.0 + 1));
     }
 
     /// Whether [`FileStore::flush_flags`] would sync a mailbox, or count how long it has been idle.

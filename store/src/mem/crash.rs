@@ -54,6 +54,7 @@ impl World {
             }
         }
         self.locks.clear();
+        self.ears.forget_all();
         for plan in self.processes.values_mut() {
             plan.dead = true;
         }

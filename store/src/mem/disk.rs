@@ -1,15 +1,16 @@
 //! The calls of the disk in memory.
 
+use core::future::Future;
 use core::time::Duration;
 use std::io;
 use std::sync::MutexGuard;
 
-use crate::disk::{DirEntry, Disk, Free, Listing, Mode, Stat};
+use crate::disk::{Changes, DirEntry, Disk, Free, Listing, Mode, Stat};
 
 use super::exec::Yield;
 use super::fault::Call;
 use super::world::{Content, EEXIST, EINVAL, EISDIR, ENOTEMPTY, EPERM, Holder, Names, Node, World, errno};
-use super::{MemDir, MemDisk, MemFile, MemLock, open_handle};
+use super::{MemDir, MemDisk, MemFile, MemLock, MemWatch, open_handle};
 
 /// How long a waiter for a lock counts one poll.
 const POLL: Duration = Duration::from_millis(1);
@@ -70,6 +71,7 @@ fn write(world: &mut World, inode: u64, bytes: &[u8], offset: Option<u64>) -> io
         None => content.volatile.len(),
     };
     content.write(offset, bytes);
+    world.tell(inode);
     if let Some(inode) = world.inodes.get_mut(&inode) {
         inode.mtime = stamp;
         inode.ctime = stamp;
@@ -81,6 +83,7 @@ impl Disk for MemDisk {
     type Dir = MemDir;
     type File = MemFile;
     type Lock = MemLock;
+    type Watch = MemWatch;
 
     fn root(&self) -> &MemDir {
         &self.root
@@ -358,5 +361,17 @@ impl Disk for MemDisk {
 
     fn boot_id(&self) -> u128 {
         self.boot
+    }
+
+    fn watch(&self, file: &MemFile, tag: u64) -> io::Result<MemWatch> {
+        self.listen(file.0.inode, tag)
+    }
+
+    fn watch_dir(&self, dir: &MemDir, tag: u64) -> io::Result<MemWatch> {
+        self.listen(dir.0.inode, tag)
+    }
+
+    fn changes(&self) -> impl Future<Output = Changes> + Send {
+        self.heard()
     }
 }

@@ -10,6 +10,7 @@ mod crash;
 mod disk;
 pub mod exec;
 mod fault;
+mod watch;
 mod world;
 
 use core::fmt;
@@ -21,6 +22,7 @@ use rmail_core::random::Random;
 
 pub use crash::{Model, Outcome};
 pub use fault::{Call, Fault, Record};
+pub use watch::MemWatch;
 
 use crate::disk::Free;
 use world::{Inode, Names, Node, World};
@@ -105,6 +107,7 @@ impl MemDisk {
             exact: true,
             yields: true,
             records: None,
+            ears: watch::Ears::default(),
         };
         Self::attach(Arc::new(Shared {
             world: Mutex::new(world),
@@ -124,6 +127,7 @@ impl MemDisk {
         let mut world = self.shared.world().clone();
         world.locks.clear();
         world.processes.clear();
+        world.ears = watch::Ears::default();
         Self::attach(Arc::new(Shared {
             world: Mutex::new(world),
         }))
@@ -156,6 +160,7 @@ impl MemDisk {
         let mut world = self.shared.world();
         world.processes.entry(self.process).or_default().dead = true;
         world.locks.retain(|_, holder| holder.process != self.process);
+        world.ears.forget(self.process);
     }
 
     /// Whether the process is dead.

@@ -7,6 +7,7 @@ use std::io;
 use crate::disk::{DirEntry, Free, Stat};
 
 use super::fault::{Call, Plan, Record};
+use super::watch::Ears;
 
 pub(super) const EPERM: i32 = 1;
 pub(super) const ENOENT: i32 = 2;
@@ -46,6 +47,7 @@ pub(super) struct World {
     pub(super) exact: bool,
     pub(super) yields: bool,
     pub(super) records: Option<Vec<Record>>,
+    pub(super) ears: Ears,
 }
 
 /// Who holds a lock.
@@ -216,6 +218,7 @@ impl World {
         edits: Vec<(String, Option<u64>)>,
         moved_to: Option<u64>,
     ) {
+        self.tell(dir);
         let stamp = self.stamp();
         let mut lost = Vec::new();
         if let Some(inode) = self.inodes.get_mut(&dir) {
@@ -371,6 +374,7 @@ impl World {
         let verdict = plan.verdict(number);
         if plan.dead {
             self.locks.retain(|_, holder| holder.process != process);
+            self.ears.forget(process);
         }
         verdict?;
         if full { Err(errno(ENOSPC)) } else { Ok(()) }

@@ -1,5 +1,9 @@
 //! Who may log in, and for how long.
 
+use core::future::{Future as _, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
 use rmail_core::addr::AccountName;
 use rmail_core::auth::password::Verdict;
 use rmail_core::directory::{User, UserHash};
@@ -11,7 +15,8 @@ use rmail_core::time::Now;
 
 use super::{Pool, Service, Settings, lock, refused};
 use crate::accounts::verify;
-use crate::disk::Disk;
+use crate::disk::{Changes, Disk};
+use crate::hub::Ear;
 use crate::mailstore::MailStore;
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -119,29 +124,68 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 
     /// Looks at the files of watched accounts, and tells the sessions of those that changed. To be called about every
-    /// two seconds.
+    /// two seconds; more rarely while there is an [`Ear`] on every watched account.
     pub async fn poll_accounts(&self) {
-        let mut watched = Vec::new();
-        for (scope, _) in self.hub().watched() {
-            if let Scope::Account(account) = scope {
-                watched.push(account);
-            }
-        }
+        let mut watched = accounts_of(self.hub().watched());
         watched.sort();
         lock(&self.epochs).retain(|account, _| watched.binary_search(account).is_ok());
         for account in watched {
-            let epoch = match self.accounts.find(&account).await {
-                Ok(user) => user.map_or(0, |user| user.epoch()),
-                // It was logged, and keeps sessions as they are.
-                Err(_) => continue,
-            };
-            let before = lock(&self.epochs).insert(account.clone(), epoch);
-            if before != Some(epoch) {
-                // The first look at an account wakes its sessions in vain: they recheck, and go on.
-                self.hub().announce(&Scope::Account(account), ModSeq(epoch));
-            }
+            self.hear(&account).await;
+            self.look_at_account(account).await;
         }
     }
+
+    /// Waits until other processes may have changed something that is watched. Dropping the future loses nothing.
+    pub async fn changes(&self) -> Changes {
+        let mut store = pin!(self.store.changes());
+        // The store may be of another kind; the files of accounts are on a disk in any case.
+        let mut disk = pin!(self.accounts.disk().changes());
+        poll_fn(|context| match store.as_mut().poll(context) {
+            Poll::Pending => disk.as_mut().poll(context),
+            ready => ready,
+        })
+        .await
+    }
+
+    /// Finds out what has changed, and tells the sessions that watch it.
+    pub async fn look_at(&self, changes: &Changes) {
+        self.store.look_at(changes).await;
+        for account in accounts_of(self.hub().changed(changes)) {
+            self.look_at_account(account).await;
+        }
+    }
+
+    /// Puts an ear on the directory of a watched account: its file is replaced by another when it is changed.
+    async fn hear(&self, account: &AccountName) {
+        let scope = Scope::Account(account.clone());
+        if let Some((tag, None)) = self.hub().ear(&scope)
+            && let Ok(guard) = self.accounts.watch(account, tag).await
+        {
+            let guard = Box::new(guard);
+            self.hub().keep(tag, Ear { mark: 0, guard });
+        }
+    }
+
+    async fn look_at_account(&self, account: AccountName) {
+        let epoch = match self.accounts.find(&account).await {
+            Ok(user) => user.map_or(0, |user| user.epoch()),
+            // It was logged, and keeps sessions as they are.
+            Err(_) => return,
+        };
+        let before = lock(&self.epochs).insert(account.clone(), epoch);
+        if before != Some(epoch) {
+            // The first look at an account wakes its sessions in vain: they recheck, and go on.
+            self.hub().announce(&Scope::Account(account), ModSeq(epoch));
+        }
+    }
+}
+
+fn accounts_of(scopes: Vec<(Scope, ModSeq)>) -> Vec<AccountName> {
+    let account = |(scope, _)| match scope {
+        Scope::Account(account) => Some(account),
+        Scope::Mailbox(_) => None,
+    };
+    scopes.into_iter().filter_map(account).collect()
 }
 
 fn holds(user: Option<&User>, epoch: u64) -> bool {

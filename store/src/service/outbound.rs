@@ -119,6 +119,16 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         Ok(entries)
     }
 
+    /// The entries of processes that have died since: they are ours from now on. The listener is not told of them.
+    ///
+    /// # Errors
+    /// The queue could not be read; what is left is found by the next call.
+    pub async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
+        let entries = self.store.adopt_outbound().await?;
+        lock(&self.outbound.ids).extend(entries.iter().map(|entry| entry.id.clone()));
+        Ok(entries)
+    }
+
     /// Replaces an entry, durably.
     ///
     /// # Errors

@@ -186,6 +186,9 @@ impl<S: MailStore> Desk<S> {
         let watch = self.store.hub().watch(scope.clone(), seen, Arc::clone(&wake));
         let old = lock(&self.watches).insert(id, watch);
         drop(old);
+        if let Scope::Mailbox(mailbox) = &scope {
+            self.store.listen(mailbox);
+        }
         // What came between the session's look and the watch was announced to nobody.
         let late = match &scope {
             Scope::Mailbox(mailbox) => self
