@@ -29,4 +29,4 @@ pub mod mem;
 pub mod service;
 
 pub use error::Error;
-pub use mailstore::MailStore;
+pub use mailstore::{MailStore, Numbering};

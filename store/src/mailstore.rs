@@ -7,7 +7,7 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet, UidValidity,
 };
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -15,6 +15,15 @@ use rmail_core::time::{DateTime, Unix};
 use crate::disk::{Changes, Free};
 use crate::error::Result;
 use crate::hub::Hub;
+
+/// Numbers that a mailbox brings with it from where it was before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbering {
+    /// UIDVALIDITY, not 0. `None`: that of the mailbox stays.
+    pub uid_validity: Option<UidValidity>,
+    /// UIDNEXT is at least this afterwards: UIDs of messages that were expunged there are not given again.
+    pub uid_next: Option<Uid>,
+}
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -107,6 +116,25 @@ pub trait MailStore: Send + Sync + 'static {
         account: &AccountName,
         mailbox: &MailboxName,
         messages: Vec<(Self::Spool, Flags, Option<DateTime>)>,
+        now: Unix,
+    ) -> Result<Appended>;
+
+    /// APPEND of messages that keep their UIDs (import, restore): all of them, or none. The UIDs ascend and none is below
+    /// UIDNEXT. With no messages it only sets the numbers.
+    ///
+    /// The UIDVALIDITY is set, if it is given and another, only in a mailbox that has never had a message: UIDNEXT was
+    /// always 1. Afterwards no mailbox of the account gets that value by itself, unless it is more than ten years ahead. What was promised before a
+    /// crash stays promised: after it UIDNEXT may be above UIDs that were asked for and are not there; the caller then
+    /// appends those messages under new UIDs.
+    ///
+    /// # Errors
+    /// `NotPossible` if UIDs or UIDVALIDITY are not as said, and nothing is changed.
+    async fn append_numbered(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        numbering: Numbering,
+        messages: Vec<(Uid, Self::Spool, Flags, Option<DateTime>)>,
         now: Unix,
     ) -> Result<Appended>;
 

@@ -228,6 +228,11 @@ fn append_of_three() {
 }
 
 #[test]
+fn append_under_given_uids() {
+    every_call(Op::AppendNumbered);
+}
+
+#[test]
 fn flag_change() {
     every_call(Op::Flags);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::MailboxEntry;
-use rmail_core::mailbox::{MailboxName, SpecialUse};
+use rmail_core::mailbox::{MailboxName, SpecialUse, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,13 @@ struct Subscriptions {
 }
 
 const VERSION: u32 = 1;
+
+/// Seconds from now up to which a UIDVALIDITY from elsewhere moves the counter: it stands for a time (RFC 9051 §2.3.1.1).
+const FAR: u64 = 10 * 365 * 86_400;
+
+fn counter_label(account: &AccountName) -> String {
+    format!("count UIDVALIDITY of {account}")
+}
 
 impl<D: Disk> FileStore<D> {
     /// Takes the account's lock.
@@ -163,12 +170,38 @@ impl<D: Disk> FileStore<D> {
         count: u32,
         now: Unix,
     ) -> Result<u32> {
-        let label = || format!("count UIDVALIDITY of {account}");
+        let last = self.last_uid_validity(account, held).await?;
+        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        let first = last.checked_add(1).ok_or(Refusal::MailboxFull)?.max(now);
+        let last = first.checked_add(count - 1).ok_or(Refusal::MailboxFull)?;
+        self.save_uid_validity(account, held, last).await?;
+        Ok(first)
+    }
+
+    /// Sees to it that a UIDVALIDITY which came from elsewhere is not given out again. One far in the future is left
+    /// alone: it would use up the counter.
+    pub(super) async fn reserve_uid_validity(
+        &self,
+        account: &AccountName,
+        held: &AccountHold<D>,
+        value: UidValidity,
+        now: Unix,
+    ) -> Result<()> {
+        let last = self.last_uid_validity(account, held).await?;
+        let far = now.secs().saturating_add(FAR);
+        if value.0 > last && u64::from(value.0) < far {
+            self.save_uid_validity(account, held, value.0).await?;
+        }
+        Ok(())
+    }
+
+    /// The highest UIDVALIDITY that was given out.
+    async fn last_uid_validity(&self, account: &AccountName, held: &AccountHold<D>) -> Result<u32> {
         let bytes = read_file(self.disk(), &held.dir, "account.json")
             .await
-            .during(label)?;
+            .during(|| counter_label(account))?;
         let counter = bytes.and_then(|bytes| serde_json::from_slice::<Counter>(&bytes).ok());
-        let last = match counter {
+        Ok(match counter {
             Some(counter) => counter.last_uid_validity,
             None => {
                 // Lost, or a new account: above all that exist.
@@ -176,18 +209,23 @@ impl<D: Disk> FileStore<D> {
                 let values = levels.values().flatten().map(|status| status.uid_validity.0);
                 values.max().unwrap_or(0)
             }
-        };
-        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
-        let first = last.checked_add(1).ok_or(Refusal::MailboxFull)?.max(now);
+        })
+    }
+
+    async fn save_uid_validity(
+        &self,
+        account: &AccountName,
+        held: &AccountHold<D>,
+        last_uid_validity: u32,
+    ) -> Result<()> {
         let counter = Counter {
             version: VERSION,
-            last_uid_validity: first.checked_add(count - 1).ok_or(Refusal::MailboxFull)?,
+            last_uid_validity,
         };
         let bytes = serde_json::to_vec(&counter).unwrap_or_default();
         replace_file(self.disk(), &held.dir, "account.json", &bytes)
             .await
-            .during(label)?;
-        Ok(first)
+            .during(|| counter_label(account))
     }
 
     /// What the account is subscribed to; `None` if there is no file.

@@ -233,8 +233,10 @@ impl<D: Disk> Hold<'_, D> {
                 }
             }
         }
-        // A host that shares the mailbox may have seen them before they were taken back: their UIDs are used up.
-        self.state.uid_next = Uid(next);
+        if self.store.options().shared_by_hosts {
+            // Another host may have seen them before they were taken back: their UIDs are used up.
+            self.state.uid_next = Uid(next);
+        }
         self.finish().await?;
         self.store.announce(self.mailbox, self.state.done);
         Ok(())

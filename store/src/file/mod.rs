@@ -50,6 +50,7 @@ mod lock;
 mod mailbox;
 mod manage;
 pub mod names;
+mod numbered;
 mod queue;
 mod spool;
 pub mod state;

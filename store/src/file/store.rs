@@ -18,7 +18,7 @@ use rmail_core::time::{DateTime, Unix};
 use crate::disk::{Changes, Disk, Free};
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::mailstore::MailStore;
+use crate::mailstore::{MailStore, Numbering};
 
 use super::io::During as _;
 use super::tree::current;
@@ -179,6 +179,18 @@ impl<D: Disk> MailStore for FileStore<D> {
         now: Unix,
     ) -> Result<Appended> {
         self.append_all(account, mailbox, messages, now).await
+    }
+
+    async fn append_numbered(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        numbering: Numbering,
+        messages: Vec<(Uid, Spool<D>, Flags, Option<DateTime>)>,
+        now: Unix,
+    ) -> Result<Appended> {
+        self.append_with_numbers(account, mailbox, numbering, messages, now)
+            .await
     }
 
     async fn deliver(

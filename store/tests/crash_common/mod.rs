@@ -18,17 +18,18 @@ use std::collections::BTreeMap;
 
 use file_common::*;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, Snapshot, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Flags, Snapshot, SystemFlags, Uid};
 use rmail_core::relay::entry::{Entry, Recipient};
-use rmail_store::MailStore;
 use rmail_store::error::Result;
 use rmail_store::mem::MemDisk;
+use rmail_store::{MailStore, Numbering};
 
 /// Operations that change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Deliver,
     Append,
+    AppendNumbered,
     Flags,
     Expunge,
     Copy,
@@ -41,9 +42,10 @@ pub enum Op {
     RenameUnder,
 }
 
-pub const OPS: [Op; 11] = [
+pub const OPS: [Op; 12] = [
     Op::Deliver,
     Op::Append,
+    Op::AppendNumbered,
     Op::Flags,
     Op::Expunge,
     Op::Copy,
@@ -129,7 +131,7 @@ pub async fn warm_with(disk: &MemDisk, limits: Limits) -> Store {
 impl Op {
     /// Does it. What a client was told of INBOX in the end, if it was told.
     pub async fn run(self, store: &Store) -> Result<Option<Snapshot>> {
-        let (mailbox, _) = select(store, "INBOX").await?;
+        let (mailbox, snapshot) = select(store, "INBOX").await?;
         match self {
             Self::Deliver => {
                 let spool = spool(store, "new").await?;
@@ -144,6 +146,18 @@ impl Op {
                     messages.push((spool(store, text).await?, with, None));
                 }
                 store.append(&alice(), &inbox(), messages, NOW).await?;
+            }
+            Self::AppendNumbered => {
+                let next = snapshot.uid_next.0;
+                let mut messages = Vec::new();
+                for (uid, text) in [(next + 1, "n1"), (next + 2, "n2"), (next + 9, "n3")] {
+                    let with = flags(SystemFlags::SEEN, &["fresh"]);
+                    messages.push((Uid(uid), spool(store, text).await?, with, None));
+                }
+                let numbers = Numbering::default();
+                store
+                    .append_numbered(&alice(), &inbox(), numbers, messages, NOW)
+                    .await?;
             }
             Self::Flags => {
                 let add = change(FlagOp::Add, SystemFlags::SEEN, &["fresh"]);
