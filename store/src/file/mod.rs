@@ -43,7 +43,7 @@ mod copy;
 pub mod escape;
 pub mod expunged;
 mod hold;
-mod io;
+pub(crate) mod io;
 pub mod keywords;
 mod lock;
 mod mailbox;
