@@ -239,3 +239,26 @@ fn the_boot_id_is_the_kernels() {
         assert!(free.bytes > 0 && free.inodes > 0);
     });
 }
+
+#[test]
+fn names_have_a_kind_and_a_mode() {
+    both(|disk, dir| {
+        block_on(async {
+            let root = disk.root();
+            disk.open(root, "f", Mode::Create).await.unwrap();
+            disk.make_dir(root, "d").await.unwrap();
+            std::os::unix::fs::symlink("f", dir.path().join("root/l")).unwrap();
+            let look = async |name| disk.stat_link(root, name).await.unwrap();
+            assert!(look("f").await.is_file && !look("f").await.is_dir);
+            assert_eq!((look("f").await.mode, look("d").await.mode), (0o600, 0o700));
+            assert!(look("d").await.is_dir && !look("d").await.is_file);
+            let link = look("l").await;
+            assert!(!link.is_file && !link.is_dir);
+            assert!(disk.stat_at(root, "l").await.unwrap().is_file);
+            disk.set_mode(root, "f", 0o640).await.unwrap();
+            assert_eq!(look("f").await.mode, 0o640);
+            let own = disk.stat_dir(root).await.unwrap().owner;
+            assert_eq!(look("f").await.owner, own);
+        });
+    });
+}

@@ -84,6 +84,12 @@ pub trait Disk: Send + Sync + 'static {
     /// What is known of a name, links followed. `NotFound` if it is not there.
     async fn stat_at(&self, dir: &Self::Dir, name: &str) -> io::Result<Stat>;
 
+    /// What is known of a name itself: a symbolic link is not followed. `NotFound` if it is not there.
+    async fn stat_link(&self, dir: &Self::Dir, name: &str) -> io::Result<Stat>;
+
+    /// Sets the permission bits of a file or directory.
+    async fn set_mode(&self, dir: &Self::Dir, name: &str, mode: u32) -> io::Result<()>;
+
     /// Octets and size of the file to disk (fdatasync).
     async fn sync(&self, file: &Self::File) -> io::Result<()>;
 
@@ -184,6 +190,12 @@ pub struct Stat {
     pub mtime: i128,
     /// It is a directory.
     pub is_dir: bool,
+    /// It is a regular file. What is neither is a symbolic link, a device, a socket or a FIFO.
+    pub is_file: bool,
+    /// Permission bits.
+    pub mode: u32,
+    /// Number of the user that it belongs to.
+    pub owner: u32,
 }
 
 /// Room on a file system.

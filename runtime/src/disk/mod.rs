@@ -230,6 +230,21 @@ impl Disk for RealDisk {
         Ok(sys::stat_of(&found))
     }
 
+    async fn stat_link(&self, dir: &Dir, name: &str) -> io::Result<Stat> {
+        let found = rustix::fs::statat(dir, names::checked(name)?, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(sys::stat_of(&found))
+    }
+
+    async fn set_mode(&self, dir: &Dir, name: &str, mode: u32) -> io::Result<()> {
+        let mode = rustix::fs::Mode::from_bits_truncate(mode);
+        Ok(rustix::fs::chmodat(
+            dir,
+            names::checked(name)?,
+            mode,
+            AtFlags::empty(),
+        )?)
+    }
+
     async fn sync(&self, file: &File) -> io::Result<()> {
         Ok(retry_on_intr(|| rustix::fs::fdatasync(file))?)
     }

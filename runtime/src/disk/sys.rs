@@ -178,6 +178,9 @@ pub(super) fn stat_of(found: &rustix::fs::Stat) -> Stat {
         ctime: time(found.st_ctime as i64, found.st_ctime_nsec as u64),
         mtime: time(found.st_mtime as i64, found.st_mtime_nsec as u64),
         is_dir: FileType::from_raw_mode(found.st_mode) == FileType::Directory,
+        is_file: FileType::from_raw_mode(found.st_mode) == FileType::RegularFile,
+        mode: found.st_mode as u32 & 0o7777,
+        owner: found.st_uid,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// Says what was being done when a system call failed.
-pub(super) trait During<T> {
+pub(crate) trait During<T> {
     /// Turns the error into ours.
     fn during(self, what: impl FnOnce() -> String) -> Result<T>;
 }
@@ -25,7 +25,7 @@ impl<T> During<T> for io::Result<T> {
 }
 
 /// `None` for `NotFound`.
-pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -34,7 +34,7 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Fine if the name was there already.
-pub(super) fn or_exists(result: io::Result<()>) -> io::Result<()> {
+pub(crate) fn or_exists(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -42,7 +42,7 @@ pub(super) fn or_exists(result: io::Result<()>) -> io::Result<()> {
 }
 
 /// All octets of a file.
-pub(super) async fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Vec<u8>> {
+pub(crate) async fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Vec<u8>> {
     let size = disk.stat(file).await?.size;
     if size > MAX_FILE {
         return Err(io::Error::new(
@@ -64,7 +64,7 @@ pub(super) async fn read_all<D: Disk>(disk: &D, file: &D::File) -> io::Result<Ve
 }
 
 /// All octets of a named file; `None` if it is not there.
-pub(super) async fn read_file<D: Disk>(disk: &D, dir: &D::Dir, name: &str) -> io::Result<Option<Vec<u8>>> {
+pub(crate) async fn read_file<D: Disk>(disk: &D, dir: &D::Dir, name: &str) -> io::Result<Option<Vec<u8>>> {
     match found(disk.open(dir, name, Mode::Read).await)? {
         Some(file) => read_all(disk, &file).await.map(Some),
         None => Ok(None),
@@ -73,7 +73,7 @@ pub(super) async fn read_file<D: Disk>(disk: &D, dir: &D::Dir, name: &str) -> io
 
 /// Puts a whole file in the place of what is there, durably. The caller holds a lock that keeps others from doing the
 /// same.
-pub(super) async fn replace_file<D: Disk>(
+pub(crate) async fn replace_file<D: Disk>(
     disk: &D,
     dir: &D::Dir,
     name: &str,
@@ -96,7 +96,7 @@ pub(super) async fn replace_file<D: Disk>(
 }
 
 /// Opens a directory, which is made if it is not there.
-pub(super) async fn open_or_make_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<D::Dir> {
+pub(crate) async fn open_or_make_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<D::Dir> {
     if let Some(dir) = found(disk.open_dir(at, name).await)? {
         return Ok(dir);
     }
@@ -105,14 +105,14 @@ pub(super) async fn open_or_make_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str)
 }
 
 /// The same, durably: the parent is synced also if somebody else has just made the directory.
-pub(super) async fn settle_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<D::Dir> {
+pub(crate) async fn settle_dir<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<D::Dir> {
     let dir = open_or_make_dir(disk, at, name).await?;
     disk.sync_dir(at).await?;
     Ok(dir)
 }
 
 /// Removes a directory with all that is in it.
-pub(super) async fn remove_tree<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<()> {
+pub(crate) async fn remove_tree<D: Disk>(disk: &D, at: &D::Dir, name: &str) -> io::Result<()> {
     let Some(top) = found(disk.open_dir(at, name).await)? else {
         return Ok(());
     };
@@ -152,7 +152,7 @@ async fn remove_files<D: Disk>(disk: &D, dir: &D::Dir) -> io::Result<Vec<String>
 }
 
 /// What the future gives, or nothing if that takes longer.
-pub(super) async fn within<D: Disk, T>(
+pub(crate) async fn within<D: Disk, T>(
     disk: &D,
     wait: Duration,
     future: impl Future<Output = T>,

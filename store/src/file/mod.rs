@@ -44,7 +44,7 @@ pub mod escape;
 pub mod expunged;
 mod foreign;
 mod hold;
-mod io;
+pub(crate) mod io;
 pub mod keywords;
 mod lock;
 mod mailbox;

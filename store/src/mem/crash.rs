@@ -51,6 +51,7 @@ impl World {
                         content.scramble(random);
                     }
                 }
+                Node::Link => {}
             }
         }
         self.locks.clear();
@@ -68,7 +69,7 @@ impl World {
             .iter()
             .filter_map(|(number, inode)| match &inode.node {
                 Node::Dir(names) => Some((*number, names.pending.len())),
-                Node::File(_) => None,
+                Node::File(_) | Node::Link => None,
             })
             .collect()
     }
@@ -138,7 +139,7 @@ impl World {
             .values()
             .filter_map(|inode| match &inode.node {
                 Node::Dir(names) => names.durable.get("state").copied(),
-                Node::File(_) => None,
+                Node::File(_) | Node::Link => None,
             })
             .collect()
     }

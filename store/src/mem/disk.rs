@@ -218,7 +218,7 @@ impl Disk for MemDisk {
 
     async fn open(&self, dir: &MemDir, name: &str, mode: Mode) -> io::Result<MemFile> {
         let mut world = self.enter(Call::Open, || name.to_owned()).await?;
-        let inode = match world.look_up(dir.0.inode, name) {
+        let inode = match world.follow(dir.0.inode, name) {
             Ok(_) if mode == Mode::CreateNew => return Err(errno(EEXIST)),
             Ok(inode) if world.is_dir(inode) => return Err(errno(EISDIR)),
             Ok(inode) => inode,
@@ -278,8 +278,25 @@ impl Disk for MemDisk {
 
     async fn stat_at(&self, dir: &MemDir, name: &str) -> io::Result<Stat> {
         let mut world = self.enter(Call::StatAt, || name.to_owned()).await?;
+        let inode = world.follow(dir.0.inode, name)?;
+        world.stat(inode)
+    }
+
+    async fn stat_link(&self, dir: &MemDir, name: &str) -> io::Result<Stat> {
+        let mut world = self.enter(Call::StatLink, || name.to_owned()).await?;
         let inode = world.look_up(dir.0.inode, name)?;
         world.stat(inode)
+    }
+
+    async fn set_mode(&self, dir: &MemDir, name: &str, mode: u32) -> io::Result<()> {
+        let mut world = self.enter(Call::SetMode, || name.to_owned()).await?;
+        let inode = world.follow(dir.0.inode, name)?;
+        let stamp = world.stamp();
+        if let Some(inode) = world.inodes.get_mut(&inode) {
+            inode.mode = mode & 0o7777;
+            inode.ctime = stamp;
+        }
+        Ok(())
     }
 
     async fn sync(&self, file: &MemFile) -> io::Result<()> {
@@ -312,7 +329,7 @@ impl Disk for MemDisk {
             match world.inodes.get_mut(&number).map(|inode| &mut inode.node) {
                 Some(Node::File(content)) => content.sync(),
                 Some(Node::Dir(_)) => world.persist(number, usize::MAX),
-                None => {}
+                Some(Node::Link) | None => {}
             }
         }
         world.journal_forced = world.journal;

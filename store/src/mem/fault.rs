@@ -37,6 +37,8 @@ pub enum Call {
     Stat,
     StatDir,
     StatAt,
+    StatLink,
+    SetMode,
     Sync,
     SyncDir,
     SyncFs,

@@ -25,7 +25,7 @@ pub use fault::{Call, Fault, Record};
 pub use watch::MemWatch;
 
 use crate::disk::Free;
-use world::{Inode, Names, Node, World};
+use world::{Inode, Names, Node, OWNER, World};
 
 /// The inode of the mail_root.
 const ROOT: u64 = 1;
@@ -86,6 +86,8 @@ impl MemDisk {
             mtime: 0,
             links: 1,
             refs: 1,
+            mode: 0o700,
+            owner: OWNER,
             node: Node::Dir(Names::default()),
         };
         let world = World {
@@ -226,6 +228,32 @@ impl MemDisk {
     /// Whether every call yields before it acts. Without it futures are ready at once, as those of a real disk.
     pub fn set_yields(&self, yields: bool) {
         self.shared.world().yields = yields;
+    }
+
+    /// Puts a symbolic link that leads nowhere into a directory, as a stranger may.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn plant_link(&self, dir: &MemDir, name: &str) -> std::io::Result<()> {
+        let mut world = self.shared.world();
+        world.must_be_free(dir.0.inode, name)?;
+        let inode = world.add_inode(Node::Link);
+        let number = world.next_number();
+        world.change(dir.0.inode, number, vec![(name.to_owned(), Some(inode))], None);
+        Ok(())
+    }
+
+    /// Gives a name to another user.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn set_owner(&self, dir: &MemDir, name: &str, owner: u32) -> std::io::Result<()> {
+        let mut world = self.shared.world();
+        let inode = world.look_up(dir.0.inode, name)?;
+        if let Some(inode) = world.inodes.get_mut(&inode) {
+            inode.owner = owner;
+        }
+        Ok(())
     }
 
     /// Begins to record the calls of all processes.

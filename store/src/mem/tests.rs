@@ -243,3 +243,28 @@ fn what_nothing_refers_to_is_forgotten() {
         assert_eq!(count(&disk), 1);
     });
 }
+
+#[test]
+fn names_have_a_kind_a_mode_and_an_owner() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let root = disk.root();
+        put(&disk, root, "f", b"1", true).await.expect("put");
+        disk.make_dir(root, "d").await.expect("make");
+        disk.plant_link(root, "l").expect("plant");
+        let kind = |stat: crate::disk::Stat| (stat.is_file, stat.is_dir, stat.mode);
+        let look = async |name| kind(disk.stat_link(root, name).await.expect("stat"));
+        assert_eq!(look("f").await, (true, false, 0o600));
+        assert_eq!(look("d").await, (false, true, 0o700));
+        assert!(!look("l").await.0 && !look("l").await.1);
+        let missing = disk.stat_at(root, "l").await.expect_err("it leads nowhere");
+        assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
+        disk.open(root, "l", Mode::Read).await.expect_err("likewise");
+        disk.set_mode(root, "f", 0o644).await.expect("set");
+        assert_eq!(look("f").await, (true, false, 0o644));
+        let owner = disk.stat_link(root, "f").await.expect("stat").owner;
+        disk.set_owner(root, "f", owner + 1).expect("set");
+        assert_eq!(disk.stat_at(root, "f").await.expect("stat").owner, owner + 1);
+        disk.unlink(root, "l").await.expect("unlink");
+    });
+}

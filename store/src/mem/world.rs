@@ -66,6 +66,9 @@ pub(super) struct Inode {
     pub(super) links: u64,
     /// Names at present and on disk, names in changes that are not synced, and open handles.
     pub(super) refs: u64,
+    /// Permission bits; at once durable.
+    pub(super) mode: u32,
+    pub(super) owner: u32,
     pub(super) node: Node,
 }
 
@@ -73,7 +76,12 @@ pub(super) struct Inode {
 pub(super) enum Node {
     File(Content),
     Dir(Names),
+    /// A symbolic link that leads nowhere.
+    Link,
 }
+
+/// The user that all processes run as.
+pub(super) const OWNER: u32 = 1_000;
 
 /// A file's octets.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +160,11 @@ impl World {
     pub(super) fn add_inode(&mut self, node: Node) -> u64 {
         self.next_inode += 1;
         let stamp = self.stamp();
+        let mode = if matches!(node, Node::File(_)) {
+            0o600
+        } else {
+            0o700
+        };
         self.inodes.insert(
             self.next_inode,
             Inode {
@@ -159,6 +172,8 @@ impl World {
                 mtime: stamp,
                 links: 0,
                 refs: 0,
+                mode,
+                owner: OWNER,
                 node,
             },
         );
@@ -169,7 +184,7 @@ impl World {
         match self.inodes.get_mut(&inode).map(|inode| &mut inode.node) {
             Some(Node::File(content)) => Ok(content),
             Some(Node::Dir(_)) => Err(errno(EISDIR)),
-            None => Err(errno(ENOENT)),
+            Some(Node::Link) | None => Err(errno(ENOENT)),
         }
     }
 
@@ -177,7 +192,7 @@ impl World {
         match self.inodes.get_mut(&inode).map(|inode| &mut inode.node) {
             Some(Node::Dir(names)) => Ok(names),
             Some(Node::File(_)) => Err(errno(ENOTDIR)),
-            None => Err(errno(ENOENT)),
+            Some(Node::Link) | None => Err(errno(ENOENT)),
         }
     }
 
@@ -187,6 +202,15 @@ impl World {
             .get(name)
             .copied()
             .ok_or_else(|| errno(ENOENT))
+    }
+
+    /// What a name leads to. `NotFound` for a link: it leads nowhere.
+    pub(super) fn follow(&mut self, dir: u64, name: &str) -> io::Result<u64> {
+        let inode = self.look_up(dir, name)?;
+        match self.inodes.get(&inode).map(|inode| &inode.node) {
+            Some(Node::Link) => Err(errno(ENOENT)),
+            _ => Ok(inode),
+        }
     }
 
     pub(super) fn is_dir(&self, inode: u64) -> bool {
@@ -311,6 +335,7 @@ impl World {
         let (size, is_dir) = match &found.node {
             Node::File(content) => (content.volatile.len() as u64, false),
             Node::Dir(_) => (0, true),
+            Node::Link => (1, false),
         };
         Ok(Stat {
             inode,
@@ -320,6 +345,9 @@ impl World {
             ctime: found.ctime,
             mtime: found.mtime,
             is_dir,
+            is_file: matches!(found.node, Node::File(_)),
+            mode: found.mode,
+            owner: found.owner,
         })
     }
 
