@@ -9,7 +9,7 @@ use futures_lite::future::block_on;
 use rmail_core::addr::{AccountName, Address};
 use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Row, SystemFlags, Uid};
+use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Quota, Row, SystemFlags, Uid};
 use rmail_core::time::Unix;
 use rmail_store::MailStore;
 use rmail_store::file::{FileStore, Options, names};
@@ -57,7 +57,10 @@ fn filled(messages: u32) -> (MemDisk, AccountName) {
             batch.push((spool, Flags::default(), None));
         }
         let inbox = MailboxName::inbox();
-        store.append(&alice, &inbox, batch, NOW).await.expect("appended");
+        store
+            .append(&alice, &inbox, batch, &Quota::UNLIMITED, NOW)
+            .await
+            .expect("appended");
     });
     (disk, alice)
 }

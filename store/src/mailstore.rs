@@ -7,7 +7,8 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet, UidValidity,
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet,
+    UidValidity, Usage, Vanished,
 };
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -68,6 +69,15 @@ pub trait MailStore: Send + Sync + 'static {
     /// [`MailStore::snapshot`] if it is to be had without waiting or reading directories (one pread, try-lock).
     fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot>;
 
+    /// What has gone from the mailbox between the MODSEQ `since`, which a client was told as HIGHESTMODSEQ, and the
+    /// snapshot (RFC 7162 §3.2.10, `VANISHED (EARLIER)`). For a client that knew what there was at `since`: its
+    /// messages, without these, with those of the snapshot whose MODSEQ is above `since`, are those of the snapshot.
+    /// A store that keeps no record always answers [`Vanished::Forgotten`], which is never wrong.
+    async fn vanished(&self, mailbox: &MailboxRef, since: ModSeq, snapshot: &Snapshot) -> Result<Vanished> {
+        let _ = (mailbox, since, snapshot);
+        Ok(Vanished::Forgotten)
+    }
+
     /// A session no longer has the mailbox selected.
     async fn unselect(&self, mailbox: &MailboxRef);
 
@@ -95,8 +105,23 @@ pub trait MailStore: Send + Sync + 'static {
     /// Changes a subscription.
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()>;
 
-    /// Octets that the account's messages have. Cheap when little has changed since it was last asked.
-    async fn usage(&self, account: &AccountName) -> Result<u64>;
+    /// What the account's messages take, all mailboxes together. Cheap, whatever the account holds. A process that died
+    /// may have left it too high, never too low; see [`MailStore::recount`].
+    async fn usage(&self, account: &AccountName) -> Result<Usage>;
+
+    /// Counts the account's messages anew and returns what they take: exactly, if nobody adds or removes any meanwhile.
+    /// It also finds what other programs have added or removed behind the store's back. A store whose
+    /// [`MailStore::usage`] is always exact need not do anything else.
+    async fn recount(&self, account: &AccountName) -> Result<Usage> {
+        self.usage(account).await
+    }
+
+    /// Whether the account may get so much more: for what is told before the messages are there (RCPT, the literal of
+    /// APPEND). [`MailStore::append`], [`MailStore::copy`] and [`MailStore::deliver`] decide by themselves. Before it
+    /// says no, a store whose usage may be too high counts anew.
+    async fn has_room(&self, account: &AccountName, quota: &Quota, more: Usage) -> Result<bool> {
+        Ok(quota.is_unlimited() || quota.admits(self.usage(account).await?, more))
+    }
 
     /// A new, empty body.
     async fn new_spool(&self) -> Result<Self::Spool>;
@@ -111,11 +136,18 @@ pub trait MailStore: Send + Sync + 'static {
     fn spool_len(&self, spool: &Self::Spool) -> u64;
 
     /// APPEND: all messages into one mailbox, or none.
+    ///
+    /// The quota holds for all of them together, and for all that is added at the same time: of two appends of which
+    /// either fits, but not both, one is refused.
+    ///
+    /// # Errors
+    /// `OverQuota`.
     async fn append(
         &self,
         account: &AccountName,
         mailbox: &MailboxName,
         messages: Vec<(Self::Spool, Flags, Option<DateTime>)>,
+        quota: &Quota,
         now: Unix,
     ) -> Result<Appended>;
 
@@ -140,10 +172,17 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// One body into the INBOX of every account and, if there is one, as an entry into the outbound queue: all or
     /// nothing, written and synced once, linked everywhere.
+    ///
+    /// Each account comes with its quota. A message that is over the quotas of all of them is refused (and not queued
+    /// either); over those of some only, it goes to all, because the reply cannot say whom it did not reach: the excess
+    /// is one message. What must go in whatever the account has (a bounce) comes with [`Quota::UNLIMITED`].
+    ///
+    /// # Errors
+    /// `OverQuota`.
     async fn deliver(
         &self,
         spool: Self::Spool,
-        accounts: &[AccountName],
+        accounts: &[(AccountName, Quota)],
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()>;
@@ -160,16 +199,21 @@ pub trait MailStore: Send + Sync + 'static {
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored>;
 
-    /// COPY: all of the messages that exist, or none. The snapshot is the source's.
+    /// COPY: all of the messages that exist, or none. The snapshot is the source's. The quota holds as for
+    /// [`MailStore::append`].
+    ///
+    /// # Errors
+    /// `OverQuota`.
     async fn copy(
         &self,
         mailbox: &MailboxRef,
         uids: &UidSet,
         to: &MailboxName,
+        quota: &Quota,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)>;
 
-    /// MOVE. The snapshot is the source's.
+    /// MOVE. The snapshot is the source's. It stays within the account, and is never over quota.
     ///
     /// After an error any of the messages may have been moved: those are in the target, synced, and gone from the source.
     /// The others are in the source, and what was linked of them into the target is taken back, unless somebody else has

@@ -16,7 +16,7 @@ use file_common::*;
 use futures_lite::future::block_on;
 use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, SystemFlags, Uid};
+use rmail_core::mailbox::{FlagOp, Flags, Quota, SystemFlags, Uid};
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk as _, Mode, STAND_IN};
 use rmail_store::mem::{Call, Fault, MemDisk};
@@ -66,7 +66,7 @@ fn all_spools_share_a_budget_and_give_it_back() {
         let messages = vec![(third, Flags::default(), None), (fourth, Flags::default(), None)];
         store.create_account(&alice(), NOW).await.expect("create");
         store
-            .append(&alice(), &inbox(), messages, NOW)
+            .append(&alice(), &inbox(), messages, &Quota::UNLIMITED, NOW)
             .await
             .expect("append");
         let mut last = Vec::new();
@@ -77,12 +77,12 @@ fn all_spools_share_a_budget_and_give_it_back() {
                 .expect("all is free again");
             last.push(spool);
         }
-        assert_eq!(store.usage(&alice()).await.expect("usage"), 151);
+        assert_eq!(store.usage(&alice()).await.expect("usage").octets, 151);
     });
 }
 
 async fn usage(store: &Store) -> u64 {
-    store.usage(&alice()).await.expect("usage")
+    store.usage(&alice()).await.expect("usage").octets
 }
 
 #[test]

@@ -14,7 +14,7 @@ use file_common::*;
 use futures_lite::future::block_on;
 use rmail_core::imap::server::MailboxEntry;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, ModSeq, SpecialUse, SystemFlags, Uid};
+use rmail_core::mailbox::{FlagOp, Flags, ModSeq, Quota, SpecialUse, SystemFlags, Uid};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
 use rmail_store::MailStore;
@@ -69,7 +69,13 @@ fn deliver_append_and_read_back() {
         let text = spool(&store, "appended").await.expect("spool");
         let with = flags(SEEN, &["$Forwarded", "b"]);
         let appended = store
-            .append(&alice(), &inbox(), vec![(text, with, Some(date))], NOW)
+            .append(
+                &alice(),
+                &inbox(),
+                vec![(text, with, Some(date))],
+                &Quota::UNLIMITED,
+                NOW,
+            )
             .await
             .expect("append");
         assert_eq!(appended.uids, [Uid(11)]);
@@ -85,7 +91,7 @@ fn deliver_append_and_read_back() {
         let keywords: Vec<&str> = snapshot.keywords.of(row.keywords).map(|k| k.as_str()).collect();
         assert_eq!(keywords, ["$Forwarded", "b"]);
         assert!(snapshot.rows.iter().zip(1..).all(|(row, n)| row.uid == Uid(n)));
-        assert_eq!(store.usage(&alice()).await.expect("usage"), 10 * 9 + 8);
+        assert_eq!(store.usage(&alice()).await.expect("usage").octets, 10 * 9 + 8);
         assert_eq!(messages(&store, &bob(), "INBOX").await.len(), 10);
         // A new process reads the same.
         let other = open(&disk.process(), small()).await;
@@ -108,7 +114,7 @@ fn several_messages_come_together_and_a_large_one_by_a_file() {
             messages.push((spool(&store, text).await.expect("spool"), Flags::default(), None));
         }
         let appended = store
-            .append(&alice(), &name("Sent"), messages, NOW)
+            .append(&alice(), &name("Sent"), messages, &Quota::UNLIMITED, NOW)
             .await
             .expect("append");
         assert_eq!(appended.uids, [Uid(1), Uid(2), Uid(3)]);
@@ -265,7 +271,13 @@ fn copy_and_move_translate_keywords() {
         let (source, before) = select(&store, "INBOX").await.expect("select");
         let later = Unix::from_secs(NOW.secs() + 60);
         let (copied, snapshot) = store
-            .copy(&source, &set(&[2, 4, 77]), &name("Trash"), later)
+            .copy(
+                &source,
+                &set(&[2, 4, 77]),
+                &name("Trash"),
+                &Quota::UNLIMITED,
+                later,
+            )
             .await
             .expect("copy");
         assert_eq!(
@@ -287,7 +299,9 @@ fn copy_and_move_translate_keywords() {
         assert_eq!(trash["d"][0].2, ["y", "x"]);
         let status = store.status(&alice(), &name("Trash")).await.expect("status");
         assert_eq!((status.messages, status.unseen, status.size), (6, 0, 6));
-        let missing = store.copy(&source, &all(), &name("Nowhere"), NOW).await;
+        let missing = store
+            .copy(&source, &all(), &name("Nowhere"), &Quota::UNLIMITED, NOW)
+            .await;
         assert_eq!(missing.expect_err("none").refusal, Refusal::NoSuchMailbox);
         // Within one mailbox messages get new UIDs.
         let (moved, snapshot) = store

@@ -83,7 +83,7 @@ fn one_message_goes_to_mailboxes_and_the_queue_as_one_file() {
         let store = open(&disk, Limits::small()).await;
         let text = spool(&store, "both").await.expect("spool");
         store
-            .deliver(text, &[alice(), bob()], Some(&entry()), NOW)
+            .deliver(text, &unlimited(&[alice(), bob()]), Some(&entry()), NOW)
             .await
             .expect("deliver");
         assert_eq!(message(&store, "Q1").await, "both");
@@ -162,7 +162,9 @@ fn ids_are_harmless_names() {
         let store = open(&MemDisk::new(), Limits::small()).await;
         for id in ["", "../x", "a/b", "a.b", &"x".repeat(65)] {
             let text = spool(&store, "m").await.expect("spool");
-            let result = store.deliver(text, &[alice()], Some(&with_id(id)), NOW).await;
+            let result = store
+                .deliver(text, &unlimited(&[alice()]), Some(&with_id(id)), NOW)
+                .await;
             assert!(result.is_err(), "{id}");
         }
         assert!(

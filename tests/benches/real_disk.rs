@@ -11,7 +11,7 @@ use rmail_core::addr::{AccountName, Address};
 use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, KeywordSet, MailboxName, ModSeq, Row, SystemFlags, Uid, UidSet,
+    FlagChange, FlagOp, Flags, KeywordSet, MailboxName, ModSeq, Quota, Row, SystemFlags, Uid, UidSet,
 };
 use rmail_core::time::Unix;
 use rmail_runtime::disk::RealDisk;
@@ -37,7 +37,7 @@ fn deliver(store: &Store, to: &AccountName) {
         let chunk = Chunk::copy_from(&[b'x'; 1_024]);
         store.write_spool(&mut spool, chunk).await.expect("written");
         store
-            .deliver(spool, std::slice::from_ref(to), None, NOW)
+            .deliver(spool, &[(to.clone(), Quota::UNLIMITED)], None, NOW)
             .await
             .expect("delivered");
     });
@@ -141,7 +141,7 @@ fn large_mailbox(root: &Path, count: u32) {
     let cold = open(root);
     let begun = Instant::now();
     let octets = block_on(cold.usage(&alice)).expect("usage");
-    println!("cold usage: {:?} ({octets} octets)", begun.elapsed());
+    println!("cold usage: {:?} ({} octets)", begun.elapsed(), octets.octets);
     let begun = Instant::now();
     deliver(&cold, &alice);
     block_on(cold.usage(&alice)).expect("usage");
@@ -188,7 +188,7 @@ fn many_mailboxes(root: &Path) {
         (0..rounds).for_each(|_| work());
         println!("106 mailboxes: {what} {:?}", begun.elapsed() / rounds);
     };
-    let usage = || assert_ne!(block_on(store.usage(&bob)).expect("usage"), 0);
+    let usage = || assert_ne!(block_on(store.usage(&bob)).expect("usage").octets, 0);
     timed("usage, cold", 1, &usage);
     timed("usage, warm", 200, &usage);
     for _ in 0..2 {

@@ -14,7 +14,7 @@ use rmail_core::addr::{AccountName, Address, Domain};
 use rmail_core::chunk::Chunk;
 use rmail_core::directory::Hosting;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{Flags, Keyword, MailboxName, SystemFlags, UidSet};
+use rmail_core::mailbox::{Flags, Keyword, MailboxName, Quota, SystemFlags, UidSet};
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_core::time::{DateTime, Now};
@@ -133,7 +133,9 @@ impl World {
                     .await?;
                 spools.push((spool, flags.clone(), *date));
             }
-            self.store.append(owner, mailbox, spools, now.unix).await
+            self.store
+                .append(owner, mailbox, spools, &Quota::UNLIMITED, now.unix)
+                .await
         };
         block_on(append).map(drop).map_err(|error| error.to_string())
     }

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::addr::Address;
 use crate::auth::password::{BadHash, Hash};
+use crate::mailbox::Quota;
 
 /// A user as the file has it. Fields that we do not know are kept when it is rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct User {
     /// MiB; 0: unlimited.
     #[serde(default = "default_quota")]
     pub quota_mb: u64,
+    /// Messages; 0: unlimited.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quota_messages: u64,
     /// May administer.
     #[serde(default)]
     pub admin: bool,
@@ -50,6 +54,7 @@ impl Default for User {
         Self {
             password: None,
             quota_mb: default_quota(),
+            quota_messages: 0,
             admin: false,
             enabled: true,
             send_as: Vec::new(),
@@ -63,17 +68,13 @@ impl User {
     /// MiB of a user whose file does not say.
     pub const DEFAULT_QUOTA_MB: u64 = 1024;
 
-    /// Octets that the account may hold; `None`: unlimited.
+    /// What the account may have.
     #[must_use]
-    pub fn quota(&self) -> Option<u64> {
-        (self.quota_mb > 0).then(|| self.quota_mb.saturating_mul(1 << 20))
-    }
-
-    /// Whether `more` octets on top of `usage` are over the limit.
-    #[must_use]
-    pub fn is_over_quota(&self, usage: u64, more: u64) -> bool {
-        self.quota()
-            .is_some_and(|limit| usage.saturating_add(more) > limit)
+    pub fn quota(&self) -> Quota {
+        Quota {
+            octets: (self.quota_mb > 0).then(|| self.quota_mb.saturating_mul(1 << 20)),
+            messages: (self.quota_messages > 0).then_some(self.quota_messages),
+        }
     }
 
     /// Changes when open sessions must end: with the password and with `enabled`. Never 0, which stands for a user
@@ -132,6 +133,11 @@ fn yes() -> bool {
     true
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,10 +152,10 @@ mod tests {
         );
         let user: User = serde_json::from_str(&text).expect("good");
         assert_eq!(
-            (user.quota(), user.admin, user.enabled),
+            (user.quota().octets, user.admin, user.enabled),
             (Some(5 << 20), false, true)
         );
-        assert!(user.is_over_quota(5 << 20, 1) && !user.is_over_quota((5 << 20) - 1, 1));
+        assert_eq!(user.quota().messages, None);
         let again: serde_json::Value = serde_json::to_value(&user).expect("plain data");
         assert_eq!(again["vacation"]["on"], true);
         assert_eq!(again["app_passwords"][0]["name"], "phone");
@@ -157,7 +163,9 @@ mod tests {
         let default: User = serde_json::from_str("{}").expect("all have defaults");
         assert_eq!((default.quota_mb, default), (1024, User::default()));
         let unlimited: User = serde_json::from_str(r#"{"quota_mb":0}"#).expect("good");
-        assert!(!unlimited.is_over_quota(u64::MAX, 1));
+        assert!(unlimited.quota().is_unlimited());
+        let few: User = serde_json::from_str(r#"{"quota_messages":7}"#).expect("good");
+        assert_eq!(few.quota().messages, Some(7));
     }
 
     #[test]

@@ -89,6 +89,42 @@ impl UidSet {
         self.ranges.get(at).is_some_and(|(begin, _)| *begin <= last.0)
     }
 
+    /// Those that are in both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
+        let mut both = Self::new();
+        while let (Some((from, to)), Some((first, last))) = (a.peek(), b.peek()) {
+            let (begin, end) = (*from.max(first), *to.min(last));
+            if begin <= end {
+                both.push_range(begin, end);
+            }
+            if to < last {
+                a.next();
+            } else {
+                b.next();
+            }
+        }
+        both
+    }
+
+    /// Those that are not in the other.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut holes = Vec::with_capacity(other.ranges.len() + 1);
+        let mut free = 1;
+        for (first, last) in &other.ranges {
+            if free < *first {
+                holes.push((free, first - 1));
+            }
+            free = last.saturating_add(1);
+        }
+        if other.ranges.last().is_none_or(|(_, last)| *last < u32::MAX) {
+            holes.push((free, u32::MAX));
+        }
+        self.and(&Self { ranges: holes })
+    }
+
     /// Whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -175,6 +211,15 @@ mod tests {
         assert!(set.contains(Uid(7)) && !set.contains(Uid(4)) && !set.contains(Uid(9)));
         assert_eq!(set.iter().map(|uid| uid.0).collect::<Vec<_>>(), [2, 3, 7, 8]);
         assert!(UidSet::from_ranges([(1, u32::MAX)]).contains(Uid(u32::MAX)));
+        let other = UidSet::from_ranges([(3, 7), (9, 20)]);
+        assert_eq!(set.and(&other).to_string(), "3,7");
+        assert_eq!(set.without(&other).to_string(), "2,8");
+        assert_eq!(other.without(&set).to_string(), "4:6,9:20");
+        let all = UidSet::from_ranges([(1, u32::MAX)]);
+        assert_eq!(all.without(&set).to_string(), "1,4:6,9:4294967295");
+        assert!(set.without(&all).is_empty() && UidSet::new().without(&set).is_empty());
+        assert_eq!(all.without(&UidSet::new()), all);
+        assert_eq!((all.and(&set), set.and(&all)), (set.clone(), set.clone()));
         assert!(set.meets(Uid(3), Uid(6)) && set.meets(Uid(1), Uid(9)) && set.meets(Uid(8), Uid(8)));
         assert!(!set.meets(Uid(4), Uid(6)) && !set.meets(Uid(9), Uid(99)) && !set.meets(Uid(1), Uid(1)));
     }

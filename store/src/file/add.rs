@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::Appended;
-use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Row, Uid, UidValidity};
+use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Quota, Row, Uid, UidValidity, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::mailstore::MailStore as _;
 
 use super::cache::shard_name;
 use super::hold::Hold;
@@ -54,8 +55,16 @@ impl<D: Disk> FileStore<D> {
         account: &AccountName,
         mailbox: &MailboxName,
         messages: Vec<(Spool<D>, Flags, Option<DateTime>)>,
+        quota: &Quota,
         now: Unix,
     ) -> Result<Appended> {
+        let more = messages
+            .iter()
+            .map(|(spool, ..)| Usage::message(spool.len()))
+            .sum();
+        if !self.has_room(account, quota, more).await? {
+            return Err(Refusal::OverQuota.into());
+        }
         let mailbox = self.resolve(account, mailbox).await?;
         let mut news = Vec::with_capacity(messages.len());
         for (spool, flags, date) in messages {
@@ -81,11 +90,19 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn deliver_all(
         &self,
         spool: Spool<D>,
-        accounts: &[AccountName],
+        accounts: &[(AccountName, Quota)],
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()> {
-        let accounts: BTreeSet<&AccountName> = accounts.iter().collect();
+        let more = Usage::message(spool.len());
+        let mut room = accounts.is_empty();
+        for (account, quota) in accounts {
+            room |= self.has_room(account, quota, more).await?;
+        }
+        if !room {
+            return Err(Refusal::OverQuota.into());
+        }
+        let accounts: BTreeSet<&AccountName> = accounts.iter().map(|(account, _)| account).collect();
         let mut mailboxes = Vec::with_capacity(accounts.len());
         for account in accounts {
             mailboxes.push(self.inbox(account, now).await?);

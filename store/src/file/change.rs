@@ -359,6 +359,8 @@ impl<D: Disk> Hold<'_, D> {
         touched
             .shards
             .extend(rows.iter().map(|row| self.store.shard(row.uid)));
+        // Others see at once that they have gone; if the machine ends now they may come back.
+        self.mark_dirty().await?;
         let modseq = self.numbers(0).await?;
         self.begin(modseq).await?;
         let gone: UidSet = rows.iter().map(|row| row.uid).collect();

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmail_core::imap::server::CopyUid;
-use rmail_core::mailbox::{FlagOp, Keyword, ModSeq, Row, Snapshot, Uid, UidSet, UidValidity};
+use rmail_core::mailbox::{FlagOp, Keyword, ModSeq, Quota, Row, Snapshot, Uid, UidSet, UidValidity, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
 use crate::disk::{Disk, Mode};
 use crate::error::Result;
+use crate::mailstore::MailStore as _;
 
 use super::add::{Added, seconds};
 use super::cache::{scan_dir, shard_name};
@@ -37,6 +38,8 @@ struct Pair {
     target: Uid,
     /// Of the target, as this operation left it.
     modseq: ModSeq,
+    /// Somebody else has given the target flags, which were answered, before this operation changed it again.
+    claimed: bool,
 }
 
 /// What linking into the target gave.
@@ -54,8 +57,15 @@ impl<D: Disk> FileStore<D> {
         source: &Arc<Mailbox<D>>,
         uids: &UidSet,
         target: &Arc<Mailbox<D>>,
+        quota: &Quota,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
+        let (view, _) = self.look(source).await?;
+        let rows = view.own.iter().filter(|row| uids.contains(row.uid));
+        let more = rows.map(|row| Usage::message(row.size.into())).sum();
+        if !self.has_room(&source.reference.account, quota, more).await? {
+            return Err(Refusal::OverQuota.into());
+        }
         let (uid_validity, pairs) = self.link_and_keep(source, uids, target, now).await?;
         Ok((copy_uid(uid_validity, &pairs), self.look_after(source).await?))
     }
@@ -227,7 +237,10 @@ impl<D: Disk> FileStore<D> {
             return Ok(Vec::new());
         }
         let hold = self.hold_fresh(target).await?;
-        let changed = |pair: &&Pair| hold.own(pair.target).is_some_and(|row| row.modseq > pair.modseq);
+        let changed = |pair: &&Pair| {
+            let row = hold.own(pair.target);
+            row.is_some_and(|row| pair.claimed || row.modseq > pair.modseq)
+        };
         let (kept, back): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(changed);
         let back: Vec<Uid> = back.iter().map(|pair| pair.target).collect();
         self.take_back_held(hold, target, &back).await?;
@@ -245,7 +258,7 @@ impl<D: Disk> FileStore<D> {
         let (view, _) = self.look(source).await?;
         let mut touched = Touched::new(target);
         let mut hold = self.hold_fresh(target).await?;
-        let mut changes = Vec::new();
+        let (mut changes, mut claimed) = (Vec::new(), Vec::new());
         changed.retain(|(pair, ..)| hold.own(pair.target).is_some());
         for (pair, _, bits) in changed.iter() {
             let names = named(view.snapshot.keywords.names(), bits.keywords);
@@ -259,6 +272,7 @@ impl<D: Disk> FileStore<D> {
             };
             if row.modseq > pair.modseq {
                 // Somebody has changed the target too: both changes were answered.
+                claimed.push(pair.target);
                 new = hold.flag_bits(&row).changed(FlagOp::Add, new);
             }
             changes.push((row, new));
@@ -273,6 +287,7 @@ impl<D: Disk> FileStore<D> {
         let modseq = hold.state.done;
         drop(hold);
         for (pair, row, bits) in changed.iter_mut() {
+            pair.claimed |= claimed.contains(&pair.target);
             pair.source = *row;
             pair.bits = bits.keywords;
             pair.modseq = modseq;
@@ -359,6 +374,7 @@ impl<D: Disk> Hold<'_, D> {
                             bits,
                             target: uid,
                             modseq,
+                            claimed: false,
                         });
                         uid.0 += 1;
                         break;

@@ -9,7 +9,8 @@
 //! 16 4  CRC-32 (IEEE) of octets 0 to 15
 //! ```
 //!
-//! The first record is the head: its MODSEQ is the floor (what vanished up to it is not recorded), its UIDs are 0.
+//! The first record is the head: its MODSEQ is the floor (what vanished up to it need not be recorded), its UIDs are 0.
+//! It rises when the older half of the log is dropped, and at every start of the machine, see `vanished`.
 //! Records are added under the naming lock, before the names are removed, and synced with the shards. A record that is
 //! torn, or whose UID exists, does not count.
 

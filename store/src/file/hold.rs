@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Uid, UidSet};
+use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Uid, UidSet, Usage};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::{Disk, Mode};
@@ -196,6 +196,7 @@ impl<D: Disk> Hold<'_, D> {
         }
         // Above all that were used, so that whoever was told one of them looks again.
         let modseq = self.status().modseq_ceiling;
+        self.forget_expunged(modseq).await?;
         self.state = State {
             gone: false,
             boot: disk.boot_id(),
@@ -312,7 +313,7 @@ impl<D: Disk> Hold<'_, D> {
     pub(super) async fn publish_uids(&mut self, uid_next: Uid) -> Result<()> {
         let (before, from) = (self.state.uid_next, self.state.done);
         let rows = self.edits.values().flat_map(BTreeMap::values).flatten();
-        let octets = rows.map(|row| u64::from(row.size)).sum();
+        let octets = rows.map(|row| Usage::message(row.size.into())).sum();
         self.state.uid_next = uid_next;
         let published = self.finish().await;
         match &published {
@@ -493,7 +494,9 @@ impl<D: Disk> Hold<'_, D> {
             all.append(&mut records);
             let (floor, newer) = if all.len() > bound {
                 let newer = all.split_off(all.len().saturating_sub(bound / 2));
-                (all.last().map_or(ModSeq(0), |record| record.modseq), newer)
+                // The head's is above those of records from before the machine's last start.
+                let floor = all.iter().map(|record| record.modseq).max();
+                (floor.unwrap_or(modseq), newer)
             } else {
                 let head = all.first().filter(|record| record.first == Uid(0));
                 let floor = head.map_or(ModSeq(modseq.0.saturating_sub(1)), |head| head.modseq);

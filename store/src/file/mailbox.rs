@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot};
+use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
 
 use crate::disk::Disk;
 
@@ -221,7 +221,7 @@ struct Inner<D: Disk> {
     accounts: HashMap<AccountName, D::Dir>,
     census: HashMap<AccountName, Arc<Census<D>>>,
     /// Octets of mailboxes at a MODSEQ, also of those that are not open.
-    sizes: HashMap<MailboxRef, (ModSeq, u64)>,
+    sizes: HashMap<MailboxRef, (ModSeq, Usage)>,
 }
 
 impl<D: Disk> Default for Registry<D> {
@@ -295,11 +295,11 @@ impl<D: Disk> Registry<D> {
     }
 
     /// A mailbox's octets when they were last counted.
-    pub(super) fn size(&self, mailbox: &MailboxRef) -> Option<(ModSeq, u64)> {
+    pub(super) fn size(&self, mailbox: &MailboxRef) -> Option<(ModSeq, Usage)> {
         guard(&self.inner).sizes.get(mailbox).copied()
     }
 
-    pub(super) fn set_size(&self, mailbox: &MailboxRef, modseq: ModSeq, octets: u64) {
+    pub(super) fn set_size(&self, mailbox: &MailboxRef, modseq: ModSeq, octets: Usage) {
         let mut inner = guard(&self.inner);
         if inner.sizes.len() >= SIZES {
             inner.sizes.clear();
@@ -308,7 +308,7 @@ impl<D: Disk> Registry<D> {
     }
 
     /// New messages of so many octets were published.
-    pub(super) fn grow(&self, mailbox: &MailboxRef, from: ModSeq, to: ModSeq, octets: u64) {
+    pub(super) fn grow(&self, mailbox: &MailboxRef, from: ModSeq, to: ModSeq, octets: Usage) {
         if let Some(size) = guard(&self.inner).sizes.get_mut(mailbox)
             && size.0 == from
         {

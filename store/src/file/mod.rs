@@ -60,6 +60,7 @@ mod sync;
 mod tidy;
 mod tree;
 mod usage;
+mod vanished;
 mod warm;
 mod watch;
 

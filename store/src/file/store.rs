@@ -10,7 +10,8 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, SystemFlags, Uid, UidSet,
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, SystemFlags, Uid,
+    UidSet, Usage, Vanished,
 };
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -114,6 +115,11 @@ impl<D: Disk> MailStore for FileStore<D> {
         current(&mailbox, state).map(|(view, _)| view.snapshot)
     }
 
+    async fn vanished(&self, mailbox: &MailboxRef, since: ModSeq, snapshot: &Snapshot) -> Result<Vanished> {
+        let mailbox = self.by_reference(mailbox)?;
+        self.vanished_since(&mailbox, since, snapshot).await
+    }
+
     async fn unselect(&self, mailbox: &MailboxRef) {
         if let Some(mailbox) = self.registry().by_reference(mailbox) {
             let less = |count: usize| count.checked_sub(1);
@@ -151,7 +157,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.set_subscribed(account, mailbox, on).await
     }
 
-    async fn usage(&self, account: &AccountName) -> Result<u64> {
+    async fn usage(&self, account: &AccountName) -> Result<Usage> {
         self.usage_of(account).await
     }
 
@@ -176,9 +182,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         account: &AccountName,
         mailbox: &MailboxName,
         messages: Vec<(Spool<D>, Flags, Option<DateTime>)>,
+        quota: &Quota,
         now: Unix,
     ) -> Result<Appended> {
-        self.append_all(account, mailbox, messages, now).await
+        self.append_all(account, mailbox, messages, quota, now).await
     }
 
     async fn append_numbered(
@@ -196,7 +203,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     async fn deliver(
         &self,
         spool: Spool<D>,
-        accounts: &[AccountName],
+        accounts: &[(AccountName, Quota)],
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()> {
@@ -219,11 +226,12 @@ impl<D: Disk> MailStore for FileStore<D> {
         mailbox: &MailboxRef,
         uids: &UidSet,
         to: &MailboxName,
+        quota: &Quota,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
         let source = self.by_reference(mailbox)?;
         let target = self.resolve(&mailbox.account, to).await?;
-        self.copy_to(&source, uids, &target, now).await
+        self.copy_to(&source, uids, &target, quota, now).await
     }
 
     async fn r#move(

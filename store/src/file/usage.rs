@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::MailboxName;
+use rmail_core::mailbox::{MailboxName, Usage};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::Disk;
@@ -25,7 +25,7 @@ pub(super) struct Census<D: Disk> {
 }
 
 impl<D: Disk> FileStore<D> {
-    pub(super) async fn usage_of(&self, account: &AccountName) -> Result<u64> {
+    pub(super) async fn usage_of(&self, account: &AccountName) -> Result<Usage> {
         let known = self.registry().census(account);
         if let Some(known) = known
             && Some(&known.key) == self.census_key(account).await?.as_ref()
@@ -34,10 +34,10 @@ impl<D: Disk> FileStore<D> {
             return Ok(octets);
         }
         let Some(census) = self.take_census(account).await? else {
-            return Ok(0);
+            return Ok(Usage::default());
         };
         // What was deleted or renamed meanwhile is looked for in the next turn.
-        let octets = self.sum(account, &census).await?.unwrap_or(0);
+        let octets = self.sum(account, &census).await?.unwrap_or_default();
         self.registry().set_census(account, Arc::new(census));
         Ok(octets)
     }
@@ -68,9 +68,9 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// The octets of all mailboxes. `None`: one is no more, or not where it was.
-    async fn sum(&self, account: &AccountName, census: &Census<D>) -> Result<Option<u64>> {
+    async fn sum(&self, account: &AccountName, census: &Census<D>) -> Result<Option<Usage>> {
         let mut mailboxes = guard(&census.mailboxes).clone();
-        let mut octets = 0;
+        let mut octets = Usage::default();
         for (name, known) in &mut mailboxes {
             let mailbox = match known.upgrade() {
                 Some(mailbox) => mailbox,
@@ -90,7 +90,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// The octets of one mailbox.
-    async fn octets(&self, mailbox: &Mailbox<D>) -> Result<u64> {
+    async fn octets(&self, mailbox: &Mailbox<D>) -> Result<Usage> {
         let state = self.read_state(mailbox).await?;
         if let Some((view, _)) = current(mailbox, state) {
             return Ok(self.remember(mailbox, &view));
@@ -112,17 +112,17 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// For when the mailbox has been closed to make room.
-    fn remember(&self, mailbox: &Mailbox<D>, view: &View) -> u64 {
+    fn remember(&self, mailbox: &Mailbox<D>, view: &View) -> Usage {
         let registry = self.registry();
-        registry.set_size(&mailbox.reference, view.snapshot.modseq, view.octets);
-        view.octets
+        registry.set_size(&mailbox.reference, view.snapshot.modseq, usage_of(view));
+        usage_of(view)
     }
 
     /// Counts without the lock, and without keeping the rows. `None`: it changed meanwhile.
-    async fn count(&self, mailbox: &Mailbox<D>, state: State) -> Result<Option<u64>> {
+    async fn count(&self, mailbox: &Mailbox<D>, state: State) -> Result<Option<Usage>> {
         let disk = self.disk();
         let label = || format!("count {}", mailbox.label());
-        let mut octets = 0;
+        let mut octets = Usage::default();
         for entry in disk.list(&mailbox.shards).await.during(label)?.entries {
             if !entry.is_dir || shard_of_name(&entry.name).is_none() {
                 continue;
@@ -141,9 +141,16 @@ impl<D: Disk> FileStore<D> {
                 .filter_map(|entry| names::decode(&entry.name));
             octets += rows
                 .filter(|(row, _)| row.uid < state.uid_next)
-                .map(|(row, _)| u64::from(row.size))
-                .sum::<u64>();
+                .map(|(row, _)| Usage::message(row.size.into()))
+                .sum::<Usage>();
         }
         Ok((self.read_state(mailbox).await? == Some(state)).then_some(octets))
+    }
+}
+
+fn usage_of(view: &View) -> Usage {
+    Usage {
+        octets: view.octets,
+        messages: view.own.len() as u64,
     }
 }

@@ -6,12 +6,12 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Call, CopyUid, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, UidSet};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, UidSet, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
-use super::search::{rows_of, search};
+use super::search::search;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
@@ -51,12 +51,9 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let service = &*self.service;
         let status = service.store.status(account, mailbox).await;
         status.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))?;
-        if service
-            .is_over_quota(account, self.desk.announced().saturating_add(size))
-            .await?
-        {
-            return Err(Refusal::OverQuota);
-        }
+        service
+            .check_room(account, self.desk.announced() + Usage::message(size))
+            .await?;
         service.check_free(&self.settings, size).await?;
         self.desk.open_spool(spool, size).await
     }
@@ -76,16 +73,11 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             .map(|message| (self.desk.take_spool(message.spool), message.flags, message.date))
             .collect();
         let mut bodies = Vec::with_capacity(taken.len());
-        let mut size = 0u64;
         for (body, flags, date) in taken {
-            let body = body?;
-            size = size.saturating_add(store.spool_len(&body));
-            bodies.push((body, flags, date));
+            bodies.push((body?, flags, date));
         }
-        if self.service.is_over_quota(account, size).await? {
-            return Err(Refusal::OverQuota);
-        }
-        let appended = store.append(account, mailbox, bodies, now.unix).await;
+        let quota = self.service.quota_of(account).await?;
+        let appended = store.append(account, mailbox, bodies, &quota, now.unix).await;
         appended.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))
     }
 
@@ -97,14 +89,9 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         uids: &UidSet,
         to: &MailboxName,
     ) -> core::result::Result<(CopyUid, Snapshot), Refusal> {
-        let store = &*self.service.store;
-        let failed = |error| refused(&format!("copy to {}/{to}", mailbox.account), error);
-        let snapshot = store.snapshot(mailbox).await.map_err(failed)?;
-        let size = rows_of(&snapshot, uids).fold(0u64, |sum, row| sum.saturating_add(u64::from(row.size)));
-        if size > 0 && self.service.is_over_quota(&mailbox.account, size).await? {
-            return Err(Refusal::OverQuota);
-        }
-        store.copy(mailbox, uids, to, now.unix).await.map_err(failed)
+        let quota = self.service.quota_of(&mailbox.account).await?;
+        let copied = self.service.store.copy(mailbox, uids, to, &quota, now.unix).await;
+        copied.map_err(|error| refused(&format!("copy to {}/{to}", mailbox.account), error))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use rmail_core::addr::{Address, ForwardPath};
 use rmail_core::chunk::Chunk;
 use rmail_core::directory::Target;
+use rmail_core::mailbox::Quota;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::time::Now;
@@ -191,7 +192,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let (mut accounts, mut external) = (Vec::new(), Vec::new());
         for target in resolved.targets {
             match target {
-                Target::Account(account) => accounts.push(account),
+                Target::Account(account) => accounts.push((account, Quota::UNLIMITED)),
                 Target::External(address) => external.push(address),
             }
         }

@@ -2,6 +2,7 @@
 
 use rmail_core::addr::{AccountName, Address, ForwardPath, ReversePath};
 use rmail_core::directory::{Route, Target, owns};
+use rmail_core::mailbox::{Quota, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server::RecipientKind;
 
@@ -101,9 +102,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         for target in &resolved.targets {
             match target {
                 // Without SIZE= a message has at least one octet.
-                Target::Account(name) if self.is_over_quota(name, size.unwrap_or(1)).await? => {
-                    log::warn!("delivery to {name} fails: over quota");
-                    return Err(Refusal::OverQuota);
+                Target::Account(name) => {
+                    let room = self.check_room(name, Usage::message(size.unwrap_or(1))).await;
+                    if room == Err(Refusal::OverQuota) {
+                        log::warn!("delivery to {name} fails: over quota");
+                    }
+                    room?;
                 }
                 Target::External(_) if self.outbound.is_full(settings) => return Err(Refusal::QueueFull),
                 _ => {}
@@ -162,17 +166,20 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             .ok_or(Refusal::AccountDisabled)
     }
 
-    /// Whether `more` octets are over the account's limit.
-    pub(super) async fn is_over_quota(&self, account: &AccountName, more: u64) -> Result<bool, Refusal> {
-        let Some(user) = self.find(account).await?.filter(|user| user.quota().is_some()) else {
-            return Ok(false);
-        };
-        let usage = self
-            .store
-            .usage(account)
-            .await
-            .map_err(|error| refused("read the usage", error))?;
-        Ok(user.is_over_quota(usage, more))
+    /// What the account may have. One that is no more has no limit.
+    pub(super) async fn quota_of(&self, account: &AccountName) -> Result<Quota, Refusal> {
+        let user = self.find(account).await?;
+        Ok(user.map_or(Quota::UNLIMITED, |user| user.quota()))
+    }
+
+    /// [`Refusal::OverQuota`] if the account may not get so much more.
+    pub(super) async fn check_room(&self, account: &AccountName, more: Usage) -> Result<(), Refusal> {
+        let quota = self.quota_of(account).await?;
+        let room = self.store.has_room(account, &quota, more).await;
+        match room.map_err(|error| refused("read the usage", error))? {
+            true => Ok(()),
+            false => Err(Refusal::OverQuota),
+        }
     }
 
     async fn find(

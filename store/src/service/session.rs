@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::ModSeq;
+use rmail_core::mailbox::{ModSeq, Usage};
 use rmail_core::refusal::Refusal;
 
 use super::{Service, lock, refused};
@@ -87,11 +87,10 @@ impl<S: MailStore> Desk<S> {
         Ok(())
     }
 
-    /// Octets announced for the bodies that are open.
-    pub(super) fn announced(&self) -> u64 {
-        lock(&self.spools)
-            .values()
-            .fold(0, |sum, spool| sum.saturating_add(spool.announced))
+    /// What was announced for the bodies that are open.
+    pub(super) fn announced(&self) -> Usage {
+        let spools = lock(&self.spools);
+        spools.values().map(|spool| Usage::message(spool.announced)).sum()
     }
 
     /// Takes a whole body, or says why there is none.

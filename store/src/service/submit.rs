@@ -41,18 +41,29 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         }
         let size = self.store.spool_len(&body);
         let targets = self.targets(settings, envelope).await?;
-        self.check_quotas(&targets.accounts, size, &envelope.id).await?;
         let entry = (!targets.external.is_empty()).then(|| entry_of(envelope, size, &targets.external, now));
         let place = entry
             .as_ref()
             .map(|entry| self.outbound.reserve(settings, &entry.id))
             .transpose()?;
-        let accounts: Vec<AccountName> = targets.accounts.into_iter().collect();
+        let mut accounts = Vec::with_capacity(targets.accounts.len());
+        for account in targets.accounts {
+            let quota = self.quota_of(&account).await?;
+            accounts.push((account, quota));
+        }
         let delivered = self
             .store
             .deliver(body, &accounts, entry.as_ref(), now.unix)
             .await;
-        delivered.map_err(|error| refused(&format!("deliver message {}", envelope.id), error))?;
+        delivered.map_err(|error| {
+            if error.refusal == Refusal::OverQuota {
+                log::warn!(
+                    "delivery of message {} fails: every local recipient is over quota",
+                    envelope.id
+                );
+            }
+            refused(&format!("deliver message {}", envelope.id), error)
+        })?;
         if let (Some(place), Some(entry)) = (place, entry) {
             place.keep();
             self.outbound.tell(entry);
@@ -89,28 +100,6 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             Some(_) if envelope.recipients.len() > 1 => Err(Refusal::Unavailable),
             Some(refusal) => Err(refusal),
         }
-    }
-
-    /// Refuses a message that is over the limit of all local recipients; over that of some only, it is delivered to
-    /// all, for the reply cannot say whom it did not reach.
-    async fn check_quotas(
-        &self,
-        accounts: &BTreeSet<AccountName>,
-        size: u64,
-        id: &str,
-    ) -> Result<(), Refusal> {
-        let mut over = 0;
-        for account in accounts {
-            if self.is_over_quota(account, size).await? {
-                log::warn!("message {id}: {account} is over quota");
-                over += 1;
-            }
-        }
-        if over > 0 && over == accounts.len() {
-            log::warn!("message {id}: delivery fails: every local recipient is over quota");
-            return Err(Refusal::OverQuota);
-        }
-        Ok(())
     }
 }
 

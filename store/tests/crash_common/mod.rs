@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use file_common::*;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, Snapshot, SystemFlags, Uid};
+use rmail_core::mailbox::{FlagOp, Flags, Quota, Snapshot, SystemFlags, Uid};
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_store::error::Result;
 use rmail_store::mem::MemDisk;
@@ -136,7 +136,7 @@ impl Op {
             Self::Deliver => {
                 let spool = spool(store, "new").await?;
                 store
-                    .deliver(spool, &[alice(), bob()], Some(&entry()), NOW)
+                    .deliver(spool, &unlimited(&[alice(), bob()]), Some(&entry()), NOW)
                     .await?;
             }
             Self::Append => {
@@ -145,7 +145,9 @@ impl Op {
                     let with = flags(SystemFlags::SEEN, &["fresh"]);
                     messages.push((spool(store, text).await?, with, None));
                 }
-                store.append(&alice(), &inbox(), messages, NOW).await?;
+                store
+                    .append(&alice(), &inbox(), messages, &Quota::UNLIMITED, NOW)
+                    .await?;
             }
             Self::AppendNumbered => {
                 let next = snapshot.uid_next.0;
@@ -167,7 +169,9 @@ impl Op {
             Self::Expunge => return store.expunge(&mailbox, None).await.map(Some),
             Self::Copy => {
                 let uids = set(&[2, 3, 4, 5]);
-                let (_, snapshot) = store.copy(&mailbox, &uids, &name("Trash"), NOW).await?;
+                let (_, snapshot) = store
+                    .copy(&mailbox, &uids, &name("Trash"), &Quota::UNLIMITED, NOW)
+                    .await?;
                 return Ok(Some(snapshot));
             }
             Self::Move => {

@@ -17,7 +17,7 @@ use rmail_core::addr::{AccountName, Address};
 use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, Snapshot, SystemFlags, Uid, UidSet,
+    FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, Quota, Snapshot, SystemFlags, Uid, UidSet,
 };
 use rmail_core::time::Unix;
 use rmail_store::MailStore;
@@ -70,13 +70,27 @@ pub async fn spool(store: &Store, text: &str) -> Result<Spool<MemDisk>> {
 
 pub async fn deliver(store: &Store, accounts: &[AccountName], text: &str) -> Result<()> {
     let spool = spool(store, text).await?;
-    store.deliver(spool, accounts, None, NOW).await
+    store.deliver(spool, &unlimited(accounts), None, NOW).await
+}
+
+/// The accounts, each with no quota.
+pub fn unlimited(accounts: &[AccountName]) -> Vec<(AccountName, Quota)> {
+    let accounts = accounts.iter();
+    accounts
+        .map(|account| (account.clone(), Quota::UNLIMITED))
+        .collect()
 }
 
 pub async fn append(store: &Store, mailbox: &str, text: &str, flags: Flags) -> Result<Vec<Uid>> {
     let spool = spool(store, text).await?;
     let appended = store
-        .append(&alice(), &name(mailbox), vec![(spool, flags, None)], NOW)
+        .append(
+            &alice(),
+            &name(mailbox),
+            vec![(spool, flags, None)],
+            &Quota::UNLIMITED,
+            NOW,
+        )
         .await?;
     Ok(appended.uids)
 }

@@ -18,7 +18,7 @@ use rmail_core::directory::Hosting;
 use rmail_core::imap::server as imap;
 use rmail_core::limits::Limits;
 use rmail_core::machine::SpoolId;
-use rmail_core::mailbox::{Flags, MailboxName, MailboxRef, Snapshot};
+use rmail_core::mailbox::{Flags, MailboxName, MailboxRef, Quota, Snapshot};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
@@ -116,7 +116,13 @@ impl World {
                 .await?;
             let messages = vec![(spool, Flags::default(), None)];
             self.store
-                .append(&account(name), &mailbox_name(mailbox), messages, now().unix)
+                .append(
+                    &account(name),
+                    &mailbox_name(mailbox),
+                    messages,
+                    &Quota::UNLIMITED,
+                    now().unix,
+                )
                 .await
         };
         block_on(append).expect("append").uids[0].0

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{FlagOp, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Quota, SystemFlags};
 use rmail_store::MailStore;
 use rmail_store::file::Options;
 
@@ -121,7 +121,7 @@ fn copies(root: &Path) {
             block_on(store.create(&owner, fresh, &[], NOW)).expect("created");
         }
         let begun = Instant::now();
-        block_on(store.copy(&mailbox, &set(1, u32::MAX), &target, NOW)).expect("copied");
+        block_on(store.copy(&mailbox, &set(1, u32::MAX), &target, &Quota::UNLIMITED, NOW)).expect("copied");
         copy += begun.elapsed();
         let from = select(&store, &owner, &target);
         let begun = Instant::now();

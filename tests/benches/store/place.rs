@@ -8,8 +8,8 @@ use rmail_core::addr::{AccountName, Address};
 use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, Keyword, KeywordSet, MailboxName, MailboxRef, ModSeq, Row, SystemFlags, Uid,
-    UidSet,
+    FlagChange, FlagOp, Flags, Keyword, KeywordSet, MailboxName, MailboxRef, ModSeq, Quota, Row, SystemFlags,
+    Uid, UidSet,
 };
 use rmail_core::time::Unix;
 use rmail_runtime::disk::RealDisk;
@@ -85,7 +85,12 @@ pub fn spool(store: &Store) -> Spool<RealDisk> {
 }
 
 pub fn deliver(store: &Store, to: &[AccountName]) {
-    block_on(store.deliver(spool(store), to, None, NOW)).expect("delivered");
+    let limit = Quota {
+        octets: Some(u64::MAX),
+        messages: None,
+    };
+    let to: Vec<(AccountName, Quota)> = to.iter().map(|account| (account.clone(), limit)).collect();
+    block_on(store.deliver(spool(store), &to, None, NOW)).expect("delivered");
 }
 
 pub fn select(store: &Store, account: &AccountName, mailbox: &MailboxName) -> MailboxRef {
