@@ -1,5 +1,5 @@
 use super::*;
-use crate::mailbox::{KeywordSet, ModSeq, SystemFlags};
+use crate::mailbox::{KeywordSet, ModSeq, SystemFlags, UidSet};
 use proptest::prelude::*;
 
 fn row(uid: u32, flags: u8) -> Row {
@@ -166,4 +166,45 @@ fn whole_blocks_are_gathered_as_they_are() {
         pair.is_some_and(|(old, new)| Arc::ptr_eq(old, new))
     });
     assert!(same);
+}
+
+#[test]
+fn a_floor_raises_what_clients_are_told_and_changes_no_row() {
+    let low = Row {
+        modseq: ModSeq(3),
+        ..row(1, 0)
+    };
+    let high = Row {
+        modseq: ModSeq(30),
+        ..row(2, 0)
+    };
+    let rows = Rows::from_chunks([[low, high].into()]);
+    assert_eq!((rows.floor(), rows.modseq(&low)), (ModSeq(0), ModSeq(3)));
+    let mut raised = rows.clone().with_floor(ModSeq(10));
+    assert!(raised != rows && !raised.same(&rows));
+    let told = |rows: &Rows| rows.iter().map(|row| rows.modseq(row).0).collect::<Vec<_>>();
+    assert_eq!((told(&rows), told(&raised)), (vec![3, 30], vec![10, 30]));
+    assert_eq!(raised.get(0), Some(&low));
+    raised.put(
+        Uid(2),
+        Uid(5),
+        [
+            Row {
+                modseq: ModSeq(31),
+                ..high
+            },
+            row(5, 0),
+        ]
+        .into(),
+    );
+    raised.put(Uid(1), Uid(1), [low].into());
+    assert_eq!(told(&raised), [10, 31, 10]);
+}
+
+#[test]
+fn rows_of_a_set_are_found_without_a_walk() {
+    let rows = Rows::from_chunks((0..50).map(|number| [row(number * 10, 0), row(number * 10 + 5, 0)].into()));
+    let set = UidSet::from_ranges([(1, 4), (5, 11), (95, 105), (490, u32::MAX)]);
+    let found: Vec<u32> = rows.of(&set).map(|row| row.uid.0).collect();
+    assert_eq!(found, [5, 10, 95, 100, 105, 490, 495]);
 }

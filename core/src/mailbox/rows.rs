@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::blocks::{self, Block, Entry, Gather};
 use super::flags::{Keywords, SystemFlags};
-use super::numbers::{ModSeq, Uid, UidValidity};
+use super::numbers::{ModSeq, Uid, UidSet, UidValidity};
 use crate::time::DateTime;
 
 /// The keywords of one message: a bitmap of the mailbox's first 63 keywords or, with [`Self::WIDE`] set, an index
@@ -30,7 +30,7 @@ impl KeywordSet {
 pub struct Row {
     /// INTERNALDATE, seconds since 1970.
     pub date: i64,
-    /// MODSEQ of its last change.
+    /// MODSEQ of its last change. What clients are told is [`Rows::modseq`].
     pub modseq: ModSeq,
     /// Keywords.
     pub keywords: KeywordSet,
@@ -67,6 +67,7 @@ impl Row {
 #[derive(Clone, Default)]
 pub struct Rows {
     blocks: Arc<Vec<Entry>>,
+    floor: ModSeq,
 }
 
 impl Rows {
@@ -82,7 +83,27 @@ impl Rows {
     pub(super) fn from_blocks(blocks: Vec<Entry>) -> Self {
         Self {
             blocks: Arc::new(blocks),
+            floor: ModSeq(0),
         }
+    }
+
+    /// The same rows, none of which has a MODSEQ below the floor as far as clients are concerned: after a power cut that
+    /// may have undone flag changes all messages count as changed, and they stay 40 octets each.
+    #[must_use]
+    pub fn with_floor(self, floor: ModSeq) -> Self {
+        Self { floor, ..self }
+    }
+
+    /// The floor; 0 if there is none.
+    #[must_use]
+    pub fn floor(&self) -> ModSeq {
+        self.floor
+    }
+
+    /// The MODSEQ of one of these rows that clients are told (RFC 7162 §3.1).
+    #[must_use]
+    pub fn modseq(&self, row: &Row) -> ModSeq {
+        row.modseq.max(self.floor)
     }
 
     /// Puts these rows in the place of those with UIDs from `first` to `last`; there may be none of either. They are in
@@ -91,7 +112,7 @@ impl Rows {
     /// Costs the pointers of one block and those to the blocks, and nothing but a few numbers if nobody shares them.
     pub fn put(&mut self, first: Uid, last: Uid, rows: Arc<[Row]>) {
         if !blocks::put(Arc::make_mut(&mut self.blocks), first, last, &rows) {
-            *self = self.recut(first, last, rows);
+            *self = self.recut(first, last, rows).with_floor(self.floor);
         }
     }
 
@@ -215,6 +236,12 @@ impl Rows {
             )
     }
 
+    /// The rows that have one of these UIDs, ascending; others are not looked at.
+    pub fn of<'a>(&'a self, uids: &'a UidSet) -> impl Iterator<Item = &'a Row> + 'a {
+        uids.ranges()
+            .flat_map(|range| self.range(Uid(*range.start()), Uid(*range.end())))
+    }
+
     /// The rows whose UIDs are in `first..=last`, ascending.
     pub fn range(&self, first: Uid, last: Uid) -> impl Iterator<Item = &Row> + '_ {
         self.iter_from(self.rank(first))
@@ -224,13 +251,14 @@ impl Rows {
     /// Whether both are the same rows in memory: nothing can have changed.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.blocks, &other.blocks)
+        self.floor == other.floor && Arc::ptr_eq(&self.blocks, &other.blocks)
     }
 }
 
 impl PartialEq for Rows {
     fn eq(&self, other: &Self) -> bool {
-        self.same(other) || (self.len() == other.len() && self.iter().eq(other.iter()))
+        self.same(other)
+            || (self.floor == other.floor && self.len() == other.len() && self.iter().eq(other.iter()))
     }
 }
 
@@ -251,7 +279,10 @@ impl fmt::Debug for Rows {
             }
         }
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        self.iter().for_each(|row| row.hash(&mut hash));
+        self.iter().for_each(|row| {
+            let modseq = self.modseq(row);
+            Row { modseq, ..*row }.hash(&mut hash);
+        });
         write!(
             f,
             "Rows({} rows, last uid {}, #{:016x})",

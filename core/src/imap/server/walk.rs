@@ -188,7 +188,7 @@ pub(super) fn merge(old: &Rows, new: &Rows, drop_gone: bool) -> Rows {
         }
     }
     merged.chunk(open.into());
-    merged.finish()
+    merged.finish().with_floor(new.floor())
 }
 
 #[cfg(test)]
