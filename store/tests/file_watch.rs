@@ -20,7 +20,7 @@ use file_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
-use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, ModSeq, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, ModSeq, Quota, SystemFlags};
 use rmail_core::random::Random;
 use rmail_store::MailStore;
 use rmail_store::disk::{Changes, Disk as _};
@@ -123,7 +123,10 @@ fn every_kind_of_change_by_another_process_is_heard() {
         rows(2).await;
         theirs.expunge(&mailbox, None).await.expect("expunge");
         rows(1).await;
-        theirs.copy(&mailbox, &all(), &inbox(), NOW).await.expect("copy");
+        theirs
+            .copy(&mailbox, &all(), &inbox(), &Quota::UNLIMITED, NOW)
+            .await
+            .expect("copy");
         rows(2).await;
         theirs
             .r#move(&mailbox, &all(), &name("Trash"), NOW)
