@@ -104,3 +104,19 @@ fn more_changes_than_the_system_keeps_are_all_changes() {
         assert_eq!(disk.changes().await, Changes::All);
     });
 }
+
+#[test]
+fn where_hosts_share_nothing_can_be_watched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = RealDisk::open(dir.path()).expect("open");
+    disk.share_with_hosts();
+    let refused = block_on(async {
+        let file = disk.open(disk.root(), "a", Mode::Create).await.expect("open");
+        disk.watch(&file, 1).map(drop)
+    });
+    assert_eq!(
+        refused.map_err(|error| error.kind()),
+        Err(std::io::ErrorKind::Unsupported)
+    );
+    assert!(is_quiet(&disk));
+}

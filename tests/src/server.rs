@@ -65,6 +65,17 @@ impl Server {
     /// If it does not start.
     #[must_use]
     pub fn start_beside(&self, dir: &Path) -> Self {
+        let mut server = self.beside(dir);
+        server.launch();
+        server
+    }
+
+    /// Another server, on other ports, on the same mail_root; it is not started.
+    ///
+    /// # Panics
+    /// If its configuration cannot be written.
+    #[must_use]
+    pub fn beside(&self, dir: &Path) -> Self {
         let mut config = self.config.clone();
         config["mail_root"] = json!(self.mail_root());
         for (group, keys) in [
@@ -75,14 +86,13 @@ impl Server {
                 config[group][key] = json!(free_port());
             }
         }
-        let mut server = Self {
+        let server = Self {
             child: None,
             dir: dir.to_path_buf(),
             config,
             descriptors: None,
         };
         server.write_config();
-        server.launch();
         server
     }
 
@@ -189,6 +199,15 @@ impl Server {
             drop(log.take(MAX).read_to_end(&mut octets));
         }
         String::from_utf8_lossy(&octets).into_owned()
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// Kills it without warning.

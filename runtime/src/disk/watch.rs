@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +41,11 @@ const REMOTE: [u64; 11] = [
 
 /// The instance of a disk, made when it is first needed.
 #[derive(Debug, Default)]
-pub(super) struct Ears(Mutex<Option<Arc<Instance>>>);
+pub(super) struct Ears {
+    instance: Mutex<Option<Arc<Instance>>>,
+    /// Nothing is to be heard.
+    deaf: AtomicBool,
+}
 
 struct Instance {
     fd: Async<OwnedFd>,
@@ -63,10 +68,24 @@ pub struct Watch {
 }
 
 impl Ears {
+    /// Nothing is heard from now on.
+    pub(super) fn close(&self) {
+        self.deaf.store(true, Ordering::Relaxed);
+    }
+
     fn instance(&self, root: BorrowedFd<'_>) -> io::Result<Arc<Instance>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(instance) = &*kept {
             return Ok(Arc::clone(instance));
+        }
+        let shared = || {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "other hosts may write to this file system",
+            )
+        };
+        if self.deaf.load(Ordering::Relaxed) {
+            return Err(shared());
         }
         #[allow(
             clippy::unnecessary_cast,
@@ -75,10 +94,7 @@ impl Ears {
         )]
         let kind = rustix::fs::fstatfs(root)?.f_type as u64 & 0xffff_ffff;
         if REMOTE.contains(&kind) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "other hosts may write to this file system",
-            ));
+            return Err(shared());
         }
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let instance = Arc::new(Instance {
@@ -103,9 +119,13 @@ impl Ears {
     /// Waits for events. Where nothing can be heard it never ends.
     pub(super) async fn changes(&self, root: BorrowedFd<'_>) -> Changes {
         loop {
-            let Ok(instance) = self.instance(root) else {
-                Timer::after(AGAIN).await;
-                continue;
+            let instance = match self.instance(root) {
+                Ok(instance) => instance,
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => std::future::pending().await,
+                Err(_) => {
+                    Timer::after(AGAIN).await;
+                    continue;
+                }
             };
             if let Some(changes) = instance.read() {
                 return changes;

@@ -125,6 +125,9 @@ impl Server {
         let root = || config.mail_root.display().to_string();
         let disk = RealDisk::open(&config.mail_root)
             .map_err(|source| StartError::MailRoot { path: root(), source })?;
+        if config.store.shared_by_hosts {
+            disk.share_with_hosts();
+        }
         let disk = Arc::new(disk);
         let options = Options {
             flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
