@@ -27,6 +27,7 @@ pub mod hub;
 pub mod mailstore;
 pub mod mem;
 pub mod service;
+pub mod transfer;
 
 pub use error::Error;
 pub use mailstore::{MailStore, Numbering};
