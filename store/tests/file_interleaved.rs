@@ -80,7 +80,10 @@ impl Client<'_> {
         assert!(now.rows.last_uid().is_none_or(|last| last < now.uid_next));
         for row in now.rows.iter() {
             let same = before.rows.find(row.uid).is_some_and(|(_, old)| old == row);
-            assert!(same || row.modseq > before.modseq, "{row:?} differs unnoticed");
+            assert!(
+                same || now.rows.modseq(row) > before.modseq,
+                "{row:?} differs unnoticed"
+            );
             assert!(
                 before.rows.find(row.uid).is_some() || row.uid >= before.uid_next,
                 "{row:?} is late"

@@ -210,7 +210,11 @@ fn a_power_cut_of_a_dirty_mailbox_makes_condstore_clients_look_again() {
                 .iter()
                 .filter(|row| row.flags.contains(SystemFlags::FLAGGED));
             assert_eq!(flagged.count(), if flushed { 2 } else { 0 });
-            assert!(now.rows.iter().all(|row| row.modseq > told.snapshot.modseq));
+            assert!(
+                now.rows
+                    .iter()
+                    .all(|row| now.rows.modseq(row) > told.snapshot.modseq)
+            );
             // Under a floor flags change as ever, and names are found.
             let stored = store
                 .store(&mailbox, &set(&[2]), &add, Some(now.modseq))

@@ -11,45 +11,11 @@ use crate::error::Result;
 use super::hold::Hold;
 use super::io::{During as _, found, read_file};
 use super::mailbox::View;
+use super::shards::{Shard, Shards};
 use super::{expunged, names};
 
 /// Clocks of file systems step by up to 10 ms: what was stamped this shortly before can change without a new stamp.
 pub(super) const STEP: i128 = 20_000_000;
-
-/// One shard directory as last read.
-#[derive(Clone)]
-pub(super) struct Shard {
-    /// Rows with the MODSEQs of the names.
-    pub(super) own: Arc<[Row]>,
-    /// Rows with MODSEQs raised to the floor; the same allocation where nothing is raised.
-    pub(super) told: Arc<[Row]>,
-    /// Octets of its messages.
-    pub(super) octets: u64,
-    /// The directory's inode and ctime before it was read. `None`: it may have changed unnoticed, read it again.
-    pub(super) stamp: Option<(u64, i128)>,
-}
-
-impl Shard {
-    pub(super) fn new(own: Arc<[Row]>, floor: ModSeq, stamp: Option<(u64, i128)>) -> Self {
-        let octets = own.iter().map(|row| u64::from(row.size)).sum();
-        let told = if own.iter().all(|row| row.modseq >= floor) {
-            Arc::clone(&own)
-        } else {
-            own.iter()
-                .map(|row| Row {
-                    modseq: row.modseq.max(floor),
-                    ..*row
-                })
-                .collect()
-        };
-        Self {
-            own,
-            told,
-            octets,
-            stamp,
-        }
-    }
-}
 
 /// Inode and ctime of a directory; none if it changed after the fence, and may change again without a new ctime.
 pub(super) fn stamp_of(stat: &Stat, fence: i128) -> Option<(u64, i128)> {
@@ -178,7 +144,7 @@ impl<D: Disk> Hold<'_, D> {
                     if ahead.widest > self.load_keywords(false).await?.names().len() {
                         self.load_keywords(true).await?;
                     }
-                    Shard::new(ahead.own, self.status().floor, stamp)
+                    Shard::new(ahead.own, stamp)
                 }
                 _ => self.read_shard(number, &entry.name, stamp).await?,
             };
@@ -196,13 +162,12 @@ impl<D: Disk> Hold<'_, D> {
         let opened = disk.open_dir(&mailbox.shards, name).await;
         let Some(dir) = found(opened).during(label)? else {
             // It was empty, and somebody has removed it.
-            return Ok(Shard::new(Arc::default(), ModSeq(0), None));
+            return Ok(Shard::new(Arc::default(), None));
         };
         let scan = scan_dir(disk, &dir).await.during(label)?;
         for (best, other) in &scan.doubles {
             self.remove_double(&dir, best, other).await.during(label)?;
         }
-        let floor = self.status().floor;
         let uid_next = self.state.uid_next;
         let ours = |row: &Row| row.uid < uid_next && store.shard(row.uid) == number;
         let widest = scan.rows.iter().map(|(_, bits)| width(*bits)).max().unwrap_or(0);
@@ -210,7 +175,7 @@ impl<D: Disk> Hold<'_, D> {
             self.load_keywords(true).await?;
         }
         let Some((keywords, _)) = &mut self.core.keywords else {
-            return Ok(Shard::new(Arc::default(), floor, None));
+            return Ok(Shard::new(Arc::default(), None));
         };
         let rows = scan
             .rows
@@ -221,7 +186,7 @@ impl<D: Disk> Hold<'_, D> {
                 ..row
             })
             .collect();
-        Ok(Shard::new(rows, floor, stamp))
+        Ok(Shard::new(rows, stamp))
     }
 
     /// Removes the second of two names of one UID if both are the same file: where there is no rename without replacing,
@@ -251,10 +216,7 @@ impl<D: Disk> Hold<'_, D> {
             .shards
             .as_ref()
             .map_or_else(Vec::new, |old| vanished(old, &shards));
-        let highest = shards
-            .values()
-            .flat_map(|shard| shard.own.iter().map(|row| row.modseq))
-            .max();
+        let highest = shards.values().map(|shard| shard.highest).max();
         let unlogged = self.unlogged(&lost).await?;
         if highest.is_some_and(|highest| highest > self.state.done) || !unlogged.is_empty() {
             self.state.begun = self.state.begun.max(highest.unwrap_or_default());
@@ -263,7 +225,7 @@ impl<D: Disk> Hold<'_, D> {
             self.log_expunged(modseq, &unlogged).await?;
             self.finish().await?;
         }
-        self.core.shards = Some(shards);
+        self.core.shards = Some(Shards::from(shards));
         self.core.modseq = self.state.done;
         self.publish();
         if before < self.core.modseq && before != ModSeq(0) {
@@ -297,34 +259,51 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Shares the rows with those who read without the lock.
     pub(super) fn publish(&self) {
-        let (Some(shards), Some((keywords, _))) = (&self.core.shards, &self.core.keywords) else {
+        let Some(shards) = &self.core.shards else {
             return;
         };
-        let own = Rows::from_chunks(shards.values().map(|shard| Arc::clone(&shard.own)));
-        let raised = shards.values().any(|shard| !Arc::ptr_eq(&shard.own, &shard.told));
-        let told = if raised {
-            Rows::from_chunks(shards.values().map(|shard| Arc::clone(&shard.told)))
-        } else {
-            own.clone()
+        let view = self.view_of(shards.rows());
+        self.mailbox.set_view(view);
+    }
+
+    /// The same after a change of the rows that were published at `before`: these shards have these rows now.
+    pub(super) fn publish_changed(&self, before: ModSeq, changed: Vec<(u32, Arc<[Row]>)>) {
+        let size = self.store.limits().shard_size.max(1);
+        let done = self.mailbox.change_view(|mut view| {
+            // Taken out and put back, so that they are copied only if a session has them too.
+            let mut rows = view.take_rows(before)?;
+            for (number, shard) in changed {
+                let first = number.saturating_mul(size);
+                rows.put(Uid(first), Uid(first.saturating_add(size - 1)), shard);
+            }
+            self.view_of(rows)
+        });
+        if !done {
+            self.publish();
+        }
+    }
+
+    fn view_of(&self, rows: Rows) -> Option<View> {
+        let (Some(shards), Some((keywords, _))) = (&self.core.shards, &self.core.keywords) else {
+            return None;
         };
-        self.mailbox.set_view(Some(View {
+        Some(View {
             snapshot: Snapshot {
                 uid_validity: self.status().uid_validity,
                 uid_next: self.state.uid_next,
                 modseq: self.core.modseq,
-                rows: told,
+                rows: rows.with_floor(self.status().floor),
                 keywords: Arc::clone(keywords),
             },
-            own,
-            octets: shards.values().map(|shard| shard.octets).sum(),
-        }));
+            octets: shards.octets(),
+        })
     }
 }
 
 /// UIDs that are in the old rows and not in the new ones.
-fn vanished(old: &BTreeMap<u32, Shard>, new: &BTreeMap<u32, Shard>) -> Vec<Uid> {
+fn vanished(old: &Shards, new: &BTreeMap<u32, Shard>) -> Vec<Uid> {
     let mut lost = Vec::new();
-    for (number, shard) in old {
+    for (number, shard) in old.iter() {
         let now = new.get(number).map(|shard| &shard.own);
         if now.is_some_and(|now| Arc::ptr_eq(now, &shard.own)) {
             continue;

@@ -111,7 +111,7 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<(UidValidity, Vec<Pair>)> {
         let chosen = |view: &View| -> Vec<Row> {
-            let rows = view.own.iter().filter(|row| uids.contains(row.uid));
+            let rows = view.snapshot.rows.of(uids);
             rows.copied().collect()
         };
         let (mut view, _) = self.look(source).await?;
@@ -513,7 +513,7 @@ impl<D: Disk> FileStore<D> {
         view: &View,
         uid: Uid,
     ) -> Result<Option<super::Blob<D>>> {
-        let Some((_, row)) = view.own.find(uid) else {
+        let Some((_, row)) = view.snapshot.rows.find(uid) else {
             return Ok(None);
         };
         let Some(dir) = open_shard(self, mailbox, uid, &mut None).await? else {

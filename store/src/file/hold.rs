@@ -14,10 +14,11 @@ use rmail_core::refusal::Refusal;
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
 
-use super::cache::{Shard, shard_name, shard_of_name};
+use super::cache::{shard_name, shard_of_name};
 use super::expunged::{self, Expunged, RECORD};
 use super::io::{During as _, found, read_all, read_file, replace_file};
 use super::mailbox::{Core, Mailbox};
+use super::shards::Edits;
 use super::state::State;
 use super::status::Status;
 use super::{FileStore, keywords, names};
@@ -29,7 +30,7 @@ pub(super) struct Hold<'a, D: Disk> {
     pub(super) mailbox: &'a Mailbox<D>,
     pub(super) state: State,
     /// Rows that this change gives: none for a UID that goes.
-    edits: BTreeMap<u32, BTreeMap<Uid, Option<Row>>>,
+    edits: BTreeMap<u32, Edits>,
     // Fields drop in this order: the flock before the mutex around it.
     _lock: D::Lock,
     pub(super) core: async_lock::MutexGuard<'a, Core>,
@@ -342,38 +343,23 @@ impl<D: Disk> Hold<'_, D> {
         }
         let edits = core::mem::take(&mut self.edits);
         if current && !edits.is_empty() {
-            self.apply(edits);
+            let before = self.core.modseq;
             self.core.modseq = self.state.done;
-            self.publish();
+            let changed = self.core.shards.as_mut().map(|shards| {
+                let changed = edits
+                    .iter()
+                    .map(|(number, edits)| (*number, shards.change(*number, edits)));
+                changed.collect()
+            });
+            self.publish_changed(before, changed.unwrap_or_default());
         }
         Ok(())
-    }
-
-    /// Enters the change into the rows.
-    fn apply(&mut self, edits: BTreeMap<u32, BTreeMap<Uid, Option<Row>>>) {
-        let floor = self.status().floor;
-        let Some(shards) = &mut self.core.shards else {
-            return;
-        };
-        for (number, edits) in edits {
-            let old: &[Row] = shards.get(&number).map_or(&[], |shard| &shard.own);
-            let kept = old.iter().filter(|row| !edits.contains_key(&row.uid)).copied();
-            let mut rows: Vec<Row> = kept.chain(edits.values().flatten().copied()).collect();
-            rows.sort_unstable_by_key(|row| row.uid);
-            let rows: Arc<[Row]> = Arc::from(rows);
-            if rows.is_empty() {
-                shards.remove(&number);
-            } else {
-                shards.insert(number, Shard::new(rows, floor, None));
-            }
-        }
     }
 
     /// The row of a UID with the MODSEQ of its name. The rows must be fresh.
     pub(super) fn own(&self, uid: Uid) -> Option<Row> {
         let shard = self.core.shards.as_ref()?.get(&self.store.shard(uid))?;
-        let at = shard.own.binary_search_by_key(&uid, |row| row.uid).ok()?;
-        shard.own.get(at).copied()
+        shard.find(uid).copied()
     }
 
     /// The keywords; read from their file at first, or `again`.

@@ -9,7 +9,7 @@ use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
 
 use crate::disk::Disk;
 
-use super::cache::Shard;
+use super::shards::Shards;
 use super::status::Status;
 use super::usage::Census;
 use super::warm::Ahead;
@@ -66,7 +66,7 @@ pub(super) struct Core {
     /// So many of them are known to be on disk.
     pub(super) keywords_synced: usize,
     /// The shards as of `modseq`.
-    pub(super) shards: Option<BTreeMap<u32, Shard>>,
+    pub(super) shards: Option<Shards>,
     pub(super) modseq: ModSeq,
 }
 
@@ -75,10 +75,15 @@ pub(super) struct Core {
 pub(super) struct View {
     /// As clients see it.
     pub(super) snapshot: Snapshot,
-    /// With the MODSEQs that the file names have: a floor raises those of the snapshot.
-    pub(super) own: Rows,
     /// Octets of all messages.
     pub(super) octets: u64,
+}
+
+impl View {
+    /// The rows, if they are those of this MODSEQ.
+    pub(super) fn take_rows(&mut self, modseq: ModSeq) -> Option<Rows> {
+        (self.snapshot.modseq == modseq).then(|| core::mem::take(&mut self.snapshot.rows))
+    }
 }
 
 /// What this process still has to sync.
@@ -175,6 +180,13 @@ impl<D: Disk> Mailbox<D> {
 
     pub(super) fn set_view(&self, view: Option<View>) {
         *guard(&self.view) = view;
+    }
+
+    /// Makes another view of the one that is there. False: there was none, or nothing came of it; now there is none.
+    pub(super) fn change_view(&self, change: impl FnOnce(View) -> Option<View>) -> bool {
+        let mut view = guard(&self.view);
+        *view = view.take().and_then(change);
+        view.is_some()
     }
 
     /// Nothing is known of its messages.

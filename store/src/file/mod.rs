@@ -52,6 +52,7 @@ mod manage;
 pub mod names;
 mod numbered;
 mod queue;
+mod shards;
 mod spool;
 pub mod state;
 pub mod status;
