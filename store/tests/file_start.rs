@@ -48,7 +48,9 @@ async fn begin(disk: MemDisk, n: usize) -> rmail_store::error::Result<Store> {
         ..entry()
     };
     let text = spool(&store, &format!("to all {n}")).await?;
-    store.deliver(text, &[alice(), bob()], Some(&mine), NOW).await?;
+    store
+        .deliver(text, &unlimited(&[alice(), bob()]), Some(&mine), NOW)
+        .await?;
     append(&store, "INBOX", &format!("to alice {n}"), Flags::default()).await?;
     store
         .create(&alice(), &name(&format!("made/by {n}")), &[], NOW)
@@ -155,7 +157,9 @@ async fn begin_or_die(disk: MemDisk, n: usize) -> Result<(), String> {
         store.load_outbound().await?;
         store.tidy().await?;
         let text = spool(&store, &format!("to all {n}")).await?;
-        store.deliver(text, &[alice(), bob()], Some(&mine), NOW).await?;
+        store
+            .deliver(text, &unlimited(&[alice(), bob()]), Some(&mine), NOW)
+            .await?;
         append(&store, "INBOX", &format!("to alice {n}"), Flags::default()).await?;
         store
             .create(&alice(), &name(&format!("made/by {n}")), &[], NOW)

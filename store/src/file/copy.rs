@@ -61,7 +61,7 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
         let (view, _) = self.look(source).await?;
-        let rows = view.own.iter().filter(|row| uids.contains(row.uid));
+        let rows = view.snapshot.rows.iter().filter(|row| uids.contains(row.uid));
         let more = rows.map(|row| Usage::message(row.size.into())).sum();
         if !self.has_room(&source.reference.account, quota, more).await? {
             return Err(Refusal::OverQuota.into());

@@ -151,6 +151,6 @@ impl<D: Disk> FileStore<D> {
 fn usage_of(view: &View) -> Usage {
     Usage {
         octets: view.octets,
-        messages: view.own.len() as u64,
+        messages: view.snapshot.rows.len() as u64,
     }
 }
