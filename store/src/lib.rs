@@ -26,8 +26,10 @@ pub mod file;
 pub mod hub;
 pub mod mailstore;
 pub mod mem;
+pub mod memory;
 pub mod service;
 pub mod transfer;
 
 pub use error::Error;
 pub use mailstore::{MailStore, Numbering};
+pub use memory::MemoryStore;

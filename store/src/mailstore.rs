@@ -26,6 +26,17 @@ pub struct Numbering {
     pub uid_next: Option<Uid>,
 }
 
+/// The mailboxes of a new account and what they are for, in the order in which they are made: with INBOX, which comes last,
+/// the account is there. All of them are subscribed.
+pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
+    ("Drafts", &[SpecialUse::Drafts]),
+    ("Sent", &[SpecialUse::Sent]),
+    ("Junk", &[SpecialUse::Junk]),
+    ("Trash", &[SpecialUse::Trash]),
+    ("Archive", &[SpecialUse::Archive]),
+    ("INBOX", &[]),
+];
+
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
 /// Every operation that changes something is durable when it returns `Ok` (flag changes: see `store.flag_sync_ms`),
@@ -67,7 +78,10 @@ pub trait MailStore: Send + Sync + 'static {
     async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot>;
 
     /// [`MailStore::snapshot`] if it is to be had without waiting or reading directories (one pread, try-lock).
-    fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot>;
+    fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot> {
+        let _ = mailbox;
+        None
+    }
 
     /// What has gone from the mailbox between the MODSEQ `since`, which a client was told as HIGHESTMODSEQ, and the
     /// snapshot (RFC 7162 §3.2.10, `VANISHED (EARLIER)`). For a client that knew what there was at `since`: its
@@ -79,7 +93,9 @@ pub trait MailStore: Send + Sync + 'static {
     }
 
     /// A session no longer has the mailbox selected.
-    async fn unselect(&self, mailbox: &MailboxRef);
+    async fn unselect(&self, mailbox: &MailboxRef) {
+        let _ = mailbox;
+    }
 
     /// Makes a mailbox and the missing levels above it.
     async fn create(
@@ -127,7 +143,10 @@ pub trait MailStore: Send + Sync + 'static {
     async fn new_spool(&self) -> Result<Self::Spool>;
 
     /// Takes octets into memory, or gives them back because [`MailStore::write_spool`] is needed (they no longer fit).
-    fn write_spool_now(&self, spool: &mut Self::Spool, chunk: Chunk) -> core::result::Result<(), Chunk>;
+    fn write_spool_now(&self, spool: &mut Self::Spool, chunk: Chunk) -> core::result::Result<(), Chunk> {
+        let _ = spool;
+        Err(chunk)
+    }
 
     /// Appends octets.
     async fn write_spool(&self, spool: &mut Self::Spool, chunk: Chunk) -> Result<()>;
@@ -247,7 +266,9 @@ pub trait MailStore: Send + Sync + 'static {
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
     /// become ours; what was ours before is left out. An owner that is only stopped is not dead. Called about every 30 s.
     /// A store that has one queue for all processes, or whose processes have none of their own, gives nothing.
-    async fn adopt_outbound(&self) -> Result<Vec<Entry>>;
+    async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
 
     /// Replaces an entry, durably.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
@@ -267,7 +288,7 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Finds what other processes changed in watched mailboxes, and announces it. Called every `store.poll_ms`, and a tenth
     /// as often as long as there is an [`Ear`](crate::hub::Ear) on every watched mailbox.
-    async fn poll_watched(&self);
+    async fn poll_watched(&self) {}
 
     /// Somebody watches the mailbox from now on ([`Hub::watch`]). A store that is told of changes by other processes puts
     /// an [`Ear`](crate::hub::Ear) on it: what changes after this returns, and is not announced by this process itself, is
@@ -284,12 +305,18 @@ pub trait MailStore: Send + Sync + 'static {
     async fn look_at(&self, _changes: &Changes) {}
 
     /// Removes what processes that died have left and nobody will read. Called at the start and about once a day.
-    async fn tidy(&self) -> Result<()>;
+    async fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether [`MailStore::flush`] has anything to do. Neither waits nor reads.
-    fn is_dirty(&self) -> bool;
+    fn is_dirty(&self) -> bool {
+        false
+    }
 
     /// Syncs flag changes that were answered but not synced yet. Called every `store.flag_sync_ms` while
     /// [`MailStore::is_dirty`], and at the end.
-    async fn flush(&self) -> Result<()>;
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }

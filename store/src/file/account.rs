@@ -4,26 +4,18 @@ use std::collections::BTreeSet;
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::MailboxEntry;
-use rmail_core::mailbox::{MailboxName, SpecialUse, UidValidity};
+use rmail_core::mailbox::{MailboxName, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
+use crate::mailstore::DEFAULT_MAILBOXES;
 
 use super::FileStore;
 use super::io::{During as _, found, read_file, remove_tree, replace_file, settle_dir};
 use super::tree::dir_name;
-
-/// The mailboxes of a new account, besides INBOX, which comes last: with it the account is there.
-const DEFAULT_MAILBOXES: [(&str, SpecialUse); 5] = [
-    ("Drafts", SpecialUse::Drafts),
-    ("Sent", SpecialUse::Sent),
-    ("Junk", SpecialUse::Junk),
-    ("Trash", SpecialUse::Trash),
-    ("Archive", SpecialUse::Archive),
-];
 
 /// The account's lock, and the user's directory.
 pub(super) struct AccountHold<D: Disk> {
@@ -122,8 +114,12 @@ impl<D: Disk> FileStore<D> {
         subscribed.insert(inbox.clone());
         for (name, special) in DEFAULT_MAILBOXES {
             let name = MailboxName::new(name).map_err(|_| Refusal::BadMailboxName)?;
+            if name.is_inbox() {
+                // Last: with it the account is there.
+                continue;
+            }
             if !self.has_mailbox(account, &name).await? {
-                self.make_mailbox(account, &held, &name, &[special], now).await?;
+                self.make_mailbox(account, &held, &name, special, now).await?;
             }
             subscribed.insert(name);
         }

@@ -1,0 +1,178 @@
+//! What an account has: mailboxes by name, subscriptions, and a counter of UIDVALIDITY.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rmail_core::addr::AccountName;
+use rmail_core::imap::server::MailboxEntry;
+use rmail_core::mailbox::{MailboxName, MailboxRef, SpecialUse, UidValidity};
+use rmail_core::refusal::Refusal;
+use rmail_core::time::Unix;
+
+use crate::error::Result;
+use crate::mailstore::DEFAULT_MAILBOXES;
+
+use super::mailbox::Mailbox;
+
+/// One account.
+pub(super) struct Account {
+    name: AccountName,
+    /// A name that is not here but has names below it is a level that cannot be selected.
+    mailboxes: BTreeMap<MailboxName, Mailbox>,
+    /// Names of mailboxes, whether they exist or not.
+    subscribed: BTreeSet<MailboxName>,
+    last_uid_validity: u32,
+}
+
+impl Account {
+    /// An account with its default mailboxes, subscribed.
+    pub(super) fn new(name: &AccountName, last_uid_validity: u32, now: Unix) -> Result<Self> {
+        let mut account = Self {
+            name: name.clone(),
+            mailboxes: BTreeMap::new(),
+            subscribed: BTreeSet::new(),
+            last_uid_validity,
+        };
+        for (name, special_use) in DEFAULT_MAILBOXES {
+            let name = MailboxName::new(name).map_err(|_| Refusal::BadMailboxName)?;
+            account.make(&name, special_use, now)?;
+            account.subscribed.insert(name);
+        }
+        Ok(account)
+    }
+
+    pub(super) fn last_uid_validity(&self) -> u32 {
+        self.last_uid_validity
+    }
+
+    pub(super) fn into_mailboxes(self) -> impl Iterator<Item = Mailbox> {
+        self.mailboxes.into_values()
+    }
+
+    /// A mailbox by its present name.
+    pub(super) fn named(&mut self, name: &MailboxName) -> Result<&mut Mailbox> {
+        let found = self.mailboxes.get_mut(name);
+        found.ok_or_else(|| Refusal::NoSuchMailbox.into())
+    }
+
+    /// A mailbox by its identity, whatever its name.
+    pub(super) fn referred(&mut self, mailbox: &MailboxRef) -> Result<&mut Mailbox> {
+        let mut all = self.mailboxes.values_mut();
+        let found = all.find(|other| other.reference() == mailbox);
+        found.ok_or_else(|| Refusal::NoSuchMailbox.into())
+    }
+
+    /// Octets of all messages.
+    pub(super) fn octets(&self) -> u64 {
+        self.mailboxes.values().map(Mailbox::octets).sum()
+    }
+
+    /// Makes one mailbox. UIDVALIDITY ascends, also over names, and follows the clock, so that a mailbox of the same name
+    /// that comes later has a higher one.
+    fn make(&mut self, name: &MailboxName, special_use: &[SpecialUse], now: Unix) -> Result<()> {
+        let next = self.last_uid_validity.checked_add(1);
+        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        self.last_uid_validity = next.ok_or(Refusal::MailboxFull)?.max(now);
+        let mailbox = Mailbox::new(&self.name, UidValidity(self.last_uid_validity), special_use);
+        self.mailboxes.insert(name.clone(), mailbox);
+        Ok(())
+    }
+
+    /// Whether there is a mailbox of this name, or one below it.
+    fn has_level(&self, name: &MailboxName) -> bool {
+        self.mailboxes
+            .keys()
+            .any(|other| other == name || other.is_below(name))
+    }
+
+    /// Makes the mailboxes above a name that are not there. A level that cannot be selected is there.
+    fn make_parents(&mut self, name: &MailboxName, now: Unix) -> Result<()> {
+        let parents: Vec<MailboxName> = core::iter::successors(name.parent(), MailboxName::parent).collect();
+        for parent in parents.iter().rev() {
+            if !self.has_level(parent) {
+                self.make(parent, &[], now)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, name: &MailboxName, special_use: &[SpecialUse], now: Unix) -> Result<()> {
+        if self.mailboxes.contains_key(name) {
+            return Err(Refusal::MailboxExists.into());
+        }
+        self.make_parents(name, now)?;
+        self.make(name, special_use, now)
+    }
+
+    /// Takes a mailbox out. Its name stays as a level if there are mailboxes below.
+    pub(super) fn delete(&mut self, name: &MailboxName) -> Result<Mailbox> {
+        if name.is_inbox() {
+            return Err(Refusal::NotPossible.into());
+        }
+        let refusal = if self.has_level(name) {
+            Refusal::NotPossible
+        } else {
+            Refusal::NoSuchMailbox
+        };
+        self.mailboxes.remove(name).ok_or_else(|| refusal.into())
+    }
+
+    /// Renames a mailbox, or a level that cannot be selected, and all below it. INBOX is somebody else's work.
+    pub(super) fn rename(&mut self, from: &MailboxName, to: &MailboxName, now: Unix) -> Result<()> {
+        if to.is_inbox() {
+            return Err(Refusal::MailboxExists.into());
+        }
+        if to.is_below(from) {
+            return Err(Refusal::NotPossible.into());
+        }
+        if !self.has_level(from) {
+            return Err(Refusal::NoSuchMailbox.into());
+        }
+        if self.has_level(to) {
+            return Err(Refusal::MailboxExists.into());
+        }
+        let mut renamed = Vec::new();
+        for name in self.mailboxes.keys() {
+            if name == from || name.is_below(from) {
+                let below = name.as_str().get(from.as_str().len()..).unwrap_or_default();
+                let new = MailboxName::new(&format!("{to}{below}"));
+                renamed.push((name.clone(), new.map_err(|_| Refusal::BadMailboxName)?));
+            }
+        }
+        self.make_parents(to, now)?;
+        for (old, new) in renamed {
+            if let Some(mailbox) = self.mailboxes.remove(&old) {
+                self.mailboxes.insert(new, mailbox);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&mut self, name: &MailboxName, on: bool) {
+        if on {
+            self.subscribed.insert(name.clone());
+        } else {
+            self.subscribed.remove(name);
+        }
+    }
+
+    /// Mailboxes, levels above them, and subscriptions to what is neither, by name.
+    pub(super) fn list(&self) -> Vec<MailboxEntry> {
+        let mut names: BTreeSet<&MailboxName> = self.mailboxes.keys().chain(&self.subscribed).collect();
+        let parents = |name: &MailboxName| core::iter::successors(name.parent(), MailboxName::parent);
+        let levels: Vec<MailboxName> = self.mailboxes.keys().flat_map(parents).collect();
+        names.extend(&levels);
+        let entry = |name: &MailboxName| {
+            let mailbox = self.mailboxes.get(name);
+            MailboxEntry {
+                name: name.clone(),
+                selectable: mailbox.is_some(),
+                exists: self.has_level(name),
+                special_use: mailbox
+                    .map(|mailbox| mailbox.special_use().to_vec())
+                    .unwrap_or_default(),
+                subscribed: self.subscribed.contains(name),
+            }
+        };
+        names.into_iter().map(entry).collect()
+    }
+}
