@@ -226,6 +226,29 @@ impl ServerConfig {
     }
 }
 
+impl Default for ServerConfig {
+    /// The defaults of the configuration, but it listens nowhere and has no certificate. It hosts no domain yet; the
+    /// host's name is in `service` and `relay` too.
+    fn default() -> Self {
+        let service = service::Settings::default();
+        Self {
+            hostname: service.hostname.clone(),
+            mail_root: PathBuf::from("mailstore"),
+            listen: Listen::default(),
+            tls: None,
+            smtp: SmtpConfig::default(),
+            imap: ImapConfig::default(),
+            cleartext_networks: Vec::new(),
+            trusted_networks: Vec::new(),
+            service,
+            relay: relay::Settings::default(),
+            store: StoreConfig::default(),
+            drive: DriveLimits::default(),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
 impl Default for SmtpConfig {
     /// The defaults of the configuration.
     fn default() -> Self {
