@@ -28,6 +28,7 @@ pub mod mailstore;
 pub mod mem;
 pub mod memory;
 pub mod service;
+pub mod suite;
 pub mod transfer;
 
 pub use error::Error;
