@@ -39,8 +39,10 @@ fn run<B: Backend>(backend: &B, weights: &Weights) {
                         .map(|line| format!("- {line}"))
                         .chain(shown.iter().filter(|line| !meant.contains(line)).map(|line| format!("+ {line}")))
                         .collect();
+                    let done: Vec<String> = done.iter().map(|op| format!("{op:?}")).collect();
                     panic!(
-                        "seed {seed}: after {done:#?}\nthe store said {told:?}, the store in memory {wanted:?};\nmeant (-) and shown (+):\n{}",
+                        "seed {seed}: after\n{}\nthe store said {told:?}, the store in memory {wanted:?};\nmeant (-) and shown (+):\n{}",
+                        done.join("\n"),
                         differences.join("\n")
                     );
                 }

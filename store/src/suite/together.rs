@@ -305,7 +305,7 @@ pub fn renames_and_deliveries_meet<B: Backend>(backend: &B) {
                 for _ in 0..6 {
                     match alice.try_append("a", &[("x", Flags::default())]).await {
                         Ok(_) => drop(count.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => assert_eq!(error.refusal, Refusal::NoSuchMailbox),
+                        Err(error) => assert_eq!(error.refusal, Refusal::NoSuchMailbox, "{error}"),
                     }
                 }
             });
@@ -350,7 +350,7 @@ pub fn deletes_and_appends_meet<B: Backend>(backend: &B) {
                                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                                 told.push(appended.uid_validity);
                             }
-                            Err(error) => assert_eq!(error.refusal, Refusal::NoSuchMailbox),
+                            Err(error) => assert_eq!(error.refusal, Refusal::NoSuchMailbox, "{error}"),
                         }
                     }
                 })
