@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::MailboxEntry;
-use rmail_core::mailbox::{MailboxName, MailboxRef, SpecialUse, UidValidity};
+use rmail_core::mailbox::{MailboxName, MailboxRef, Quota, SpecialUse, UidValidity, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
 use crate::error::Result;
-use crate::mailstore::DEFAULT_MAILBOXES;
+use crate::mailstore::{DEFAULT_MAILBOXES, Numbering};
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Incoming, Mailbox};
+
+/// Ten years, in seconds: UIDVALIDITY stands for a time (RFC 9051 §2.3.1.1).
+const FAR: u64 = 10 * 365 * 86_400;
 
 /// One account.
 pub(super) struct Account {
@@ -61,9 +64,21 @@ impl Account {
         found.ok_or_else(|| Refusal::NoSuchMailbox.into())
     }
 
-    /// Octets of all messages.
-    pub(super) fn octets(&self) -> u64 {
-        self.mailboxes.values().map(Mailbox::octets).sum()
+    /// What all messages take.
+    pub(super) fn usage(&self) -> Usage {
+        self.mailboxes.values().map(Mailbox::usage).sum()
+    }
+
+    /// Whether the account may get these.
+    ///
+    /// # Errors
+    /// `OverQuota`.
+    pub(super) fn check_quota(&self, quota: &Quota, news: &[Incoming]) -> Result<()> {
+        let more = news.iter().map(Incoming::usage).sum();
+        if quota.is_unlimited() || quota.admits(self.usage(), more) {
+            return Ok(());
+        }
+        Err(Refusal::OverQuota.into())
     }
 
     /// Makes one mailbox. UIDVALIDITY ascends, also over names, and follows the clock, so that a mailbox of the same name
@@ -75,6 +90,14 @@ impl Account {
         let mailbox = Mailbox::new(&self.name, UidValidity(self.last_uid_validity), special_use);
         self.mailboxes.insert(name.clone(), mailbox);
         Ok(())
+    }
+
+    /// A UIDVALIDITY that came from elsewhere is not given out again. One far in the future would use up the counter.
+    pub(super) fn reserve_uid_validity(&mut self, numbering: Numbering, now: Unix) {
+        let far = now.secs().saturating_add(FAR);
+        if let Some(value) = numbering.uid_validity.filter(|value| u64::from(value.0) < far) {
+            self.last_uid_validity = self.last_uid_validity.max(value.0);
+        }
     }
 
     /// Whether there is a mailbox of this name, or one below it.

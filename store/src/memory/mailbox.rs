@@ -8,12 +8,13 @@ use rmail_core::imap::server::{CopyUid, MailboxStatus, Selected};
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
     FlagChange, FlagOp, Flags, Keyword, KeywordSet, Keywords, MailboxId, MailboxRef, ModSeq, Row,
-    RowsBuilder, Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity,
+    RowsBuilder, Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Usage, Vanished,
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
 
 use crate::error::Result;
+use crate::mailstore::Numbering;
 
 use super::spool::Blob;
 
@@ -30,6 +31,10 @@ pub(super) struct Mailbox {
     modseq: ModSeq,
     keywords: Arc<Keywords>,
     messages: BTreeMap<Uid, Message>,
+    /// What was expunged when, for clients that come back (RFC 7162 §3.2.5.2).
+    vanished: Vec<(ModSeq, UidSet)>,
+    /// What was expunged up to here is not remembered.
+    forgotten: ModSeq,
     /// What was last shown, until something changes: sessions that look at the same time share one.
     shown: Option<Snapshot>,
 }
@@ -49,14 +54,20 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(body: Blob, flags: Flags, date: DateTime) -> Result<Self> {
+    /// Without a date: of now.
+    pub(super) fn new(body: Blob, flags: Flags, date: Option<DateTime>, now: Unix) -> Result<Self> {
         let size = u32::try_from(body.len()).map_err(|_| Refusal::TooLarge)?;
+        let date = date.unwrap_or_else(|| DateTime::from(now));
         Ok(Self {
             body,
             size,
             flags,
             date,
         })
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        Usage::message(self.size.into())
     }
 }
 
@@ -82,6 +93,8 @@ impl Mailbox {
             modseq: ModSeq(1),
             keywords: Arc::default(),
             messages: BTreeMap::new(),
+            vanished: Vec::new(),
+            forgotten: ModSeq(0),
             shown: None,
         }
     }
@@ -107,11 +120,9 @@ impl Mailbox {
         ModSeq(self.modseq.0 + 1)
     }
 
-    pub(super) fn octets(&self) -> u64 {
-        self.messages
-            .values()
-            .map(|message| u64::from(message.row.size))
-            .sum()
+    pub(super) fn usage(&self) -> Usage {
+        let rows = self.messages.values().map(|message| &message.row);
+        rows.map(|row| Usage::message(row.size.into())).sum()
     }
 
     pub(super) fn body(&self, uid: Uid) -> Option<Blob> {
@@ -144,7 +155,7 @@ impl Mailbox {
             recent: count(&|row| row.uid >= self.recent_from),
             unseen: count(&|row| !row.flags.contains(SystemFlags::SEEN)),
             deleted: count(&|row| row.flags.contains(SystemFlags::DELETED)),
-            size: self.octets(),
+            size: self.usage().octets,
             uid_next: self.uid_next,
             uid_validity: self.uid_validity,
             modseq: self.modseq,
@@ -187,6 +198,49 @@ impl Mailbox {
     /// Adds messages under the next UIDs: all of them or, after an error, none.
     pub(super) fn add(&mut self, news: Vec<Incoming>, limits: &Limits, now: Unix) -> Result<Vec<Uid>> {
         self.check_room(news.len(), limits)?;
+        let uids: Vec<Uid> = (self.uid_next.0..).take(news.len()).map(Uid).collect();
+        self.add_as(&uids, news, limits, now)?;
+        Ok(uids)
+    }
+
+    /// Adds messages that bring their UIDs with them, and perhaps the mailbox's UIDVALIDITY and UIDNEXT.
+    ///
+    /// # Errors
+    /// `NotPossible`: the UIDs do not ascend from UIDNEXT, or the mailbox has had messages under its own UIDVALIDITY.
+    /// `MailboxFull`: the UIDs are above the last.
+    pub(super) fn add_numbered(
+        &mut self,
+        numbering: Numbering,
+        uids: &[Uid],
+        news: Vec<Incoming>,
+        limits: &Limits,
+        now: Unix,
+    ) -> Result<()> {
+        let other = |value: &UidValidity| *value != self.uid_validity;
+        let sets = numbering.uid_validity.filter(other);
+        if sets.is_some_and(|value| value.0 == 0 || self.uid_next != Uid(1)) {
+            return Err(Refusal::NotPossible.into());
+        }
+        let mut next = self.uid_next;
+        for uid in uids {
+            if *uid < next {
+                return Err(Refusal::NotPossible.into());
+            }
+            next = Uid(uid.0.checked_add(1).ok_or(Refusal::MailboxFull)?);
+        }
+        next = next.max(numbering.uid_next.unwrap_or_default());
+        if next.0 > limits.last_uid && next > self.uid_next {
+            return Err(Refusal::MailboxFull.into());
+        }
+        self.add_as(uids, news, limits, now)?;
+        self.change();
+        self.uid_next = next;
+        self.uid_validity = sets.unwrap_or(self.uid_validity);
+        Ok(())
+    }
+
+    /// Adds messages under these UIDs, which ascend from UIDNEXT.
+    fn add_as(&mut self, uids: &[Uid], news: Vec<Incoming>, limits: &Limits, now: Unix) -> Result<()> {
         let mut keywords = Arc::clone(&self.keywords);
         let mut sets = Vec::with_capacity(news.len());
         for new in &news {
@@ -194,15 +248,12 @@ impl Mailbox {
             sets.push(Arc::make_mut(&mut keywords).intern(bits));
         }
         if news.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.keywords = keywords;
         let modseq = self.change();
-        let mut uids = Vec::with_capacity(news.len());
-        for (new, keywords) in news.into_iter().zip(sets) {
-            let uid = self.uid_next;
-            self.uid_next.0 += 1;
-            uids.push(uid);
+        for ((new, keywords), uid) in news.into_iter().zip(sets).zip(uids.iter().copied()) {
+            self.uid_next = Uid(uid.0 + 1);
             let row = Row {
                 date: new.date.unix,
                 modseq,
@@ -216,7 +267,7 @@ impl Mailbox {
             let body = new.body;
             self.messages.insert(uid, Message { row, body });
         }
-        Ok(uids)
+        Ok(())
     }
 
     /// What there is of these messages, ascending, as something that can be added elsewhere.
@@ -315,13 +366,37 @@ impl Mailbox {
     }
 
     /// Removes messages for good.
-    pub(super) fn remove(&mut self, uids: &[Uid]) {
-        if !uids.is_empty() {
-            self.change();
-            uids.iter().for_each(|uid| {
-                self.messages.remove(uid);
-            });
+    pub(super) fn remove(&mut self, uids: &[Uid], limits: &Limits) {
+        if uids.is_empty() {
+            return;
         }
+        let modseq = self.change();
+        for uid in uids {
+            self.messages.remove(uid);
+        }
+        self.vanished.push((modseq, uids.iter().copied().collect()));
+        if self.vanished.len() > limits.expunge_log {
+            // The older half is forgotten.
+            let half = self.vanished.len().div_ceil(2);
+            let mut older = self.vanished.drain(..half);
+            self.forgotten = older.next_back().map_or(self.forgotten, |(modseq, _)| modseq);
+        }
+    }
+
+    /// What was expunged after the first MODSEQ, up to the second.
+    pub(super) fn vanished(&self, since: ModSeq, until: ModSeq) -> Vanished {
+        if since >= until {
+            return Vanished::These(UidSet::new());
+        }
+        if since < self.forgotten {
+            return Vanished::Forgotten;
+        }
+        let news = self.vanished.iter();
+        let news = news.filter(|(modseq, _)| *modseq > since && *modseq <= until);
+        let ranges = news.flat_map(|(_, uids)| uids.ranges());
+        Vanished::These(UidSet::from_ranges(
+            ranges.map(|range| (*range.start(), *range.end())),
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::time::DateTime;
 
 use super::Backend;
-use super::words::{NOW, User, check, check_with, entry, flags, name, refusal};
+use super::words::{FREE, NOW, User, check, check_with, entry, flags, name, refusal};
 use crate::mailstore::MailStore as _;
 
 /// APPEND keeps octets, flags, keywords and INTERNALDATE with its zone, and knows size and time of saving.
@@ -37,7 +37,10 @@ pub fn append_keeps_what_it_is_given<B: Backend>(backend: &B) {
         let given = flags(SystemFlags::SEEN.with(SystemFlags::DRAFT), &["b", "$A"]);
         for date in dates {
             let news = vec![(alice.spool("text\r\n").await, given.clone(), Some(date))];
-            let appended = alice.store.append(&alice.account, &name("Sent"), news, NOW).await;
+            let appended = alice
+                .store
+                .append(&alice.account, &name("Sent"), news, &FREE, NOW)
+                .await;
             appended.expect("append");
         }
         let messages = alice.messages("Sent").await;
@@ -174,7 +177,7 @@ pub fn bodies_of_any_size_and_octets_come_back<B: Backend>(backend: &B) {
             let news = vec![(spool, Flags::default(), None)];
             let appended = alice
                 .store
-                .append(&alice.account, &name("INBOX"), news, NOW)
+                .append(&alice.account, &name("INBOX"), news, &FREE, NOW)
                 .await;
             let uid = appended.expect("append").uids[0];
             let blob = alice

@@ -6,7 +6,9 @@ use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
 
 use super::Backend;
-use super::words::{NOW, User, all, change, check, check_with, flags, name, pairs, refusal, set, uids_of};
+use super::words::{
+    FREE, NOW, User, all, change, check, check_with, flags, name, pairs, refusal, set, uids_of,
+};
 use crate::mailstore::MailStore;
 
 const SEEN: SystemFlags = SystemFlags::SEEN;
@@ -27,7 +29,7 @@ async fn five<S: MailStore>(alice: &User<S>) {
         )];
         let appended = alice
             .store
-            .append(&alice.account, &name("INBOX"), news, NOW)
+            .append(&alice.account, &name("INBOX"), news, &FREE, NOW)
             .await;
         appended.expect("append");
     }
@@ -40,7 +42,10 @@ pub fn copy_keeps_what_belongs_to_the_message<B: Backend>(backend: &B) {
         five(&alice).await;
         let inbox = alice.select("INBOX").await;
         let later = Unix::from_secs(NOW.secs() + 77);
-        let copied = alice.store.copy(&inbox, &all(), &name("Archive"), later).await;
+        let copied = alice
+            .store
+            .copy(&inbox, &all(), &name("Archive"), &FREE, later)
+            .await;
         let (copied, _) = copied.expect("copy");
         assert_eq!(copied.uid_validity, alice.status("Archive").await.uid_validity);
         let (originals, copies) = (alice.messages("INBOX").await, alice.messages("Archive").await);
@@ -65,7 +70,7 @@ pub fn copy_leaves_the_source_alone<B: Backend>(backend: &B) {
         let before = alice.snapshot(&inbox).await;
         let copied = alice
             .store
-            .copy(&inbox, &set(&[2, 4]), &name("Archive"), NOW)
+            .copy(&inbox, &set(&[2, 4]), &name("Archive"), &FREE, NOW)
             .await;
         assert_eq!(copied.expect("copy").1, before);
         assert_eq!(alice.snapshot(&inbox).await, before);
@@ -106,7 +111,7 @@ pub fn messages_that_are_gone_are_not_copied<B: Backend>(backend: &B) {
         for uids in [&[2, 77][..], &[]] {
             let (copied, snapshot) = alice
                 .store
-                .copy(&inbox, &set(uids), &name("Archive"), NOW)
+                .copy(&inbox, &set(uids), &name("Archive"), &FREE, NOW)
                 .await
                 .expect("copy");
             assert!(pairs(&copied).is_empty());
@@ -141,7 +146,10 @@ pub fn copy_into_the_same_mailbox_makes_second_ones<B: Backend>(backend: &B) {
     check(backend, async |alice: User<B::Store>| {
         five(&alice).await;
         let inbox = alice.select("INBOX").await;
-        let copied = alice.store.copy(&inbox, &set(&[1, 5]), &name("INBOX"), NOW).await;
+        let copied = alice
+            .store
+            .copy(&inbox, &set(&[1, 5]), &name("INBOX"), &FREE, NOW)
+            .await;
         let (copied, snapshot) = copied.expect("copy");
         assert_eq!(
             pairs(&copied).iter().map(|pair| pair.0).collect::<Vec<_>>(),

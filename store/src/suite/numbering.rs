@@ -6,7 +6,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
 use super::Backend;
-use super::words::{NOW, User, all, change, check, check_with, entry, name, refusal, uids_of};
+use super::words::{FREE, NOW, User, all, change, check, check_with, entry, name, refusal, uids_of};
 use crate::mailstore::MailStore as _;
 
 /// UIDs ascend in the order in which messages come, and one that was used is never used again, whatever became of its
@@ -66,7 +66,7 @@ pub fn uid_validity_is_the_mailboxs_own_and_ascends<B: Backend>(backend: &B) {
                 let news = vec![(alice.spool("x").await, Flags::default(), None)];
                 let appended = alice
                     .store
-                    .append(&alice.account, &name(mailbox), news, NOW)
+                    .append(&alice.account, &name(mailbox), news, &FREE, NOW)
                     .await;
                 assert_eq!(appended.expect("append").uid_validity, snapshot.uid_validity);
                 last = now;
@@ -259,7 +259,7 @@ pub fn a_delivery_to_a_full_mailbox_reaches_nobody<B: Backend>(backend: &B) {
         while bob.deliver(&[], "x").await.is_ok() {}
         let before = bob.texts("INBOX").await;
         let spool = alice.spool("y").await;
-        let accounts = [&alice, &bob, &carol].map(|user| user.account.clone());
+        let accounts = [&alice, &bob, &carol].map(|user| (user.account.clone(), FREE));
         let entry = entry("a1", "x@elsewhere.test", 1);
         let delivered = alice.store.deliver(spool, &accounts, Some(&entry), NOW).await;
         assert_eq!(refusal(delivered), Some(Refusal::MailboxFull));

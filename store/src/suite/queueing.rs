@@ -3,7 +3,7 @@
 use rmail_core::refusal::Refusal;
 
 use super::Backend;
-use super::words::{NOW, User, check, entry, refusal};
+use super::words::{FREE, NOW, User, check, entry, refusal};
 use crate::mailstore::MailStore;
 
 const TEXT: &str = "Subject: hello\r\n\r\nText\r\n";
@@ -72,7 +72,7 @@ pub fn delivery_and_queue_share_one_message<B: Backend>(backend: &B) {
         for id in ["a1", "b2"] {
             let entry = entry(id, "x@elsewhere.test", TEXT.len());
             let spool = alice.spool(TEXT).await;
-            let accounts = [alice.account.clone()];
+            let accounts = [(alice.account.clone(), FREE)];
             let delivered = alice.store.deliver(spool, &accounts, Some(&entry), NOW).await;
             delivered.expect("deliver");
         }
@@ -107,7 +107,7 @@ pub fn a_delivery_that_fails_queues_nothing<B: Backend>(backend: &B) {
         enqueue(&alice, "a1").await;
         let other = entry("a1", "y@elsewhere.test", 5);
         let spool = alice.spool("other").await;
-        let accounts = [alice.account.clone()];
+        let accounts = [(alice.account.clone(), FREE)];
         let delivered = alice.store.deliver(spool, &accounts, Some(&other), NOW).await;
         assert_eq!(refusal(delivered), Some(Refusal::Storage));
         assert!(alice.texts("INBOX").await.is_empty());
@@ -123,7 +123,7 @@ pub fn ids_are_letters_and_digits<B: Backend>(backend: &B) {
     check(backend, async |alice: User<B::Store>| {
         let longest = "Z9".repeat(32);
         enqueue(&alice, &longest).await;
-        let (too_long, accounts) = ("a".repeat(65), [alice.account.clone()]);
+        let (too_long, accounts) = ("a".repeat(65), [(alice.account.clone(), FREE)]);
         for id in ["", "a/b", "..", "a b", "\u{e4}", &too_long] {
             let spool = alice.spool(TEXT).await;
             let entry = entry(id, "x@elsewhere.test", TEXT.len());

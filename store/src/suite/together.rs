@@ -11,7 +11,7 @@ use rmail_core::machine::Scope;
 use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, SystemFlags, UidValidity};
 use rmail_core::refusal::Refusal;
 
-use super::words::{NOW, User, alice_of, all, change, flags, name, pairs, refusal, set};
+use super::words::{FREE, NOW, User, alice_of, all, change, flags, name, pairs, refusal, set};
 use super::{Backend, Job};
 use crate::mailstore::MailStore;
 use crate::mem::exec::Yield;
@@ -227,7 +227,10 @@ pub fn copies_and_expunges_meet<B: Backend>(backend: &B) {
         |alice, (inbox, told)| {
             let copier = job(async move || {
                 for _ in 0..3 {
-                    let copied = alice.store.copy(inbox, &all(), &name("Archive"), NOW).await;
+                    let copied = alice
+                        .store
+                        .copy(inbox, &all(), &name("Archive"), &FREE, NOW)
+                        .await;
                     let copied = copied.expect("copy").0;
                     told.lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -345,7 +348,11 @@ pub fn deletes_and_appends_meet<B: Backend>(backend: &B) {
                 job(async move || {
                     for _ in 0..5 {
                         let news = vec![(alice.spool("x").await, flags(SystemFlags::SEEN, &["k"]), None)];
-                        match alice.store.append(&alice.account, &name("a"), news, NOW).await {
+                        match alice
+                            .store
+                            .append(&alice.account, &name("a"), news, &FREE, NOW)
+                            .await
+                        {
                             Ok(appended) => {
                                 let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                                 told.push(appended.uid_validity);

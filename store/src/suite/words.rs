@@ -9,7 +9,8 @@ use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Stored};
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, ModSeq, Snapshot, SystemFlags, Uid, UidSet,
+    FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SystemFlags, Uid,
+    UidSet,
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::{Entry, Recipient};
@@ -22,6 +23,9 @@ use crate::mailstore::MailStore;
 
 /// When everything happens that has no other time.
 pub(super) const NOW: Unix = Unix::from_secs(1_700_000_000);
+
+/// Room for everything.
+pub(super) const FREE: Quota = Quota::UNLIMITED;
 
 /// An account of a store, and what its user does.
 pub(super) struct User<S: MailStore> {
@@ -173,8 +177,8 @@ impl<S: MailStore> User<S> {
     /// Delivers to these and this one.
     pub(super) async fn deliver(&self, others: &[&Self], text: &str) -> Result<()> {
         let spool = self.spool(text).await;
-        let mut accounts = vec![self.account.clone()];
-        accounts.extend(others.iter().map(|other| other.account.clone()));
+        let mut accounts = vec![(self.account.clone(), FREE)];
+        accounts.extend(others.iter().map(|other| (other.account.clone(), FREE)));
         self.store.deliver(spool, &accounts, None, NOW).await
     }
 
@@ -183,7 +187,10 @@ impl<S: MailStore> User<S> {
         for (text, flags) in messages {
             news.push((self.spool(text).await, flags.clone(), None));
         }
-        let appended = self.store.append(&self.account, &name(mailbox), news, NOW).await;
+        let appended = self
+            .store
+            .append(&self.account, &name(mailbox), news, &FREE, NOW)
+            .await;
         let appended = appended?;
         assert_eq!(appended.uids.len(), messages.len());
         Ok(appended.uids.iter().map(|uid| uid.0).collect())
@@ -250,8 +257,9 @@ impl<S: MailStore> User<S> {
         self.list().await.into_iter().find(|entry| entry.name == wanted)
     }
 
+    /// Octets of all its messages.
     pub(super) async fn usage(&self) -> u64 {
-        self.store.usage(&self.account).await.expect("usage")
+        self.store.usage(&self.account).await.expect("usage").octets
     }
 
     pub(super) async fn store_flags(
@@ -278,7 +286,7 @@ impl<S: MailStore> User<S> {
     }
 
     pub(super) async fn copy(&self, from: &MailboxRef, uids: &[u32], to: &str) -> Result<Vec<(u32, u32)>> {
-        let copied = self.store.copy(from, &set(uids), &name(to), NOW).await?;
+        let copied = self.store.copy(from, &set(uids), &name(to), &FREE, NOW).await?;
         Ok(pairs(&copied.0))
     }
 

@@ -12,7 +12,7 @@ use rmail_core::time::{DateTime, Unix};
 use super::draw::{Op, Places};
 use crate::error::Result;
 use crate::mailstore::MailStore;
-use crate::suite::words::{Ear, NOW, User, all, entry, flags, name};
+use crate::suite::words::{Ear, FREE, NOW, User, all, entry, flags, name};
 
 /// Mailboxes that are selected at a time.
 const MAX_OPEN: usize = 5;
@@ -130,7 +130,7 @@ impl<S: MailStore> Side<S> {
             }
             Op::Append(user, mailbox, news) => self.append(user, mailbox, news).await,
             Op::Deliver(users, text, queued) => {
-                let accounts: Vec<_> = users.iter().map(|user| self.user(user).account).collect();
+                let accounts: Vec<_> = users.iter().map(|user| (self.user(user).account, FREE)).collect();
                 let entry = queued.map(|number| entry(&format!("q{number}"), "x@elsewhere.test", text.len()));
                 let spool = self.user("nobody").spool(text).await;
                 let delivered = self
@@ -190,7 +190,7 @@ impl<S: MailStore> Side<S> {
         }
         let appended = self
             .store
-            .append(&user.account, &name(mailbox), messages, self.now)
+            .append(&user.account, &name(mailbox), messages, &FREE, self.now)
             .await
             .map_err(|error| error.refusal)?;
         let now = self.look(&user, mailbox).await.expect("it is there");
@@ -267,7 +267,7 @@ impl<S: MailStore> Side<S> {
             Op::Copy(_, places, to) | Op::Move(_, places, to) => {
                 let uids = uids(places);
                 let done = match op {
-                    Op::Copy(..) => store.copy(&reference, &uids, &name(to), self.now).await,
+                    Op::Copy(..) => store.copy(&reference, &uids, &name(to), &FREE, self.now).await,
                     _ => store.r#move(&reference, &uids, &name(to), self.now).await,
                 };
                 let (copied, after) = done.map_err(|error| error.refusal)?;
@@ -313,7 +313,8 @@ impl<S: MailStore> Side<S> {
         let mut lines = Vec::new();
         for local in ["alice", "bob"] {
             let user = self.user(local);
-            lines.push(format!("{local} uses {} octets", user.usage().await));
+            let usage = self.store.usage(&user.account).await.expect("usage");
+            lines.push(format!("{local} uses {usage:?}"));
             for entry in user.list().await {
                 let mailbox = entry.name.to_string();
                 lines.push(format!("{local}: {entry:?}"));
