@@ -144,7 +144,7 @@ impl<D: Disk> FileStore<D> {
                         Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
                         _ => {}
                     }
-                    self.registry().forget(&mailbox);
+                    self.forget_gone(&mailbox);
                 }
             }
         }
@@ -262,6 +262,8 @@ impl<D: Disk> FileStore<D> {
         on: bool,
     ) -> Result<()> {
         let held = self.lock_account(account).await?;
+        // The user's directory may be there without mail: before the first, and after the account was deleted.
+        self.mailboxes_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
         let mut names = self.subscriptions(&held.dir).await?.unwrap_or_default();
         let changed = if on {
             names.insert(mailbox.clone())

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{MailboxName, SpecialUse, UidSet, UidValidity};
+use rmail_core::mailbox::{MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
@@ -69,14 +69,23 @@ impl<D: Disk> FileStore<D> {
         let mut parent = name.parent();
         while let Some(name) = parent {
             parent = name.parent();
-            if self.find(account, &name).await?.is_none() {
-                missing.push(name);
+            match self.find(account, &name).await?.map(|found| found.level) {
+                Some(Level::Mailbox(_) | Level::Broken(_)) => {}
+                // Without a mailbox below it is only what a deleted one has left.
+                Some(Level::Gone | Level::Plain) if self.has_mailbox_below(account, &name).await? => {}
+                _ => missing.push(name),
             }
         }
         for name in missing.iter().rev() {
             self.make_mailbox(account, held, name, &[], now).await?;
         }
         Ok(())
+    }
+
+    async fn has_mailbox_below(&self, account: &AccountName, name: &MailboxName) -> Result<bool> {
+        let levels = self.walk(account).await?;
+        let mut below = levels.iter().filter(|(level, _)| level.is_below(name));
+        Ok(below.any(|(_, status)| status.is_some()))
     }
 
     /// Makes one mailbox, durably; the level above is there.
@@ -157,9 +166,7 @@ impl<D: Disk> FileStore<D> {
         }
         let held = self.lock_account(account).await?;
         let found = self.find(account, name).await?.ok_or(Refusal::NoSuchMailbox)?;
-        let levels = self.walk(account).await?;
-        let mut below = levels.iter().filter(|(level, _)| level.is_below(name));
-        let has_children = below.any(|(_, status)| status.is_some());
+        let has_children = self.has_mailbox_below(account, name).await?;
         if let Level::Gone | Level::Plain = found.level {
             let refusal = if has_children {
                 Refusal::NotPossible
@@ -175,14 +182,15 @@ impl<D: Disk> FileStore<D> {
             let place = self.place_of(account, &held, name).await?;
             self.delete_whole(&held, &mailbox, &place).await?;
         }
-        self.registry().forget(&mailbox);
-        // Whoever has it selected looks again, and finds it gone.
-        let modseq = mailbox
-            .view()
-            .map(|view| view.snapshot.modseq)
-            .unwrap_or_default();
-        self.announce(&mailbox, rmail_core::mailbox::ModSeq(modseq.0 + 1));
+        self.forget_gone(&mailbox);
         Ok(())
+    }
+
+    /// A mailbox has been deleted: whoever has it selected looks again, and finds it gone.
+    pub(super) fn forget_gone(&self, mailbox: &Mailbox<D>) {
+        self.registry().forget(mailbox);
+        let seen = mailbox.view().map(|view| view.snapshot.modseq);
+        self.announce(mailbox, ModSeq(seen.unwrap_or_default().0 + 1));
     }
 
     /// Deletes a mailbox whose level stays for its children.
@@ -256,6 +264,10 @@ impl<D: Disk> FileStore<D> {
             return Err(error).during(label);
         }
         drop(hold);
+        // First: who still opens the mailbox by its directory sees that it is none any more, whatever else is left.
+        if let Err(error) = found(self.disk().unlink(&mailbox.dir, "status.json").await) {
+            log::warn!("{}: status.json is not removed: {error}", label());
+        }
         // With those of deletions that were cut short.
         if let Err(error) = self.clear_deleted(&held.dir).await {
             log::warn!("{}: not all of it is removed: {error}", label());
@@ -292,6 +304,14 @@ impl<D: Disk> FileStore<D> {
         if exists(to) {
             return Err(Refusal::MailboxExists.into());
         }
+        // What would get a name that is none could not be found any more.
+        for (level, _) in levels.iter().filter(|(_, status)| status.is_some()) {
+            if let Some(below) = level.as_str().strip_prefix(from.as_str())
+                && level.is_below(from)
+            {
+                MailboxName::new(&format!("{to}{below}")).map_err(|_| Refusal::BadMailboxName)?;
+            }
+        }
         self.make_parents(account, &held, to, now).await?;
         let old = self.place_of(account, &held, from).await?;
         let new = self.place_of(account, &held, to).await?;
@@ -317,8 +337,8 @@ impl<D: Disk> FileStore<D> {
 
     /// RENAME of INBOX (RFC 9051 §6.3.6): its messages move to a new mailbox, INBOX and what is below it stay.
     async fn rename_inbox(&self, account: &AccountName, to: &MailboxName, now: Unix) -> Result<()> {
-        self.create_mailbox(account, to, &[], now).await?;
         let source = self.resolve(account, &MailboxName::inbox()).await?;
+        self.create_mailbox(account, to, &[], now).await?;
         let target = self.resolve(account, to).await?;
         let all = UidSet::from_ranges([(1, u32::MAX)]);
         self.move_to(&source, &all, &target, now).await.map(drop)

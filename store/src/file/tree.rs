@@ -235,6 +235,11 @@ impl<D: Disk> FileStore<D> {
             // Whoever deletes has the account's lock: this one died before the directory moved.
             self.revive(&mailbox).await?;
         }
+        if state.is_none() && held.is_none() && !matches!(self.level(dir).await?, Level::Mailbox(_)) {
+            // It was deleted since it was found, so that `state` is a new one that knows nothing of it.
+            self.registry().forget(&mailbox);
+            return Ok(None);
+        }
         Ok(Some(mailbox))
     }
 
