@@ -126,11 +126,8 @@ impl Account {
         self.make(name, special_use, now)
     }
 
-    /// Takes a mailbox out. Its name stays as a level if there are mailboxes below.
+    /// Takes a mailbox out; not INBOX. Its name stays as a level if there are mailboxes below.
     pub(super) fn delete(&mut self, name: &MailboxName) -> Result<Mailbox> {
-        if name.is_inbox() {
-            return Err(Refusal::NotPossible.into());
-        }
         let refusal = if self.has_level(name) {
             Refusal::NotPossible
         } else {
@@ -139,14 +136,8 @@ impl Account {
         self.mailboxes.remove(name).ok_or_else(|| refusal.into())
     }
 
-    /// Renames a mailbox, or a level that cannot be selected, and all below it. INBOX is somebody else's work.
+    /// Renames a mailbox, or a level that cannot be selected, and all below it. Neither is INBOX, nor `to` below `from`.
     pub(super) fn rename(&mut self, from: &MailboxName, to: &MailboxName, now: Unix) -> Result<()> {
-        if to.is_inbox() {
-            return Err(Refusal::MailboxExists.into());
-        }
-        if to.is_below(from) {
-            return Err(Refusal::NotPossible.into());
-        }
         if !self.has_level(from) {
             return Err(Refusal::NoSuchMailbox.into());
         }

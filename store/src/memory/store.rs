@@ -93,6 +93,9 @@ impl MailStore for MemoryStore {
     }
 
     async fn delete(&self, account: &AccountName, mailbox: &MailboxName) -> Result<()> {
+        if mailbox.is_inbox() {
+            return Err(Refusal::NotPossible.into());
+        }
         let gone = self.world().account(account)?.delete(mailbox)?;
         self.announce(gone.reference().clone(), gone.past());
         Ok(())
@@ -105,7 +108,13 @@ impl MailStore for MemoryStore {
         to: &MailboxName,
         now: Unix,
     ) -> Result<()> {
-        if from.is_inbox() && !to.is_inbox() {
+        if to.is_inbox() {
+            return Err(Refusal::MailboxExists.into());
+        }
+        if to.is_below(from) && !from.is_inbox() {
+            return Err(Refusal::NotPossible.into());
+        }
+        if from.is_inbox() {
             return self.rename_inbox(account, to, now);
         }
         self.world().account(account)?.rename(from, to, now)
@@ -356,7 +365,7 @@ impl MemoryStore {
     /// RENAME of INBOX (RFC 9051 §6.3.6): its messages move into a new mailbox, itself and what is below it stay.
     fn rename_inbox(&self, account: &AccountName, to: &MailboxName, now: Unix) -> Result<()> {
         let mut world = self.world();
-        let account = world.ensure_account(account, now)?;
+        let account = world.account(account)?;
         account.create(to, &[], now)?;
         let inbox = account.named(&MailboxName::inbox())?;
         let (source, news) = inbox.choose(&UidSet::from_ranges([(1, u32::MAX)]));

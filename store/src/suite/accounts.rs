@@ -44,6 +44,7 @@ pub fn an_account_that_is_not_there_has_nothing<B: Backend>(backend: &B) {
         assert_eq!(refusal(nobody.try_append("INBOX", &news).await), missing);
         assert_eq!(refusal(nobody.delete("Sent").await), missing);
         assert_eq!(refusal(nobody.rename("Sent", "Other").await), missing);
+        assert_eq!(refusal(nobody.rename("INBOX", "Other").await), missing);
         let subscribed = alice.store.subscribe(&nobody.account, &name("Sent"), true).await;
         assert_eq!(refusal(subscribed), missing);
         assert_eq!(nobody.list().await, [], "asking has not made it");

@@ -235,6 +235,7 @@ macro_rules! backend_suite {
             flags_of_many_are_not_lost
             one_of_two_conditional_changes_wins
             moves_to_and_fro_lose_nothing
+            flags_given_during_a_move_go_along
             copies_and_expunges_meet
             one_of_two_creates_wins
             renames_and_deliveries_meet

@@ -187,7 +187,7 @@ pub fn one_of_two_conditional_changes_wins<B: Backend>(backend: &B) {
     );
 }
 
-/// What two move to and fro between two mailboxes is in one of them in the end, with the flags that it got on its way.
+/// What two move to and fro between two mailboxes is in one of them in the end.
 pub fn moves_to_and_fro_lose_nothing<B: Backend>(backend: &B) {
     meet(
         backend,
@@ -202,19 +202,60 @@ pub fn moves_to_and_fro_lose_nothing<B: Backend>(backend: &B) {
                     }
                 })
             };
-            let flagger = job(async move || {
-                let mine = change(FlagOp::Add, SystemFlags::FLAGGED, &["mine"]);
-                for _ in 0..3 {
-                    let stored = alice.store.store(inbox, &all(), &mine, None).await;
-                    stored.expect("store");
-                }
-            });
-            vec![mover(inbox, "Archive"), mover(archive, "INBOX"), flagger]
+            vec![mover(inbox, "Archive"), mover(archive, "INBOX")]
         },
         async |alice, _| {
             let mut texts = alice.texts("INBOX").await;
             texts.extend(alice.texts("Archive").await);
             assert_eq!(sorted(texts), ["1", "2", "3", "4", "5"]);
+        },
+    );
+}
+
+/// Flags that a message gets while it is moved are not lost, neither those that it gets in the source nor those in the
+/// target, and it is in one of the two in the end.
+pub fn flags_given_during_a_move_go_along<B: Backend>(backend: &B) {
+    meet(
+        backend,
+        async |alice| {
+            let inbox = add(alice, "INBOX", 5).await;
+            (inbox, alice.select("Archive").await, Mutex::new(BTreeSet::new()))
+        },
+        |alice, (inbox, archive, told)| {
+            let mover = job(async move || {
+                let moved = alice.store.r#move(inbox, &all(), &name("Archive"), NOW).await;
+                moved.expect("move");
+            });
+            let flagger = |mailbox: &'_ MailboxRef, word: &'static str| {
+                let mailbox = mailbox.clone();
+                job(async move || {
+                    let mine = change(FlagOp::Add, SystemFlags::FLAGGED, &[word]);
+                    for _ in 0..3 {
+                        let stored = alice.store.store(&mailbox, &all(), &mine, None).await;
+                        let snapshot = stored.expect("store").snapshot;
+                        for row in snapshot.rows.iter() {
+                            let words = snapshot.keywords.of(row.keywords);
+                            let text = alice.text(&mailbox, row.uid.0).await;
+                            if words.into_iter().any(|known| known.as_str() == word) {
+                                let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                                told.extend(text.map(|text| (text, word)));
+                            }
+                        }
+                        Yield::default().await;
+                    }
+                })
+            };
+            vec![mover, flagger(inbox, "source"), flagger(archive, "target")]
+        },
+        async |alice, (.., told)| {
+            let mut messages = alice.messages("INBOX").await;
+            messages.extend(alice.messages("Archive").await);
+            assert_eq!(messages.len(), 5);
+            for (text, word) in told.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let message = messages.iter().find(|message| message.text == *text);
+                let words = &message.expect("it is somewhere").keywords;
+                assert!(words.iter().any(|known| known == word), "{text} has lost {word}");
+            }
         },
     );
 }
