@@ -156,6 +156,20 @@ pub(super) async fn read<D: Disk>(disk: &D, dir: &D::Dir, rules: &Rules) -> io::
         }
     }
     let _held = lock(disk, dir, "state", rules.lock_wait).await?;
+    read_files_held(disk, dir, rules, image).await
+}
+
+/// The same for one who has the naming lock.
+pub(super) async fn read_held<D: Disk>(disk: &D, dir: &D::Dir, rules: &Rules) -> io::Result<Option<Image>> {
+    read_files_held(disk, dir, rules, Image::default()).await
+}
+
+async fn read_files_held<D: Disk>(
+    disk: &D,
+    dir: &D::Dir,
+    rules: &Rules,
+    mut image: Image,
+) -> io::Result<Option<Image>> {
     read_state(disk, dir, rules, &mut image).await?;
     read_files(disk, dir, &mut image).await?;
     Ok((disk.stat_dir(dir).await?.links > 0).then_some(image))

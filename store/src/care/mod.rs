@@ -13,7 +13,7 @@
 //! * A backup without the last line of its manifest is none. That line is written after everything else is on disk.
 //! * [`restore`] only adds.
 
-//B
+pub mod backup;
 pub mod fsck;
 mod image;
 mod lock;

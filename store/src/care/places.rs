@@ -26,16 +26,51 @@ pub(super) struct UserDir<D: Disk> {
     pub(super) dir: D::Dir,
 }
 
-/// The directory of a level of a mailbox name.
-pub(super) struct LevelDir<D: Disk> {
+/// The directory of a level of a mailbox name. It is not kept open: an account may have more mailboxes than there are
+/// descriptors.
+pub(super) struct LevelDir {
     /// The mailbox's name; `None`: the directory's name is none that a level has.
     pub(super) name: Option<MailboxName>,
     /// From the user's directory: `mailboxes/INBOX/children/x`.
     pub(super) path: String,
+}
+
+/// A level that is open.
+pub(super) struct OpenLevel<D: Disk> {
     /// The directory above, and the name there.
     pub(super) parent: D::Dir,
     pub(super) entry: String,
     pub(super) dir: D::Dir,
+}
+
+impl LevelDir {
+    /// Opens it. `None`: it is there no more.
+    pub(super) async fn open<D: Disk>(&self, disk: &D, user: &D::Dir) -> io::Result<Option<OpenLevel<D>>> {
+        let Some((above, entry)) = self.path.rsplit_once('/') else {
+            return Ok(None);
+        };
+        let Some(parent) = open_path(disk, user, above).await? else {
+            return Ok(None);
+        };
+        let dir = found(disk.open_dir(&parent, entry).await)?;
+        Ok(dir.map(|dir| OpenLevel {
+            parent,
+            entry: entry.to_owned(),
+            dir,
+        }))
+    }
+}
+
+/// Opens a directory by its path. `None`: it is not there.
+pub(super) async fn open_path<D: Disk>(disk: &D, at: &D::Dir, path: &str) -> io::Result<Option<D::Dir>> {
+    let mut dir = at.clone();
+    for level in path.split('/').filter(|level| !level.is_empty()) {
+        match found(disk.open_dir(&dir, level).await)? {
+            Some(next) => dir = next,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(dir))
 }
 
 /// All domains.
@@ -71,35 +106,24 @@ pub(super) async fn users<D: Disk>(disk: &D, domain: &DomainDir<D>) -> io::Resul
 }
 
 /// All levels of a user's mailboxes, parents first. What lies below a directory that is no level is left out.
-pub(super) async fn levels<D: Disk>(disk: &D, user: &D::Dir) -> io::Result<Vec<LevelDir<D>>> {
+pub(super) async fn levels<D: Disk>(disk: &D, user: &D::Dir) -> io::Result<Vec<LevelDir>> {
     let mut all = Vec::new();
-    let Some(top) = found(disk.open_dir(user, "mailboxes").await)? else {
-        return Ok(all);
-    };
-    let mut work = vec![(top, String::new(), "mailboxes".to_owned())];
-    while let Some((parent, prefix, path)) = work.pop() {
+    let mut work = vec![(String::new(), "mailboxes".to_owned())];
+    while let Some((prefix, above)) = work.pop() {
+        let Some(parent) = open_path(disk, user, &above).await? else {
+            continue;
+        };
         for entry in sorted_dirs(disk, &parent).await? {
-            let Some(dir) = found(disk.open_dir(&parent, &entry).await)? else {
-                continue;
-            };
             let text = unescape(&entry).map(|level| format!("{prefix}{level}"));
             let name = text.and_then(|text| {
                 let name = MailboxName::new(&text).ok()?;
                 (name.as_str() == text).then_some(name)
             });
-            let path = format!("{path}/{entry}");
-            if let Some(name) = &name
-                && let Some(children) = found(disk.open_dir(&dir, "children").await)?
-            {
-                work.push((children, format!("{name}/"), format!("{path}/children")));
+            let path = format!("{above}/{entry}");
+            if let Some(name) = &name {
+                work.push((format!("{name}/"), format!("{path}/children")));
             }
-            all.push(LevelDir {
-                name,
-                path,
-                parent: parent.clone(),
-                entry,
-                dir,
-            });
+            all.push(LevelDir { name, path });
         }
     }
     all.sort_by(|a, b| a.path.cmp(&b.path));

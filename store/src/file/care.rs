@@ -255,7 +255,7 @@ impl<D: Disk> Patient<'_, D> {
             (row.date, row.zone, row.save_date) == (message.row.date, message.row.zone, message.row.save_date)
                 && row.size == message.size
         };
-        for row in view.own.iter().filter(same) {
+        for row in view.snapshot.rows.iter().filter(same) {
             let name = names::encode(row, view.snapshot.keywords.bits(row.keywords));
             let shard = shard_name(self.store.shard(row.uid));
             if message.in_place && name == message.name {

@@ -56,7 +56,7 @@ pub mod names;
 mod numbered;
 mod queue;
 mod shards;
-mod spool;
+pub(crate) mod spool;
 pub mod state;
 pub mod status;
 mod store;

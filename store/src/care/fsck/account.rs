@@ -108,7 +108,7 @@ impl<D: Disk> Run<'_, D> {
         self.counter(patient, &known, &mut drafts).await?;
         self.subscriptions(patient, &mut drafts).await?;
         twice(&known, &mut drafts);
-        self.names(patient, &all, &mut drafts);
+        self.names(patient, &all, &mut drafts).await?;
         if let Some(deleted) = found(disk.open_dir(patient.dir, "deleted").await)? {
             let left = disk.list(&deleted).await?.entries.len();
             if left > 0 {
@@ -124,18 +124,21 @@ impl<D: Disk> Run<'_, D> {
     }
 
     /// The mailboxes whose status can be read.
-    async fn known(&self, patient: &Patient<'_, D>, all: &[LevelDir<D>]) -> io::Result<Vec<Known>> {
+    async fn known(&self, patient: &Patient<'_, D>, all: &[LevelDir]) -> io::Result<Vec<Known>> {
         let disk = self.disk();
         let mut known = Vec::new();
         for level in all {
             let Some(name) = &level.name else { continue };
-            let octets = read_file(disk, &level.dir, "status.json").await?;
+            let Some(open) = level.open(disk, patient.dir).await? else {
+                continue;
+            };
+            let octets = read_file(disk, &open.dir, "status.json").await?;
             let status = octets.and_then(|octets| Status::decode(&octets).ok());
             let Some(status) = status.filter(|status| !status.gone) else {
                 continue;
             };
-            let state = read_file(disk, &level.dir, "state").await?.unwrap_or_default();
-            let inode = found(disk.stat_at(&level.dir, "state").await)?.map(|stat| stat.inode);
+            let state = read_file(disk, &open.dir, "state").await?.unwrap_or_default();
+            let inode = found(disk.stat_at(&open.dir, "state").await)?.map(|stat| stat.inode);
             let state = crate::file::state::State::decode(&state);
             known.push(Known {
                 name: name.clone(),
@@ -192,17 +195,25 @@ impl<D: Disk> Run<'_, D> {
     }
 
     /// Directories among the levels with names that are none.
-    fn names(&self, patient: &Patient<'_, D>, all: &[LevelDir<D>], drafts: &mut Vec<Draft<D>>) {
+    async fn names(
+        &self,
+        patient: &Patient<'_, D>,
+        all: &[LevelDir],
+        drafts: &mut Vec<Draft<D>>,
+    ) -> io::Result<()> {
         for level in all.iter().filter(|level| level.name.is_none()) {
             let taken = |entry: &str| {
                 let (above, _) = level.path.rsplit_once('/').unwrap_or_default();
                 all.iter().any(|other| other.path == format!("{above}/{entry}"))
             };
             let depth = level.path.matches("/children/").count();
-            let fix = match nearest(&level.entry, depth, taken) {
+            let Some(open) = level.open(self.disk(), patient.dir).await? else {
+                continue;
+            };
+            let fix = match nearest(&open.entry, depth, taken) {
                 Some(to) => Fix::Level {
-                    parent: level.parent.clone(),
-                    entry: level.entry.clone(),
+                    parent: open.parent,
+                    entry: open.entry,
                     to,
                 },
                 None => Fix::None,
@@ -211,6 +222,7 @@ impl<D: Disk> Run<'_, D> {
             let detail = "no mailbox name is written like this".to_owned();
             drafts.push(Draft::new(Code::MailboxName, path, detail, fix));
         }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::file::keywords;
 use crate::file::status::Status;
 
 use super::super::image::{self, Image};
-use super::super::places::LevelDir;
+use super::super::places::{LevelDir, OpenLevel};
 use super::account::{Patient, confirmed};
 use super::repair::{Draft, Fix};
 use super::{Code, NANOS, Run};
@@ -21,7 +21,7 @@ const IDLE: i128 = 3_600 * NANOS;
 
 /// A mailbox that is being looked through.
 pub(super) struct Subject<'l, D: Disk> {
-    pub(super) level: &'l LevelDir<D>,
+    pub(super) level: &'l OpenLevel<D>,
     /// The user's directory.
     pub(super) user: &'l D::Dir,
     /// From the mail_root.
@@ -34,22 +34,26 @@ impl<D: Disk> Run<'_, D> {
     pub(super) async fn mailbox(
         &mut self,
         patient: &Patient<'_, D>,
-        level: &LevelDir<D>,
+        level: &LevelDir,
         name: &MailboxName,
         first: bool,
     ) -> io::Result<()> {
+        let path = format!("{}/{}", patient.path, level.path);
+        let Some(open) = level.open(self.store.disk(), patient.dir).await? else {
+            return Ok(());
+        };
         let subject = Subject {
-            level,
+            level: &open,
             user: patient.dir,
-            path: format!("{}/{}", patient.path, level.path),
+            path,
         };
         let drafts = self.try_level(&subject, first).await;
         if drafts.is_empty() {
             return Ok(());
         }
         let held = self.lock_account(patient).await?;
-        let there = crate::file::io::found(self.disk().stat_at(&level.parent, &level.entry).await)?;
-        let ours = self.disk().stat_dir(&level.dir).await?;
+        let there = crate::file::io::found(self.disk().stat_at(&open.parent, &open.entry).await)?;
+        let ours = self.disk().stat_dir(&open.dir).await?;
         if there.is_none_or(|there| there.inode != ours.inode) {
             // Deleted or renamed meanwhile.
             return Ok(());
