@@ -18,6 +18,6 @@ pub mod fsck;
 mod image;
 mod lock;
 mod places;
-//R
+pub mod restore;
 
 pub(crate) use image::Rules;

@@ -50,7 +50,7 @@ pub(crate) struct Subscriptions {
 pub(super) const VERSION: u32 = 1;
 
 /// Seconds from now up to which a UIDVALIDITY from elsewhere moves the counter: it stands for a time (RFC 9051 §2.3.1.1).
-const FAR: u64 = 10 * 365 * 86_400;
+pub(crate) const FAR: u64 = 10 * 365 * 86_400;
 
 fn counter_label(account: &AccountName) -> String {
     format!("count UIDVALIDITY of {account}")

@@ -236,11 +236,16 @@ impl<D: Disk> Run<'_, D> {
             Err(error) => return Ok(Got::Lost(error.to_string())),
         };
         // What keeps the copy from being written ends the backup; what keeps the message from being read does not.
-        if let Err(error) = disk.read_at(&file, &mut [0], 0).await {
-            return Ok(Got::Lost(error.to_string()));
-        }
         let new = disk.create_unnamed(to).await?;
-        let digest = read::copy(disk, &file, &new, &mut self.buffer).await?;
+        let digest = match read::copy(disk, &file, &new, &mut self.buffer).await {
+            Ok(digest) => digest,
+            Err(error) => {
+                return match read::digest(disk, &file, &mut self.buffer).await {
+                    Ok(_) => Err(error),
+                    Err(unreadable) => Ok(Got::Lost(unreadable.to_string())),
+                };
+            }
+        };
         disk.link_unnamed(&new, to, wanted).await?;
         self.summary.copied += 1;
         Ok(have(digest))
@@ -303,6 +308,15 @@ impl<D: Disk> Run<'_, D> {
             .iter()
             .filter_map(|row| Some((row, copy.have.remove(&row.uid)?)))
             .collect();
+        if have.len() + copy.lost.len() < rows.len() {
+            for row in rows {
+                let there = have.binary_search_by_key(&row.uid, |(row, _)| row.uid).is_ok();
+                if !there {
+                    let gone = || "its file is there no more".to_owned();
+                    copy.lost.entry(row.uid).or_insert_with(gone);
+                }
+            }
+        }
         let octets = have.iter().map(|(_, have)| have.size).sum();
         self.summary.mailboxes += 1;
         self.summary.messages += have.len() as u64;
@@ -335,7 +349,7 @@ impl<D: Disk> Run<'_, D> {
             .await?;
         }
         for (uid, why) in core::mem::take(&mut copy.lost) {
-            if rows.iter().any(|row| row.uid == uid) {
+            if rows.binary_search_by_key(&uid, |row| row.uid).is_ok() {
                 self.problem(&format!("{path} UID {}", uid.0), &why).await?;
             }
         }

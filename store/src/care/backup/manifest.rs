@@ -212,7 +212,7 @@ pub enum Broken {
 }
 
 /// A manifest that is being read, line by line.
-pub(super) struct Reader<D: Disk> {
+pub(in crate::care) struct Reader<D: Disk> {
     file: D::File,
     block: Vec<u8>,
     /// Octets of `block` that were taken.
@@ -225,7 +225,7 @@ pub(super) struct Reader<D: Disk> {
 
 impl<D: Disk> Reader<D> {
     /// Opens the manifest of a backup, reads it to its end, and gives one that stands at the first line.
-    pub(super) async fn open(disk: &D, dir: &D::Dir) -> Result<Self, Broken> {
+    pub(in crate::care) async fn open(disk: &D, dir: &D::Dir) -> Result<Self, Broken> {
         let mut reader = Self::unchecked(disk, dir).await?;
         while reader.next(disk).await?.is_some() {}
         reader.seek(0);
@@ -233,7 +233,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// The same without a look at the end.
-    pub(super) async fn unchecked(disk: &D, dir: &D::Dir) -> Result<Self, Broken> {
+    pub(in crate::care) async fn unchecked(disk: &D, dir: &D::Dir) -> Result<Self, Broken> {
         match disk.open(dir, NAME, Mode::Read).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Broken::Missing),
             file => Ok(Self {
@@ -248,12 +248,12 @@ impl<D: Disk> Reader<D> {
     }
 
     /// Where the next line begins.
-    pub(super) fn position(&self) -> u64 {
+    pub(in crate::care) fn position(&self) -> u64 {
         self.offset - (self.block.len() - self.taken) as u64
     }
 
     /// Goes on at a line. From then on nothing is checked against the end.
-    pub(super) fn seek(&mut self, offset: u64) {
+    pub(in crate::care) fn seek(&mut self, offset: u64) {
         self.block.clear();
         self.taken = 0;
         self.offset = offset;
@@ -261,7 +261,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// The next line; `None` after the last, if all lines before it are those that were written.
-    pub(super) async fn next(&mut self, disk: &D) -> Result<Option<Line>, Broken> {
+    pub(in crate::care) async fn next(&mut self, disk: &D) -> Result<Option<Line>, Broken> {
         let Some(octets) = self.octets(disk).await? else {
             return Err(Broken::Incomplete);
         };
@@ -315,7 +315,7 @@ impl<D: Disk> Reader<D> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(super) fn hex(octets: &[u8]) -> String {
+pub(in crate::care) fn hex(octets: &[u8]) -> String {
     use core::fmt::Write as _;
     let mut text = String::with_capacity(octets.len() * 2);
     for octet in octets {

@@ -8,7 +8,7 @@ use crate::disk::{Disk, Mode};
 use crate::file::io::found;
 
 use super::super::places::open_path;
-use super::manifest::{self, Broken, Line, Reader};
+use super::manifest::{self, Line, Reader};
 use super::{PARTIAL, is_name, read};
 
 /// What is wrong with a backup.
@@ -212,9 +212,4 @@ async fn extras<D: Disk>(disk: &D, set: &D::Dir, known: &[u128]) -> io::Result<V
     }
     extras.sort_unstable();
     Ok(extras)
-}
-
-/// Reads the manifest of a backup to its end.
-pub(in crate::care) async fn open<D: Disk>(disk: &D, set: &D::Dir) -> Result<Reader<D>, Broken> {
-    Reader::open(disk, set).await
 }

@@ -7,7 +7,7 @@ use rmail_core::addr::AccountName;
 use rmail_core::mailbox::MailboxName;
 
 use crate::disk::Disk;
-use crate::file::account::{Counter, Subscriptions};
+use crate::file::account::{Counter, FAR, Subscriptions};
 use crate::file::escape::{escape, unescape};
 use crate::file::io::{found, read_file};
 use crate::file::status::Status;
@@ -157,10 +157,12 @@ impl<D: Disk> Run<'_, D> {
         drafts: &mut Vec<Draft<D>>,
     ) -> io::Result<()> {
         let path = format!("{}/account.json", patient.path);
-        let highest = known
+        // One that is far ahead of the clock came with an import, and does not count.
+        let far = self.options.now.secs().saturating_add(FAR);
+        let numbers = known
             .iter()
-            .map(|known| known.status.uid_validity.0.max(known.status.id.0));
-        let Some(highest) = highest.max() else {
+            .flat_map(|known| [known.status.uid_validity.0, known.status.id.0]);
+        let Some(highest) = numbers.filter(|number| u64::from(*number) < far).max() else {
             return Ok(());
         };
         let fix = Fix::Counter(highest);
@@ -232,11 +234,7 @@ fn twice<D: Disk>(known: &[Known], drafts: &mut Vec<Draft<D>>) {
     order.sort_by_key(|known| (!known.original, &known.name));
     let mut first: BTreeMap<u32, &MailboxName> = BTreeMap::new();
     for known in order {
-        let numbers = [known.status.id.0, known.status.uid_validity.0];
-        let other = numbers
-            .iter()
-            .find_map(|number| first.get(number).filter(|other| **other != &known.name));
-        match other {
+        match first.get(&known.status.id.0) {
             Some(other) => {
                 let detail = format!("{} has the identity of {other}", known.name);
                 let path = format!("{}/status.json", known.path);
@@ -244,10 +242,9 @@ fn twice<D: Disk>(known: &[Known], drafts: &mut Vec<Draft<D>>) {
                 draft.finding.mailbox = Some(known.name.clone());
                 drafts.push(draft);
             }
+            // UIDVALIDITY may be the same in several: mailboxes that were imported keep theirs.
             None => {
-                for number in numbers {
-                    first.insert(number, &known.name);
-                }
+                first.insert(known.status.id.0, &known.name);
             }
         }
     }
