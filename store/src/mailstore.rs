@@ -189,6 +189,14 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<Appended>;
 
+    /// Every MODSEQ that is given in the mailbox from now on is above this one, and so is HIGHESTMODSEQ: for a mailbox that
+    /// is made again under its old UIDVALIDITY, of which clients may know higher ones than it has by itself. A store that
+    /// tells no MODSEQs has nothing to do.
+    async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()> {
+        let _ = (account, mailbox, above);
+        Ok(())
+    }
+
     /// One body into the INBOX of every account and, if there is one, as an entry into the outbound queue: all or
     /// nothing, written and synced once, linked everywhere.
     ///

@@ -47,6 +47,29 @@ impl<D: Disk> Accounts<D> {
         new: &NewUser,
         now: Unix,
     ) -> Result<()> {
+        let user = User {
+            password: new
+                .password
+                .as_ref()
+                .map(|password| self.hash(password, new.rounds)),
+            admin: new.admin,
+            quota_mb: new.quota_mb,
+            ..User::default()
+        };
+        self.create_as(store, account, &user, now).await
+    }
+
+    /// The same for a user whose file is at hand, as from a backup.
+    ///
+    /// # Errors
+    /// As [`Accounts::create`].
+    pub async fn create_as<S: MailStore>(
+        &self,
+        store: &S,
+        account: &AccountName,
+        user: &User,
+        now: Unix,
+    ) -> Result<()> {
         let (domain, name) = account_dirs(account).ok_or(AccountError::BadName)?;
         let context = |error| failed("create", account, error);
         let users = self
@@ -67,20 +90,11 @@ impl<D: Disk> Accounts<D> {
             self.make_dir(&users, &name).await.map_err(context)?;
         }
         store.create_account(account, now).await?;
-        let user = User {
-            password: new
-                .password
-                .as_ref()
-                .map(|password| self.hash(password, new.rounds)),
-            admin: new.admin,
-            quota_mb: new.quota_mb,
-            ..User::default()
-        };
         let user_dir = self.disk.open_dir(&users, &name).await.map_err(context)?;
         file::unlink(&*self.disk, &user_dir, DELETED)
             .await
             .map_err(context)?;
-        self.write(&user_dir, &user).await.map_err(context)
+        self.write(&user_dir, user).await.map_err(context)
     }
 
     /// Changes a user's file under the lock. `change` says whether there is something to write.

@@ -26,23 +26,23 @@ pub(super) struct AccountHold<D: Disk> {
 /// `account.json`
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Counter {
-    version: u32,
-    last_uid_validity: u32,
+pub(crate) struct Counter {
+    pub(crate) version: u32,
+    pub(crate) last_uid_validity: u32,
 }
 
 /// `subscriptions.json`
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Subscriptions {
-    version: u32,
-    mailboxes: Vec<String>,
+pub(crate) struct Subscriptions {
+    pub(crate) version: u32,
+    pub(crate) mailboxes: Vec<String>,
 }
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Seconds from now up to which a UIDVALIDITY from elsewhere moves the counter: it stands for a time (RFC 9051 §2.3.1.1).
-const FAR: u64 = 10 * 365 * 86_400;
+pub(crate) const FAR: u64 = 10 * 365 * 86_400;
 
 fn counter_label(account: &AccountName) -> String {
     format!("count UIDVALIDITY of {account}")
@@ -244,7 +244,11 @@ impl<D: Disk> FileStore<D> {
         ))
     }
 
-    async fn save_subscriptions(&self, held: &AccountHold<D>, names: &BTreeSet<MailboxName>) -> Result<()> {
+    pub(super) async fn save_subscriptions(
+        &self,
+        held: &AccountHold<D>,
+        names: &BTreeSet<MailboxName>,
+    ) -> Result<()> {
         let file = Subscriptions {
             version: VERSION,
             mailboxes: names.iter().map(|name| name.as_str().to_owned()).collect(),

@@ -7,6 +7,7 @@
 //!     account.json                          {"version":1,"last_uid_validity":N}
 //!     subscriptions.json                    {"version":1,"mailboxes":["INBOX", ...]}
 //!     deleted/                              mailboxes on their way out
+//!     lost+found/                           what [`crate::care::fsck`] could not leave in its place
 //!     mailboxes/{level}/                    one directory per level of a mailbox name, by [`escape`]
 //!       status.json                         see [`status`]; without it the level cannot be selected
 //!       state                               see [`state`]; its flock is the naming lock
@@ -14,6 +15,7 @@
 //!       expunged                            see [`expunged`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
 //!       children/{level}/                   the same again
+//!   lost+found/                             likewise, of the queue
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
 //!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
@@ -35,9 +37,10 @@
 //!   takes one hold, whatever it takes.
 //! * Whether a cached row is right is decided by `state` alone: `begun == done == the snapshot's MODSEQ`.
 
-mod account;
+pub(crate) mod account;
 mod add;
 mod cache;
+pub(crate) mod care;
 mod change;
 mod copy;
 pub mod escape;
@@ -53,7 +56,7 @@ pub mod names;
 mod numbered;
 mod queue;
 mod shards;
-mod spool;
+pub(crate) mod spool;
 pub mod state;
 pub mod status;
 mod store;

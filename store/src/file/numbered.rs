@@ -61,6 +61,28 @@ impl<D: Disk> FileStore<D> {
         Ok(appended)
     }
 
+    /// Goes on with MODSEQs above this one.
+    pub(super) async fn raise_modseq_of(&self, mailbox: &Arc<Mailbox<D>>, above: ModSeq) -> Result<()> {
+        let mut hold = self.hold_fresh(mailbox).await?;
+        if hold.state.done > above {
+            return Ok(());
+        }
+        let before = hold.state;
+        hold.state.begun = above;
+        let modseq = match hold.numbers(0).await {
+            Ok(modseq) => modseq,
+            Err(error) => {
+                hold.state = before;
+                return Err(error);
+            }
+        };
+        hold.begin(modseq).await?;
+        hold.finish().await?;
+        drop(hold);
+        self.announce(mailbox, modseq);
+        Ok(())
+    }
+
     /// Refuses early what [`Hold::may_number`] will refuse, before anything is written.
     async fn may_number(
         &self,

@@ -220,7 +220,7 @@ pub(super) fn needs_copy<D: Disk>(body: &Body<D>, error: &std::io::Error) -> boo
 }
 
 /// Whether a file cannot be linked although it can be copied.
-pub(super) fn link_fails(error: &std::io::Error) -> bool {
+pub(crate) fn link_fails(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{CrossesDevices, NotFound, PermissionDenied, TooManyLinks};
     matches!(
         error.kind(),

@@ -200,6 +200,11 @@ impl<D: Disk> MailStore for FileStore<D> {
             .await
     }
 
+    async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()> {
+        let mailbox = self.resolve(account, mailbox).await?;
+        self.raise_modseq_of(&mailbox, above).await
+    }
+
     async fn deliver(
         &self,
         spool: Spool<D>,
