@@ -151,6 +151,12 @@ pub trait MailStore: Send + Sync + 'static {
     /// Appends octets.
     async fn write_spool(&self, spool: &mut Self::Spool, chunk: Chunk) -> Result<()>;
 
+    /// Puts the octets of a spool on disk before the operation that takes it would: an import of many messages does so
+    /// with many at a time, from several threads. After an error the spool is only good to be dropped.
+    async fn sync_spool(&self, _spool: &mut Self::Spool) -> Result<()> {
+        Ok(())
+    }
+
     /// Octets written so far.
     fn spool_len(&self, spool: &Self::Spool) -> u64;
 
@@ -174,9 +180,9 @@ pub trait MailStore: Send + Sync + 'static {
     /// UIDNEXT. With no messages it only sets the numbers.
     ///
     /// The UIDVALIDITY is set, if it is given and another, only in a mailbox that has never had a message: UIDNEXT was
-    /// always 1. Afterwards no mailbox of the account gets that value by itself, unless it is more than ten years ahead. What was promised before a
-    /// crash stays promised: after it UIDNEXT may be above UIDs that were asked for and are not there; the caller then
-    /// appends those messages under new UIDs.
+    /// always 1. Afterwards no mailbox of the account gets that value by itself, unless it is more than ten years ahead.
+    /// What was promised before a crash stays promised: after it UIDNEXT may be above UIDs that were asked for and are not
+    /// there; the caller then appends those messages under new UIDs.
     ///
     /// # Errors
     /// `NotPossible` if UIDs or UIDVALIDITY are not as said, and nothing is changed.

@@ -4,10 +4,13 @@
 
 mod config;
 mod demo;
+mod export;
+mod import;
 mod init;
 mod load;
 mod open;
 mod password;
+mod report;
 mod serve;
 mod user;
 
@@ -44,6 +47,10 @@ enum Command {
     /// Add, list and change users; works on a running server.
     #[command(subcommand)]
     User(user::Command),
+    /// Take mail in from a Maildir, an mbox or a tar archive; works on a running server.
+    Import(import::Options),
+    /// Write a user's mail as a Maildir, as mbox files or as a tar archive; works on a running server.
+    Export(export::Options),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -60,6 +67,14 @@ impl Failure {
     }
 }
 
+/// Ends the program because it was called in a way that makes no sense: exit code 2.
+pub(crate) fn wrong_usage(text: impl std::fmt::Display) -> ! {
+    use clap::CommandFactory as _;
+    Arguments::command()
+        .error(clap::error::ErrorKind::ValueValidation, text)
+        .exit()
+}
+
 /// Runs the program.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -69,6 +84,8 @@ pub fn run() -> ExitCode {
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),
+        Command::Import(options) => import::run(&arguments.config, &options),
+        Command::Export(options) => export::run(&arguments.config, &options),
         Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
     };
     match result {

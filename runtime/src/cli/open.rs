@@ -35,21 +35,25 @@ pub(super) fn open(config: &Path) -> Result<Opened, Failure> {
     let loaded = load_or_fail(config)?;
     let root = loaded.path(&loaded.config.mail_root);
     let hosting = super::serve::hosting(&loaded.config)?;
-    open_root(&root, hosting, loaded.config.auth.pbkdf2_rounds)
+    let options = Options {
+        flag_sync_ms: loaded.config.store.flag_sync_ms,
+        shared_by_hosts: loaded.config.store.shared_by_hosts,
+    };
+    open_with(&root, hosting, loaded.config.auth.pbkdf2_rounds, options)
 }
 
 pub(super) fn open_root(root: &Path, hosting: Hosting, rounds: u32) -> Result<Opened, Failure> {
+    open_with(root, hosting, rounds, Options::default())
+}
+
+fn open_with(root: &Path, hosting: Hosting, rounds: u32, options: Options) -> Result<Opened, Failure> {
     let failed =
         |error: &dyn std::fmt::Display| Failure(format!("cannot open mail_root {}: {error}", root.display()));
     let disk = RealDisk::open(root)
         .map(Arc::new)
         .map_err(|error| failed(&error))?;
-    let store = block_on(FileStore::open(
-        Arc::clone(&disk),
-        Limits::default(),
-        Options::default(),
-    ))
-    .map_err(|error| failed(&error))?;
+    let store = block_on(FileStore::open(Arc::clone(&disk), Limits::default(), options))
+        .map_err(|error| failed(&error))?;
     let accounts = Accounts::new(disk, Random::from_seed(entropy::seed()));
     Ok(Opened {
         accounts,
@@ -60,6 +64,22 @@ pub(super) fn open_root(root: &Path, hosting: Hosting, rounds: u32) -> Result<Op
 }
 
 impl Opened {
+    /// The mail.
+    pub(super) fn store(&self) -> &FileStore<RealDisk> {
+        &self.store
+    }
+
+    /// The account of a user that exists.
+    pub(super) fn existing(&self, text: &str) -> Result<AccountName, Failure> {
+        let account = self.account(text)?;
+        match self.user(&account)? {
+            Some(_) => Ok(account),
+            None => Err(Failure(format!(
+                "there is no user {account}; `rmail user list` shows all"
+            ))),
+        }
+    }
+
     /// The account that a text means.
     pub(super) fn account(&self, text: &str) -> Result<AccountName, Failure> {
         account_name(text, &self.hosting).map_err(|error| match error {
@@ -151,7 +171,7 @@ fn failed(error: AccountError) -> Failure {
 }
 
 /// Where and why, without the word for protocols.
-fn told(error: &Error) -> String {
+pub(super) fn told(error: &Error) -> String {
     match (&error.source, error.context.as_str()) {
         (_, "") => error.to_string(),
         (Some(source), context) => format!("{context}: {source}"),

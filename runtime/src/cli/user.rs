@@ -106,7 +106,7 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
         }
         Command::List { json } => list(&opened, json)?,
         Command::Passwd { user, password_stdin } => {
-            let account = existing(&opened, &user)?;
+            let account = opened.existing(&user)?;
             let password = password::read(password_stdin)?;
             opened.set_password(&account, &password)?;
             println!("Changed the password of {account}.");
@@ -115,7 +115,7 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
         Command::Disable { user } => enable(&opened, &user, false)?,
         Command::Enable { user } => enable(&opened, &user, true)?,
         Command::Delete { user, yes } => {
-            let account = existing(&opened, &user)?;
+            let account = opened.existing(&user)?;
             if !yes && !confirmed(&opened, &account)? {
                 return Err(Failure("nothing was deleted".into()));
             }
@@ -124,16 +124,6 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn existing(opened: &Opened, text: &str) -> Result<AccountName, Failure> {
-    let account = opened.account(text)?;
-    match opened.user(&account)? {
-        Some(_) => Ok(account),
-        None => Err(Failure(format!(
-            "there is no user {account}; `rmail user list` shows all"
-        ))),
-    }
 }
 
 fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
@@ -179,7 +169,7 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
 }
 
 fn change(opened: &Opened, set: &Set) -> Result<(), Failure> {
-    let account = existing(opened, &set.user)?;
+    let account = opened.existing(&set.user)?;
     let send_as = set.send_as.as_ref().map(|list| {
         let parse = |text: &String| {
             Address::parse(text)
@@ -205,7 +195,7 @@ fn change(opened: &Opened, set: &Set) -> Result<(), Failure> {
 }
 
 fn enable(opened: &Opened, text: &str, on: bool) -> Result<(), Failure> {
-    let account = existing(opened, text)?;
+    let account = opened.existing(text)?;
     opened.set_enabled(&account, on)?;
     println!("{} {account}.", if on { "Enabled" } else { "Disabled" });
     Ok(())

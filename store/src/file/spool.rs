@@ -19,6 +19,8 @@ pub struct Spool<D: Disk> {
     /// What `memory` may grow to, taken from the budget of all spools.
     room: Room,
     file: Option<D::File>,
+    /// The file has all of it, on disk.
+    synced: bool,
     len: u64,
 }
 
@@ -85,6 +87,7 @@ impl<D: Disk> FileStore<D> {
                 octets: 0,
             },
             file: None,
+            synced: false,
             len: 0,
         }
     }
@@ -115,6 +118,7 @@ impl<D: Disk> FileStore<D> {
             return Ok(());
         };
         let label = || "write a spool".to_owned();
+        spool.synced = false;
         let file = match &spool.file {
             Some(file) => file.clone(),
             None => {
@@ -141,11 +145,23 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Writes and syncs a body, once for all the names that it will get.
-    pub(super) async fn settle(&self, spool: Spool<D>) -> Result<Body<D>> {
+    pub(super) async fn settle(&self, mut spool: Spool<D>) -> Result<Body<D>> {
         let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
+        let file = self.settle_file(&mut spool).await?;
+        Ok(Body {
+            file,
+            size,
+            named: None,
+        })
+    }
+
+    /// The spool as a file that is on disk.
+    pub(super) async fn settle_file(&self, spool: &mut Spool<D>) -> Result<D::File> {
         let label = || "write a message".to_owned();
-        let file = match spool.file {
+        let file = match spool.file.take() {
             Some(file) => file,
+            // Its file was dropped because it failed.
+            None if spool.memory.len() as u64 != spool.len => return Err(Refusal::Storage.into()),
             None => {
                 let file = self
                     .disk()
@@ -159,12 +175,20 @@ impl<D: Disk> FileStore<D> {
                 file
             }
         };
-        self.disk().sync(&file).await.during(label)?;
-        Ok(Body {
-            file,
-            size,
-            named: None,
-        })
+        if !spool.synced {
+            self.disk().sync(&file).await.during(label)?;
+        }
+        Ok(file)
+    }
+
+    /// Does early what [`FileStore::settle`] will need. After an error the spool is empty of use: its file is dropped.
+    pub(super) async fn settle_early(&self, spool: &mut Spool<D>) -> Result<()> {
+        let file = self.settle_file(spool).await?;
+        spool.memory = Vec::new();
+        spool.room.give_back();
+        spool.file = Some(file);
+        spool.synced = true;
+        Ok(())
     }
 
     /// A body of its own with the octets of an open file, on the file system of `dir`.

@@ -173,6 +173,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.spool(spool, chunk).await
     }
 
+    async fn sync_spool(&self, spool: &mut Spool<D>) -> Result<()> {
+        self.settle_early(spool).await
+    }
+
     fn spool_len(&self, spool: &Spool<D>) -> u64 {
         spool.len()
     }
