@@ -74,9 +74,9 @@ fn all_of_them_work() {
         }
         exec.run().expect("nobody waits for ever");
         drop(exec);
+        let stores = stores.into_inner();
         block_on(async {
-            let mut homes = BTreeSet::new();
-            for (n, store) in stores.borrow().iter() {
+            for (n, store) in &stores {
                 let inbox = messages(store, &alice(), "INBOX").await;
                 assert_eq!(inbox.len(), 6, "seed {seed}");
                 assert_eq!(messages(store, &bob(), "INBOX").await.len(), 3, "seed {seed}");
@@ -91,9 +91,7 @@ fn all_of_them_work() {
                 let queue = store.load_outbound().await.expect("the queue");
                 let ids: Vec<String> = queue.into_iter().map(|entry| entry.id).collect();
                 assert_eq!(ids, [format!("Q{n}")], "seed {seed}: each has its own queue");
-                homes.extend(ids);
             }
-            assert_eq!(homes.len(), 3);
             let accounts = Accounts::new(Arc::new(disk.process()), Random::from_seed([9; 32]));
             for n in 0..3 {
                 let user = accounts.find(&account(&format!("u{n}@example.com"))).await;

@@ -1,11 +1,15 @@
 //! What the end-to-end tests share: a running server, and real clients where they are installed.
 
+mod crew;
 mod demo;
+mod mail;
 mod program;
 mod server;
 mod sink;
 
+pub use crew::{Crew, memory, seconds};
 pub use demo::Demo;
+pub use mail::{MAILBOXES, Mail, name, now, with_keyword};
 pub use program::{find, rmail, run, run_with_input};
 pub use server::{PATIENCE, Server, Wire, free_port, wait_for};
 pub use sink::{Dns, Sink};

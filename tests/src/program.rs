@@ -68,10 +68,15 @@ fn texts(output: &Output) -> (String, String) {
 /// If the test's own path is unknown.
 #[must_use]
 pub fn rmail() -> PathBuf {
+    beside_us("rmail")
+}
+
+/// A program that was built with the tests.
+pub(crate) fn beside_us(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("the test's own path");
     path.pop();
     if path.ends_with("deps") {
         path.pop();
     }
-    path.join("rmail")
+    path.join(name)
 }

@@ -223,13 +223,40 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert!(deliver(&server).starts_with("452 4.3.1"));
     assert!(imap.imap("CREATE new").contains("t NO"));
     assert!(imap.imap("STORE 1 +FLAGS (\\Flagged)").contains("t NO"));
+    assert!(imap.imap("STORE 1 +FLAGS (keyword)").contains("t NO"));
+    assert!(append(&mut imap).contains("t NO"));
+    assert!(imap.imap("SUBSCRIBE new").contains("t NO"));
+    // Whether a further name takes room is up to the file system: what is answered holds.
+    let copied = usize::from(imap.imap("COPY 1 Archive").contains("t OK"));
+    let moved = imap.imap("MOVE 1 Trash").contains("t OK");
     assert!(
-        imap.imap("FETCH 1 BODY.PEEK[]").contains("t OK"),
+        imap.imap("FETCH 1 BODY.PEEK[]").contains("t OK") || moved,
         "mail can be read"
     );
     fs::remove_file(&filler).expect("removed");
+    let counted = |imap: &mut Wire, mailbox: &str, count: usize| {
+        let status = imap.imap(&format!("STATUS {mailbox} (MESSAGES)"));
+        assert!(status.contains(&format!("(MESSAGES {count})")), "{status}");
+    };
+    counted(&mut imap, "INBOX", usize::from(!moved));
+    counted(&mut imap, "Archive", copied);
+    counted(&mut imap, "Trash", usize::from(moved));
     assert!(deliver(&server).starts_with("250"));
     assert!(imap.imap("CREATE new").contains("t OK"));
-    assert!(imap.imap("STORE 1 +FLAGS (\\Flagged)").contains("t OK"));
-    assert!(login(&server).imap("SELECT INBOX").contains("* 2 EXISTS"));
+    assert!(imap.imap("SUBSCRIBE new").contains("t OK"));
+    assert!(imap.imap("STORE 1 +FLAGS (\\Flagged keyword)").contains("t OK"));
+    assert!(append(&mut imap).contains("t OK"));
+    assert!(imap.imap("COPY 1 new").contains("t OK"));
+    assert!(imap.imap("MOVE 1 new").contains("t OK"));
+    counted(&mut imap, "new", 2);
+    let now = login(&server).imap("SELECT INBOX");
+    assert!(
+        now.contains(&format!("* {} EXISTS", 2 - usize::from(moved))),
+        "{now}"
+    );
+}
+
+/// Appends a message to INBOX.
+fn append(imap: &mut Wire) -> String {
+    imap.imap("APPEND INBOX {12+}\r\nSubject: y\r\n")
 }

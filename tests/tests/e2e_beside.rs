@@ -122,10 +122,12 @@ fn sleeps(process: u32) -> u64 {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads");
     let count = |task: std::fs::DirEntry| {
         let status = std::fs::read_to_string(task.path().join("status")).ok()?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("voluntary_ctxt_switches"))?;
-        line.split_whitespace().next_back()?.parse::<u64>().ok()
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)
+        };
+        let ours = field("Name:")?.starts_with("rmail");
+        ours.then(|| field("voluntary_ctxt_switches:")?.parse::<u64>().ok())?
     };
     tasks.flatten().filter_map(count).sum()
 }

@@ -41,6 +41,9 @@ pub(crate) struct Subscriptions {
 
 pub(super) const VERSION: u32 = 1;
 
+/// The highest UIDVALIDITY that a clock gives (in the year 2105): one that was wrong once must not use up the counter.
+const LATEST: u32 = u32::MAX - (1 << 24);
+
 /// Seconds from now up to which a UIDVALIDITY from elsewhere moves the counter: it stands for a time (RFC 9051 §2.3.1.1).
 pub(crate) const FAR: u64 = 10 * 365 * 86_400;
 
@@ -167,7 +170,7 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<u32> {
         let last = self.last_uid_validity(account, held).await?;
-        let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
+        let now = u32::try_from(now.secs()).map_or(LATEST, |now| now.min(LATEST));
         let first = last.checked_add(1).ok_or(Refusal::MailboxFull)?.max(now);
         let last = first.checked_add(count - 1).ok_or(Refusal::MailboxFull)?;
         self.save_uid_validity(account, held, last).await?;
