@@ -40,6 +40,7 @@ mod add;
 mod cache;
 mod change;
 mod copy;
+mod dirs;
 pub mod escape;
 pub mod expunged;
 mod foreign;
