@@ -13,8 +13,9 @@ mod file_common;
 use file_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidSet};
 use rmail_store::MailStore;
+use rmail_store::disk::Disk as _;
 use rmail_store::file::Options;
 use rmail_store::mem::{Call, MemDisk};
 
@@ -40,23 +41,21 @@ fn a_delivery_syncs_the_file_once_and_each_directory_once() {
         assert_eq!(
             one,
             [
-                Call::OpenDir,
-                Call::StatDir,
-                Call::ReadAt,
-                Call::OpenDir,
-                Call::StatDir,
+                // Where INBOX is, and whether it has been deleted.
+                Call::StatAt,
                 Call::ReadAt,
                 Call::CreateUnnamed,
                 Call::WriteAt,
                 Call::Sync,
+                // Whether `state` still has its name, and what it says.
                 Call::Lock,
                 Call::StatAt,
                 Call::ReadAt,
                 Call::WriteAt,
-                Call::OpenDir,
+                // Whether the shard that is kept open still has its name.
+                Call::StatAt,
                 Call::LinkUnnamed,
                 Call::WriteAt,
-                Call::OpenDir,
                 Call::SyncDir,
             ]
         );
@@ -117,16 +116,15 @@ fn a_flag_change_is_one_rename_and_the_flusher_syncs() {
                 Call::StatAt,
                 Call::ReadAt,
                 Call::WriteAt,
-                Call::OpenDir,
+                Call::StatAt,
                 Call::Rename,
                 Call::WriteAt,
-                Call::ReadAt,
             ]
         );
         disk.record();
         store.flush().await.expect("flush");
         store.flush().await.expect("flush");
-        assert_eq!(calls(&disk), [Call::OpenDir, Call::SyncDir]);
+        assert_eq!(calls(&disk), [Call::SyncDir]);
     });
 }
 
@@ -178,7 +176,7 @@ fn what_is_warm_costs_one_read() {
         disk.record();
         store.status(&alice(), &inbox()).await.expect("status");
         // Once to see that it is not deleted, once for what it holds.
-        let found = [Call::OpenDir, Call::StatDir, Call::ReadAt, Call::ReadAt];
+        let found = [Call::StatAt, Call::ReadAt, Call::ReadAt];
         assert_eq!(calls(&disk), found);
         assert_eq!(store.snapshot_now(&mailbox), None, "this disk yields");
         disk.set_yields(false);
@@ -190,5 +188,135 @@ fn what_is_warm_costs_one_read() {
         deliver(&other, &[alice()], "n").await.expect("deliver");
         assert_eq!(store.snapshot_now(&mailbox), None);
         assert_eq!(uids(&store.snapshot(&mailbox).await.expect("snapshot")), [1, 2]);
+    });
+}
+
+/// A store on a fresh disk with so many messages in alice's INBOX, selected.
+async fn filled(disk: &MemDisk, count: usize) -> (Store, MailboxRef) {
+    let store = open(disk, Limits::default()).await;
+    store.create_account(&alice(), NOW).await.expect("create");
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        messages.push((spool(&store, "m").await.expect("spool"), Flags::default(), None));
+    }
+    let appended = store
+        .append(&alice(), &inbox(), messages, &Quota::UNLIMITED, NOW)
+        .await
+        .expect("append");
+    assert_eq!(appended.uids.len(), count);
+    let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+    (store, mailbox)
+}
+
+#[test]
+fn a_thousand_messages_are_copied_by_a_link_each_and_one_sync_per_shard() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 1_500).await;
+        let first = UidSet::from_ranges([(1, 10)]);
+        let quota = Quota::UNLIMITED;
+        let archive = name("Archive");
+        let copied = store.copy(&mailbox, &first, &archive, &quota, NOW).await;
+        assert_eq!(copied.expect("copy").0.target.len(), 10);
+        disk.record();
+        let thousand = UidSet::from_ranges([(501, 1_500)]);
+        let copied = store.copy(&mailbox, &thousand, &archive, &quota, NOW).await;
+        assert_eq!(copied.expect("copy").0.target.len(), 1_000);
+        let calls = calls(&disk);
+        // UIDs 11 to 1,010 of the target lie in two shards, of which the second is new.
+        assert_eq!(count(&calls, Call::Link), 1_000);
+        assert_eq!(count(&calls, Call::Lock), 1);
+        assert_eq!(count(&calls, Call::MakeDir), 1);
+        let syncs = disk_syncs(&calls);
+        assert_eq!(
+            syncs,
+            2 + 1 + 2,
+            "two shards, the directory that got one, and the ceiling: {calls:?}"
+        );
+        let others = calls.len() - 1_000;
+        assert!(others < 45, "{others} calls besides the links");
+    });
+}
+
+/// Calls that wait for the disk.
+fn disk_syncs(calls: &[Call]) -> usize {
+    count(calls, Call::Sync) + count(calls, Call::SyncDir) + count(calls, Call::SyncFs)
+}
+
+#[test]
+fn a_thousand_messages_are_expunged_by_an_unlink_each_and_one_sync_per_shard() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 1_500).await;
+        let thousand = UidSet::from_ranges([(401, 1_400)]);
+        let deleted = change(FlagOp::Add, SystemFlags::DELETED, &[]);
+        disk.record();
+        store
+            .store(&mailbox, &thousand, &deleted, None)
+            .await
+            .expect("store");
+        let flagged = calls(&disk);
+        let holds = 1_000_usize.div_ceil(Limits::default().names_per_hold);
+        assert_eq!(
+            (count(&flagged, Call::Rename), count(&flagged, Call::Lock)),
+            (1_000, holds)
+        );
+        disk.record();
+        let left = store.expunge(&mailbox, Some(&thousand)).await.expect("expunge");
+        assert_eq!(left.rows.len(), 500);
+        let calls = calls(&disk);
+        assert_eq!(count(&calls, Call::Unlink), 1_000);
+        assert_eq!(count(&calls, Call::Lock), holds);
+        // The log, the entry of the log, and two shards.
+        assert_eq!(disk_syncs(&calls), 4, "{calls:?}");
+        let others = calls.len() - 1_000;
+        assert!(
+            others <= 12 * holds + 10,
+            "{others} calls besides the unlinks in {holds} holds"
+        );
+    });
+}
+
+#[test]
+fn a_shard_that_was_made_again_gets_the_next_message() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 1).await;
+        deliver(&store, &[alice()], "before").await.expect("deliver");
+        // Somebody puts a copy of the shard in its place.
+        let shards = dir_of(&disk, "INBOX/shards").await;
+        let old = disk.open_dir(&shards, "000000").await.expect("the shard");
+        disk.rename(&shards, "000000", &shards, "away")
+            .await
+            .expect("moved");
+        disk.make_dir(&shards, "000000").await.expect("made");
+        let new = disk.open_dir(&shards, "000000").await.expect("the new shard");
+        for entry in names_of(&disk, &old).await {
+            disk.link(&old, &entry, &new, &entry).await.expect("linked");
+        }
+        deliver(&store, &[alice()], "after").await.expect("deliver");
+        assert_eq!(names_of(&disk, &new).await.len(), 3);
+        assert_eq!(names_of(&disk, &old).await.len(), 2);
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[2]), &seen, None)
+            .await
+            .expect("store");
+        let flagged = names_of(&disk, &new)
+            .await
+            .into_iter()
+            .filter(|name| name.contains(".s."));
+        assert_eq!(flagged.count(), 1);
+        // And by another process, which removes it as well.
+        let deleted = change(FlagOp::Add, SystemFlags::DELETED, &[]);
+        store
+            .store(&mailbox, &all(), &deleted, None)
+            .await
+            .expect("store");
+        store.expunge(&mailbox, None).await.expect("expunge");
+        disk.remove_dir(&shards, "000000").await.expect("removed");
+        disk.make_dir(&shards, "000000").await.expect("made");
+        deliver(&store, &[alice()], "last").await.expect("deliver");
+        assert_eq!(messages(&store, &alice(), "INBOX").await.len(), 1);
     });
 }

@@ -100,11 +100,15 @@ impl<D: Disk> FileStore<D> {
 
     /// Makes the account's tree unless it is there.
     pub(super) async fn ensure_account(&self, account: &AccountName, now: Unix) -> Result<()> {
-        let inbox = MailboxName::inbox();
-        match self.resolve(account, &inbox).await {
-            Err(error) if error.refusal == Refusal::NoSuchMailbox => {}
-            other => return other.map(drop),
+        match self.resolve(account, &MailboxName::inbox()).await {
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => self.make_account(account, now).await,
+            other => other.map(drop),
         }
+    }
+
+    /// The same if it is known not to be there, or not to be whole.
+    pub(super) async fn make_account(&self, account: &AccountName, now: Unix) -> Result<()> {
+        let inbox = MailboxName::inbox();
         let held = self.make_user_dir(account).await?;
         settle_dir(self.disk(), &held.dir, "mailboxes")
             .await

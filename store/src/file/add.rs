@@ -14,9 +14,8 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::mailstore::MailStore as _;
 
-use super::cache::shard_name;
 use super::hold::Hold;
-use super::io::{During as _, open_or_make_dir};
+use super::io::During as _;
 use super::mailbox::Mailbox;
 use super::spool::{Body, Spool, needs_copy};
 use super::sync::Touched;
@@ -289,9 +288,7 @@ impl<D: Disk> Hold<'_, D> {
         if let Some((_, dir)) = last.as_ref().filter(|(number, _)| *number == shard) {
             return Ok(dir.clone());
         }
-        let dir = open_or_make_dir(self.store.disk(), &self.mailbox.shards, &shard_name(shard))
-            .await
-            .during(|| format!("open shard {shard} of {}", self.mailbox.label()))?;
+        let dir = self.store.make_shard_dir(self.mailbox, shard).await?;
         *last = Some((shard, dir.clone()));
         Ok(dir)
     }

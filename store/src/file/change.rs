@@ -9,10 +9,10 @@ use rmail_core::refusal::Refusal;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 
-use super::cache::{scan_dir, shard_name};
+use super::cache::scan_dir;
 use super::hold::Hold;
 use super::io::{During as _, found};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, View};
 use super::sync::Touched;
 use super::{FileStore, names};
 
@@ -76,11 +76,19 @@ impl<D: Disk> FileStore<D> {
         // What was changed before something failed stays changed: it is synced and told like the rest.
         let settled = self.settle_flags(mailbox, &done.touched).await;
         done.announce(self);
-        result.and(settled)?;
+        let seen = result.and_then(|seen| settled.map(|()| seen))?;
         Ok(Stored {
-            snapshot: self.look_after(mailbox).await?,
+            snapshot: self.seen_or_look(mailbox, seen).await?,
             modified,
         })
+    }
+
+    /// What the last hold of the lock saw is what there is.
+    async fn seen_or_look(&self, mailbox: &Mailbox<D>, seen: Option<View>) -> Result<Snapshot> {
+        match seen {
+            Some(view) => Ok(view.snapshot),
+            None => self.look_after(mailbox).await,
+        }
     }
 
     async fn store_batches(
@@ -90,7 +98,7 @@ impl<D: Disk> FileStore<D> {
         unchanged_since: Option<ModSeq>,
         modified: &mut UidSet,
         done: &mut Done<D>,
-    ) -> Result<()> {
+    ) -> Result<Option<View>> {
         let mailbox = Arc::clone(&done.touched.mailbox);
         let mut after = Uid(0);
         loop {
@@ -112,11 +120,11 @@ impl<D: Disk> FileStore<D> {
                 done.modseq = hold.state.done;
             }
             renamed?;
-            drop(hold);
             match last {
                 Some(last) => after = last,
-                None => return Ok(()),
+                None => return Ok(mailbox.view()),
             }
+            drop(hold);
             self.gap().await;
         }
     }
@@ -146,13 +154,13 @@ impl<D: Disk> FileStore<D> {
         let all = UidSet::from_ranges([(1, u32::MAX)]);
         let result = self.expunge_batches(uids.unwrap_or(&all), &mut done).await;
         let settled = self.settle_removed(&done).await;
-        result.and(settled)?;
-        let snapshot = self.look_after(mailbox).await?;
+        let seen = result.and_then(|seen| settled.map(|()| seen))?;
+        let snapshot = self.seen_or_look(mailbox, seen).await?;
         self.prune(&done.touched, snapshot.uid_next).await;
         Ok(snapshot)
     }
 
-    async fn expunge_batches(&self, uids: &UidSet, done: &mut Done<D>) -> Result<()> {
+    async fn expunge_batches(&self, uids: &UidSet, done: &mut Done<D>) -> Result<Option<View>> {
         let mailbox = Arc::clone(&done.touched.mailbox);
         let mut after = Uid(0);
         loop {
@@ -169,11 +177,11 @@ impl<D: Disk> FileStore<D> {
                 done.modseq = hold.state.done;
             }
             removed?;
-            drop(hold);
             match last {
                 Some(last) => after = last,
-                None => return Ok(()),
+                None => return Ok(mailbox.view()),
             }
+            drop(hold);
             self.gap().await;
         }
     }
@@ -374,9 +382,8 @@ impl<D: Disk> Hold<'_, D> {
             let number = self.store.shard(row.uid);
             let label = || format!("unlink UID {} of {}", row.uid.0, self.mailbox.label());
             if shard.as_ref().is_none_or(|(open, _)| *open != number) {
-                let name = shard_name(number);
-                let opened = self.store.disk().open_dir(&self.mailbox.shards, &name).await;
-                shard = found(opened).during(label)?.map(|dir| (number, dir));
+                let opened = self.store.shard_dir(self.mailbox, number).await?;
+                shard = opened.map(|dir| (number, dir));
             }
             let Some((_, dir)) = &shard else {
                 // A stranger has removed the whole shard.

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::mailstore::MailStore as _;
 
 use super::add::{Added, seconds};
-use super::cache::{scan_dir, shard_name};
+use super::cache::scan_dir;
 use super::change::{Done, FlagBits};
 use super::hold::Hold;
 use super::io::{During as _, found, read_file};
@@ -61,7 +61,7 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
         let (view, _) = self.look(source).await?;
-        let rows = view.snapshot.rows.iter().filter(|row| uids.contains(row.uid));
+        let rows = view.snapshot.rows.of(uids);
         let more = rows.map(|row| Usage::message(row.size.into())).sum();
         if !self.has_room(&source.reference.account, quota, more).await? {
             return Err(Refusal::OverQuota.into());
@@ -471,8 +471,7 @@ async fn open_shard<D: Disk>(
     if let Some((_, dir)) = last.as_ref().filter(|(number, _)| *number == shard) {
         return Ok(Some(dir.clone()));
     }
-    let dir = store.disk().open_dir(&mailbox.shards, &shard_name(shard)).await;
-    let dir = found(dir).during(|| format!("open shard {shard} of {}", mailbox.label()))?;
+    let dir = store.shard_dir(mailbox, shard).await?;
     *last = dir.clone().map(|dir| (shard, dir));
     Ok(dir)
 }

@@ -9,6 +9,7 @@ use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
 
 use crate::disk::Disk;
 
+use super::dirs::ShardDirs;
 use super::shards::Shards;
 use super::status::Status;
 use super::usage::Census;
@@ -224,6 +225,8 @@ pub(super) fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The open mailboxes of this process.
 pub(super) struct Registry<D: Disk> {
     inner: Mutex<Inner<D>>,
+    /// Open shards of the mailboxes.
+    pub(super) shards: ShardDirs<D>,
 }
 
 struct Inner<D: Disk> {
@@ -247,6 +250,7 @@ impl<D: Disk> Default for Registry<D> {
                 census: HashMap::new(),
                 sizes: HashMap::new(),
             }),
+            shards: ShardDirs::default(),
         }
     }
 }
@@ -270,7 +274,9 @@ impl<D: Disk> Registry<D> {
         if let Some(mailbox) = inner.by_key.get(&parts.key) {
             return Arc::clone(mailbox);
         }
-        inner.make_room();
+        if let Some(closed) = inner.make_room() {
+            self.shards.forget_all(closed);
+        }
         inner.clock += 1;
         let mailbox = Arc::new(Mailbox::new(parts));
         mailbox.used.store(inner.clock, Ordering::Relaxed);
@@ -284,6 +290,7 @@ impl<D: Disk> Registry<D> {
     /// Forgets a mailbox that is gone.
     pub(super) fn forget(&self, mailbox: &Mailbox<D>) {
         guard(&self.inner).remove(mailbox);
+        self.shards.forget_all(mailbox.key);
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Mailbox<D>>> {
@@ -352,9 +359,9 @@ impl<D: Disk> Inner<D> {
     }
 
     /// Closes the mailbox that has not been used for longest, of those that nobody uses.
-    fn make_room(&mut self) {
+    fn make_room(&mut self) -> Option<(u64, u64)> {
         if self.by_key.len() < IDLE_MAILBOXES {
-            return;
+            return None;
         }
         let idle = |mailbox: &Arc<Mailbox<D>>| {
             // Both maps hold one each.
@@ -367,8 +374,8 @@ impl<D: Disk> Inner<D> {
             .filter(|mailbox| idle(mailbox))
             .min_by_key(|mailbox| mailbox.used.load(Ordering::Relaxed))
             .cloned();
-        if let Some(mailbox) = oldest {
-            self.remove(&mailbox);
-        }
+        let oldest = oldest?;
+        self.remove(&oldest);
+        Some(oldest.key)
     }
 }

@@ -30,8 +30,13 @@ struct Place<D: Disk> {
 impl<D: Disk> FileStore<D> {
     /// The account's INBOX; the account's tree is made if it is not there.
     pub(super) async fn inbox(&self, account: &AccountName, now: Unix) -> Result<Arc<Mailbox<D>>> {
-        self.ensure_account(account, now).await?;
-        self.resolve(account, &MailboxName::inbox()).await
+        let inbox = MailboxName::inbox();
+        match self.resolve(account, &inbox).await {
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => {}
+            found => return found,
+        }
+        self.make_account(account, now).await?;
+        self.resolve(account, &inbox).await
     }
 
     /// Whether there is a mailbox (not only a level) of this name.

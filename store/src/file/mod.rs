@@ -43,6 +43,7 @@ mod cache;
 pub(crate) mod care;
 mod change;
 mod copy;
+mod dirs;
 pub mod escape;
 pub mod expunged;
 mod foreign;

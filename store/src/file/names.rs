@@ -39,21 +39,17 @@ const ZONES: u16 = 1_440;
 #[must_use]
 pub fn encode(row: &Row, keywords: [u64; 4]) -> String {
     let mut name = String::with_capacity(160);
-    let digits = decimal(u64::from(row.uid.0));
-    (digits.len()..10).for_each(|_| name.push('0'));
-    name.push_str(&digits);
+    push_decimal(&mut name, u64::from(row.uid.0), 10);
     name.push('.');
     if row.date < 0 {
         name.push('-');
     }
-    name.push_str(&decimal(row.date.unsigned_abs()));
+    push_decimal(&mut name, row.date.unsigned_abs(), 1);
     name.push(if row.zone < 0 { '-' } else { '+' });
-    let zone = decimal(u64::from(row.zone.unsigned_abs()));
-    (zone.len()..4).for_each(|_| name.push('0'));
-    name.push_str(&zone);
+    push_decimal(&mut name, u64::from(row.zone.unsigned_abs()), 4);
     for number in [u64::from(row.size), u64::from(row.save_date), row.modseq.0] {
         name.push('.');
-        name.push_str(&decimal(number));
+        push_decimal(&mut name, number, 1);
     }
     name.push('.');
     let before = name.len();
@@ -71,21 +67,28 @@ pub fn encode(row: &Row, keywords: [u64; 4]) -> String {
     name
 }
 
-/// Decimal digits, without the machinery of `format!`.
-fn decimal(mut number: u64) -> String {
-    let mut digits = Vec::with_capacity(20);
-    loop {
-        digits.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or(0)));
-        number /= 10;
-        if number == 0 {
-            return digits.into_iter().rev().collect();
+/// At least so many decimal digits, without the machinery of `format!`: names are made for every change.
+fn push_decimal(name: &mut String, mut number: u64, least: usize) {
+    let mut digits = [b'0'; 20];
+    let mut count = 0;
+    for digit in digits.iter_mut().rev() {
+        if number == 0 && count >= least {
+            break;
         }
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        count += 1;
     }
+    let digits = digits.get(digits.len() - count..).unwrap_or_default();
+    name.extend(digits.iter().copied().map(char::from));
 }
 
 fn push_hex(name: &mut String, words: [u64; 4]) {
     let mut begun = false;
     for word in words.iter().rev() {
+        if *word == 0 && !begun {
+            continue;
+        }
         for shift in (0..16).rev() {
             let digit = (word >> (shift * 4)) & 15;
             if digit != 0 || begun {

@@ -54,8 +54,7 @@ impl<D: Disk> FileStore<D> {
             }
             for shard in &touched.shards {
                 // A shard that was emptied and removed meanwhile has nothing left to sync.
-                let dir = self.disk().open_dir(&mailbox.shards, &shard_name(*shard)).await;
-                dirs.extend(found(dir).during(|| sync_label(mailbox))?);
+                dirs.extend(self.changed_shard_dir(mailbox, *shard).await?);
             }
         }
         let label = || {
@@ -99,7 +98,10 @@ impl<D: Disk> FileStore<D> {
         for shard in &touched.shards {
             if *shard < self.shard(uid_next) {
                 let result = self.disk().remove_dir(&mailbox.shards, &shard_name(*shard)).await;
-                removed |= result.is_ok();
+                if result.is_ok() {
+                    self.registry().shards.forget(mailbox.key, *shard);
+                    removed = true;
+                }
             }
         }
         if removed && self.disk().sync_dir(&mailbox.shards).await.is_err() {

@@ -156,6 +156,9 @@ impl<D: Disk> FileStore<D> {
     /// # Errors
     /// `NoSuchMailbox`, also for a level that cannot be selected.
     pub(super) async fn resolve(&self, account: &AccountName, name: &MailboxName) -> Result<Arc<Mailbox<D>>> {
+        if let Some(mailbox) = self.opened(account, name).await? {
+            return Ok(mailbox);
+        }
         let Some(dir) = self.level_dir(account, name).await? else {
             return Err(Refusal::NoSuchMailbox.into());
         };
@@ -167,6 +170,24 @@ impl<D: Disk> FileStore<D> {
         let dir = self.level_dir(account, name).await?;
         let dir = dir.ok_or(Refusal::NoSuchMailbox)?;
         self.open_mailbox(account, &dir, &held).await
+    }
+
+    /// A mailbox of the uppermost level that is open already: one look at its name and one at its `state`.
+    async fn opened(&self, account: &AccountName, name: &MailboxName) -> Result<Option<Arc<Mailbox<D>>>> {
+        let mut levels = name.levels();
+        let (Some(level), None) = (levels.next(), levels.next()) else {
+            return Ok(None);
+        };
+        let Some(dir) = self.registry().account(account) else {
+            return Ok(None);
+        };
+        let named = self.disk().stat_at(&dir, &dir_name(level)?).await;
+        let named = found(named).during(|| format!("look for {name} of {account}"))?;
+        let Some(mailbox) = named.and_then(|stat| self.registry().by_key((stat.device, stat.inode))) else {
+            return Ok(None);
+        };
+        let gone = self.read_state(&mailbox).await?.is_some_and(|state| state.gone);
+        Ok((!gone).then_some(mailbox))
     }
 
     /// Opens the mailbox in a directory that is in its place, for one who has the account's lock.
