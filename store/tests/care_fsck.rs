@@ -786,7 +786,7 @@ fn a_store_in_use_has_no_findings() {
             }
             let spool = spool(&store, "queue").await.expect("spool");
             store
-                .deliver(spool, &[alice()], Some(&entry("Q1")), NOW)
+                .deliver(spool, &unlimited(&[alice()]), Some(&entry("Q1")), NOW)
                 .await
                 .expect("queue");
             store.remove_outbound("Q1").await.expect("remove");
@@ -811,7 +811,13 @@ async fn busy(store: &Store) {
         let own = name(&format!("m{uid}/sub"));
         store.create(&alice(), &own, &[], NOW).await.expect("create");
         store
-            .copy(&mailbox, &set(&[7, 8]), &own, NOW)
+            .copy(
+                &mailbox,
+                &set(&[7, 8]),
+                &own,
+                &rmail_core::mailbox::Quota::UNLIMITED,
+                NOW,
+            )
             .await
             .expect("copy");
         match uid % 3 {

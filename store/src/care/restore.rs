@@ -215,11 +215,13 @@ async fn subscriptions<D: Disk>(
     account: &AccountName,
 ) -> core::result::Result<BTreeSet<MailboxName>, Broken> {
     let octets = file_of(disk, set, account, "subscriptions.json").await?;
-    let file = octets.and_then(|octets| {
-        serde_json::from_slice::<crate::file::account::Subscriptions>(&octets).ok()
-    });
+    let file =
+        octets.and_then(|octets| serde_json::from_slice::<crate::file::account::Subscriptions>(&octets).ok());
     let names = file.map_or_else(Vec::new, |file| file.mailboxes);
-    Ok(names.iter().filter_map(|name| MailboxName::new(name).ok()).collect())
+    Ok(names
+        .iter()
+        .filter_map(|name| MailboxName::new(name).ok())
+        .collect())
 }
 
 /// A mailbox that is put back.
@@ -263,7 +265,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
         let account = &self.options.account;
         (self.tell)(Event::Mailbox(&self.name, self.line.messages));
         let there = self.store.list(account).await?;
-        let exists = there.iter().any(|entry| entry.name == self.name && entry.selectable);
+        let exists = there
+            .iter()
+            .any(|entry| entry.name == self.name && entry.selectable);
         let mut present = Present::default();
         if exists {
             present = self.present().await?;
@@ -306,7 +310,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
             Some(_) => Vec::new(),
             None => {
                 let names = self.line.special_use.iter();
-                names.filter_map(|name| SpecialUse::from_attribute(name)).collect()
+                names
+                    .filter_map(|name| SpecialUse::from_attribute(name))
+                    .collect()
             }
         };
         let made = self.store.create(account, &self.name, &specials, now).await;
@@ -338,7 +344,10 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
 
     /// Whether another mailbox of the account has the UIDVALIDITY: this one was renamed, and is still there.
     async fn is_in_use(&self, there: &[rmail_core::imap::server::MailboxEntry]) -> Result<bool> {
-        for entry in there.iter().filter(|entry| entry.selectable && entry.name != self.name) {
+        for entry in there
+            .iter()
+            .filter(|entry| entry.selectable && entry.name != self.name)
+        {
             match self.store.status(&self.options.account, &entry.name).await {
                 Ok(status) if status.uid_validity.0 == self.line.uid_validity => return Ok(true),
                 Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
@@ -355,7 +364,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
             ..Numbering::default()
         };
         let (account, now) = (&self.options.account, self.options.now);
-        let set = self.store.append_numbered(account, &self.name, numbering, Vec::new(), now);
+        let set = self
+            .store
+            .append_numbered(account, &self.name, numbering, Vec::new(), now);
         match set.await {
             Ok(_) => {
                 let above = ModSeq(self.line.modseq.saturating_add(MODSEQ_GAP));
@@ -375,7 +386,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
             ..Numbering::default()
         };
         let (account, now) = (&self.options.account, self.options.now);
-        let set = self.store.append_numbered(account, &self.name, numbering, Vec::new(), now);
+        let set = self
+            .store
+            .append_numbered(account, &self.name, numbering, Vec::new(), now);
         set.await.map(drop)
     }
 
@@ -420,7 +433,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
 
     /// Takes an equal message from those that the mailbox has. False: there is none.
     async fn take(&self, present: &mut Present, row: &Row, line: &MessageLine) -> Result<bool> {
-        let Present { mailbox, messages, .. } = present;
+        let Present {
+            mailbox, messages, ..
+        } = present;
         let size = u32::try_from(line.size).unwrap_or(u32::MAX);
         let key = (size, row.date, row.zone);
         let (Some(mailbox), Some(same)) = (mailbox, messages.get_mut(&key)) else {
@@ -513,7 +528,11 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
 
     fn flags(&self, lost: &Lost) -> Flags {
         let words = self.line.keywords.iter().enumerate();
-        let has = |bit: usize| lost.bits.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1);
+        let has = |bit: usize| {
+            lost.bits
+                .get(bit / 64)
+                .is_some_and(|word| word >> (bit % 64) & 1 == 1)
+        };
         Flags {
             system: lost.row.flags,
             keywords: words
@@ -556,7 +575,9 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
             offset += count as u64;
         }
         if offset != lost.line.size || hex(&hash.finalize()) != lost.line.sha256 {
-            return Ok(Err("it is not what was backed up (`rmail backup verify` tells all)".to_owned()));
+            return Ok(Err(
+                "it is not what was backed up (`rmail backup verify` tells all)".to_owned(),
+            ));
         }
         Ok(Ok(spool))
     }

@@ -47,7 +47,8 @@ impl<D: Disk> Run<'_, D> {
                 let Some(name) = &level.name else {
                     let path = format!("{}/{}", user.path, level.path);
                     if done.insert(path_number(&path)) {
-                        self.problem(&path, "its name is no mailbox's; see `rmail fsck`").await?;
+                        self.problem(&path, "its name is no mailbox's; see `rmail fsck`")
+                            .await?;
                     }
                     continue;
                 };

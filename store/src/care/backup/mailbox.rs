@@ -12,9 +12,9 @@ use rmail_core::mailbox::{MailboxName, Row, Uid};
 
 use crate::disk::{Disk, Mode, Stat};
 use crate::file::io::{found, open_or_make_dir};
+use crate::file::keywords;
 use crate::file::spool::link_fails;
 use crate::file::status::Status;
-use crate::file::keywords;
 
 use super::super::image::{self, Image, present_name, shard_name};
 use super::super::lock::lock;
@@ -100,7 +100,8 @@ impl<D: Disk> Run<'_, D> {
                 break;
             }
         }
-        self.enter(account, name, path, &image, &status, &rows, copy).await
+        self.enter(account, name, path, &image, &status, &rows, copy)
+            .await
     }
 
     /// Reads the names; what cannot be read is a problem.
@@ -189,14 +190,11 @@ impl<D: Disk> Run<'_, D> {
         let disk = self.disk;
         let mtime = i64::try_from(stat.mtime).unwrap_or(i64::MAX);
         let source = (stat.device, stat.inode, mtime);
-        let known = self.previous.as_ref().and_then(|previous| previous.find(source, stat.size));
-        let have = |(size, sha256)| {
-            Got::Have(Have {
-                size,
-                sha256,
-                source,
-            })
-        };
+        let known = self
+            .previous
+            .as_ref()
+            .and_then(|previous| previous.find(source, stat.size));
+        let have = |(size, sha256)| Got::Have(Have { size, sha256, source });
         if self.links {
             match disk.link(from, name, to, wanted).await {
                 Ok(()) => {
@@ -322,7 +320,10 @@ impl<D: Disk> Run<'_, D> {
         self.summary.messages += have.len() as u64;
         self.summary.octets += octets;
         let words = keywords::decode(&image.keywords).0;
-        let specials = status.special_use.iter().map(|special| special.attribute().to_owned());
+        let specials = status
+            .special_use
+            .iter()
+            .map(|special| special.attribute().to_owned());
         let modseq = image.state.map_or(status.modseq_ceiling, |state| state.done);
         self.line(&Line::Mailbox(MailboxLine {
             account: account.as_str().to_owned(),

@@ -279,7 +279,9 @@ impl<D: Disk> Reader<D> {
             return Ok(None);
         }
         if self.lines == 0 && !matches!(line, Line::Backup { version: VERSION, .. }) {
-            return Err(Broken::Damaged(format!("its first line is not that of version {VERSION}")));
+            return Err(Broken::Damaged(format!(
+                "its first line is not that of version {VERSION}"
+            )));
         }
         self.lines += 1;
         self.hash.update(&octets);

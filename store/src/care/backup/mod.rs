@@ -293,7 +293,13 @@ mod tests {
     #[test]
     fn backups_are_named_by_their_time() {
         assert!(is_name("2026-11-21T10-00-00Z"));
-        for bad in ["", "2026-11-21", "2026-11-21T10:00:00Z", "x026-11-21T10-00-00Z", "2026-11-21T10-00-00Z.partial"] {
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-11-21T10:00:00Z",
+            "x026-11-21T10-00-00Z",
+            "2026-11-21T10-00-00Z.partial",
+        ] {
             assert!(!is_name(bad), "{bad}");
         }
     }

@@ -12,7 +12,11 @@ use super::manifest::hex;
 const BLOCK: usize = 256 * 1024;
 
 /// Size and SHA-256 of a file.
-pub(super) async fn digest<D: Disk>(disk: &D, file: &D::File, buffer: &mut Vec<u8>) -> io::Result<(u64, String)> {
+pub(super) async fn digest<D: Disk>(
+    disk: &D,
+    file: &D::File,
+    buffer: &mut Vec<u8>,
+) -> io::Result<(u64, String)> {
     each_block(disk, file, buffer, async |_, _| Ok(())).await
 }
 
@@ -23,7 +27,10 @@ pub(super) async fn copy<D: Disk>(
     to: &D::File,
     buffer: &mut Vec<u8>,
 ) -> io::Result<(u64, String)> {
-    each_block(disk, from, buffer, async |part, offset| disk.write_at(to, part, offset).await).await
+    each_block(disk, from, buffer, async |part, offset| {
+        disk.write_at(to, part, offset).await
+    })
+    .await
 }
 
 async fn each_block<D: Disk>(

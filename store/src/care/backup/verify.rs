@@ -105,7 +105,12 @@ pub async fn verify<D: Disk>(
     let mut reader: Reader<D> = match Reader::open(disk, set).await {
         Ok(reader) => reader,
         Err(broken) => {
-            tell(&mut verified, FlawKind::Manifest, manifest::NAME, broken.to_string());
+            tell(
+                &mut verified,
+                FlawKind::Manifest,
+                manifest::NAME,
+                broken.to_string(),
+            );
             return Ok(verified);
         }
     };
@@ -118,7 +123,12 @@ pub async fn verify<D: Disk>(
             Ok(Some(line)) => line,
             Ok(None) => break,
             Err(broken) => {
-                tell(&mut verified, FlawKind::Manifest, manifest::NAME, broken.to_string());
+                tell(
+                    &mut verified,
+                    FlawKind::Manifest,
+                    manifest::NAME,
+                    broken.to_string(),
+                );
                 return Ok(verified);
             }
         };
@@ -140,7 +150,12 @@ pub async fn verify<D: Disk>(
         verified.files += 1;
         verified.octets += size;
         match check(disk, set, &mut last, &path, &mut buffer).await {
-            Ok(None) => tell(&mut verified, FlawKind::Missing, &path, "it is not there".to_owned()),
+            Ok(None) => tell(
+                &mut verified,
+                FlawKind::Missing,
+                &path,
+                "it is not there".to_owned(),
+            ),
             Ok(Some((now, _))) if now != size => {
                 let detail = format!("it has {now} octets, not {size}");
                 tell(&mut verified, FlawKind::Changed, &path, detail);
@@ -165,7 +180,9 @@ pub async fn verify<D: Disk>(
 /// What a path is known by: with ten million of them the paths themselves would be too many.
 fn mark(path: &str) -> u128 {
     let digest: [u8; 32] = Sha256::digest(path.as_bytes()).into();
-    digest.first_chunk().map_or(0, |front| u128::from_le_bytes(*front))
+    digest
+        .first_chunk()
+        .map_or(0, |front| u128::from_le_bytes(*front))
 }
 
 /// Size and hash of a file; `None`: it is not there. The last directory is kept open.
@@ -178,7 +195,9 @@ async fn check<D: Disk>(
 ) -> io::Result<Option<(u64, String)>> {
     let (above, entry) = path.rsplit_once('/').unwrap_or(("", path));
     if last.as_ref().is_none_or(|(open, _)| open != above) {
-        *last = open_path(disk, set, above).await?.map(|dir| (above.to_owned(), dir));
+        *last = open_path(disk, set, above)
+            .await?
+            .map(|dir| (above.to_owned(), dir));
     }
     let Some((_, dir)) = last.as_ref() else {
         return Ok(None);
