@@ -131,6 +131,7 @@ impl Server {
         let disk = Arc::new(disk);
         let options = Options {
             flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
+            sweep: config.store.sweep.as_secs(),
             shared_by_hosts: config.store.shared_by_hosts,
         };
         let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
@@ -341,7 +342,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
             log::warn!(target: "server", "event=jobs_left");
         }
-        let flushed = wait_here(self.host.service.store().flush()).map_err(RunError::Flush);
+        let flushed = wait_here(self.host.service.store().close()).map_err(RunError::Flush);
         log::info!(target: "server", "event=stopped");
         flushed
     }

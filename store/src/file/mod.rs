@@ -87,6 +87,9 @@ pub struct Options {
     /// `store.flag_sync_ms`: how long a flag change that was answered may be unsynced; 0: it is synced before the
     /// answer. The host calls [`crate::MailStore::flush`] that often.
     pub flag_sync_ms: u64,
+    /// `store.sweep`: seconds between two looks at watched mailboxes for changes by programs that take no lock; 0: such
+    /// changes are found when a mailbox is opened, and when something else changes in it.
+    pub sweep: u64,
     /// `store.shared_by_hosts`: several hosts write to the mail_root, over a network file system.
     pub shared_by_hosts: bool,
 }
@@ -95,6 +98,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             flag_sync_ms: 1_000,
+            sweep: 10,
             shared_by_hosts: false,
         }
     }

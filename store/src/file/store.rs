@@ -91,6 +91,7 @@ impl<D: Disk> MailStore for FileStore<D> {
             mailbox: mailbox.reference.clone(),
             snapshot: view.snapshot,
             recent_from,
+            read_only,
         })
     }
 
