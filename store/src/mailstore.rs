@@ -272,6 +272,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// as often as long as there is an [`Ear`](crate::hub::Ear) on every watched mailbox.
     async fn poll_watched(&self);
 
+    /// Looks in watched mailboxes for changes by programs that do not take the store's locks (a restore, a script, a backup
+    /// that is copied over them), and announces them. Called every `store.sweep` seconds, and when the store's own
+    /// news were lost. A store that nobody else can write to has nothing to do.
+    async fn sweep_watched(&self) {}
+
     /// Somebody watches the mailbox from now on ([`Hub::watch`]). A store that is told of changes by other processes puts
     /// an [`Ear`](crate::hub::Ear) on it: what changes after this returns, and is not announced by this process itself, is
     /// told by [`MailStore::changes`]. Neither waits nor reads. Without it [`MailStore::poll_watched`] finds all.

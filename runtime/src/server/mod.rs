@@ -131,7 +131,6 @@ impl Server {
         let disk = Arc::new(disk);
         let options = Options {
             flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
-            sweep: config.store.sweep.as_secs(),
             shared_by_hosts: config.store.shared_by_hosts,
         };
         let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);

@@ -12,11 +12,13 @@
 //!       state                               see [`state`]; its flock is the naming lock
 //!       keywords                            see [`keywords`]
 //!       expunged                            see [`expunged`]
+//!       snapshot                            a cache, see [`snapshot`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
 //!       children/{level}/                   the same again
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
 //!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
+//!   synced                                  a cache, see [`settled`]
 //!   .tmp-*                                  here and beside the files above: see [`crate::disk::STAND_IN`]
 //! ```
 //!
@@ -52,11 +54,16 @@ mod manage;
 pub mod names;
 mod numbered;
 mod queue;
+mod saved;
+mod settled;
 mod shards;
+mod snapshot;
 mod spool;
 pub mod state;
 pub mod status;
 mod store;
+mod sums;
+mod sweep;
 mod sync;
 mod tidy;
 mod tree;
@@ -66,8 +73,8 @@ mod warm;
 mod watch;
 
 use core::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
@@ -87,9 +94,6 @@ pub struct Options {
     /// `store.flag_sync_ms`: how long a flag change that was answered may be unsynced; 0: it is synced before the
     /// answer. The host calls [`crate::MailStore::flush`] that often.
     pub flag_sync_ms: u64,
-    /// `store.sweep`: seconds between two looks at watched mailboxes for changes by programs that take no lock; 0: such
-    /// changes are found when a mailbox is opened, and when something else changes in it.
-    pub sweep: u64,
     /// `store.shared_by_hosts`: several hosts write to the mail_root, over a network file system.
     pub shared_by_hosts: bool,
 }
@@ -98,7 +102,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             flag_sync_ms: 1_000,
-            sweep: 10,
             shared_by_hosts: false,
         }
     }
@@ -114,9 +117,10 @@ pub struct FileStore<D: Disk> {
     queue: queue::Queue<D>,
     /// The device of the mail_root: what is on it is covered by one syncfs.
     device: u64,
-    polls: AtomicU64,
     /// It was said that changes by others cannot be heard.
     deaf: AtomicBool,
+    /// What earlier starts of the machine have synced.
+    synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
 }
@@ -137,8 +141,8 @@ impl<D: Disk> FileStore<D> {
             registry: Registry::default(),
             queue: queue::Queue::default(),
             device,
-            polls: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            synced: Mutex::default(),
             spooled: Arc::default(),
         })
     }
