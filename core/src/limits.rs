@@ -33,6 +33,10 @@ pub struct Limits {
     pub last_uid: u32,
     /// Directories synced one by one before one `syncfs` is cheaper.
     pub dirs_before_syncfs: usize,
+    /// What writing a snapshot file costs besides its rows, counted in rows.
+    pub snapshot_base: u64,
+    /// A snapshot file is not written again sooner.
+    pub snapshot_rest: Duration,
 }
 
 impl Default for Limits {
@@ -52,6 +56,8 @@ impl Default for Limits {
             small_body: 64 * 1024,
             last_uid: u32::MAX - 1,
             dirs_before_syncfs: 8,
+            snapshot_base: 5_000,
+            snapshot_rest: Duration::from_secs(60),
         }
     }
 }
@@ -66,6 +72,8 @@ impl Limits {
             modseq_block: 4,
             expunge_log: 8,
             names_per_hold: 2,
+            snapshot_base: 0,
+            snapshot_rest: Duration::ZERO,
             ..Self::default()
         }
     }

@@ -71,6 +71,9 @@ pub trait MailStore: Send + Sync + 'static {
     async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus>;
 
     /// Opens a mailbox; unless `read_only`, claims `\Recent`.
+    ///
+    /// A store that can only read now (its medium is read-only) opens it all the same, and says so in
+    /// [`Selected::read_only`].
     async fn select(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool)
     -> Result<Selected>;
 
@@ -304,6 +307,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// as often as long as there is an [`Ear`](crate::hub::Ear) on every watched mailbox.
     async fn poll_watched(&self) {}
 
+    /// Looks in watched mailboxes for changes by programs that do not take the store's locks (a restore, a script, a backup
+    /// that is copied over them), and announces them. Called every `store.sweep` seconds, and when the store's own
+    /// news were lost. A store that nobody else can write to has nothing to do.
+    async fn sweep_watched(&self) {}
+
     /// Somebody watches the mailbox from now on ([`Hub::watch`]). A store that is told of changes by other processes puts
     /// an [`Ear`](crate::hub::Ear) on it: what changes after this returns, and is not announced by this process itself, is
     /// told by [`MailStore::changes`]. Neither waits nor reads. Without it [`MailStore::poll_watched`] finds all.
@@ -332,5 +340,17 @@ pub trait MailStore: Send + Sync + 'static {
     /// [`MailStore::is_dirty`], and at the end.
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// The end of this process's use of the store: nothing is called after it. Syncs what [`MailStore::flush`] would, and
+    /// leaves everything so that the next process finds it clean and opens it fast.
+    ///
+    /// Nothing that was answered depends on it: a process that dies instead costs the next one only time. What the
+    /// provided method does is enough for a store that keeps no notes for the next process.
+    ///
+    /// # Errors
+    /// Flag changes could not be synced.
+    async fn close(&self) -> Result<()> {
+        self.flush().await
     }
 }

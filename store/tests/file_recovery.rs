@@ -324,9 +324,7 @@ fn strangers_changes_are_found_by_the_sweep() {
                     .expect("rename");
             }
         }
-        for _ in 0..10 {
-            store.poll_watched().await;
-        }
+        store.sweep_watched().await;
         let after = store.snapshot(&mailbox).await.expect("snapshot");
         assert_eq!(uids(&after), [1, 3, 4, 5, 6]);
         assert!(after.modseq > before.modseq);
@@ -549,9 +547,7 @@ fn a_record_of_an_expunge_that_failed_does_not_count_for_a_later_one() {
         let _watch = store
             .hub()
             .watch(Scope::Mailbox(mailbox.clone()), told.modseq, Arc::new(|| ()));
-        for _ in 0..10 {
-            store.poll_watched().await;
-        }
+        store.sweep_watched().await;
         let dir = dir_of(&disk, "INBOX").await;
         let log = expunged::decode(&octets_of(&disk, &dir, "expunged").await);
         let newest = log.iter().rfind(|record| record.first == Uid(2));

@@ -87,6 +87,7 @@ keys! {
     "limits.recipients_per_day", ANY_COUNT, 2000, "Recipients of one account in a day";
     "store.flag_sync_ms", Kind::Integer(0, 60_000), 1_000, "How long an answered flag change may be unsynced";
     "store.poll_ms", Kind::Integer(50, 60_000), 1_000, "How often changes by other processes are looked for where the system does not tell of them";
+    "store.sweep", Kind::Integer(0, 3_600), 10, "Seconds between looks for changes by programs that take no lock; 0: only when opened";
     "store.shared_by_hosts", Kind::Bool, false, "true: several hosts write to mail_root over a network file system";
 }
 

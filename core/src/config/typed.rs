@@ -187,6 +187,7 @@ pub struct ConnectionsPerAddress {
 pub struct Store {
     pub flag_sync_ms: u64,
     pub poll_ms: u64,
+    pub sweep: u64,
     pub shared_by_hosts: bool,
 }
 

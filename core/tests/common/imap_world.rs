@@ -313,6 +313,7 @@ impl World {
             },
             snapshot: found.snapshot(shard),
             recent_from,
+            read_only,
         })
     }
 

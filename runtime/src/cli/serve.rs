@@ -84,6 +84,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         store: StoreConfig {
             flag_sync: Duration::from_millis(config.store.flag_sync_ms),
             poll: Duration::from_millis(config.store.poll_ms),
+            sweep: Duration::from_secs(config.store.sweep),
             shared_by_hosts: config.store.shared_by_hosts,
             limits: Limits::default(),
         },

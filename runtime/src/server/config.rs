@@ -111,6 +111,8 @@ pub struct StoreConfig {
     pub flag_sync: Duration,
     /// Between two looks for changes by other processes, where they are not heard.
     pub poll: Duration,
+    /// Between looks for changes by programs that take no lock; zero: none but at the first opening.
+    pub sweep: Duration,
     /// Several hosts write to mail_root.
     pub shared_by_hosts: bool,
     /// Sizes of its structures.
@@ -287,6 +289,7 @@ impl Default for StoreConfig {
         Self {
             flag_sync: Duration::from_secs(1),
             poll: Duration::from_secs(1),
+            sweep: Duration::from_secs(10),
             shared_by_hosts: false,
             limits: Limits::default(),
         }

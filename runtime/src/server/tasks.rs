@@ -43,6 +43,10 @@ pub(super) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Vec<Task<(
         host.executor.spawn(hear(Arc::clone(host))),
         host.executor.spawn(tidy(Arc::clone(host))),
     ];
+    if !host.config().store.sweep.is_zero() {
+        let every = host.config().store.sweep;
+        tasks.push(host.executor.spawn(sweep(Arc::clone(host), every)));
+    }
     if poll < TICK {
         tasks.push(host.executor.spawn(poll_often(Arc::clone(host), poll)));
     }
@@ -163,6 +167,20 @@ async fn poll_mailboxes<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
         futures_lite::future::block_on(store.poll_watched())
     });
     report("poll_mailboxes", poll.await);
+}
+
+/// Looks for changes by programs that take no lock.
+async fn sweep<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, every: Duration) {
+    loop {
+        Timer::after(every).await;
+        if host.service.hub().is_watched(is_mailbox) {
+            let store = Arc::clone(host.service.store());
+            let swept = host.pools.run(Pool::Read, move || {
+                futures_lite::future::block_on(store.sweep_watched())
+            });
+            report("sweep_watched", swept.await);
+        }
+    }
 }
 
 async fn poll_accounts<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {

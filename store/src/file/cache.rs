@@ -5,22 +5,16 @@ use std::sync::Arc;
 
 use rmail_core::mailbox::{KeywordSet, Keywords, ModSeq, Row, Rows, Snapshot, Uid, UidSet};
 
-use crate::disk::{Disk, Stat};
+use crate::disk::Disk;
 use crate::error::Result;
 
 use super::hold::Hold;
 use super::io::{During as _, found, read_file};
 use super::mailbox::View;
 use super::shards::{Shard, Shards};
+use super::snapshot::Stamp;
+use super::warm::{Ahead, bits_of};
 use super::{expunged, names};
-
-/// Clocks of file systems step by up to 10 ms: what was stamped this shortly before can change without a new stamp.
-pub(super) const STEP: i128 = 20_000_000;
-
-/// Inode and ctime of a directory; none if it changed after the fence, and may change again without a new ctime.
-pub(super) fn stamp_of(stat: &Stat, fence: i128) -> Option<(u64, i128)> {
-    (stat.ctime < fence).then_some((stat.inode, stat.ctime))
-}
 
 /// The directory name of a shard.
 pub(super) fn shard_name(shard: u32) -> String {
@@ -42,41 +36,37 @@ pub(super) fn shard_of_name(name: &str) -> Option<u32> {
 /// Message names of one shard directory.
 pub(super) struct Scan {
     /// Row and bitmap of each, ascending, one per UID.
-    pub(super) rows: Vec<(Row, [u64; 4])>,
+    pub(super) rows: Vec<Named>,
     /// Names that do not count because of another of the same UID: the one that counts, and the other.
     pub(super) doubles: Vec<(String, String)>,
     /// It was listed at one point in time.
     pub(super) exact: bool,
 }
 
+/// What a name says: a row, and its keyword bitmap.
+pub(super) type Named = (Row, [u64; 4]);
+
 /// Lists a shard directory. Of two names of one UID the one with the higher MODSEQ counts.
 pub(super) async fn scan_dir<D: Disk>(disk: &D, dir: &D::Dir) -> std::io::Result<Scan> {
-    let mut rows: BTreeMap<Uid, (Row, [u64; 4])> = BTreeMap::new();
-    let mut doubles = Vec::new();
     let listing = disk.list(dir).await?;
-    for entry in listing.entries {
-        let Some(new) = names::decode(&entry.name).filter(|_| !entry.is_dir) else {
-            continue;
-        };
-        let Some(old) = rows.get_mut(&new.0.uid) else {
-            rows.insert(new.0.uid, new);
-            continue;
-        };
-        // The rest of the comparison only makes the choice the same for everybody.
-        let rank = |(row, bits): (Row, [u64; 4])| (row.modseq, row.flags.0, bits);
-        let (best, other) = if rank(*old) < rank(new) {
-            (new, *old)
-        } else {
-            (*old, new)
-        };
-        *old = best;
-        let name = |(row, bits): (Row, [u64; 4])| names::encode(&row, bits);
-        if best != other {
-            doubles.push((name(best), name(other)));
+    let names = listing.entries.iter().filter(|entry| !entry.is_dir);
+    let mut rows: Vec<Named> = names.filter_map(|entry| names::decode(&entry.name)).collect();
+    // The best last. What comes after the MODSEQ only makes the choice the same for everybody.
+    rows.sort_unstable_by_key(|(row, bits)| (row.uid, row.modseq, row.flags.0, *bits));
+    let mut doubles = Vec::new();
+    rows.dedup_by(|next, kept| {
+        if next.0.uid != kept.0.uid {
+            return false;
         }
-    }
+        let other = core::mem::replace(kept, *next);
+        if other != *kept {
+            let name = |(row, bits): &Named| names::encode(row, *bits);
+            doubles.push((name(kept), name(&other)));
+        }
+        true
+    });
     Ok(Scan {
-        rows: rows.into_values().collect(),
+        rows,
         doubles,
         exact: listing.exact,
     })
@@ -100,30 +90,17 @@ impl<D: Disk> Hold<'_, D> {
         self.adopt(shards).await
     }
 
-    /// Looks for changes by programs that do not take the lock: shards whose stamp differs are read again.
-    pub(super) async fn sweep(&mut self) -> Result<()> {
-        if self.core.shards.is_none() {
-            return Ok(());
-        }
-        let shards = self.read_shards().await?;
-        let changed = self.core.shards.as_ref().is_none_or(|old| {
-            old.len() != shards.len() || !old.values().zip(shards.values()).all(|(a, b)| a.own == b.own)
-        });
-        if changed && self.core.modseq == self.state.done {
-            // The strangers gave no MODSEQ: this one says that there is something new.
-            let modseq = self.numbers(0).await?;
-            self.begin(modseq).await?;
-            self.finish().await?;
-        }
-        self.adopt(shards).await
-    }
-
     /// The shards now: those with the same stamp as before are kept.
     async fn read_shards(&mut self) -> Result<BTreeMap<u32, Shard>> {
-        let (disk, mailbox) = (self.store.disk(), self.mailbox);
+        let (store, mailbox) = (self.store, self.mailbox);
+        let disk = store.disk();
         let label = || format!("read {}", mailbox.label());
         self.load_keywords(false).await?;
-        let fence = disk.stat(&mailbox.state().file).await.during(label)?.mtime - STEP;
+        let mut fence = store.fence(mailbox).await.during(label)?;
+        if self.core.shards.is_some() {
+            // What was changed just now will be read again by whoever looks next; the sweep stamps it.
+            fence.settle();
+        }
         let mut ahead = mailbox.take_ahead();
         let listing = disk.list(&mailbox.shards).await.during(label)?;
         let mut shards = BTreeMap::new();
@@ -134,18 +111,13 @@ impl<D: Disk> Hold<'_, D> {
             let Some(stat) = found(disk.stat_at(&mailbox.shards, &entry.name).await).during(label)? else {
                 continue;
             };
-            let stamp = stamp_of(&stat, fence);
+            let stamp = store.stamp(mailbox, &mut fence, &stat).await;
             let old = self.core.shards.as_ref().and_then(|old| old.get(&number));
             let same = old.filter(|old| stamp.is_some() && old.stamp == stamp);
             let ahead = ahead.remove(&number).filter(|ahead| Some(ahead.stamp) == stamp);
             let shard = match (same, ahead) {
                 (Some(same), _) => same.clone(),
-                (None, Some(ahead)) if ahead.own.iter().all(|row| row.uid < self.state.uid_next) => {
-                    if ahead.widest > self.load_keywords(false).await?.names().len() {
-                        self.load_keywords(true).await?;
-                    }
-                    Shard::new(ahead.own, stamp)
-                }
+                (None, Some(ahead)) if ahead.is_below(self.state.uid_next) => self.take_up(ahead).await?,
                 _ => self.read_shard(number, &entry.name, stamp).await?,
             };
             if !shard.own.is_empty() {
@@ -155,7 +127,36 @@ impl<D: Disk> Hold<'_, D> {
         Ok(shards)
     }
 
-    async fn read_shard(&mut self, number: u32, name: &str, stamp: Option<(u64, i128)>) -> Result<Shard> {
+    /// What was read without the lock, with the mailbox's keywords.
+    pub(super) async fn take_up(&mut self, ahead: Ahead) -> Result<Shard> {
+        if ahead.widest > self.load_keywords(false).await?.names().len() {
+            self.load_keywords(true).await?;
+        }
+        let mut own = ahead.own;
+        if !ahead.wide.is_empty()
+            && let Some((keywords, _)) = &mut self.core.keywords
+        {
+            let wide = &ahead.wide;
+            let rows = own.iter().map(|row| Row {
+                keywords: intern(keywords, bits_of(row, wide)),
+                ..*row
+            });
+            own = rows.collect();
+        }
+        Ok(Shard::with_sums(
+            own,
+            ahead.sums,
+            ahead.highest,
+            Some(ahead.stamp),
+        ))
+    }
+
+    pub(super) async fn read_shard(
+        &mut self,
+        number: u32,
+        name: &str,
+        stamp: Option<Stamp>,
+    ) -> Result<Shard> {
         let (store, mailbox) = (self.store, self.mailbox);
         let disk = store.disk();
         let label = || format!("read shard {number} of {}", mailbox.label());
@@ -177,6 +178,8 @@ impl<D: Disk> Hold<'_, D> {
         let Some((keywords, _)) = &mut self.core.keywords else {
             return Ok(Shard::new(Arc::default(), None));
         };
+        // A name above uidnext may count one day although the directory stays as it is.
+        let stamp = stamp.filter(|_| scan.rows.last().is_none_or(|(row, _)| row.uid < uid_next));
         let rows = scan
             .rows
             .into_iter()
@@ -209,7 +212,7 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Makes the shards those of the present MODSEQ, which is raised if a name has a higher one, and logs what vanished
     /// without a record.
-    async fn adopt(&mut self, shards: BTreeMap<u32, Shard>) -> Result<()> {
+    pub(super) async fn adopt(&mut self, shards: BTreeMap<u32, Shard>) -> Result<()> {
         let before = self.core.modseq;
         let lost = self
             .core
@@ -295,7 +298,7 @@ impl<D: Disk> Hold<'_, D> {
                 rows: rows.with_floor(self.status().floor),
                 keywords: Arc::clone(keywords),
             },
-            octets: shards.octets(),
+            sums: shards.sums(),
         })
     }
 }

@@ -73,6 +73,10 @@ impl<D: Disk> FileStore<D> {
                 log::warn!("look at {}: {error}", mailbox.label());
             }
         }
+        if matches!(changes, Changes::All) {
+            // News were lost, and nobody knows which.
+            self.sweep_all().await;
+        }
     }
 
     async fn look_at_one(&self, mailbox: &Mailbox<D>, told: ModSeq) -> Result<()> {

@@ -6,7 +6,7 @@ use core::task::Poll;
 use core::time::Duration;
 use std::io;
 
-use crate::disk::{Disk, Mode};
+use crate::disk::{Disk, Mode, STAND_IN};
 use crate::error::{Error, Result};
 
 /// The largest of our own small files that is read: anything beyond is not ours.
@@ -93,6 +93,25 @@ pub(crate) async fn replace_file<D: Disk>(
     }
     disk.replace(dir, &temporary, name).await?;
     disk.sync_dir(dir).await
+}
+
+/// Gives a file without a name this name, in the place of what is there, unsynced: for caches. Several processes may do so
+/// at the same time; it is then the file of one of them, and whole.
+pub(super) async fn put_cache<D: Disk>(disk: &D, dir: &D::Dir, file: &D::File, name: &str) -> io::Result<()> {
+    // If somebody dies here, it is removed as other files that stand in for those without a name.
+    let temporary = format!("{STAND_IN}{name}");
+    match disk.link_unnamed(file, dir, &temporary).await {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            found(disk.unlink(dir, &temporary).await)?;
+            disk.link_unnamed(file, dir, &temporary).await?;
+        }
+        other => other?,
+    }
+    let replaced = found(disk.replace(dir, &temporary, name).await);
+    if replaced.is_err() {
+        let _ = disk.unlink(dir, &temporary).await;
+    }
+    replaced.map(drop)
 }
 
 /// Opens a directory, which is made if it is not there.

@@ -10,8 +10,10 @@ use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
 use crate::disk::Disk;
 
 use super::dirs::ShardDirs;
+use super::saved::Known;
 use super::shards::Shards;
 use super::status::Status;
+use super::sums::Sums;
 use super::usage::Census;
 use super::warm::Ahead;
 
@@ -42,6 +44,8 @@ pub(super) struct Mailbox<D: Disk> {
     pub(super) reading: async_lock::Mutex<()>,
     ahead: Mutex<Option<BTreeMap<u32, Ahead>>>,
     view: Mutex<Option<View>>,
+    /// What the snapshot file holds.
+    known: Mutex<Option<Known>>,
     pending: Mutex<Pending>,
     pub(super) selected: AtomicUsize,
     used: AtomicU64,
@@ -76,8 +80,8 @@ pub(super) struct Core {
 pub(super) struct View {
     /// As clients see it.
     pub(super) snapshot: Snapshot,
-    /// Octets of all messages.
-    pub(super) octets: u64,
+    /// Over all messages.
+    pub(super) sums: Sums,
 }
 
 impl View {
@@ -154,6 +158,7 @@ impl<D: Disk> Mailbox<D> {
             reading: async_lock::Mutex::new(()),
             ahead: Mutex::default(),
             view: Mutex::default(),
+            known: Mutex::default(),
             pending: Mutex::default(),
             selected: AtomicUsize::new(0),
             used: AtomicU64::new(0),
@@ -206,6 +211,15 @@ impl<D: Disk> Mailbox<D> {
 
     pub(super) fn take_ahead(&self) -> BTreeMap<u32, Ahead> {
         guard(&self.ahead).take().unwrap_or_default()
+    }
+
+    pub(super) fn set_known(&self, known: Option<Known>) {
+        *guard(&self.known) = known;
+    }
+
+    /// Asks of the snapshot file, if there is one.
+    pub(super) fn known<T>(&self, ask: impl FnOnce(Option<&Known>) -> T) -> T {
+        ask(guard(&self.known).as_ref())
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -366,7 +380,9 @@ impl<D: Disk> Inner<D> {
         let idle = |mailbox: &Arc<Mailbox<D>>| {
             // Both maps hold one each.
             let alone = Arc::strong_count(mailbox) <= 2 && mailbox.selected.load(Ordering::Relaxed) == 0;
-            alone && mailbox.pending().unsynced.is_empty()
+            let pending = mailbox.pending();
+            // Nobody else would mark it clean.
+            alone && pending.unsynced.is_empty() && (!pending.marked || pending.failed)
         };
         let oldest = self
             .by_key

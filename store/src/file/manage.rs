@@ -152,7 +152,7 @@ impl<D: Disk> FileStore<D> {
     /// Removes what is left of a deleted mailbox from its level; the children stay. `status.json` goes last.
     async fn clear(&self, dir: &D::Dir) -> std::io::Result<()> {
         remove_tree(self.disk(), dir, "shards").await?;
-        for name in ["keywords", "expunged", "state", "status.json"] {
+        for name in ["snapshot", "keywords", "expunged", "state", "status.json"] {
             found(self.disk().unlink(dir, name).await)?;
         }
         Ok(())

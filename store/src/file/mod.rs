@@ -13,12 +13,14 @@
 //!       state                               see [`state`]; its flock is the naming lock
 //!       keywords                            see [`keywords`]
 //!       expunged                            see [`expunged`]
+//!       snapshot                            a cache, see [`snapshot`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
 //!       children/{level}/                   the same again
 //!   lost+found/                             likewise, of the queue
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
 //!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
+//!   synced                                  a cache, see [`settled`]
 //!   .tmp-*                                  here and beside the files above: see [`crate::disk::STAND_IN`]
 //! ```
 //!
@@ -56,11 +58,16 @@ mod manage;
 pub mod names;
 mod numbered;
 mod queue;
+mod saved;
+mod settled;
 mod shards;
+mod snapshot;
 pub(crate) mod spool;
 pub mod state;
 pub mod status;
 mod store;
+mod sums;
+mod sweep;
 mod sync;
 mod tidy;
 mod tree;
@@ -70,8 +77,8 @@ mod warm;
 mod watch;
 
 use core::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, Mutex};
 
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
@@ -114,9 +121,10 @@ pub struct FileStore<D: Disk> {
     queue: queue::Queue<D>,
     /// The device of the mail_root: what is on it is covered by one syncfs.
     device: u64,
-    polls: AtomicU64,
     /// It was said that changes by others cannot be heard.
     deaf: AtomicBool,
+    /// What earlier starts of the machine have synced.
+    synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
 }
@@ -137,8 +145,8 @@ impl<D: Disk> FileStore<D> {
             registry: Registry::default(),
             queue: queue::Queue::default(),
             device,
-            polls: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
+            synced: Mutex::default(),
             spooled: Arc::default(),
         })
     }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use rmail_core::mailbox::{ModSeq, Row, Rows, Uid};
 
+use super::snapshot::Stamp;
+use super::sums::Sums;
+
 /// What a change gives: none for a UID that goes.
 pub(super) type Edits = BTreeMap<Uid, Option<Row>>;
 
@@ -15,21 +18,26 @@ pub(super) type Edits = BTreeMap<Uid, Option<Row>>;
 pub(super) struct Shard {
     /// Rows with the MODSEQs of the names: no floor is applied.
     pub(super) own: Arc<[Row]>,
-    /// Octets of its messages.
-    pub(super) octets: u64,
+    /// Over its messages.
+    pub(super) sums: Sums,
     /// The highest MODSEQ of its names, or one that was higher before.
     pub(super) highest: ModSeq,
     /// The directory's inode and ctime before it was read. `None`: it may have changed unnoticed, read it again.
-    pub(super) stamp: Option<(u64, i128)>,
+    pub(super) stamp: Option<Stamp>,
 }
 
 impl Shard {
-    pub(super) fn new(own: Arc<[Row]>, stamp: Option<(u64, i128)>) -> Self {
-        let octets = own.iter().map(|row| u64::from(row.size)).sum();
+    pub(super) fn new(own: Arc<[Row]>, stamp: Option<Stamp>) -> Self {
+        let sums = own.iter().collect();
         let highest = own.iter().map(|row| row.modseq).max().unwrap_or_default();
+        Self::with_sums(own, sums, highest, stamp)
+    }
+
+    /// The same where the sums are known.
+    pub(super) fn with_sums(own: Arc<[Row]>, sums: Sums, highest: ModSeq, stamp: Option<Stamp>) -> Self {
         Self {
             own,
-            octets,
+            sums,
             highest,
             stamp,
         }
@@ -50,13 +58,13 @@ impl Shard {
 
     /// The shard after a change. It may have been changed by others too: it has no stamp.
     fn changed(&self, edits: &Edits) -> Self {
-        let octets = |rows: &mut dyn Iterator<Item = &Row>| rows.map(|row| u64::from(row.size)).sum::<u64>();
-        let gone = octets(&mut edits.keys().filter_map(|uid| self.find(*uid)));
-        let come = octets(&mut edits.values().flatten());
+        let mut sums = self.sums;
+        sums += edits.values().flatten().collect();
+        sums -= edits.keys().filter_map(|uid| self.find(*uid)).collect();
         let highest = edits.values().flatten().map(|row| row.modseq).max();
         Self {
             own: self.edited(edits),
-            octets: (self.octets + come).saturating_sub(gone),
+            sums,
             highest: self.highest.max(highest.unwrap_or_default()),
             stamp: None,
         }
@@ -94,13 +102,20 @@ impl Shard {
 #[derive(Default)]
 pub(super) struct Shards {
     by_number: BTreeMap<u32, Shard>,
-    octets: u64,
+    sums: Sums,
 }
 
 impl Shards {
-    /// Octets of all messages.
-    pub(super) fn octets(&self) -> u64 {
-        self.octets
+    /// Over all messages.
+    pub(super) fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    /// A shard with these rows was seen under this stamp, or may have changed unnoticed.
+    pub(super) fn set_stamp(&mut self, number: u32, stamp: Option<Stamp>) {
+        if let Some(shard) = self.by_number.get_mut(&number) {
+            shard.stamp = stamp;
+        }
     }
 
     /// The rows of all shards.
@@ -113,7 +128,8 @@ impl Shards {
         let empty = Shard::new(Arc::default(), None);
         let old = self.by_number.get(&number).unwrap_or(&empty);
         let new = old.changed(edits);
-        self.octets = (self.octets + new.octets).saturating_sub(old.octets);
+        self.sums += new.sums;
+        self.sums -= old.sums;
         let rows = Arc::clone(&new.own);
         if rows.is_empty() {
             self.by_number.remove(&number);
@@ -126,8 +142,8 @@ impl Shards {
 
 impl From<BTreeMap<u32, Shard>> for Shards {
     fn from(by_number: BTreeMap<u32, Shard>) -> Self {
-        let octets = by_number.values().map(|shard| shard.octets).sum();
-        Self { by_number, octets }
+        let sums = by_number.values().map(|shard| shard.sums).sum();
+        Self { by_number, sums }
     }
 }
 
@@ -186,10 +202,10 @@ mod tests {
                     prop_assert!(rows.iter().eq(expected));
                 }
                 prop_assert!(shards.rows().iter().eq(model.values()));
-                let octets: u64 = model.values().map(|row| u64::from(row.size)).sum();
-                prop_assert_eq!(shards.octets(), octets);
+                let sums: Sums = model.values().collect();
+                prop_assert_eq!(shards.sums(), sums);
                 let fresh = Shards::from(shards.by_number.clone());
-                prop_assert_eq!(fresh.octets(), octets);
+                prop_assert_eq!(fresh.sums(), sums);
                 for (number, shard) in shards.iter() {
                     let highest = shard.own.iter().map(|row| row.modseq).max();
                     prop_assert!(!shard.own.is_empty() && Some(shard.highest) >= highest);

@@ -10,8 +10,8 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, SystemFlags, Uid,
-    UidSet, Usage, Vanished,
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet, Usage,
+    Vanished,
 };
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -49,24 +49,17 @@ impl<D: Disk> MailStore for FileStore<D> {
         let mailbox = self.resolve(account, mailbox).await?;
         let (view, state) = self.look(&mailbox).await?;
         let snapshot = view.snapshot;
-        let mut status = MailboxStatus {
-            messages: 0,
-            recent: 0,
-            unseen: 0,
-            deleted: 0,
-            size: 0,
+        let rows = &snapshot.rows;
+        Ok(MailboxStatus {
+            messages: rows.len() as u64,
+            recent: (rows.len() - rows.rank(state.recent_from)) as u64,
+            unseen: view.sums.unseen,
+            deleted: view.sums.deleted,
+            size: view.sums.octets,
             uid_next: snapshot.uid_next,
             uid_validity: snapshot.uid_validity,
             modseq: snapshot.modseq,
-        };
-        for row in snapshot.rows.iter() {
-            status.messages += 1;
-            status.size += u64::from(row.size);
-            status.recent += u64::from(row.uid >= state.recent_from);
-            status.unseen += u64::from(!row.flags.contains(SystemFlags::SEEN));
-            status.deleted += u64::from(row.flags.contains(SystemFlags::DELETED));
-        }
-        Ok(status)
+        })
     }
 
     async fn select(
@@ -91,6 +84,7 @@ impl<D: Disk> MailStore for FileStore<D> {
             mailbox: mailbox.reference.clone(),
             snapshot: view.snapshot,
             recent_from,
+            read_only,
         })
     }
 
@@ -123,9 +117,12 @@ impl<D: Disk> MailStore for FileStore<D> {
     async fn unselect(&self, mailbox: &MailboxRef) {
         if let Some(mailbox) = self.registry().by_reference(mailbox) {
             let less = |count: usize| count.checked_sub(1);
-            let _ = mailbox
+            let before = mailbox
                 .selected
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            if before == Ok(1) {
+                self.save(&mailbox).await;
+            }
         }
     }
 
@@ -323,6 +320,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.look_at_changed(changes).await;
     }
 
+    async fn sweep_watched(&self) {
+        self.sweep_all().await;
+    }
+
     fn is_dirty(&self) -> bool {
         self.has_unsynced_flags()
     }
@@ -339,5 +340,9 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     async fn flush(&self) -> Result<()> {
         self.flush_flags().await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.end().await
     }
 }

@@ -331,9 +331,13 @@ impl<D: Disk> FileStore<D> {
         if let Some((view, state)) = current(mailbox, state) {
             return Ok((view, state));
         }
+        let cold = mailbox.is_cold();
         let hold: Hold<'_, D> = self.hold_fresh(mailbox).await?;
         let state = hold.state;
         drop(hold);
+        if cold {
+            self.save(mailbox).await;
+        }
         match mailbox.view() {
             Some(view) => Ok((view, state)),
             None => Err(Refusal::Storage.into()),

@@ -150,7 +150,7 @@ impl<D: Disk> FileStore<D> {
 
 fn usage_of(view: &View) -> Usage {
     Usage {
-        octets: view.octets,
+        octets: view.sums.octets,
         messages: view.snapshot.rows.len() as u64,
     }
 }

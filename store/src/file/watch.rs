@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::ModSeq;
@@ -11,24 +10,17 @@ use crate::disk::Disk;
 use crate::error::Result;
 
 use super::FileStore;
-use super::io::During as _;
+use super::io::{During as _, found};
 use super::mailbox::Mailbox;
 use super::state::State;
 use super::sync::Touched;
 use super::tree::current;
-
-/// Every how-manieth poll looks for changes by programs that take no lock. While other processes are heard, polls are so
-/// rare that each does.
-const POLLS_PER_SWEEP: u64 = 10;
 
 /// After so many flushes without a flag change a mailbox is marked clean on disk.
 const IDLE_FLUSHES: u32 = 30;
 
 impl<D: Disk> FileStore<D> {
     pub(super) async fn poll(&self) {
-        let heard = self.hub.hears(|scope| matches!(scope, Scope::Mailbox(_)));
-        let count = self.polls.fetch_add(1, Ordering::Relaxed);
-        let sweep = heard || count % POLLS_PER_SWEEP == POLLS_PER_SWEEP - 1;
         for (scope, told) in self.hub.watched() {
             let Scope::Mailbox(reference) = &scope else {
                 continue;
@@ -38,30 +30,35 @@ impl<D: Disk> FileStore<D> {
             let Some(mailbox) = self.registry().by_reference(reference) else {
                 continue;
             };
-            if let Err(error) = self.poll_one(&mailbox, told, sweep).await {
+            if let Err(error) = self.poll_one(&mailbox, told).await {
                 log::warn!("poll {}: {error}", mailbox.label());
             }
         }
     }
 
-    async fn poll_one(&self, mailbox: &Mailbox<D>, told: ModSeq, sweep: bool) -> Result<()> {
+    async fn poll_one(&self, mailbox: &Mailbox<D>, told: ModSeq) -> Result<()> {
         let state = self.read_state(mailbox).await?;
         if let Some(state) = state.filter(|state| state.gone) {
             self.tell_gone(mailbox, state);
             return Ok(());
         }
-        if sweep {
-            return self.hold(mailbox).await?.sweep().await;
-        }
-        if current(mailbox, state).is_some() {
+        let named = found(self.disk().stat_at(&mailbox.dir, "state").await);
+        let named = named.during(|| format!("look at {}", mailbox.label()))?;
+        let replaced = named.is_none_or(|named| named.inode != mailbox.state().inode);
+        if current(mailbox, state).is_some() && !replaced {
             return Ok(());
         }
-        let done = match state.filter(|state| state.begun == state.done) {
+        let done = match state.filter(|state| state.begun == state.done && !replaced) {
             Some(state) => state.done,
-            // Somebody is at it, or died at it, or the machine is new.
+            // Somebody is at it, or died at it, or the machine is new, or the file is.
             None => {
                 let mut hold = self.hold(mailbox).await?;
+                let before = hold.core.modseq;
                 hold.refresh().await?;
+                if before > ModSeq(0) && before < hold.state.done {
+                    // That was announced.
+                    return Ok(());
+                }
                 hold.state.done
             }
         };
@@ -118,6 +115,26 @@ impl<D: Disk> FileStore<D> {
         self.mark_clean(&idle).await
     }
 
+    /// The end: what is dirty because of us is marked clean, and what the next process can use is written.
+    pub(super) async fn end(&self) -> Result<()> {
+        self.flush_flags().await?;
+        let mailboxes = self.registry().all();
+        for mailbox in &mailboxes {
+            self.save(mailbox).await;
+        }
+        let marked = |mailbox: &&Arc<Mailbox<D>>| {
+            let pending = mailbox.pending();
+            pending.marked && !pending.failed
+        };
+        let marked: Vec<Arc<Mailbox<D>>> = mailboxes.iter().filter(marked).cloned().collect();
+        self.mark_clean(&marked).await?;
+        if !mailboxes.is_empty() && !marked.iter().any(|mailbox| mailbox.key.0 == self.device) {
+            let label = || "sync the file system".to_owned();
+            self.sync_all().await.during(label)?;
+        }
+        Ok(())
+    }
+
     /// Marks mailboxes clean that have had no flag change for a while: all that anybody changed is synced in between.
     async fn mark_clean(&self, mailboxes: &[Arc<Mailbox<D>>]) -> Result<()> {
         let mut seen = Vec::with_capacity(mailboxes.len());
@@ -128,8 +145,10 @@ impl<D: Disk> FileStore<D> {
             devices.insert(mailbox.key.0);
         }
         for device in devices {
-            if let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.key.0 == device) {
-                let label = || "sync the file system".to_owned();
+            let label = || "sync the file system".to_owned();
+            if device == self.device {
+                self.sync_all().await.during(label)?;
+            } else if let Some(mailbox) = mailboxes.iter().find(|mailbox| mailbox.key.0 == device) {
                 self.disk().sync_fs(&mailbox.dir).await.during(label)?;
             }
         }

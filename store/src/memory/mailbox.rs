@@ -172,6 +172,7 @@ impl Mailbox {
             mailbox: self.reference.clone(),
             snapshot: self.snapshot(),
             recent_from,
+            read_only,
         }
     }
 

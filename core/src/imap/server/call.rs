@@ -290,6 +290,8 @@ pub struct Selected {
     pub snapshot: Snapshot,
     /// Messages from this UID on are `\Recent` in this session.
     pub recent_from: Uid,
+    /// Nothing can be changed: EXAMINE, or the store can only read.
+    pub read_only: bool,
 }
 
 /// Answer to APPEND (RFC 4315 §3).

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 pub(super) struct Open {
     pub(super) mailbox: MailboxRef,
     pub(super) name: MailboxName,
-    /// EXAMINE.
+    /// EXAMINE, or the store can only read.
     pub(super) read_only: bool,
     pub(super) view: View,
     pub(super) watch: WatchId,
@@ -28,17 +28,17 @@ pub(super) struct Open {
 pub(super) struct Target {
     tag: String,
     name: MailboxName,
-    read_only: bool,
+    examine: bool,
 }
 
 impl Session {
     /// SELECT or EXAMINE. Whatever comes of it, the previous mailbox is no longer selected.
-    pub(super) fn select(&mut self, tag: String, mailbox: MailboxArg, read_only: bool) {
+    pub(super) fn select(&mut self, tag: String, mailbox: MailboxArg, examine: bool) {
         let name = match mailbox {
             Ok(name) => name,
             Err(bad) => return self.unselect(tag, refusal::no_name(bad)),
         };
-        let target = Target { tag, name, read_only };
+        let target = Target { tag, name, examine };
         match self.deselect() {
             Some(mailbox) => self.call(Call::Unselect { mailbox }, Then::Select(target)),
             None => self.open(target),
@@ -53,22 +53,24 @@ impl Session {
         let call = Call::Select {
             account,
             mailbox: target.name.clone(),
-            read_only: target.read_only,
+            read_only: target.examine,
         };
         self.call(call, Then::Selected(target));
     }
 
     /// The mailbox, or why not.
     pub(super) fn opened(&mut self, target: Target, result: Result<Selected, Refusal>) {
-        let Target { tag, name, read_only } = target;
+        let Target { tag, name, examine } = target;
         let Selected {
             mailbox,
             snapshot,
             recent_from,
+            read_only,
         } = match result {
             Ok(selected) => selected,
             Err(refused) => return self.complete(tag, refusal::no(refused)),
         };
+        let read_only = read_only || examine;
         let watch = self.watch(Scope::Mailbox(mailbox.clone()), snapshot.modseq);
         let open = Open {
             mailbox,
@@ -81,10 +83,10 @@ impl Session {
         };
         open.introduce(self.out.text());
         self.selected = Some(Box::new(open));
-        let text = if read_only {
-            "OK [READ-ONLY] EXAMINE completed"
-        } else {
-            "OK [READ-WRITE] SELECT completed"
+        let text = match (examine, read_only) {
+            (true, _) => "OK [READ-ONLY] EXAMINE completed",
+            (false, true) => "OK [READ-ONLY] SELECT completed, but the mail can only be read now",
+            (false, false) => "OK [READ-WRITE] SELECT completed",
         };
         self.complete(tag, text);
     }
