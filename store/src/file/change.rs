@@ -149,6 +149,7 @@ impl<D: Disk> FileStore<D> {
         result.and(settled)?;
         let snapshot = self.look_after(mailbox).await?;
         self.prune(&done.touched, snapshot.uid_next).await;
+        self.trim_parsed(&done.touched).await;
         Ok(snapshot)
     }
 

@@ -13,6 +13,7 @@
 //!       keywords                            see [`keywords`]
 //!       expunged                            see [`expunged`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
+//!       parsed/{NNNNNN}                     a cache of what is in these messages, see [`parsed`]
 //!       children/{level}/                   the same again
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
@@ -51,6 +52,7 @@ mod mailbox;
 mod manage;
 pub mod names;
 mod numbered;
+pub mod parsed;
 mod queue;
 mod shards;
 mod spool;
@@ -89,6 +91,8 @@ pub struct Options {
     pub flag_sync_ms: u64,
     /// `store.shared_by_hosts`: several hosts write to the mail_root, over a network file system.
     pub shared_by_hosts: bool,
+    /// What clients ask of messages again and again is kept beside them (see [`parsed`]). Without it each is read anew.
+    pub parsed_cache: bool,
 }
 
 impl Default for Options {
@@ -96,6 +100,7 @@ impl Default for Options {
         Self {
             flag_sync_ms: 1_000,
             shared_by_hosts: false,
+            parsed_cache: true,
         }
     }
 }
@@ -115,6 +120,7 @@ pub struct FileStore<D: Disk> {
     deaf: AtomicBool,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
+    parsed: parsed::Files<D>,
 }
 
 impl<D: Disk> FileStore<D> {
@@ -136,6 +142,7 @@ impl<D: Disk> FileStore<D> {
             polls: AtomicU64::new(0),
             deaf: AtomicBool::new(false),
             spooled: Arc::default(),
+            parsed: parsed::Files::default(),
         })
     }
 

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
+use rmail_core::mime::digest::{Digest, FRONT};
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
 
 use crate::disk::Disk;
@@ -13,6 +15,10 @@ use crate::error::Result;
 use super::FileStore;
 use super::io::During as _;
 
+/// Octets of memory that finding out a body's structure may take: it is not in the budget of spools. What needs more is
+/// found out when it is asked for.
+const DIGEST: usize = 64 * 1024;
+
 /// A body on its way in: in memory, and a file without a name once it is large.
 pub struct Spool<D: Disk> {
     memory: Vec<u8>,
@@ -20,6 +26,8 @@ pub struct Spool<D: Disk> {
     room: Room,
     file: Option<D::File>,
     len: u64,
+    /// What is found out of it as it comes by, for the parsed cache.
+    digest: Option<Box<Digest>>,
 }
 
 /// A message that is open for reading.
@@ -34,6 +42,8 @@ pub(super) struct Body<D: Disk> {
     pub(super) size: u32,
     /// Where it got its first name.
     pub(super) named: Option<(D::Dir, String)>,
+    /// What is known of it; taken by who adds it.
+    pub(super) parsed: Option<Parsed>,
 }
 
 /// Octets of memory that are taken from a budget; given back when dropped.
@@ -73,6 +83,14 @@ impl<D: Disk> Spool<D> {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
+
+    /// These octets were taken.
+    fn passed(&mut self, octets: &[u8]) {
+        self.len += octets.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.push(octets);
+        }
+    }
 }
 
 impl<D: Disk> FileStore<D> {
@@ -86,6 +104,7 @@ impl<D: Disk> FileStore<D> {
             },
             file: None,
             len: 0,
+            digest: self.options().parsed_cache.then(|| Box::new(Digest::new(DIGEST))),
         }
     }
 
@@ -105,7 +124,7 @@ impl<D: Disk> FileStore<D> {
             spool.memory.reserve_exact(room - spool.memory.len());
         }
         spool.memory.extend_from_slice(&chunk);
-        spool.len += chunk.len() as u64;
+        spool.passed(&chunk);
         Ok(())
     }
 
@@ -136,7 +155,7 @@ impl<D: Disk> FileStore<D> {
             .write_at(&file, &chunk, spool.len)
             .await
             .during(label)?;
-        spool.len += chunk.len() as u64;
+        spool.passed(&chunk);
         Ok(())
     }
 
@@ -144,9 +163,18 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn settle(&self, spool: Spool<D>) -> Result<Body<D>> {
         let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
         let label = || "write a message".to_owned();
+        let mut parsed = None;
         let file = match spool.file {
-            Some(file) => file,
+            Some(file) => {
+                if let Some(digest) = spool.digest {
+                    let mut front = vec![0; FRONT.min(usize::try_from(size).unwrap_or(FRONT))];
+                    let read = self.disk().read_at(&file, &mut front, 0).await;
+                    parsed = (read.ok() == Some(front.len())).then(|| digest.finish(&front).parsed);
+                }
+                file
+            }
             None => {
+                parsed = spool.digest.map(|digest| digest.finish(&spool.memory).parsed);
                 let file = self
                     .disk()
                     .create_unnamed(self.disk().root())
@@ -164,6 +192,7 @@ impl<D: Disk> FileStore<D> {
             file,
             size,
             named: None,
+            parsed,
         })
     }
 
@@ -197,6 +226,7 @@ impl<D: Disk> FileStore<D> {
             file,
             size,
             named: None,
+            parsed: None,
         })
     }
 
