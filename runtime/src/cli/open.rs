@@ -38,6 +38,7 @@ pub(super) fn open(config: &Path) -> Result<Opened, Failure> {
     let options = Options {
         flag_sync_ms: loaded.config.store.flag_sync_ms,
         shared_by_hosts: loaded.config.store.shared_by_hosts,
+        ..Options::default()
     };
     open_with(&root, hosting, loaded.config.auth.pbkdf2_rounds, options)
 }
