@@ -2,15 +2,19 @@
 //!
 //! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
 
+mod backup;
+mod bar;
 mod config;
 mod demo;
 mod export;
+mod fsck;
 mod import;
 mod init;
 mod load;
 mod open;
 mod password;
 mod report;
+mod restore;
 mod serve;
 mod user;
 
@@ -51,6 +55,12 @@ enum Command {
     Import(import::Options),
     /// Write a user's mail as a Maildir, as mbox files or as a tar archive; works on a running server.
     Export(export::Options),
+    /// Look for damage in the store, explain it, and mend it on demand; works on a running server.
+    Fsck(fsck::Options),
+    /// Copy all mail, users and keys to another directory, or verify such a copy; works on a running server.
+    Backup(backup::Options),
+    /// Bring mailboxes or a whole account back from a backup; works on a running server.
+    Restore(restore::Options),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -86,6 +96,9 @@ pub fn run() -> ExitCode {
         Command::User(command) => user::run(&arguments.config, command),
         Command::Import(options) => import::run(&arguments.config, &options),
         Command::Export(options) => export::run(&arguments.config, &options),
+        Command::Fsck(options) => fsck::run(&arguments.config, &options),
+        Command::Backup(options) => backup::run(&arguments.config, &options),
+        Command::Restore(options) => restore::run(&arguments.config, &options),
         Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
     };
     match result {

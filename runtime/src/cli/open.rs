@@ -143,6 +143,11 @@ impl Opened {
         block_on(self.accounts.create(&self.store, account, &new, clock::unix())).map_err(failed)
     }
 
+    /// Makes a user again whose file is at hand.
+    pub(super) fn create_as(&self, account: &AccountName, user: &User) -> Result<(), Failure> {
+        block_on(self.accounts.create_as(&self.store, account, user, clock::unix())).map_err(failed)
+    }
+
     pub(super) fn set_password(&self, account: &AccountName, password: &Secret) -> Result<(), Failure> {
         block_on(self.accounts.set_password(account, password, self.rounds)).map_err(failed)
     }

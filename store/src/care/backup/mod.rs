@@ -35,6 +35,8 @@ use std::io;
 
 use rmail_core::addr::AccountName;
 use rmail_core::mailbox::MailboxName;
+use rmail_core::text::date::civil_from_days;
+use rmail_core::time::Unix;
 
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
@@ -102,6 +104,15 @@ pub fn is_name(name: &str) -> bool {
             b'd' => octet.is_ascii_digit(),
             form => octet == *form,
         })
+}
+
+/// The name of a backup that is begun now.
+#[must_use]
+pub fn name_of(now: Unix) -> String {
+    let (days, second) = (now.secs() / 86_400, now.secs() % 86_400);
+    let (year, month, day) = civil_from_days(i64::try_from(days).unwrap_or(i64::MAX));
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}Z")
 }
 
 /// Makes a backup below `target`.
@@ -288,10 +299,12 @@ impl<D: Disk> Run<'_, D> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_name;
+    use super::{Unix, is_name, name_of};
 
     #[test]
     fn backups_are_named_by_their_time() {
+        assert_eq!(name_of(Unix::from_secs(1_795_255_201)), "2026-11-21T10-00-01Z");
+        assert!(is_name(&name_of(Unix::from_secs(0))));
         assert!(is_name("2026-11-21T10-00-00Z"));
         for bad in [
             "",
