@@ -35,7 +35,7 @@ struct Have {
 struct Copy<D: Disk> {
     /// The mailbox's `shards`, and the copy's.
     from: Option<D::Dir>,
-    to: Option<D::Dir>,
+    to: D::Dir,
     have: BTreeMap<Uid, Have>,
     /// What could not be read.
     lost: BTreeMap<Uid, String>,
@@ -65,7 +65,7 @@ impl<D: Disk> Run<'_, D> {
         let to = self.dir(path).await?;
         let mut copy = Copy {
             from: found(self.disk.open_dir(dir, "shards").await)?,
-            to: Some(open_or_make_dir(self.disk, &to, "shards").await?),
+            to: open_or_make_dir(self.disk, &to, "shards").await?,
             have: BTreeMap::new(),
             lost: BTreeMap::new(),
             last: None,
@@ -264,25 +264,29 @@ impl<D: Disk> Run<'_, D> {
         new_rows: &[Row],
     ) -> io::Result<()> {
         let disk = self.disk;
-        copy.last = None;
+        let mut last: Option<(u32, D::Dir)> = None;
         for row in old_rows {
             if !copy.have.contains_key(&row.uid) {
                 continue;
             }
-            let Some((_, to)) = copy.shard(disk, self.rules.shard(row.uid)).await? else {
-                continue;
-            };
+            let shard = self.rules.shard(row.uid);
+            if last.as_ref().is_none_or(|(open, _)| *open != shard) {
+                // The mailbox's own may be gone: it was empty.
+                let dir = disk.open_dir(&copy.to, &shard_name(shard)).await?;
+                last = Some((shard, dir));
+            }
+            let Some((_, to)) = &last else { continue };
             let name = old.name(row);
             let at = new_rows.binary_search_by_key(&row.uid, |row| row.uid);
             match at.ok().and_then(|at| new_rows.get(at)) {
                 Some(now) => {
                     let new_name = new.name(now);
                     if new_name != name {
-                        disk.rename(&to, &name, &to, &new_name).await?;
+                        disk.rename(to, &name, to, &new_name).await?;
                     }
                 }
                 None => {
-                    disk.unlink(&to, &name).await?;
+                    disk.unlink(to, &name).await?;
                     copy.have.remove(&row.uid);
                 }
             }
@@ -370,14 +374,14 @@ impl<D: Disk> Copy<D> {
         if let Some((_, from, to)) = self.last.as_ref().filter(|(open, ..)| *open == shard) {
             return Ok(Some((from.clone(), to.clone())));
         }
-        let (Some(from), Some(to)) = (&self.from, &self.to) else {
+        let Some(from) = &self.from else {
             return Ok(None);
         };
         let name = shard_name(shard);
-        let to = open_or_make_dir(disk, to, &name).await?;
         let Some(from) = found(disk.open_dir(from, &name).await)? else {
             return Ok(None);
         };
+        let to = open_or_make_dir(disk, &self.to, &name).await?;
         self.last = Some((shard, from.clone(), to.clone()));
         Ok(Some((from, to)))
     }
