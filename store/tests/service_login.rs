@@ -314,6 +314,63 @@ fn watched_accounts_are_told_of_changes_within_a_poll() {
     );
 }
 
+/// What has been heard, if anything, is looked at.
+fn hear(world: &World) -> bool {
+    let heard = block_on(futures_lite::future::poll_once(world.service.changes()));
+    if let Some(changes) = &heard {
+        block_on(world.service.look_at(changes));
+    }
+    heard.is_some()
+}
+
+#[test]
+fn watched_accounts_are_told_of_changes_without_a_poll() {
+    let world = World::new();
+    let session = world.imap();
+    let (name, epoch) = login(&session, "bob@example.com", PASSWORD).expect("right");
+    let heard = Arc::new(AtomicUsize::new(0));
+    let count = || heard.swap(0, Ordering::Relaxed);
+    let wake = Arc::clone(&heard);
+    let wake = Arc::new(move || {
+        wake.fetch_add(1, Ordering::Relaxed);
+    });
+    let scope = Scope::Account(name.clone());
+    session.watch(WatchId(1), scope.clone(), ModSeq(epoch), wake);
+    assert!(!world.service.hub().hears(|_| true));
+    block_on(world.service.poll_accounts());
+    assert!(
+        world.service.hub().hears(|_| true),
+        "the poll has put an ear on it"
+    );
+    count();
+    let other = accounts(&world.disk.process(), 9);
+    block_on(other.set_password(&name, &Secret::new("new"), 1)).expect("set");
+    assert!(hear(&world));
+    assert_eq!(count(), 1);
+    // Mail that comes, and other files of the user's, change no login.
+    world.append("bob@example.com", "INBOX", b"text");
+    hear(&world);
+    assert_eq!(count(), 0);
+    // Deleted and made again, it is another directory.
+    let path = user_file("bob@example.com");
+    world.edit(&path, "{\"enabled\":false}");
+    assert!(hear(&world));
+    assert_eq!(count(), 1);
+    block_on(other.delete(&*world.store, &name)).expect("delete");
+    assert!(hear(&world));
+    assert_eq!(count(), 1);
+    block_on(other.create(&*world.store, &name, &new_user(false), now().unix)).expect("create");
+    block_on(world.service.poll_accounts());
+    count();
+    while hear(&world) {}
+    block_on(other.set_enabled(&name, false)).expect("set");
+    assert!(hear(&world));
+    assert_eq!(count(), 1);
+    assert_eq!(world.disk.watches(), 1);
+    drop(session);
+    assert_eq!(world.disk.watches(), 0);
+}
+
 #[test]
 fn a_broken_file_ends_no_session() {
     let world = World::new();

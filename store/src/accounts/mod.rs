@@ -100,14 +100,24 @@ impl<D: Disk> Accounts<D> {
         lock(&self.users).get(account).and_then(Cached::good)
     }
 
-    /// Changes of the user's files are told under this tag from now on, see [`Disk::watch_dir`].
+    /// Changes of the user's files are told under this tag from now on, see [`Disk::watch_dir`]. Given the inode number of
+    /// the directory that is watched already: nothing, if it is still the user's.
     ///
     /// # Errors
     /// There is no such directory, or changes cannot be heard.
-    pub async fn watch(&self, account: &AccountName, tag: u64) -> io::Result<D::Watch> {
+    pub async fn watch(
+        &self,
+        account: &AccountName,
+        watched: Option<u64>,
+        tag: u64,
+    ) -> io::Result<Option<(u64, D::Watch)>> {
         let (domain, user) = account_dirs(account).ok_or(io::ErrorKind::NotFound)?;
         let dir = self.open_path(&[DOMAINS, &domain, USERS, &user]).await?;
-        self.disk.watch_dir(&dir, tag)
+        let inode = self.disk.stat_dir(&dir).await?.inode;
+        if watched == Some(inode) {
+            return Ok(None);
+        }
+        Ok(Some((inode, self.disk.watch_dir(&dir, tag)?)))
     }
 
     /// The settings of a hosted domain; the defaults if it has no file.

@@ -151,6 +151,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     pub async fn look_at(&self, changes: &Changes) {
         self.store.look_at(changes).await;
         for account in accounts_of(self.hub().changed(changes)) {
+            self.hear(&account).await;
             self.look_at_account(account).await;
         }
     }
@@ -158,11 +159,13 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// Puts an ear on the directory of a watched account: its file is replaced by another when it is changed.
     async fn hear(&self, account: &AccountName) {
         let scope = Scope::Account(account.clone());
-        if let Some((tag, None)) = self.hub().ear(&scope)
-            && let Ok(guard) = self.accounts.watch(account, tag).await
-        {
-            let guard = Box::new(guard);
-            self.hub().keep(tag, Ear { mark: 0, guard });
+        let Some((tag, watched)) = self.hub().ear(&scope) else {
+            return;
+        };
+        // A user who was deleted and made again has another directory.
+        if let Ok(Some((mark, watch))) = self.accounts.watch(account, watched, tag).await {
+            let guard = Box::new(watch);
+            self.hub().keep(tag, Ear { mark, guard });
         }
     }
 
