@@ -43,7 +43,13 @@ impl Backend for Killed {
         block_on(future)
     }
 
-    fn together(&self, seed: u8, jobs: Vec<Job<'_>>) {
+    fn seeds(&self) -> u64 {
+        // For long runs.
+        let wanted = std::env::var("RMAIL_SUITE_SEEDS").ok();
+        wanted.and_then(|seeds| seeds.parse().ok()).unwrap_or(12)
+    }
+
+    fn together(&self, seed: u64, jobs: Vec<Job<'_>>) {
         interleaved(seed, jobs);
     }
 }
@@ -74,7 +80,7 @@ mod power {
             block_on(future)
         }
 
-        fn together(&self, seed: u8, jobs: Vec<Job<'_>>) {
+        fn together(&self, seed: u64, jobs: Vec<Job<'_>>) {
             interleaved(seed, jobs);
         }
     }

@@ -20,7 +20,7 @@ impl Backend for Memory {
         block_on(future)
     }
 
-    fn together(&self, seed: u8, jobs: Vec<Job<'_>>) {
+    fn together(&self, seed: u64, jobs: Vec<Job<'_>>) {
         interleaved(seed, jobs);
     }
 }

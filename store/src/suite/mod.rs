@@ -24,7 +24,7 @@
 //!         futures_lite::future::block_on(future)
 //!     }
 //!
-//!     fn together(&self, seed: u8, jobs: Vec<suite::Job<'_>>) {
+//!     fn together(&self, seed: u64, jobs: Vec<suite::Job<'_>>) {
 //!         suite::interleaved(seed, jobs);
 //!     }
 //! }
@@ -82,9 +82,10 @@ pub trait Backend {
         None
     }
 
-    /// Runs of each test of [`model`]: a store that is slow here may want fewer.
-    fn model_seeds(&self) -> u8 {
-        16
+    /// How often the tests of [`together`] and [`model`] run, each time with another seed: a store that is slow here may want
+    /// fewer, a night's run more.
+    fn seeds(&self) -> u64 {
+        12
     }
 
     /// Runs a future to its end, on this thread.
@@ -95,7 +96,7 @@ pub trait Backend {
     ///
     /// # Panics
     /// If one of them does.
-    fn together(&self, seed: u8, jobs: Vec<Job<'_>>);
+    fn together(&self, seed: u64, jobs: Vec<Job<'_>>);
 }
 
 /// Something to do, begun on the thread that goes on with it.
@@ -105,12 +106,19 @@ pub type Job<'a> = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + 'a>> + 
 ///
 /// # Panics
 /// If they wait for anything but each other.
-pub fn interleaved(seed: u8, jobs: Vec<Job<'_>>) {
-    let mut exec = Exec::new(Random::from_seed([seed; 32]));
+pub fn interleaved(seed: u64, jobs: Vec<Job<'_>>) {
+    let mut exec = Exec::new(random(seed));
     for job in jobs {
         exec.spawn(job());
     }
     assert_eq!(exec.run(), Ok(()), "operations wait for what never comes");
+}
+
+/// A generator for a seed.
+fn random(seed: u64) -> Random {
+    let mut octets = [0; 32];
+    octets[..8].copy_from_slice(&seed.to_le_bytes());
+    Random::from_seed(octets)
 }
 
 /// Makes `#[test]`s of the whole suite, in a module for each area, for the [`Backend`](crate::suite::Backend) that an

@@ -8,9 +8,8 @@ mod draw;
 mod side;
 
 use rmail_core::limits::Limits;
-use rmail_core::random::Random;
 
-use super::Backend;
+use super::{Backend, random};
 use crate::memory::MemoryStore;
 use draw::{Op, Weights};
 use side::Side;
@@ -19,13 +18,13 @@ use side::Side;
 const OPS: usize = 80;
 
 fn run<B: Backend>(backend: &B, weights: &Weights) {
-    for seed in 0..backend.model_seeds() {
+    for seed in 0..backend.seeds() {
         let limits = Limits::small();
         let ours = backend.open(limits);
         let model = std::sync::Arc::new(MemoryStore::new(limits));
         backend.block_on(async {
             let (mut ours, mut model) = (Side::new(&ours), Side::new(&model));
-            let mut random = Random::from_seed([seed; 32]);
+            let mut random = random(seed);
             let mut done: Vec<Op> = Vec::new();
             for number in 0..OPS {
                 let op = weights.draw(&mut random, number as u64);

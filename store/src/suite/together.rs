@@ -16,9 +16,6 @@ use super::{Backend, Job};
 use crate::mailstore::MailStore;
 use crate::mem::exec::Yield;
 
-/// Orders that are tried.
-const SEEDS: u8 = 8;
-
 fn job<'a, F: Future<Output = ()> + 'a>(work: impl FnOnce() -> F + Send + 'a) -> Job<'a> {
     Box::new(move || Box::pin(work()))
 }
@@ -30,7 +27,7 @@ fn meet<B: Backend, T: Sync>(
     jobs: impl for<'a> Fn(&'a User<B::Store>, &'a T) -> Vec<Job<'a>>,
     look: impl AsyncFn(&User<B::Store>, &T),
 ) {
-    for seed in 0..SEEDS {
+    for seed in 0..backend.seeds() {
         let alice = alice_of(backend, &backend.open(Limits::small()));
         let what = backend.block_on(prepare(&alice));
         backend.together(seed, jobs(&alice, &what));
