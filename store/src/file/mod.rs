@@ -54,6 +54,7 @@ mod manage;
 pub mod names;
 mod numbered;
 mod queue;
+mod read_only;
 mod saved;
 mod settled;
 mod shards;
