@@ -656,3 +656,63 @@ fn status_counts_what_a_walk_over_the_rows_counts() {
         assert_eq!(recount().await.messages, 10);
     });
 }
+
+#[test]
+fn mail_on_a_disk_that_can_only_be_read_is_read() {
+    block_on(async {
+        let world = filled().await;
+        look(&world).await;
+        // As it was left, after a new start of the machine, without `state`, and without the snapshot file.
+        for case in 0..4 {
+            let disk = world.fork();
+            if case == 1 {
+                let mut random = Random::from_seed([1; 32]);
+                disk.power_cut(Model::Ordered, Outcome::Kept, &mut random);
+            }
+            let disk = disk.process();
+            let dir = dir_of(&disk, "INBOX").await;
+            if case > 1 {
+                let name = if case == 2 { "state" } else { FILE };
+                disk.unlink(&dir, name).await.expect("unlink");
+            }
+            let expected = look(&disk.fork()).await;
+            disk.set_read_only(true);
+            let store = open(&disk.process(), Limits::small()).await;
+            for examine in [true, false, false] {
+                let selected = store.select(&alice(), &inbox(), examine).await;
+                let selected = selected.unwrap_or_else(|error| panic!("case {case}: {error}"));
+                assert!(selected.read_only, "case {case}");
+                assert_eq!(seen(&selected.snapshot).3, expected.3, "case {case}");
+                assert_eq!(selected.snapshot.uid_next.0, expected.1);
+                let text = body(&store, &selected.mailbox, 3).await;
+                assert_eq!(text.as_deref(), Some("xx"));
+                let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+                let stored = store.store(&selected.mailbox, &set(&[2]), &seen, None).await;
+                assert!(stored.is_err());
+                let again = store.snapshot(&selected.mailbox).await.expect("snapshot");
+                assert_eq!(again.rows, selected.snapshot.rows);
+                store.poll_watched().await;
+                store.sweep_watched().await;
+                store.unselect(&selected.mailbox).await;
+            }
+            assert_eq!(store.list(&alice()).await.expect("list").len(), 6);
+            assert_eq!(
+                store.status(&alice(), &inbox()).await.expect("status").messages,
+                11
+            );
+            assert!(
+                append(&store, "INBOX", "no", flags(SystemFlags::SEEN, &[]))
+                    .await
+                    .is_err()
+            );
+            disk.set_read_only(false);
+            let (mailbox, snapshot) = select(&store, "INBOX").await.expect("select");
+            assert_eq!(seen(&snapshot).3, expected.3);
+            append(&store, "INBOX", "yes", flags(SystemFlags::SEEN, &[]))
+                .await
+                .expect("append");
+            let after = store.snapshot(&mailbox).await.expect("snapshot");
+            assert_eq!(after.rows.len(), 12);
+        }
+    });
+}

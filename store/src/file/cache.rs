@@ -13,7 +13,7 @@ use super::io::{During as _, found, read_file};
 use super::mailbox::View;
 use super::shards::{Shard, Shards};
 use super::snapshot::Stamp;
-use super::warm::{Ahead, bits_of};
+use super::warm::{Ahead, with_keywords};
 use super::{expunged, names};
 
 /// The directory name of a shard.
@@ -84,6 +84,9 @@ impl<D: Disk> Hold<'_, D> {
     /// Brings rows, keywords and the shared view up to date. Free if nothing has changed.
     pub(super) async fn refresh(&mut self) -> Result<()> {
         if self.core.shards.is_some() && self.core.modseq == self.state.done {
+            if self.mailbox.is_cold() {
+                self.publish();
+            }
             return Ok(());
         }
         let shards = self.read_shards().await?;
@@ -133,15 +136,8 @@ impl<D: Disk> Hold<'_, D> {
             self.load_keywords(true).await?;
         }
         let mut own = ahead.own;
-        if !ahead.wide.is_empty()
-            && let Some((keywords, _)) = &mut self.core.keywords
-        {
-            let wide = &ahead.wide;
-            let rows = own.iter().map(|row| Row {
-                keywords: intern(keywords, bits_of(row, wide)),
-                ..*row
-            });
-            own = rows.collect();
+        if let Some((keywords, _)) = &mut self.core.keywords {
+            own = with_keywords(own, &ahead.wide, keywords);
         }
         Ok(Shard::with_sums(
             own,

@@ -12,6 +12,7 @@ use super::FileStore;
 use super::hold::Hold;
 use super::io::{During as _, found, within};
 use super::mailbox::{Core, Mailbox, StateFile};
+use super::read_only::says_read_only;
 use super::state::{self, State};
 
 /// How long a lock is left free between two holds of one operation. (Without a gap a waiter starved for 11 s.)
@@ -113,11 +114,18 @@ impl<D: Disk> FileStore<D> {
         })
     }
 
-    /// Opens `state`; it is made if it is not there.
+    /// Opens `state`; it is made if it is not there. Only to read it, where nothing can be written.
     pub(super) async fn open_state(&self, dir: &D::Dir) -> std::io::Result<StateFile<D>> {
-        let file = self.disk().open(dir, "state", Mode::Create).await?;
+        let file = match self.disk().open(dir, "state", Mode::Create).await {
+            Err(error) if says_read_only(&error) => return self.open_state_to_read(dir).await,
+            file => file?,
+        };
         let inode = self.disk().stat(&file).await?.inode;
-        Ok(StateFile { file, inode })
+        Ok(StateFile {
+            file,
+            inode,
+            read_only: false,
+        })
     }
 
     /// Leaves the naming lock free for a while between two holds, so that nobody else waits for the whole operation.

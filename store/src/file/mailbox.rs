@@ -55,6 +55,8 @@ pub(super) struct Mailbox<D: Disk> {
 pub(super) struct StateFile<D: Disk> {
     pub(super) file: D::File,
     pub(super) inode: u64,
+    /// It could only be opened to be read.
+    pub(super) read_only: bool,
 }
 
 /// What is known of a mailbox under its naming lock.
@@ -171,6 +173,7 @@ impl<D: Disk> Mailbox<D> {
         StateFile {
             file: state.file.clone(),
             inode: state.inode,
+            read_only: state.read_only,
         }
     }
 

@@ -60,6 +60,7 @@ pub mod names;
 mod numbered;
 pub mod parsed;
 mod queue;
+mod read_only;
 mod saved;
 mod settled;
 mod shards;

@@ -23,6 +23,7 @@ use crate::hub::Hub;
 use crate::mailstore::{MailStore, Numbering};
 
 use super::io::During as _;
+use super::read_only::is_read_only;
 use super::tree::current;
 use super::{Blob, FileStore, Spool, state};
 
@@ -71,14 +72,17 @@ impl<D: Disk> MailStore for FileStore<D> {
     ) -> Result<Selected> {
         let mailbox = self.resolve(account, mailbox).await?;
         let (view, state) = self.look(&mailbox).await?;
+        let mut read_only = read_only || mailbox.state().read_only;
         let (view, recent_from) = if read_only || state.recent_from >= state.uid_next {
             (view, state.recent_from)
         } else {
-            let mut hold = self.hold_fresh(&mailbox).await?;
-            let recent_from = hold.state.recent_from;
-            hold.claim_recent().await?;
-            drop(hold);
-            (mailbox.view().unwrap_or(view), recent_from)
+            match self.claim_recent(&mailbox).await {
+                Err(error) if is_read_only(&error) => {
+                    read_only = true;
+                    (view, state.recent_from)
+                }
+                recent_from => (mailbox.view().unwrap_or(view), recent_from?),
+            }
         };
         mailbox.selected.fetch_add(1, Ordering::Relaxed);
         Ok(Selected {

@@ -18,6 +18,7 @@ use super::escape::{escape, unescape};
 use super::hold::Hold;
 use super::io::{During as _, found, open_or_make_dir, read_file, replace_file};
 use super::mailbox::{Mailbox, Parts, View};
+use super::read_only::is_read_only;
 use super::state::State;
 use super::status::Status;
 
@@ -327,12 +328,18 @@ impl<D: Disk> FileStore<D> {
 
     /// What a mailbox holds now: one read of `state` if nothing has changed.
     pub(super) async fn look(&self, mailbox: &Mailbox<D>) -> Result<(View, State)> {
+        if mailbox.state().read_only && self.is_still_read_only(mailbox).await {
+            return self.look_read_only(mailbox).await;
+        }
         let state = self.read_state(mailbox).await?;
         if let Some((view, state)) = current(mailbox, state) {
             return Ok((view, state));
         }
         let cold = mailbox.is_cold();
-        let hold: Hold<'_, D> = self.hold_fresh(mailbox).await?;
+        let hold: Hold<'_, D> = match self.hold_fresh(mailbox).await {
+            Err(error) if is_read_only(&error) => return self.look_read_only(mailbox).await,
+            hold => hold?,
+        };
         let state = hold.state;
         drop(hold);
         if cold {

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rmail_core::mailbox::{KeywordSet, ModSeq, Row, Uid};
+use rmail_core::mailbox::{KeywordSet, Keywords, ModSeq, Row, Uid};
 
 use crate::disk::{Disk, Stat};
 use crate::error::Result;
 
 use super::FileStore;
-use super::cache::{Named, scan_dir, shard_of_name, width};
+use super::cache::{Named, intern, scan_dir, shard_of_name, width};
 use super::io::{During as _, found, within};
 use super::mailbox::Mailbox;
 use super::snapshot::{Loose, Stamp};
@@ -67,8 +67,20 @@ pub(super) fn bits_of(row: &Row, wide: &[[u64; 4]]) -> [u64; 4] {
     wide.get(index).copied().unwrap_or_default()
 }
 
+/// These rows with keyword sets of the mailbox.
+pub(super) fn with_keywords(rows: Arc<[Row]>, wide: &[[u64; 4]], keywords: &mut Arc<Keywords>) -> Arc<[Row]> {
+    if wide.is_empty() {
+        return rows;
+    }
+    let rows = rows.iter().map(|row| Row {
+        keywords: intern(keywords, bits_of(row, wide)),
+        ..*row
+    });
+    rows.collect()
+}
+
 /// Rows as they were listed.
-fn loose(rows: Vec<Named>) -> Loose {
+pub(super) fn loose(rows: Vec<Named>) -> Loose {
     let mut wide = Vec::new();
     let rows = rows.into_iter().map(|(row, bits)| {
         let keywords = match bits {
@@ -142,7 +154,7 @@ impl<D: Disk> FileStore<D> {
         }
     }
 
-    async fn read_ahead(&self, mailbox: &Mailbox<D>) -> Result<BTreeMap<u32, Ahead>> {
+    pub(super) async fn read_ahead(&self, mailbox: &Mailbox<D>) -> Result<BTreeMap<u32, Ahead>> {
         let disk = self.disk();
         let label = || format!("read {}", mailbox.label());
         let mut fence = self.fence(mailbox).await.during(label)?;

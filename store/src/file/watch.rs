@@ -42,6 +42,9 @@ impl<D: Disk> FileStore<D> {
             self.tell_gone(mailbox, state);
             return Ok(());
         }
+        if mailbox.state().read_only {
+            return Ok(());
+        }
         let named = found(self.disk().stat_at(&mailbox.dir, "state").await);
         let named = named.during(|| format!("look at {}", mailbox.label()))?;
         let replaced = named.is_none_or(|named| named.inode != mailbox.state().inode);

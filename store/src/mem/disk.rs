@@ -9,7 +9,9 @@ use crate::disk::{Changes, DirEntry, Disk, Free, Listing, Mode, Stat};
 
 use super::exec::Yield;
 use super::fault::Call;
-use super::world::{Content, EEXIST, EINVAL, EISDIR, ENOTEMPTY, EPERM, Holder, Names, Node, World, errno};
+use super::world::{
+    Content, EEXIST, EINVAL, EISDIR, ENOTEMPTY, EPERM, EROFS, Holder, Names, Node, World, errno,
+};
 use super::{MemDir, MemDisk, MemFile, MemLock, MemWatch, open_handle};
 
 /// How long a waiter for a lock counts one poll.
@@ -221,10 +223,14 @@ impl Disk for MemDisk {
         let inode = match world.follow(dir.0.inode, name) {
             Ok(_) if mode == Mode::CreateNew => return Err(errno(EEXIST)),
             Ok(inode) if world.is_dir(inode) => return Err(errno(EISDIR)),
+            Ok(_) if world.read_only && mode != Mode::Read => return Err(errno(EROFS)),
             Ok(inode) => inode,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if matches!(mode, Mode::Read | Mode::Write) {
                     return Err(error);
+                }
+                if world.read_only {
+                    return Err(errno(EROFS));
                 }
                 world.must_be_free(dir.0.inode, name)?;
                 let inode = world.add_inode(Node::File(Content::default()));

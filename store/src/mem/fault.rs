@@ -48,6 +48,15 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether a disk that can only be read refuses it; [`Self::Open`] depends on how.
+    pub(super) fn writes(self) -> bool {
+        let changes = matches!(
+            self,
+            Self::RemoveDir | Self::Rename | Self::Replace | Self::Unlink | Self::SetMode
+        );
+        changes || self.needs_room()
+    }
+
     /// Whether a full disk refuses it.
     pub(super) fn needs_room(self) -> bool {
         matches!(

@@ -106,6 +106,7 @@ impl MemDisk {
                 inodes: u64::MAX,
             },
             full: false,
+            read_only: false,
             exact: true,
             yields: true,
             records: None,
@@ -202,6 +203,11 @@ impl MemDisk {
     /// While full, every call that needs room fails with ENOSPC.
     pub fn set_full(&self, full: bool) {
         self.shared.world().full = full;
+    }
+
+    /// While the disk can only be read, every call that changes something fails with EROFS.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.shared.world().read_only = read_only;
     }
 
     /// What [`crate::disk::Disk::free`] says.

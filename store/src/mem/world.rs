@@ -16,6 +16,7 @@ pub(super) const ENOTDIR: i32 = 20;
 pub(super) const EISDIR: i32 = 21;
 pub(super) const EINVAL: i32 = 22;
 pub(super) const ENOSPC: i32 = 28;
+pub(super) const EROFS: i32 = 30;
 pub(super) const ENOTEMPTY: i32 = 39;
 
 /// Nanoseconds of one step of the file system's clock.
@@ -44,6 +45,7 @@ pub(super) struct World {
     pub(super) processes: BTreeMap<u64, Plan>,
     pub(super) free: Free,
     pub(super) full: bool,
+    pub(super) read_only: bool,
     pub(super) exact: bool,
     pub(super) yields: bool,
     pub(super) records: Option<Vec<Record>>,
@@ -405,6 +407,9 @@ impl World {
             self.ears.forget(process);
         }
         verdict?;
+        if self.read_only && call.writes() {
+            return Err(errno(EROFS));
+        }
         if full { Err(errno(ENOSPC)) } else { Ok(()) }
     }
 }
