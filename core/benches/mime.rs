@@ -2,7 +2,9 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use sha2::Digest as _;
 
+use rmail_core::mime::digest::Digest;
 use rmail_core::mime::envelope::envelope;
 use rmail_core::mime::scanner::scan;
 use rmail_core::mime::structure::body_structure;
@@ -57,4 +59,22 @@ fn envelopes(bencher: Bencher<'_, '_>, recipients: usize) {
 fn body_structures(bencher: Bencher<'_, '_>) {
     let structure = scan(&with_attachment(4 * 1024));
     bencher.bench(|| body_structure(black_box(&structure), true));
+}
+
+#[divan::bench(args = [1024, 4 * 1024, 1024 * 1024])]
+fn digesting(bencher: Bencher<'_, '_>, octets: usize) {
+    let message = with_attachment(octets);
+    bencher.counter(BytesCount::of_slice(&message)).bench(|| {
+        let mut digest = Digest::new(usize::MAX);
+        digest.push(black_box(&message));
+        digest.finish(&message).parsed
+    });
+}
+
+#[divan::bench(args = [1024, 4 * 1024, 1024 * 1024])]
+fn hashing(bencher: Bencher<'_, '_>, octets: usize) {
+    let message = with_attachment(octets);
+    bencher
+        .counter(BytesCount::of_slice(&message))
+        .bench(|| sha2::Sha256::digest(black_box(&message)));
 }

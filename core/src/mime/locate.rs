@@ -4,7 +4,7 @@ use core::cmp::Ordering;
 use core::ops::Range;
 
 use super::header::Fields;
-use super::part::{Kind, Structure};
+use super::part::{Kind, Places};
 use super::section::{Spec, Text};
 
 /// Where a section's octets are.
@@ -31,10 +31,10 @@ pub enum Located<'a> {
 /// `1` of a message that is no multipart too: it is the message's header. An empty multipart has an empty part `1`,
 /// as BODYSTRUCTURE says.
 #[must_use]
-pub fn locate<'a>(structure: &Structure, spec: &'a Spec) -> Located<'a> {
+pub fn locate<'a>(structure: &impl Places, spec: &'a Spec) -> Located<'a> {
     if spec.part.is_empty() {
         return match &spec.text {
-            Text::Whole => Located::Range(0..structure.size),
+            Text::Whole => Located::Range(0..structure.size()),
             Text::Mime => Located::Nil,
             text => of_message(structure, 0, text),
         };
@@ -51,13 +51,13 @@ pub fn locate<'a>(structure: &Structure, spec: &'a Spec) -> Located<'a> {
             _ => Located::Nil,
         };
     };
-    let Some(part) = structure.parts.get(index) else {
+    let Some(part) = structure.place(index) else {
         return Located::Nil;
     };
     match &spec.text {
-        Text::Whole => Located::Range(part.body.clone()),
-        Text::Mime => Located::Range(part.header.clone()),
-        text if part.kind == Kind::Message => match structure.children(index).next() {
+        Text::Whole => Located::Range(part.body),
+        Text::Mime => Located::Range(part.header),
+        text if part.kind == Kind::Message => match structure.children_of(index).next() {
             Some(message) => of_message(structure, message, text),
             None => Located::Nil,
         },
@@ -100,18 +100,18 @@ pub fn filter_fields(header: &[u8], names: &[String], not: bool) -> Vec<u8> {
 }
 
 /// The order of field names, in any case.
-fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
+pub(super) fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
     a.iter()
         .map(u8::to_ascii_lowercase)
         .cmp(b.iter().map(u8::to_ascii_lowercase))
 }
 
 /// A section of a message as a whole.
-fn of_message<'a>(structure: &Structure, message: usize, text: &'a Text) -> Located<'a> {
-    let Some(part) = structure.parts.get(message) else {
+fn of_message<'a>(structure: &impl Places, message: usize, text: &'a Text) -> Located<'a> {
+    let Some(part) = structure.place(message) else {
         return Located::Nil;
     };
-    let header = part.header.clone();
+    let header = part.header;
     match text {
         Text::Header => Located::Range(header),
         Text::HeaderFields(names) => Located::Fields {
@@ -124,7 +124,7 @@ fn of_message<'a>(structure: &Structure, message: usize, text: &'a Text) -> Loca
             names,
             not: true,
         },
-        Text::Text => Located::Range(part.body.clone()),
+        Text::Text => Located::Range(part.body),
         Text::Whole | Text::Mime => Located::Nil,
     }
 }
@@ -136,31 +136,31 @@ enum Target {
 }
 
 /// Follows part numbers. A message's own multipart has no number of its own: 4.1 is the first part of it.
-fn find(structure: &Structure, numbers: &[u32]) -> Option<Target> {
+fn find(structure: &impl Places, numbers: &[u32]) -> Option<Target> {
     let mut message = Some(0);
     let mut at = 0;
     let mut rest = numbers.iter();
     while let Some(number) = rest.next() {
         let wanted = usize::try_from(number.checked_sub(1)?).ok()?;
         let multipart = match message {
-            Some(root) if structure.parts.get(root)?.kind == Kind::Multipart => Some(root),
+            Some(root) if structure.place(root)?.kind == Kind::Multipart => Some(root),
             Some(root) if wanted == 0 => {
                 at = root;
                 None
             }
-            None if structure.parts.get(at)?.kind == Kind::Multipart => Some(at),
+            None if structure.place(at)?.kind == Kind::Multipart => Some(at),
             _ => return None,
         };
         if let Some(multipart) = multipart {
-            let mut children = structure.children(multipart).peekable();
+            let mut children = structure.children_of(multipart).peekable();
             if children.peek().is_none() && wanted == 0 && rest.len() == 0 {
-                return Some(Target::Empty(structure.parts.get(multipart)?.body.end));
+                return Some(Target::Empty(structure.place(multipart)?.body.end));
             }
             at = children.nth(wanted)?;
         }
-        let embeds = structure.parts.get(at)?.kind == Kind::Message;
+        let embeds = structure.place(at)?.kind == Kind::Message;
         message = if embeds {
-            structure.children(at).next()
+            structure.children_of(at).next()
         } else {
             None
         };

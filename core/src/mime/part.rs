@@ -32,25 +32,67 @@ impl Structure {
 
     /// The positions of a part's children, in order.
     pub fn children(&self, part: usize) -> impl Iterator<Item = usize> + '_ {
-        let end = self.parts.get(part).map_or(0, |part| part.subtree_end);
-        let mut next = part + 1;
-        core::iter::from_fn(move || {
-            let child = next;
-            (child < end).then(|| {
-                // At least one on, whatever the table says: an iterator that ends.
-                next = self
-                    .parts
-                    .get(child)
-                    .map_or(end, |part| part.subtree_end.max(child + 1));
-                child
-            })
-        })
+        self.children_of(part)
     }
 
     /// The octets that come in front of a message's body and its empty line.
     #[must_use]
     pub fn header(&self) -> Range<u64> {
         self.root().map_or(0..0, |root| root.header.clone())
+    }
+}
+
+/// Where a message's parts are, and how they are nested: what is needed to find a section. Every part comes before its
+/// children, the first is the message itself.
+pub trait Places {
+    /// Octets of the message.
+    fn size(&self) -> u64;
+
+    /// The part at this position; `None` beyond the last.
+    fn place(&self, part: usize) -> Option<Place>;
+
+    /// The positions of a part's children, in order.
+    fn children_of(&self, part: usize) -> impl Iterator<Item = usize> + '_ {
+        let end = self.place(part).map_or(0, |part| part.subtree_end);
+        let mut next = part + 1;
+        core::iter::from_fn(move || {
+            let child = next;
+            (child < end).then(|| {
+                // At least one on, whatever the table says: an iterator that ends.
+                next = self
+                    .place(child)
+                    .map_or(end, |part| part.subtree_end.max(child + 1));
+                child
+            })
+        })
+    }
+}
+
+/// Where a part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How it is looked into.
+    pub kind: Kind,
+    /// One past the last part inside it.
+    pub subtree_end: usize,
+    /// Its header with the empty line.
+    pub header: Range<u64>,
+    /// Its body.
+    pub body: Range<u64>,
+}
+
+impl Places for Structure {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn place(&self, part: usize) -> Option<Place> {
+        self.parts.get(part).map(|part| Place {
+            kind: part.kind,
+            subtree_end: part.subtree_end,
+            header: part.header.clone(),
+            body: part.body.clone(),
+        })
     }
 }
 

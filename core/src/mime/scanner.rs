@@ -146,6 +146,13 @@ impl Scanner {
         self.comparisons
     }
 
+    /// About how many octets what was found so far keeps in memory: for hosts that read many messages at a time.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let headers = MAX_HEADERS.saturating_sub(self.header.left) + self.header.octets.len();
+        self.parts.len() * size_of::<Part>() + headers
+    }
+
     /// Takes the next octets of the message.
     pub fn push(&mut self, octets: &[u8]) {
         let mut rest = octets;

@@ -142,6 +142,18 @@ impl Program {
         !self.tests.iter().all(Test::in_header)
     }
 
+    /// The names of the header fields that the program looks at, in no order, if it can be decided by header fields;
+    /// tests of the body look at more.
+    #[must_use]
+    pub fn header_names(&self) -> Vec<String> {
+        let name = |test: &Test| match test {
+            Test::Sent(_) => Some("date".to_owned()),
+            Test::Header(name, _) => Some(String::from_utf8_lossy(name).into_owned()),
+            Test::Body(_) | Test::Text(_) => None,
+        };
+        self.tests.iter().filter_map(name).collect()
+    }
+
     /// What looking at one row costs at most, in simple tests.
     #[must_use]
     pub fn cost(&self) -> usize {
@@ -157,6 +169,20 @@ impl Program {
     #[must_use]
     pub fn eval_row(&self, row: &Row, keywords: &Keywords) -> Option<bool> {
         self.values(row, keywords, &[]).first().copied().flatten()
+    }
+
+    /// Whether a message matches as far as its row and header tell; `None`: its body is needed. `header` needs to hold
+    /// only the fields of [`Program::header_names`], all of those and in their order.
+    #[must_use]
+    pub fn eval_header(&self, row: &Row, keywords: &Keywords, header: &[u8]) -> Option<bool> {
+        let values = self.values(row, keywords, &[]);
+        if let Some(Some(known)) = values.first() {
+            return Some(*known);
+        }
+        let mut content = Content::new(self, header);
+        content.read_header(&self.wanted(&values));
+        let values = self.values(row, keywords, content.found());
+        values.first().copied().flatten()
     }
 
     /// Whether a message matches. `message` is called at most once, and only if the row does not suffice; it gives all
