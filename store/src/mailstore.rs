@@ -10,6 +10,7 @@ use rmail_core::mailbox::{
     FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet,
     UidValidity, Usage, Vanished,
 };
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
@@ -276,6 +277,19 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Reads up to `buf.len()` octets; 0 at the end.
     async fn read(&self, blob: &Self::Blob, buf: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// What the store has kept of messages, so that they need not be opened: for each UID in the order asked, `None` where
+    /// nothing is kept. It must be of that very message. There are no errors: what cannot be read is not known. Called with
+    /// some hundred UIDs at most.
+    ///
+    /// A store that keeps nothing leaves this and [`MailStore::keep_parsed`] as they are: messages are then read each time.
+    async fn parsed(&self, _mailbox: &MailboxRef, uids: &[Uid]) -> Vec<Option<Parsed>> {
+        vec![None; uids.len()]
+    }
+
+    /// Offers what was found out of messages because [`MailStore::parsed`] did not know it, or only a part of it. The store
+    /// may keep it or not.
+    async fn keep_parsed(&self, _mailbox: &MailboxRef, _found: &[(Uid, Parsed)]) {}
 
     /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours).
     async fn load_outbound(&self) -> Result<Vec<Entry>>;

@@ -57,6 +57,11 @@ fn a_delivery_syncs_the_file_once_and_each_directory_once() {
                 Call::LinkUnnamed,
                 Call::WriteAt,
                 Call::SyncDir,
+                // The parsed cache: the record, then its slot.
+                Call::Lock,
+                Call::StatAt,
+                Call::WriteAt,
+                Call::WriteAt,
             ]
         );
         disk.record();

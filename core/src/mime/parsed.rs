@@ -199,6 +199,15 @@ impl Parsed {
         &self.octets
     }
 
+    /// The same, for keeping: it may lie in a buffer with many others.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self {
+            octets: self.octets.detach(),
+            sections: self.sections,
+        }
+    }
+
     /// Whether all of the message was read for it: making it anew would tell no more.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -132,6 +132,7 @@ impl Server {
         let options = Options {
             flag_sync_ms: u64::try_from(config.store.flag_sync.as_millis()).unwrap_or(u64::MAX),
             shared_by_hosts: config.store.shared_by_hosts,
+            ..Options::default()
         };
         let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
         let store = wait_here(opened).map_err(|source| StartError::Store { path: root(), source })?;

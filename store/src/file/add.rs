@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::Appended;
 use rmail_core::mailbox::{Flags, KeywordSet, MailboxName, ModSeq, Quota, Row, Uid, UidValidity, Usage};
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
@@ -48,6 +49,41 @@ pub(super) fn seconds(now: Unix) -> u32 {
     u32::try_from(now.secs()).unwrap_or(u32::MAX)
 }
 
+/// What is known of each message.
+fn take_parsed<D: Disk>(news: &mut [New<D>]) -> Vec<Option<Parsed>> {
+    news.iter_mut().map(|new| new.body.parsed.take()).collect()
+}
+
+/// The same with the rows that they have got; flags do not matter.
+fn records<'a, D: Disk>(
+    uids: &[Uid],
+    news: &[New<D>],
+    parsed: &'a [Option<Parsed>],
+    now: Unix,
+) -> Vec<(Row, &'a Parsed)> {
+    let all = uids.iter().zip(news).zip(parsed);
+    all.filter_map(|((uid, new), parsed)| {
+        let row = new.row(*uid, ModSeq(0), now);
+        Some((row, parsed.as_ref()?))
+    })
+    .collect()
+}
+
+impl<D: Disk> New<D> {
+    fn row(&self, uid: Uid, modseq: ModSeq, now: Unix) -> Row {
+        Row {
+            date: self.date.unix,
+            modseq,
+            keywords: KeywordSet(0),
+            uid,
+            size: self.body.size,
+            save_date: seconds(now),
+            zone: self.date.zone.clamp(-1_439, 1_439),
+            flags: self.flags.system,
+        }
+    }
+}
+
 impl<D: Disk> FileStore<D> {
     pub(super) async fn append_all(
         &self,
@@ -73,6 +109,7 @@ impl<D: Disk> FileStore<D> {
                 date: date.unwrap_or_else(|| DateTime::from(now)),
             });
         }
+        let parsed = take_parsed(&mut news);
         let added = self.add(&mailbox, &mut news, now).await?;
         let (modseq, appended) = (
             added.modseq,
@@ -82,6 +119,8 @@ impl<D: Disk> FileStore<D> {
             },
         );
         self.keep(vec![added], &[]).await?;
+        let records = records(&appended.uids, &news, &parsed, now);
+        self.keep_new(&mailbox, appended.uid_validity, &records).await;
         self.announce(&mailbox, modseq);
         Ok(appended)
     }
@@ -111,6 +150,7 @@ impl<D: Disk> FileStore<D> {
             flags: Flags::default(),
             date: DateTime::from(now),
         }];
+        let parsed = take_parsed(&mut news);
         let mut done: Vec<Added<D>> = Vec::new();
         for mailbox in &mailboxes {
             match self.add(mailbox, &mut news, now).await {
@@ -126,9 +166,12 @@ impl<D: Disk> FileStore<D> {
             Ok(queue) => queue,
             Err(error) => return self.undo(done, error).await,
         };
-        let told: Vec<(Arc<Mailbox<D>>, ModSeq)> = done
+        let told: Vec<_> = done
             .iter()
-            .map(|added| (Arc::clone(&added.touched.mailbox), added.modseq))
+            .map(|added| {
+                let mailbox = Arc::clone(&added.touched.mailbox);
+                (mailbox, added.modseq, added.uid_validity, added.uids.clone())
+            })
             .collect();
         if let Err(error) = self.keep(done, queue.as_slice()).await {
             if let Some(entry) = outbound {
@@ -136,7 +179,9 @@ impl<D: Disk> FileStore<D> {
             }
             return Err(error);
         }
-        for (mailbox, modseq) in told {
+        for (mailbox, modseq, uid_validity, uids) in told {
+            let records = records(&uids, &news, &parsed, now);
+            self.keep_new(&mailbox, uid_validity, &records).await;
             self.announce(&mailbox, modseq);
         }
         Ok(())
@@ -255,16 +300,7 @@ impl<D: Disk> Hold<'_, D> {
         let mut uid = self.state.uid_next;
         let mut shard: Option<(u32, D::Dir)> = None;
         for (index, (new, bits)) in news.iter_mut().zip(bits).enumerate() {
-            let row = Row {
-                date: new.date.unix,
-                modseq,
-                keywords: KeywordSet(0),
-                uid,
-                size: new.body.size,
-                save_date: seconds(now),
-                zone: new.date.zone.clamp(-1_439, 1_439),
-                flags: new.flags.system,
-            };
+            let row = new.row(uid, modseq, now);
             let dir = self.shard_dir(uid, &mut shard).await?;
             let placed = self
                 .store

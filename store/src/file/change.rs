@@ -157,6 +157,7 @@ impl<D: Disk> FileStore<D> {
         let seen = result.and_then(|seen| settled.map(|()| seen))?;
         let snapshot = self.seen_or_look(mailbox, seen).await?;
         self.prune(&done.touched, snapshot.uid_next).await;
+        self.trim_parsed(&done.touched).await;
         Ok(snapshot)
     }
 

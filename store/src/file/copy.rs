@@ -99,6 +99,7 @@ impl<D: Disk> FileStore<D> {
         moving.moved.sort_by_key(|pair| pair.target);
         let snapshot = self.look_after(source).await?;
         self.prune(&moving.done.touched, snapshot.uid_next).await;
+        self.trim_parsed(&moving.done.touched).await;
         Ok((copy_uid(uid_validity, &moving.moved), snapshot))
     }
 
@@ -131,6 +132,11 @@ impl<D: Disk> FileStore<D> {
                     let (modseq, uid_validity) = (added.modseq, added.uid_validity);
                     if !pairs.is_empty() {
                         self.keep(vec![added], &[]).await?;
+                        let from = (&**source, view.snapshot.uid_validity);
+                        let records: Vec<(Row, Uid)> =
+                            pairs.iter().map(|pair| (pair.source, pair.target)).collect();
+                        self.copy_parsed(from, (target, uid_validity), &records, seconds(now))
+                            .await;
                         self.announce(target, modseq);
                     }
                     return Ok((uid_validity, pairs));

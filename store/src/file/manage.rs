@@ -14,12 +14,12 @@ use rmail_core::time::Unix;
 use crate::disk::Disk;
 use crate::error::Result;
 
-use super::FileStore;
 use super::account::AccountHold;
 use super::io::{During as _, found, open_or_make_dir, or_exists, remove_tree, replace_file, settle_dir};
 use super::mailbox::Mailbox;
 use super::status::Status;
 use super::tree::{Level, dir_name};
+use super::{FileStore, parsed};
 
 /// Where a level lies: the directory that holds it, and its name there.
 struct Place<D: Disk> {
@@ -152,6 +152,7 @@ impl<D: Disk> FileStore<D> {
     /// Removes what is left of a deleted mailbox from its level; the children stay. `status.json` goes last.
     async fn clear(&self, dir: &D::Dir) -> std::io::Result<()> {
         remove_tree(self.disk(), dir, "shards").await?;
+        remove_tree(self.disk(), dir, parsed::DIR).await?;
         for name in ["snapshot", "keywords", "expunged", "state", "status.json"] {
             found(self.disk().unlink(dir, name).await)?;
         }

@@ -15,6 +15,7 @@
 //!       expunged                            see [`expunged`]
 //!       snapshot                            a cache, see [`snapshot`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
+//!       parsed/{NNNNNN}                     a cache of what is in these messages, see [`parsed`]
 //!       children/{level}/                   the same again
 //!   lost+found/                             likewise, of the queue
 //!   queue/{n}/                              the outbound queue of one process
@@ -57,6 +58,7 @@ mod mailbox;
 mod manage;
 pub mod names;
 mod numbered;
+pub mod parsed;
 mod queue;
 mod saved;
 mod settled;
@@ -100,6 +102,8 @@ pub struct Options {
     pub flag_sync_ms: u64,
     /// `store.shared_by_hosts`: several hosts write to the mail_root, over a network file system.
     pub shared_by_hosts: bool,
+    /// What clients ask of messages again and again is kept beside them (see [`parsed`]). Without it each is read anew.
+    pub parsed_cache: bool,
 }
 
 impl Default for Options {
@@ -107,6 +111,7 @@ impl Default for Options {
         Self {
             flag_sync_ms: 1_000,
             shared_by_hosts: false,
+            parsed_cache: true,
         }
     }
 }
@@ -127,6 +132,7 @@ pub struct FileStore<D: Disk> {
     synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
+    parsed: parsed::Files<D>,
 }
 
 impl<D: Disk> FileStore<D> {
@@ -148,6 +154,7 @@ impl<D: Disk> FileStore<D> {
             deaf: AtomicBool::new(false),
             synced: Mutex::default(),
             spooled: Arc::default(),
+            parsed: parsed::Files::default(),
         })
     }
 

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
+use rmail_core::mime::digest::{Digest, FRONT};
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
 
 use crate::disk::Disk;
@@ -12,6 +14,10 @@ use crate::error::Result;
 
 use super::FileStore;
 use super::io::During as _;
+
+/// Octets of memory that finding out a body's structure may take: it is not in the budget of spools. What needs more is
+/// found out when it is asked for.
+const DIGEST: usize = 64 * 1024;
 
 /// A body on its way in: in memory, and a file without a name once it is large.
 pub struct Spool<D: Disk> {
@@ -22,6 +28,8 @@ pub struct Spool<D: Disk> {
     /// The file has all of it, on disk.
     synced: bool,
     len: u64,
+    /// What is found out of it as it comes by, for the parsed cache.
+    digest: Option<Box<Digest>>,
 }
 
 /// A message that is open for reading.
@@ -36,6 +44,8 @@ pub(super) struct Body<D: Disk> {
     pub(super) size: u32,
     /// Where it got its first name.
     pub(super) named: Option<(D::Dir, String)>,
+    /// What is known of it; taken by who adds it.
+    pub(super) parsed: Option<Parsed>,
 }
 
 /// Octets of memory that are taken from a budget; given back when dropped.
@@ -75,6 +85,14 @@ impl<D: Disk> Spool<D> {
     pub(super) fn len(&self) -> u64 {
         self.len
     }
+
+    /// These octets were taken.
+    fn passed(&mut self, octets: &[u8]) {
+        self.len += octets.len() as u64;
+        if let Some(digest) = &mut self.digest {
+            digest.push(octets);
+        }
+    }
 }
 
 impl<D: Disk> FileStore<D> {
@@ -89,6 +107,7 @@ impl<D: Disk> FileStore<D> {
             file: None,
             synced: false,
             len: 0,
+            digest: self.options().parsed_cache.then(|| Box::new(Digest::new(DIGEST))),
         }
     }
 
@@ -108,7 +127,7 @@ impl<D: Disk> FileStore<D> {
             spool.memory.reserve_exact(room - spool.memory.len());
         }
         spool.memory.extend_from_slice(&chunk);
-        spool.len += chunk.len() as u64;
+        spool.passed(&chunk);
         Ok(())
     }
 
@@ -140,19 +159,32 @@ impl<D: Disk> FileStore<D> {
             .write_at(&file, &chunk, spool.len)
             .await
             .during(label)?;
-        spool.len += chunk.len() as u64;
+        spool.passed(&chunk);
         Ok(())
     }
 
     /// Writes and syncs a body, once for all the names that it will get.
     pub(super) async fn settle(&self, mut spool: Spool<D>) -> Result<Body<D>> {
         let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
+        let parsed = self.end_digest(&mut spool).await;
         let file = self.settle_file(&mut spool).await?;
         Ok(Body {
             file,
             size,
             named: None,
+            parsed,
         })
+    }
+
+    /// What was found out of it.
+    async fn end_digest(&self, spool: &mut Spool<D>) -> Option<Parsed> {
+        let digest = spool.digest.take()?;
+        let Some(file) = &spool.file else {
+            return Some(digest.finish(&spool.memory).parsed);
+        };
+        let mut front = vec![0; FRONT.min(usize::try_from(spool.len).unwrap_or(FRONT))];
+        let read = self.disk().read_at(file, &mut front, 0).await;
+        (read.ok() == Some(front.len())).then(|| digest.finish(&front).parsed)
     }
 
     /// The spool as a file that is on disk.
@@ -221,6 +253,7 @@ impl<D: Disk> FileStore<D> {
             file,
             size,
             named: None,
+            parsed: None,
         })
     }
 

@@ -10,9 +10,10 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet, Usage,
+    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Row, Snapshot, SpecialUse, Uid, UidSet, Usage,
     Vanished,
 };
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
@@ -282,6 +283,34 @@ impl<D: Disk> MailStore for FileStore<D> {
     async fn read(&self, blob: &Blob<D>, buf: &mut [u8], offset: u64) -> Result<usize> {
         let read = self.disk().read_at(&blob.file, buf, offset).await;
         read.during(|| "read a message".to_owned())
+    }
+
+    async fn parsed(&self, mailbox: &MailboxRef, uids: &[Uid]) -> Vec<Option<Parsed>> {
+        let mailbox = self
+            .by_reference(mailbox)
+            .ok()
+            .filter(|_| self.options().parsed_cache);
+        let view = mailbox.as_ref().and_then(|mailbox| mailbox.view());
+        match (mailbox, view) {
+            (Some(mailbox), Some(view)) => self.parsed_of(&mailbox, &view, uids).await,
+            _ => vec![None; uids.len()],
+        }
+    }
+
+    async fn keep_parsed(&self, mailbox: &MailboxRef, found: &[(Uid, Parsed)]) {
+        let Ok(mailbox) = self.by_reference(mailbox) else {
+            return;
+        };
+        let Some(view) = mailbox.view() else {
+            return;
+        };
+        let row = |uid: &Uid| view.snapshot.rows.find(*uid).map(|(_, row)| *row);
+        let records: Vec<(Row, &Parsed)> = found
+            .iter()
+            .filter_map(|(uid, parsed)| Some((row(uid)?, parsed)))
+            .collect();
+        self.keep_found(&mailbox, view.snapshot.uid_validity, &records)
+            .await;
     }
 
     async fn load_outbound(&self) -> Result<Vec<Entry>> {

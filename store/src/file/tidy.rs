@@ -1,14 +1,15 @@
 //! Removing what processes that died have left behind. None of it is ever read; it only takes room.
 //!
 //! * Deleted mailboxes under `deleted/` that were not taken apart to the end. (DELETE removes those of its account too.)
+//! * Caches of shards that are no more.
 //! * Files that stand in for unnamed ones where the file system has none, once they are older than any use.
 
 use crate::disk::{Disk, STAND_IN};
 use crate::error::Result;
 
-use super::FileStore;
 use super::escape::unescape;
 use super::io::{During as _, found, remove_tree};
+use super::{FileStore, parsed};
 
 /// A file that nobody has written to for so long (nanoseconds) belongs to nobody.
 const OLD: i128 = 36 * 3_600 * 1_000_000_000;
@@ -61,16 +62,17 @@ impl<D: Disk> FileStore<D> {
         let mut work = vec![(user.clone(), true)];
         while let Some((dir, is_user)) = work.pop() {
             self.tidy_dir(&dir, limit).await?;
+            self.tidy_parsed(&dir).await.during(label)?;
             let inside: &[&str] = if is_user {
                 &["mailboxes"]
             } else {
-                &["shards", "children"]
+                &["shards", parsed::DIR, "children"]
             };
             for name in inside {
                 let Some(next) = found(disk.open_dir(&dir, name).await).during(label)? else {
                     continue;
                 };
-                if *name == "shards" {
+                if !matches!(*name, "mailboxes" | "children") {
                     self.tidy_dir(&next, limit).await?;
                     continue;
                 }

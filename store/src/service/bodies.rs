@@ -7,7 +7,8 @@ use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::Body;
 use rmail_core::machine::BlobId;
 use rmail_core::mailbox::{MailboxRef, Uid};
-use rmail_core::mime::locate::{Located, cut, filter_fields, locate};
+use rmail_core::mime::locate::{Located, cut, locate};
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::mime::structure::body_structure;
 use rmail_core::refusal::Refusal;
@@ -31,6 +32,7 @@ const MAX_OPEN: usize = 4;
 pub(super) struct LastScanned(Mutex<Option<(MailboxRef, Uid, Known)>>);
 
 impl LastScanned {
+    /// Its structure, if it is this one.
     fn get(&self, mailbox: &MailboxRef, uid: Uid) -> Known {
         match &*lock(&self.0) {
             Some((of, which, known)) if of == mailbox && *which == uid => known.clone(),
@@ -41,7 +43,10 @@ impl LastScanned {
     fn set(&self, mailbox: &MailboxRef, uid: Uid, known: &Known) {
         let structure = known.structure.as_ref();
         if structure.is_some_and(|structure| structure.parts.len() <= MAX_REMEMBERED_PARTS) {
-            *lock(&self.0) = Some((mailbox.clone(), uid, known.clone()));
+            // It may have come with many others.
+            let parsed = known.parsed.as_ref().map(Parsed::detach);
+            let structure = known.structure.clone();
+            *lock(&self.0) = Some((mailbox.clone(), uid, Known { parsed, structure }));
         }
     }
 
@@ -56,22 +61,36 @@ enum Found {
     /// These octets of the message.
     Range(Range<u64>),
     /// Octets that we made.
-    Made(Vec<u8>),
+    Made(Chunk),
     Nil,
 }
 
 /// One answer being made.
 struct Job<'a, S: MailStore> {
+    store: &'a S,
     settings: &'a Settings,
     desk: &'a Desk<S>,
+    last: &'a LastScanned,
+    mailbox: &'a MailboxRef,
     /// Octets that may still be answered in memory.
     left: usize,
     /// What was left open, to be closed if all fails.
     opened: Vec<BlobId>,
+    /// What was found out, to be kept by the store.
+    found: Vec<(Uid, Parsed)>,
 }
 
-/// Answers [`rmail_core::imap::server::Call::Bodies`]: the parts of one
-/// message come together, and it is opened once.
+/// The message whose parts are being answered.
+struct Present<'a, S: MailStore> {
+    uid: Uid,
+    /// What the store has kept of it.
+    kept: Option<Parsed>,
+    /// Opened when more is asked for; none inside: it is gone.
+    message: Option<Option<Message<'a, S>>>,
+}
+
+/// Answers [`rmail_core::imap::server::Call::Bodies`]: what the store has kept of the messages is looked up at once, the
+/// parts of one message come together, and it is opened at most once.
 pub(super) async fn bodies<S: MailStore>(
     store: &S,
     settings: &Settings,
@@ -84,12 +103,20 @@ pub(super) async fn bodies<S: MailStore>(
         return Err(Refusal::NotPossible);
     }
     let mut job = Job {
+        store,
         settings,
         desk,
+        last,
+        mailbox,
         left: settings.limits.bodies_in_memory,
         opened: Vec::new(),
+        found: Vec::new(),
     };
-    job.run(store, last, mailbox, parts).await.map_err(|error| {
+    let answered = job.run(parts).await;
+    if !job.found.is_empty() {
+        store.keep_parsed(mailbox, &job.found).await;
+    }
+    answered.map_err(|error| {
         job.opened.iter().for_each(|blob| desk.close_blob(*blob));
         refused(
             &format!("read messages of {} {}", mailbox.account, mailbox.id.0),
@@ -98,42 +125,78 @@ pub(super) async fn bodies<S: MailStore>(
     })
 }
 
-impl<S: MailStore> Job<'_, S> {
-    async fn run(
-        &mut self,
-        store: &S,
-        last: &LastScanned,
-        mailbox: &MailboxRef,
-        parts: Vec<(Uid, Section)>,
-    ) -> Result<Vec<Body>> {
-        let mut present: Option<(Uid, Option<Message<'_, S>>)> = None;
+impl<'a, S: MailStore> Job<'a, S> {
+    async fn run(&mut self, parts: Vec<(Uid, Section)>) -> Result<Vec<Body>> {
+        let mut uids: Vec<Uid> = parts.iter().map(|(uid, _)| *uid).collect();
+        uids.dedup();
+        // Octets of the messages themselves are not kept.
+        let useful = parts.iter().any(|(_, section)| !is_plain(section));
+        let kept = if useful {
+            self.store.parsed(self.mailbox, &uids).await
+        } else {
+            vec![None; uids.len()]
+        };
+        let mut kept = kept.into_iter();
+        let mut present: Option<Present<'a, S>> = None;
         let mut bodies = Vec::with_capacity(parts.len());
         for (uid, section) in parts {
-            let message = match &mut present {
-                Some((open, message)) if *open == uid => message,
+            if present.as_ref().is_none_or(|present| present.uid != uid) {
+                self.leave(present.take());
                 // The session asks again for the rest.
-                _ if self.opened.len() >= MAX_OPEN => break,
-                present => {
-                    let blob = store.open(mailbox, uid).await?;
-                    let message = blob.map(|blob| Message::new(store, blob, last.get(mailbox, uid)));
-                    &mut present.insert((uid, message)).1
+                if self.opened.len() >= MAX_OPEN {
+                    break;
                 }
-            };
-            let Some(message) = message else {
-                bodies.push(Body::Gone);
-                continue;
-            };
-            let found = find(message, &section).await?;
-            last.set(mailbox, uid, message.known());
-            bodies.push(self.body(message, found).await?);
+            }
+            let present = present.get_or_insert_with(|| Present {
+                uid,
+                kept: kept.next().flatten(),
+                message: None,
+            });
+            let body = self.answer(present, &section).await?;
+            bodies.push(body);
         }
+        self.leave(present);
         Ok(bodies)
     }
 
-    /// Small ones go into memory, while there is room for them; others are left open.
-    async fn body(&mut self, message: &mut Message<'_, S>, found: Found) -> Result<Body> {
+    /// All that is asked of a message is answered: what was found out of it may be kept.
+    fn leave(&mut self, present: Option<Present<'a, S>>) {
+        let Some(present) = present else {
+            return;
+        };
+        let Some(Some(message)) = present.message else {
+            return;
+        };
+        self.last.set(self.mailbox, present.uid, message.known());
+        let before = present.kept.as_ref();
+        let new = message.known().parsed.clone().filter(|parsed| {
+            let more = |before: &Parsed| parsed.is_complete() && !before.is_complete();
+            before.is_none_or(more)
+        });
+        self.found.extend(new.map(|parsed| (present.uid, parsed)));
+    }
+
+    async fn answer(&mut self, present: &mut Present<'a, S>, section: &Section) -> Result<Body> {
+        let found = present.kept.as_ref().and_then(|kept| find_kept(kept, section));
+        match found {
+            Some(Found::Nil) => return Ok(Body::Nil),
+            Some(Found::Made(octets)) => return Ok(self.made(octets)),
+            Some(Found::Range(_)) | None => {}
+        }
+        let message = match &mut present.message {
+            Some(message) => message,
+            message => message.insert(self.open(present.uid, present.kept.as_ref()).await?),
+        };
+        let Some(message) = message else {
+            return Ok(Body::Gone);
+        };
+        let found = match found {
+            Some(found) => found,
+            None => find(message, section).await?,
+        };
         match found {
             Found::Nil => Ok(Body::Nil),
+            Found::Made(octets) => Ok(self.made(octets)),
             Found::Range(range) => {
                 let len = range.end.saturating_sub(range.start);
                 if self.take(len) {
@@ -142,15 +205,25 @@ impl<S: MailStore> Job<'_, S> {
                 let source = Source::Stored(Arc::clone(message.blob()), range.start, len);
                 Ok(self.large(source, len))
             }
-            Found::Made(octets) => {
-                let len = octets.len() as u64;
-                let octets = Chunk::from(octets);
-                if self.take(len) {
-                    return Ok(Body::Small(octets));
-                }
-                Ok(self.large(Source::Memory(octets), len))
-            }
         }
+    }
+
+    async fn open(&self, uid: Uid, kept: Option<&Parsed>) -> Result<Option<Message<'a, S>>> {
+        let Some(blob) = self.store.open(self.mailbox, uid).await? else {
+            return Ok(None);
+        };
+        let mut known = self.last.get(self.mailbox, uid);
+        known.parsed = known.parsed.or_else(|| kept.cloned());
+        Ok(Some(Message::new(self.store, blob, known)))
+    }
+
+    /// Small ones go into memory, while there is room for them; others are left open.
+    fn made(&mut self, octets: Chunk) -> Body {
+        let len = octets.len() as u64;
+        if self.take(len) {
+            return Body::Small(octets);
+        }
+        self.large(Source::Memory(octets.detach()), len)
     }
 
     fn take(&mut self, len: u64) -> bool {
@@ -171,56 +244,96 @@ impl<S: MailStore> Job<'_, S> {
     }
 }
 
-async fn find<S: MailStore>(message: &mut Message<'_, S>, section: &Section) -> Result<Found> {
+/// Whether a section is found without anything being known of the message.
+fn is_plain(section: &Section) -> bool {
     match section {
-        Section::Envelope => message.envelope().await.map(Found::Made),
-        Section::Body => Ok(Found::Made(body_structure(&*message.structure().await?, false))),
-        Section::BodyStructure => Ok(Found::Made(body_structure(&*message.structure().await?, true))),
+        Section::Octets { spec, .. } => spec.part.is_empty() && spec.text == Text::Whole,
+        Section::Envelope | Section::Body | Section::BodyStructure => false,
+    }
+}
+
+/// A section as far as what is kept tells; a range is to be read from the message.
+fn find_kept(kept: &Parsed, section: &Section) -> Option<Found> {
+    match section {
+        Section::Envelope => kept.envelope().map(Found::Made),
+        Section::Body => kept.body_structure(false).map(Found::Made),
+        Section::BodyStructure => kept.body_structure(true).map(Found::Made),
         Section::Octets { spec, partial } => {
-            let found = octets(message, spec).await?;
-            Ok(match found {
-                Found::Range(range) => Found::Range(cut(range, *partial)),
-                Found::Made(octets) => Found::Made(cut_made(octets, *partial)),
-                Found::Nil => Found::Nil,
-            })
+            let found = octets_kept(kept, spec)?;
+            Some(found.cut(*partial))
         }
     }
+}
+
+fn octets_kept(kept: &Parsed, spec: &Spec) -> Option<Found> {
+    if spec.part.is_empty() {
+        let header_end = kept.header_end();
+        return match &spec.text {
+            Text::Whole => Some(Found::Range(0..kept.size())),
+            Text::Header => header_end.map(|end| Found::Range(0..end)),
+            Text::Text => header_end.map(|end| Found::Range(end..kept.size())),
+            Text::HeaderFields(names) => kept.header_fields(names).map(|fields| Found::Made(fields.into())),
+            Text::HeaderFieldsNot(_) => None,
+            Text::Mime => Some(Found::Nil),
+        };
+    }
+    match locate(&kept.parts()?, spec) {
+        Located::Range(range) => Some(Found::Range(range)),
+        Located::Nil => Some(Found::Nil),
+        // The message itself is not asked for here; of others no fields are kept.
+        Located::Fields { .. } => None,
+    }
+}
+
+async fn find<S: MailStore>(message: &mut Message<'_, S>, section: &Section) -> Result<Found> {
+    Ok(match section {
+        Section::Envelope => Found::Made(message.envelope().await?),
+        Section::Body => Found::Made(body_structure(&*message.structure().await?, false).into()),
+        Section::BodyStructure => Found::Made(body_structure(&*message.structure().await?, true).into()),
+        Section::Octets { spec, partial } => octets(message, spec).await?.cut(*partial),
+    })
 }
 
 /// The octets of a section. Those of the message itself need no more than its header's end.
 async fn octets<S: MailStore>(message: &mut Message<'_, S>, spec: &Spec) -> Result<Found> {
     if spec.part.is_empty() {
-        return match &spec.text {
-            Text::Whole => Ok(Found::Range(0..message.len())),
-            Text::Header => Ok(Found::Range(0..message.header_end().await?)),
-            Text::Text => Ok(Found::Range(message.header_end().await?..message.len())),
-            Text::HeaderFields(names) => {
-                Ok(Found::Made(filter_fields(&message.header().await?, names, false)))
-            }
+        return Ok(match &spec.text {
+            Text::Whole => Found::Range(0..message.len()),
+            Text::Header => Found::Range(0..message.header_end().await?),
+            Text::Text => Found::Range(message.header_end().await?..message.len()),
+            Text::HeaderFields(names) => Found::Made(message.header_fields(names).await?.into()),
             Text::HeaderFieldsNot(names) => {
-                Ok(Found::Made(filter_fields(&message.header().await?, names, true)))
+                let end = message.header_end().await?;
+                Found::Made(message.fields(0..end, names, true).await?.into())
             }
-            Text::Mime => Ok(Found::Nil),
-        };
+            Text::Mime => Found::Nil,
+        });
     }
-    let structure = message.structure().await?;
-    match locate(&structure, spec) {
-        Located::Range(range) => Ok(Found::Range(range)),
+    let parts = message.known().parsed.clone();
+    let located = match parts.as_ref().and_then(Parsed::parts) {
+        Some(parts) => locate(&parts, spec),
+        None => locate(&*message.structure().await?, spec),
+    };
+    Ok(match located {
+        Located::Range(range) => Found::Range(range),
         Located::Fields { header, names, not } => {
-            let header = message.bounded(header).await?;
-            Ok(Found::Made(filter_fields(&header, names, not)))
+            Found::Made(message.fields(header, names, not).await?.into())
         }
-        Located::Nil => Ok(Found::Nil),
-    }
+        Located::Nil => Found::Nil,
+    })
 }
 
-fn cut_made(mut octets: Vec<u8>, partial: Option<(u64, u64)>) -> Vec<u8> {
-    let range = cut(0..octets.len() as u64, partial);
-    octets.truncate(usize::try_from(range.end).unwrap_or(usize::MAX));
-    octets.drain(
-        ..usize::try_from(range.start)
-            .unwrap_or(usize::MAX)
-            .min(octets.len()),
-    );
-    octets
+impl Found {
+    /// Cuts octets as `<offset.length>` says.
+    fn cut(self, partial: Option<(u64, u64)>) -> Self {
+        match self {
+            Self::Range(range) => Self::Range(cut(range, partial)),
+            Self::Made(octets) => {
+                let range = cut(0..octets.len() as u64, partial);
+                let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
+                Self::Made(octets.slice(at(range.start)..at(range.end)))
+            }
+            Self::Nil => Self::Nil,
+        }
+    }
 }

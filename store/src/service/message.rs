@@ -1,41 +1,47 @@
 //! A stored message as it is read for FETCH and SEARCH: no more of it than is needed, and nothing twice.
+//!
+//! What is found out of it on the way is offered to the store, which may keep it ([`MailStore::keep_parsed`]): then the
+//! message is not opened the next time.
 
 use core::ops::Range;
 use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
+use rmail_core::mime::digest::{self, Digest, FRONT};
+use rmail_core::mime::field_filter::FieldFilter;
 use rmail_core::mime::header::HeaderEnd;
+use rmail_core::mime::parsed::Parsed;
 use rmail_core::mime::part::Structure;
-use rmail_core::mime::scanner::{Scanner, scan};
+use rmail_core::mime::scanner::Scanner;
 use rmail_core::refusal::Refusal;
 
 use crate::error::{Error, Result};
 use crate::mailstore::MailStore;
 
-/// Octets that are kept from the front of a message: most messages are shorter.
-const FRONT: usize = 64 * 1024;
 /// Octets of a read while the header's end is looked for.
 const HEADER_PIECE: usize = 8 * 1024;
 /// Octets of a read while all is read.
 const PIECE: usize = 128 * 1024;
-/// Octets of one header that are taken into memory; fields behind that are not seen.
-const MAX_HEADER: u64 = 1 << 20;
+/// Octets of header fields that are answered at most, or searched: headers are read to their end, however long they are,
+/// but what is asked for of one is in memory. Beyond that HEADER.FIELDS is cut, without its empty line, and SEARCH finds
+/// nothing. (`BODY[HEADER]` is never cut.)
+const MAX_FIELDS: usize = 1 << 20;
 
 /// An open message.
 pub(super) struct Message<'a, S: MailStore> {
     store: &'a S,
     blob: Arc<S::Blob>,
     len: u64,
-    /// The first octets, as far as they were read.
+    /// The first octets, as far as they were read, at most [`FRONT`].
     front: Vec<u8>,
     known: Known,
 }
 
-/// What is known of a message's structure.
+/// What is known of a message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    /// Octets of the header with its empty line.
-    pub(super) header_end: Option<u64>,
+    /// What the store has kept of it, or what was found out: of the header at least.
+    pub(super) parsed: Option<Parsed>,
     /// All of its parts.
     pub(super) structure: Option<Arc<Structure>>,
 }
@@ -63,37 +69,77 @@ impl<'a, S: MailStore> Message<'a, S> {
         &self.known
     }
 
-    /// Octets of the header with its empty line; all of them if there is no empty line.
+    /// What is known when at least the header was read.
+    pub(super) async fn parsed(&mut self) -> Result<&Parsed> {
+        let known = self
+            .known
+            .parsed
+            .take()
+            .filter(|parsed| parsed.header_end().is_some());
+        let parsed = match known {
+            Some(known) => known,
+            None => self.read_header().await?,
+        };
+        Ok(self.known.parsed.insert(parsed))
+    }
+
+    /// Octets of the header with its empty line; all of the message if there is no empty line.
     pub(super) async fn header_end(&mut self) -> Result<u64> {
-        if let Some(end) = self.known.header_end {
-            return Ok(end);
-        }
+        let end = self.parsed().await?.header_end();
+        Ok(end.unwrap_or(self.len))
+    }
+
+    /// Reads no more than the header.
+    async fn read_header(&mut self) -> Result<Parsed> {
         let mut search = HeaderEnd::default();
+        let mut scanner = Scanner::new();
         let mut at = 0;
         let end = loop {
             let piece = self.piece(at, HEADER_PIECE).await?;
-            if let Some(end) = search.push(&piece) {
-                break end;
-            }
-            if piece.is_empty() {
-                break self.len;
-            }
+            let end = search.push(&piece);
+            let ours = end.map_or(u64::MAX, |end| end - at);
+            let ours = usize::try_from(ours).unwrap_or(usize::MAX);
+            scanner.push(piece.get(..ours).unwrap_or(&piece));
             at += piece.len() as u64;
+            match end {
+                Some(end) => break end,
+                None if piece.is_empty() => break self.len,
+                None => {}
+            }
         };
-        self.known.header_end = Some(end);
-        Ok(end)
+        let structure = scanner.finish();
+        let envelope = structure.root().and_then(|root| root.envelope.as_deref());
+        let header = usize::try_from(end).ok().and_then(|end| self.front.get(..end));
+        Ok(digest::of_header(envelope, end, header, self.len))
     }
 
-    /// The header with its empty line.
-    pub(super) async fn header(&mut self) -> Result<Chunk> {
+    /// HEADER.FIELDS, or HEADER.FIELDS.NOT, of some header in it.
+    pub(super) async fn fields(
+        &mut self,
+        header: Range<u64>,
+        names: &[String],
+        not: bool,
+    ) -> Result<Vec<u8>> {
+        let mut filter = FieldFilter::new(names, not, MAX_FIELDS);
+        let mut at = header.start;
+        while at < header.end {
+            let left = usize::try_from(header.end - at).unwrap_or(usize::MAX);
+            let piece = self.piece(at, left.min(PIECE)).await?;
+            at += piece.len() as u64;
+            if piece.is_empty() || filter.push(&piece) {
+                break;
+            }
+        }
+        Ok(filter.finish())
+    }
+
+    /// HEADER.FIELDS of the message itself.
+    pub(super) async fn header_fields(&mut self, names: &[String]) -> Result<Vec<u8>> {
+        if let Some(fields) = self.parsed().await?.header_fields(names) {
+            return Ok(fields);
+        }
         let end = self.header_end().await?;
-        self.bounded(0..end).await
-    }
-
-    /// Some header's octets, of a hostile one the front.
-    pub(super) async fn bounded(&mut self, header: Range<u64>) -> Result<Chunk> {
-        let end = header.end.min(header.start.saturating_add(MAX_HEADER));
-        self.read(header.start..end).await
+        self.fields(0..end, names, false).await
     }
 
     /// The structure: of all the message.
@@ -101,36 +147,46 @@ impl<'a, S: MailStore> Message<'a, S> {
         if let Some(structure) = &self.known.structure {
             return Ok(Arc::clone(structure));
         }
-        let mut scanner = Scanner::new();
-        let mut at = 0;
-        loop {
-            let piece = self.piece(at, PIECE).await?;
-            if piece.is_empty() {
-                break;
-            }
-            scanner.push(&piece);
-            at += piece.len() as u64;
-        }
-        let structure = Arc::new(scanner.finish());
-        self.known.header_end = Some(structure.header().end);
+        let is_kept = self.known.parsed.as_ref().is_some_and(Parsed::is_complete);
+        let structure = if is_kept {
+            // Too large to be kept.
+            let mut scanner = Scanner::new();
+            self.all(|piece| scanner.push(piece)).await?;
+            scanner.finish()
+        } else {
+            let mut digest = Digest::new(usize::MAX);
+            self.all(|piece| digest.push(piece)).await?;
+            let found = digest.finish(&self.front);
+            self.known.parsed = Some(found.parsed);
+            found.structure.ok_or_else(|| Error::from(Refusal::Storage))?
+        };
+        let structure = Arc::new(structure);
         self.known.structure = Some(Arc::clone(&structure));
         Ok(structure)
     }
 
-    /// The envelope as rendered: from the structure, else from the header alone.
-    pub(super) async fn envelope(&mut self) -> Result<Vec<u8>> {
-        let header;
-        let structure = match &self.known.structure {
-            Some(structure) => structure,
-            None => {
-                header = scan(&self.header().await?);
-                &header
+    /// Reads the message from its beginning to its end.
+    async fn all(&mut self, mut sink: impl FnMut(&[u8])) -> Result<()> {
+        let mut at = 0;
+        loop {
+            let piece = self.piece(at, PIECE).await?;
+            if piece.is_empty() {
+                return Ok(());
             }
-        };
-        Ok(structure
-            .root()
-            .and_then(|root| root.envelope.clone())
-            .unwrap_or_default())
+            sink(&piece);
+            at += piece.len() as u64;
+        }
+    }
+
+    /// The envelope as rendered, from the header alone.
+    pub(super) async fn envelope(&mut self) -> Result<Chunk> {
+        if let Some(envelope) = self.parsed().await?.envelope() {
+            return Ok(envelope);
+        }
+        // It is too long to be kept.
+        let structure = self.structure().await?;
+        let envelope = structure.root().and_then(|root| root.envelope.clone());
+        Ok(Chunk::from(envelope.unwrap_or_default()))
     }
 
     /// Exactly these octets.
@@ -155,8 +211,9 @@ impl<'a, S: MailStore> Message<'a, S> {
         }
         let mut buf = vec![0; max];
         self.fill(&mut buf, at).await?;
-        if at == kept && self.front.len() + buf.len() <= FRONT {
-            self.front.extend_from_slice(&buf);
+        if at == kept {
+            let room = FRONT.saturating_sub(self.front.len());
+            self.front.extend_from_slice(buf.get(..room).unwrap_or(&buf));
         }
         Ok(Chunk::from(buf))
     }
