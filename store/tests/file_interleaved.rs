@@ -437,7 +437,7 @@ fn run_mailboxes(seed: u8) {
 
 #[test]
 fn mailboxes_come_and_go_under_those_who_append() {
-    for seed in 0..60 {
+    for seed in 0..=255 {
         run_mailboxes(seed);
     }
 }

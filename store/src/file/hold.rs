@@ -21,6 +21,7 @@ use super::mailbox::{Core, Mailbox};
 use super::shards::Edits;
 use super::state::State;
 use super::status::Status;
+use super::tree::Level;
 use super::{FileStore, keywords, names};
 
 /// The naming lock of one mailbox. Dropping it unlocks; a change that was begun and not finished is then mended by
@@ -93,6 +94,11 @@ impl<D: Disk> Hold<'_, D> {
             Err(why) => {
                 // The next to look the mailbox up rebuilds it.
                 self.store.registry().forget(self.mailbox);
+                if bytes.is_empty() && !matches!(self.store.level(&self.mailbox.dir).await?, Level::Broken(_))
+                {
+                    // It was deleted; who makes it anew in the same directory has not come to write the file.
+                    return Err(Refusal::NoSuchMailbox.into());
+                }
                 Err(Error {
                     refusal: Refusal::Storage,
                     context: format!("{}: {why}", label()),

@@ -95,6 +95,10 @@ impl<D: Disk> FileStore<D> {
         };
         for grave in disk.list(&deleted).await?.entries {
             if grave.is_dir {
+                // `status.json` goes after the shards: who still has the mailbox in hand tells by it that it was not lost.
+                if let Some(dir) = found(disk.open_dir(&deleted, &grave.name).await)? {
+                    remove_tree(disk, &dir, "shards").await?;
+                }
                 remove_tree(disk, &deleted, &grave.name).await?;
             }
         }
