@@ -166,7 +166,7 @@ impl<D: Disk> FileStore<D> {
     /// Writes and syncs a body, once for all the names that it will get.
     pub(super) async fn settle(&self, mut spool: Spool<D>) -> Result<Body<D>> {
         let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
-        let parsed = self.digested(&mut spool).await;
+        let parsed = self.end_digest(&mut spool).await;
         let file = self.settle_file(&mut spool).await?;
         Ok(Body {
             file,
@@ -176,8 +176,8 @@ impl<D: Disk> FileStore<D> {
         })
     }
 
-    /// What was found out of the body as it came by. An error costs the cache a record and nothing else.
-    async fn digested(&self, spool: &mut Spool<D>) -> Option<Parsed> {
+    /// What was found out of it.
+    async fn end_digest(&self, spool: &mut Spool<D>) -> Option<Parsed> {
         let digest = spool.digest.take()?;
         let Some(file) = &spool.file else {
             return Some(digest.finish(&spool.memory).parsed);

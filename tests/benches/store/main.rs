@@ -4,7 +4,7 @@
 //! `cargo bench -p rmail-tests --bench store [-- [--dir DIR] [--only PART]... [--huge COUNT]]`
 //!
 //! The mail_root is made below DIR (else the build directory, which should not be a tmpfs) and removed at the end. Parts:
-//! `opening`, `flags`, `adding`. `--huge` makes one mailbox of so many messages instead (10,000,000 take a minute and
+//! `opening`, `flags`, `adding`, `parsed`. `--huge` makes one mailbox of so many messages instead (10,000,000 take a minute and
 //! 5 GB on a tmpfs).
 #![allow(
     clippy::expect_used,
@@ -20,6 +20,7 @@ mod bare;
 mod flags;
 mod huge;
 mod opening;
+mod parsed;
 mod place;
 mod report;
 
@@ -70,6 +71,9 @@ fn parts(root: &Path, only: Option<&str>) {
     }
     if wanted("adding") {
         adding::run(root);
+    }
+    if wanted("parsed") {
+        parsed::run(root);
     }
 }
 
