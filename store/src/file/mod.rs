@@ -55,6 +55,7 @@ pub mod keywords;
 mod lock;
 mod mailbox;
 mod manage;
+pub mod migrate;
 pub mod names;
 mod numbered;
 mod queue;
