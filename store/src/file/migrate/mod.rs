@@ -29,7 +29,7 @@ mod find;
 mod merge;
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rmail_core::addr::AccountName;
 use rmail_core::mailbox::{MailboxName, Row, Uid};
@@ -38,6 +38,7 @@ use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
+use crate::mailstore::MailStore as _;
 use crate::transfer::index::{Entry, Index, uid_of_file};
 use crate::transfer::tally::Hasher;
 
@@ -114,11 +115,16 @@ impl<D: Disk> FileStore<D> {
     /// # Errors
     /// The mail_root cannot be read.
     pub async fn migrate(&self, plan: Plan, now: Unix, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        for source in self.find_old(tell).await? {
-            let label = source.label();
-            if let Err(error) = self.migrate_one(&source, plan, now, tell).await {
-                let what = format!("the rest of {label}");
-                tell(problem(what, &error));
+        let sources = self.find_old(tell).await?;
+        for source in &sources {
+            if let Err(error) = self.migrate_one(source, plan, now, tell).await {
+                tell(problem(format!("the rest of {}", source.label()), &error));
+            }
+        }
+        let accounts: BTreeSet<&AccountName> = sources.iter().map(|source| &source.account).collect();
+        for account in accounts.into_iter().filter(|_| !plan.dry_run) {
+            if let Err(error) = self.recount(account).await {
+                tell(problem(format!("the count of what {account} has"), &error));
             }
         }
         Ok(())
