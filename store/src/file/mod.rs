@@ -15,6 +15,7 @@
 //!       expunged                            see [`expunged`]
 //!       snapshot                            a cache, see [`snapshot`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
+//!       migrating/ status.json.migrating      while a mailbox of the earliest layout becomes one of this: see [`migrate`]
 //!       children/{level}/                   the same again
 //!   lost+found/                             likewise, of the queue
 //!   queue/{n}/                              the outbound queue of one process
