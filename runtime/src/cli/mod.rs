@@ -11,6 +11,7 @@ mod fsck;
 mod import;
 mod init;
 mod load;
+mod migrate;
 mod open;
 mod password;
 mod report;
@@ -51,6 +52,8 @@ enum Command {
     /// Add, list and change users; works on a running server.
     #[command(subcommand)]
     User(user::Command),
+    /// Move mailboxes of the earliest layout (index.json and msg-UID.eml) into this one.
+    Migrate(migrate::Options),
     /// Take mail in from a Maildir, an mbox or a tar archive; works on a running server.
     Import(import::Options),
     /// Write a user's mail as a Maildir, as mbox files or as a tar archive; works on a running server.
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),
+        Command::Migrate(options) => migrate::run(&arguments.config, &options),
         Command::Import(options) => import::run(&arguments.config, &options),
         Command::Export(options) => export::run(&arguments.config, &options),
         Command::Fsck(options) => fsck::run(&arguments.config, &options),

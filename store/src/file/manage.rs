@@ -150,7 +150,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Removes what is left of a deleted mailbox from its level; the children stay. `status.json` goes last.
-    async fn clear(&self, dir: &D::Dir) -> std::io::Result<()> {
+    pub(super) async fn clear(&self, dir: &D::Dir) -> std::io::Result<()> {
         remove_tree(self.disk(), dir, "shards").await?;
         remove_tree(self.disk(), dir, parsed::DIR).await?;
         for name in ["snapshot", "keywords", "expunged", "state", "status.json"] {
@@ -200,7 +200,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Deletes a mailbox whose level stays for its children.
-    async fn delete_here(&self, mailbox: &Mailbox<D>) -> Result<()> {
+    pub(super) async fn delete_here(&self, mailbox: &Mailbox<D>) -> Result<()> {
         let mut hold = self.hold(mailbox).await?;
         let before = hold.status().clone();
         let mut status = before.clone();

@@ -16,6 +16,7 @@
 //!       snapshot                            a cache, see [`snapshot`]
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
 //!       parsed/{NNNNNN}                     a cache of what is in these messages, see [`parsed`]
+//!       migrating/ status.json.migrating      while a mailbox of the earliest layout becomes one of this: see [`migrate`]
 //!       children/{level}/                   the same again
 //!   lost+found/                             likewise, of the queue
 //!   queue/{n}/                              the outbound queue of one process
@@ -56,6 +57,7 @@ pub mod keywords;
 mod lock;
 mod mailbox;
 mod manage;
+pub mod migrate;
 pub mod names;
 mod numbered;
 pub mod parsed;

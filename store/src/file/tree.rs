@@ -286,6 +286,13 @@ impl<D: Disk> FileStore<D> {
             }
         }
         let label = || format!("rebuild a mailbox of {account}");
+        if self
+            .finish_switch(dir, &format!("a mailbox of {account}"))
+            .await?
+            && let Level::Mailbox(status) = self.level(dir).await?
+        {
+            return Ok(status);
+        }
         let shards = open_or_make_dir(self.disk(), dir, "shards").await.during(label)?;
         let (mut uid, mut modseq) = (Uid(0), ModSeq(1));
         for entry in self.disk().list(&shards).await.during(label)?.entries {

@@ -6,6 +6,7 @@
 
 pub mod dates;
 pub mod dovecot;
+pub mod index;
 
 pub mod line_ends;
 pub mod maildir;

@@ -471,6 +471,7 @@ fn sync_all(
     store: &FileStore<RealDisk>,
     spools: Vec<&mut Spool<RealDisk>>,
 ) -> rmail_store::error::Result<()> {
+    let threads = spools.len().min(SYNCS);
     let spools = Mutex::new(spools.into_iter());
     let next = || spools.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
@@ -480,7 +481,7 @@ fn sync_all(
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..SYNCS).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let joined = threads.into_iter().map(|thread| {
             let ended = thread.join();
             ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

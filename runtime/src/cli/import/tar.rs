@@ -134,6 +134,11 @@ impl Archive<'_, '_> {
         match entry.kind {
             Kind::Directory => self.numbers(entry, name, &folder),
             Kind::File => {
+                // A folder whose numbers were told before has them already.
+                if self.importer.keeps_uids() && !self.importer.number(&folder, Numbering::default())? {
+                    self.refused.push(name);
+                    return Ok(());
+                }
                 let incoming = self.importer.begin(entry.records.contains_key("RMAIL.uid"))?;
                 self.open = Open::Message(Box::new(Message {
                     incoming,

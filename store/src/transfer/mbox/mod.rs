@@ -53,8 +53,9 @@ const LETTERS: [(char, SystemFlags); 5] = [
     ('D', SystemFlags::DELETED),
 ];
 
-/// Takes a header line of an mbox into the flags. False: it is none of those that mail programs write.
-fn take_status(name: &str, value: &str, flags: &mut Flags) -> bool {
+/// Takes a header line of an mbox into the flags. False: it is none of those that mail programs write. Some of them put
+/// commas between keywords, which in our own lines (`exact`) are part of them.
+fn take_status(name: &str, value: &str, exact: bool, flags: &mut Flags) -> bool {
     let value = value.trim();
     match name.to_ascii_lowercase().as_str() {
         "status" | "x-status" => {
@@ -70,7 +71,8 @@ fn take_status(name: &str, value: &str, flags: &mut Flags) -> bool {
             true
         }
         "x-keywords" => {
-            for word in value.split([' ', '\t', ',']).filter(|word| !word.is_empty()) {
+            let between = |c: char| c == ' ' || c == '\t' || (c == ',' && !exact);
+            for word in value.split(between).filter(|word| !word.is_empty()) {
                 add_flag(flags, word, false);
             }
             true

@@ -260,7 +260,7 @@ impl Message {
         let left = match left {
             Some(left) => {
                 if let Some((name, value)) = text.split_once(':') {
-                    take_status(name, value, &mut self.info.meta.flags);
+                    take_status(name, value, true, &mut self.info.meta.flags);
                 }
                 left.saturating_sub(1)
             }
@@ -322,7 +322,7 @@ impl Message {
             let text = String::from_utf8_lossy(line);
             self.taken = text
                 .split_once(':')
-                .is_some_and(|(name, value)| take_status(name, value, &mut self.info.meta.flags));
+                .is_some_and(|(name, value)| take_status(name, value, false, &mut self.info.meta.flags));
         }
         if self.taken { Ok(()) } else { self.emit(line, tell) }
     }

@@ -133,7 +133,7 @@ fn any_message() -> impl Strategy<Value = (Vec<u8>, Info)> {
         date,
         numbers,
         0_u8..32,
-        proptest::collection::vec("[a-z]{1,5}", 0..3),
+        proptest::collection::vec("[a-z,/]{1,5}", 0..3),
     )
         .prop_map(|(lines, date, numbers, system, words)| {
             let mut flags = Flags {
