@@ -91,6 +91,8 @@ async fn world() -> MemDisk {
     }
     let (mailbox, _) = select(&store, "INBOX").await.expect("select");
     store.expunge(&mailbox, None).await.expect("expunge");
+    // The first shard has rested when the second changes: a snapshot has it.
+    disk.set_clock(Duration::from_secs(NOW.secs() + 1));
     for uid in [5, 6] {
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
         store
@@ -116,6 +118,9 @@ async fn world() -> MemDisk {
     for _ in 0..40 {
         store.flush().await.expect("flush");
     }
+    disk.set_clock(Duration::from_secs(NOW.secs() + 2));
+    store.unselect(&mailbox).await;
+    disk.set_clock(Duration::from_secs(NOW.secs() + 3));
     disk.kill();
     disk.process()
 }
@@ -211,12 +216,16 @@ enum Damage {
     QueueNoMessage,
     QueueNoEntry,
     QueueEntry,
+    SnapshotHit,
+    SnapshotLies,
+    ParsedHit,
+    Changed,
 }
 
 use Damage::*;
 
 /// Each damage, the codes that it is found as, and whether all messages stay in their mailboxes.
-const TABLE: [(Damage, &[&str]); 39] = [
+const TABLE: [(Damage, &[&str]); 43] = [
     (Nothing, &[]),
     (Grammar, &["name-grammar"]),
     (Loose, &["name-grammar"]),
@@ -256,6 +265,10 @@ const TABLE: [(Damage, &[&str]); 39] = [
     (Temporary, &["temporary-left"]),
     (QueueNoMessage, &["queue-no-message"]),
     (QueueNoEntry, &["queue-no-entry"]),
+    (SnapshotHit, &["cache-broken"]),
+    (SnapshotLies, &["cache-broken"]),
+    (ParsedHit, &["cache-broken"]),
+    (Changed, &["file-changed"]),
     // QueueEntry is in its own test beside the other files that only a person can mend.
 ];
 
@@ -440,6 +453,28 @@ async fn damage(disk: &MemDisk, what: Damage) -> Vec<&'static str> {
             put(disk, &inbox, &name, b"x").await;
             disk.set_clock(Duration::from_secs(NOW.secs()));
         }
+        SnapshotHit | SnapshotLies => {
+            let mut octets = octets_of(disk, &inbox, "snapshot").await;
+            assert!(octets.len() > 64 + 40, "there is a file");
+            if what == SnapshotHit {
+                octets[9] ^= 1;
+            } else {
+                lie(&mut octets);
+            }
+            put(disk, &inbox, "snapshot", &octets).await;
+        }
+        ParsedHit => {
+            let parsed = dir_of(disk, "INBOX/parsed").await;
+            let mut octets = octets_of(disk, &parsed, "000000").await;
+            octets[17] ^= 1;
+            put(disk, &parsed, "000000", &octets).await;
+        }
+        Changed => {
+            // In place: the name, and what is remembered of the message, stay.
+            let (dir, name) = name_of(disk, 2).await;
+            put(disk, &dir, &name, b"teXt 2").await;
+            return vec!["text 2"];
+        }
         QueueNoMessage | QueueNoEntry | QueueEntry => {
             let queue = dir_at(disk, "queue/0001").await;
             match what {
@@ -451,6 +486,20 @@ async fn damage(disk: &MemDisk, what: Damage) -> Vec<&'static str> {
         }
     }
     Vec::new()
+}
+
+/// Gives the first row of a snapshot file other flags, with checksums that are right.
+fn lie(octets: &mut [u8]) {
+    let entries = u32::from_le_bytes(octets[4..8].try_into().expect("four")) as usize;
+    let rows = u32::from_le_bytes(octets[68..72].try_into().expect("four")) as usize;
+    let block = 64 + entries * 40;
+    octets[block + 38] ^= 1;
+    let crc = crc32fast::hash(&octets[block..block + rows * 40]);
+    octets[64 + 12..64 + 16].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&octets[64..block]);
+    octets[56..60].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&octets[..60]);
+    octets[60..64].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// How often each text is in the account's mailboxes, and in `lost+found`.
@@ -650,7 +699,7 @@ fn what_the_disk_does_not_give_is_told_and_left() {
 #[test]
 fn a_repair_that_is_cut_at_any_call_is_finished_by_the_next_and_loses_nothing() {
     for (what, _) in TABLE {
-        if matches!(what, Nothing | ModeFile | ModeDir) {
+        if matches!(what, Nothing | ModeFile | ModeDir | SnapshotHit | ParsedHit) {
             continue;
         }
         let (disk, before, may_miss) = block_on(async {
@@ -672,7 +721,7 @@ fn a_repair_that_is_cut_at_any_call_is_finished_by_the_next_and_loses_nothing() 
 
 fn repairing(what: Damage) -> Options {
     let mut options = options(true);
-    options.deep = what == Zeros;
+    options.deep = matches!(what, Zeros | Changed);
     if what == Dirty {
         options.now = rmail_core::time::Unix::from_secs(NOW.secs() + 7_200);
     }

@@ -68,7 +68,8 @@ pub(super) struct Image {
 /// A directory in `shards`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shard {
-    stamp: Option<(u64, i128)>,
+    /// Inode and ctime; none if it may have changed since without a new one.
+    pub(super) stamp: Option<(u64, i128)>,
     /// What decodes as a message's name, in the order of names. The sets are those of [`Image::words`].
     pub(super) rows: Vec<Row>,
     /// Everything else.

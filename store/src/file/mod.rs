@@ -66,7 +66,7 @@ mod read_only;
 mod saved;
 mod settled;
 mod shards;
-mod snapshot;
+pub(crate) mod snapshot;
 pub(crate) mod spool;
 pub mod state;
 pub mod status;

@@ -58,7 +58,7 @@ use super::names::LAST_MODSEQ;
 use super::state::take;
 
 /// The file.
-pub(super) const NAME: &str = "snapshot";
+pub(crate) const NAME: &str = "snapshot";
 
 /// Octets of the header.
 pub(super) const HEADER: usize = 64;
@@ -75,7 +75,7 @@ const WIDE: usize = 32;
 const MAGIC: [u8; 4] = *b"rmr1";
 
 /// Inode number and ctime of a shard's directory.
-pub(super) type Stamp = (u64, i128);
+pub(crate) type Stamp = (u64, i128);
 
 /// What the file is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +274,65 @@ fn decode_row(bytes: &[u8; ROW]) -> Row {
 fn decode_wide(bytes: &[u8; WIDE]) -> [u64; 4] {
     let mut rest = bytes.as_slice();
     [(); 4].map(|()| u64::from_le_bytes(front(&mut rest)))
+}
+
+/// What is wrong with a file, for [`crate::care::fsck`]. `shard` gives the stamp of a shard's directory, if it is certain,
+/// and the names in it with their bitmaps, ascending. A file of another directory is believed by nobody, and is not wrong.
+pub(crate) fn flaw(
+    octets: &[u8],
+    inode: u64,
+    shard: impl Fn(u32) -> Option<(Stamp, Vec<(Row, [u64; 4])>)>,
+) -> Option<String> {
+    let Some(header) = octets.get(..HEADER).and_then(Header::decode) else {
+        return Some("its head cannot be read".to_owned());
+    };
+    if header.inode != inode {
+        return None;
+    }
+    let entries = usize::try_from(header.entries)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(ENTRY);
+    let begin = HEADER.saturating_add(entries);
+    let entries = octets
+        .get(HEADER..begin)
+        .and_then(|octets| Entry::decode_all(octets, &header));
+    let Some(entries) = entries else {
+        return Some("its list of shards cannot be read".to_owned());
+    };
+    let mut at = begin;
+    for entry in entries {
+        let end = at.saturating_add(entry.len());
+        let block = octets
+            .get(at..end)
+            .and_then(|block| entry.block(block, header.shard_size));
+        let Some(block) = block else {
+            return Some(format!("its rows of shard {} cannot be read", entry.shard));
+        };
+        at = end;
+        let bits = |row: &Row| match row.keywords.0 {
+            set if set & KeywordSet::WIDE == 0 => [set, 0, 0, 0],
+            set => usize::try_from(set & !KeywordSet::WIDE)
+                .ok()
+                .and_then(|index| block.wide.get(index).copied())
+                .unwrap_or_default(),
+        };
+        let plain = |row: &Row| Row {
+            keywords: KeywordSet(0),
+            ..*row
+        };
+        // Another stamp: the shard has changed since, and is listed.
+        let Some((_, names)) = shard(entry.shard).filter(|(stamp, _)| *stamp == entry.stamp) else {
+            continue;
+        };
+        let cached = block.rows.iter().map(|row| (plain(row), bits(row)));
+        if !cached.eq(names.iter().map(|(row, bits)| (plain(row), *bits))) {
+            return Some(format!(
+                "its rows of shard {} are not the names that lie in it",
+                entry.shard
+            ));
+        }
+    }
+    None
 }
 
 /// Takes octets off the front of what has enough of them.

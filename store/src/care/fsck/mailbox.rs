@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rmail_core::addr::AccountName;
 use rmail_core::mailbox::{Keywords, MailboxName, ModSeq, Row, Uid};
 
 use crate::disk::Disk;
@@ -26,6 +27,8 @@ pub(super) struct Subject<'l, D: Disk> {
     pub(super) user: &'l D::Dir,
     /// From the mail_root.
     pub(super) path: String,
+    /// Whose.
+    pub(super) account: &'l AccountName,
 }
 
 impl<D: Disk> Run<'_, D> {
@@ -46,6 +49,7 @@ impl<D: Disk> Run<'_, D> {
             level: &open,
             user: patient.dir,
             path,
+            account: patient.account,
         };
         let drafts = self.try_level(&subject, first).await;
         if drafts.is_empty() {
@@ -123,7 +127,9 @@ impl<D: Disk> Run<'_, D> {
             self.summary.messages += rows.len() as u64;
             self.summary.octets += rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
         }
-        self.names_of(subject, &image, uid_next, count, drafts).await
+        self.snapshot(subject, &image, uid_next, drafts).await?;
+        self.names_of(subject, (&image, &status), uid_next, count, drafts)
+            .await
     }
 
     /// `state`, and the ceilings.

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 
 use rmail_core::mailbox::{Row, Uid};
+use sha2::{Digest as _, Sha256};
 
 use crate::disk::{Disk, Mode, STAND_IN, Stat};
 use crate::file::io::found;
+use crate::file::parsed::{self, check::Records};
+use crate::file::status::Status;
 
 use super::super::image::{Image, Shard, present_name, shard_name};
 use super::mailbox::Subject;
@@ -32,6 +35,8 @@ enum Hidden {
 struct Place<'p, D: Disk> {
     subject: &'p Subject<'p, D>,
     image: &'p Image,
+    /// What is remembered of its messages.
+    records: Option<Records<D>>,
     dir: D::Dir,
     name: &'p str,
     uid_next: u32,
@@ -42,7 +47,7 @@ impl<D: Disk> Run<'_, D> {
     pub(super) async fn names_of(
         &mut self,
         subject: &Subject<'_, D>,
-        image: &Image,
+        (image, status): (&Image, &Status),
         uid_next: u32,
         count: bool,
         drafts: &mut Vec<Draft<D>>,
@@ -89,9 +94,11 @@ impl<D: Disk> Run<'_, D> {
                 continue;
             };
             self.access_at(&shards, name, &path, drafts).await;
+            let records = self.records(subject, status, number.unwrap_or(0), drafts).await?;
             let place = Place {
                 subject,
                 image,
+                records,
                 dir,
                 name,
                 uid_next,
@@ -300,6 +307,12 @@ impl<D: Disk> Run<'_, D> {
             Ok(None) => return None,
             Err(error) => return Some((Code::FileUnreadable, error.to_string(), Fix::None)),
         };
+        let known = match &place.records {
+            // A record that cannot be read is none.
+            Some(records) => records.email_id(disk, row).await.ok().flatten(),
+            None => None,
+        };
+        let mut hash = known.is_some().then(Sha256::new);
         let (mut buffer, mut offset, mut zeros) = (vec![0; BUFFER.min(read_size(stat))], 0_u64, true);
         loop {
             match disk.read_at(&file, &mut buffer, offset).await {
@@ -307,6 +320,9 @@ impl<D: Disk> Run<'_, D> {
                 Ok(count) => {
                     let part = buffer.get(..count).unwrap_or_default();
                     zeros &= part.iter().all(|octet| *octet == 0);
+                    if let Some(hash) = &mut hash {
+                        hash.update(part);
+                    }
                     offset += count as u64;
                 }
                 Err(error) => {
@@ -324,7 +340,23 @@ impl<D: Disk> Run<'_, D> {
             let detail = format!("the disk gives {offset} of {} octets", stat.size);
             return Some((Code::FileUnreadable, detail, Fix::None));
         }
+        let hash: Option<[u8; 32]> = hash.map(|hash| hash.finalize().into());
+        if let (Some(known), Some(hash)) = (known, hash)
+            && !hash.starts_with(&known.0)
+        {
+            let detail = "its hash is not the one that it had when it was stored".to_owned();
+            return Some((Code::FileChanged, detail, self.forget(place).await?));
+        }
         None
+    }
+
+    /// Forgets what is remembered of a shard.
+    async fn forget(&self, place: &Place<'_, D>) -> Option<Fix<D>> {
+        let dir = self.disk().open_dir(&place.subject.level.dir, parsed::DIR).await;
+        Some(Fix::Unlink {
+            dir: dir.ok()?,
+            name: place.name.to_owned(),
+        })
     }
 }
 

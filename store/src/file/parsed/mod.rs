@@ -44,6 +44,7 @@
 //!   one's name. Readers of the old file keep it open; writers look, under the lock, whether theirs still has the name.
 //! * It is written after the message is published and synced, so there is never a record of a UID that is given again.
 
+pub(crate) mod check;
 mod files;
 mod read;
 mod trim;
