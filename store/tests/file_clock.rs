@@ -181,9 +181,7 @@ fn what_others_change_is_seen_after_the_file_systems_clock_was_set_back() {
             disk.unlink(&shard, file).await.expect("unlink");
             let scope = Scope::Mailbox(mailbox.clone());
             let watch = ours.hub().watch(scope, snapshot.modseq, Arc::new(|| {}));
-            for _ in 0..10 {
-                ours.poll_watched().await;
-            }
+            ours.sweep_watched().await;
             drop(watch);
             let now = ours.snapshot(&mailbox).await.expect("snapshot");
             assert!(!uids(&now).contains(&gone), "round {round}");
