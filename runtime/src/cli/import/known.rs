@@ -1,6 +1,7 @@
 //! What a folder held before the import, to tell what need not be taken again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, VecDeque};
 
 use futures_lite::future::block_on;
 use rmail_core::mailbox::{MailboxRef, Snapshot, Uid};
@@ -14,9 +15,8 @@ use crate::disk::RealDisk;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     sizes: Vec<(u32, Uid)>,
-    hashes: HashMap<Uid, [u8; 32]>,
-    /// Those that stand for a message of the source already.
-    used: HashSet<Uid>,
+    /// Those of a size, once they were read, by their hash: UIDs ascending that stand for no message of the source yet.
+    read: HashMap<u32, HashMap<[u8; 32], VecDeque<Uid>>>,
 }
 
 impl Known {
@@ -25,7 +25,7 @@ impl Known {
         sizes.sort_unstable();
         Self {
             sizes,
-            ..Self::default()
+            read: HashMap::new(),
         }
     }
 
@@ -44,28 +44,23 @@ impl Known {
             .iter()
             .skip(first)
             .take_while(|(known, _)| *known == size);
-        let mut candidates: Vec<Uid> = same
-            .map(|(_, uid)| *uid)
-            .filter(|known| !self.used.contains(known))
-            .collect();
-        candidates.sort_unstable_by_key(|known| Some(*known) != uid);
-        for candidate in candidates {
-            let known = match self.hashes.get(&candidate) {
-                Some(known) => *known,
-                None => {
-                    let Some(known) = block_on(hash_of(store, mailbox, candidate))? else {
-                        continue;
-                    };
-                    self.hashes.insert(candidate, known);
-                    known
+        let by_hash = match self.read.entry(size) {
+            Slot::Occupied(read) => read.into_mut(),
+            Slot::Vacant(slot) => {
+                let mut by_hash: HashMap<[u8; 32], VecDeque<Uid>> = HashMap::new();
+                for (_, uid) in same {
+                    if let Some(hash) = block_on(hash_of(store, mailbox, *uid))? {
+                        by_hash.entry(hash).or_default().push_back(*uid);
+                    }
                 }
-            };
-            if known == *hash {
-                self.used.insert(candidate);
-                return Ok(true);
+                slot.insert(by_hash)
             }
-        }
-        Ok(false)
+        };
+        let Some(there) = by_hash.get_mut(hash) else {
+            return Ok(false);
+        };
+        let wanted = there.iter().position(|known| Some(*known) == uid).unwrap_or(0);
+        Ok(there.remove(wanted).is_some())
     }
 }
 
