@@ -93,6 +93,7 @@ impl<D: Disk> FileStore<D> {
         quota: &Quota,
         now: Unix,
     ) -> Result<Appended> {
+        let mailbox = self.resolve(account, mailbox).await?;
         let more = messages
             .iter()
             .map(|(spool, ..)| Usage::message(spool.len()))
@@ -100,7 +101,6 @@ impl<D: Disk> FileStore<D> {
         if !self.has_room(account, quota, more).await? {
             return Err(Refusal::OverQuota.into());
         }
-        let mailbox = self.resolve(account, mailbox).await?;
         let mut news = Vec::with_capacity(messages.len());
         for (spool, flags, date) in messages {
             news.push(New {

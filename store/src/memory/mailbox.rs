@@ -183,6 +183,14 @@ impl Mailbox {
         self.modseq
     }
 
+    /// Goes on above this MODSEQ.
+    pub(super) fn raise_modseq(&mut self, above: ModSeq) {
+        if self.modseq <= above {
+            self.modseq = above;
+            self.change();
+        }
+    }
+
     /// Whether so many messages can be added.
     ///
     /// # Errors

@@ -201,6 +201,19 @@ impl MailStore for MemoryStore {
         Ok(Appended { uid_validity, uids })
     }
 
+    async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()> {
+        let mut world = self.world();
+        let mailbox = world.named(account, mailbox)?;
+        let before = mailbox.modseq();
+        mailbox.raise_modseq(above);
+        let (reference, modseq) = (mailbox.reference().clone(), mailbox.modseq());
+        drop(world);
+        if modseq > before {
+            self.announce(reference, modseq);
+        }
+        Ok(())
+    }
+
     async fn deliver(
         &self,
         spool: Spool,
@@ -213,18 +226,16 @@ impl MailStore for MemoryStore {
         if let Some(entry) = outbound {
             world.check_new_id(&entry.id)?;
         }
-        let mut fits = accounts.is_empty();
-        for (account, quota) in accounts {
-            let account = world.ensure_account(account, now)?;
-            fits |= account
-                .check_quota(quota, core::slice::from_ref(&message))
-                .is_ok();
-            account
-                .named(&MailboxName::inbox())?
-                .check_room(1, &self.limits)?;
-        }
-        if !fits {
+        let has_room = |(account, quota): &(AccountName, Quota)| {
+            let usage = world.accounts.get(account).map(Account::usage);
+            quota.admits(usage.unwrap_or_default(), message.usage())
+        };
+        if !accounts.is_empty() && !accounts.iter().any(has_room) {
             return Err(Refusal::OverQuota.into());
+        }
+        for (account, _) in accounts {
+            let inbox = world.ensure_account(account, now)?.named(&MailboxName::inbox())?;
+            inbox.check_room(1, &self.limits)?;
         }
         // An account may be named twice, by two addresses of one user.
         let accounts: BTreeSet<&AccountName> = accounts.iter().map(|(account, _)| account).collect();

@@ -46,12 +46,14 @@ pub mod accounts;
 pub mod adding;
 pub mod copying;
 pub mod flagging;
+pub mod limiting;
 pub mod model;
 pub mod naming;
 pub mod numbering;
 pub mod queueing;
 pub mod reading;
 pub mod restarting;
+pub mod returning;
 pub mod together;
 pub mod watching;
 mod words;
@@ -205,6 +207,24 @@ macro_rules! backend_suite {
             expunge_removes_what_is_deleted
             expunge_of_some_leaves_the_others
         }
+        $crate::backend_suite! { @ $backend, limiting,
+            append_keeps_to_the_quota
+            copy_keeps_to_the_quota_and_move_needs_none
+            a_delivery_is_refused_when_nobody_has_room
+            what_is_removed_makes_room
+            a_full_account_takes_what_needs_no_room
+            has_room_says_what_append_will
+            counting_anew_gives_the_same
+        }
+        $crate::backend_suite! { @ $backend, returning,
+            what_vanished_is_told_to_who_comes_back
+            what_is_told_of_one_snapshot_is_of_that_snapshot
+            who_missed_nothing_is_told_nothing
+            messages_keep_their_uids
+            numbers_are_taken_whole_or_not_at_all
+            a_mailbox_that_comes_back_has_its_uid_validity
+            modseqs_go_on_above_what_was_known
+        }
         $crate::backend_suite! { @ $backend, reading,
             a_snapshot_is_a_moment
             snapshots_are_the_same_until_something_changes
@@ -282,12 +302,14 @@ mod tests {
             include_str!("adding.rs"),
             include_str!("copying.rs"),
             include_str!("flagging.rs"),
+            include_str!("limiting.rs"),
             include_str!("model.rs"),
             include_str!("naming.rs"),
             include_str!("numbering.rs"),
             include_str!("queueing.rs"),
             include_str!("reading.rs"),
             include_str!("restarting.rs"),
+            include_str!("returning.rs"),
             include_str!("together.rs"),
             include_str!("watching.rs"),
         ];

@@ -12,12 +12,15 @@ pub(super) enum Op {
     Delete(User, Name),
     Rename(User, Name, Name),
     Subscribe(User, Name, bool),
-    Append(User, Name, Vec<(String, SystemFlags, Vec<Word>, i64)>),
-    Deliver(Vec<User>, String, Option<u64>),
+    Append(User, Name, Vec<New>, Room),
+    /// How far above UIDNEXT, or above the message before, each is to come.
+    AppendNumbered(User, Name, Vec<(u32, New)>, Option<u32>),
+    RaiseModseq(User, Name, u64),
+    Deliver(Vec<(User, Room)>, String, Option<u64>),
     Select(User, Name, bool),
     Unselect(usize),
     Store(usize, Places, FlagOp, SystemFlags, Vec<Word>, Option<usize>),
-    Copy(usize, Places, Name),
+    Copy(usize, Places, Name, Room),
     Move(usize, Places, Name),
     Expunge(usize, Option<Places>),
     Open(usize, usize),
@@ -32,6 +35,11 @@ pub(super) type User = &'static str;
 pub(super) type Name = &'static str;
 /// A keyword.
 pub(super) type Word = &'static str;
+
+/// A message: text, flags, keywords, INTERNALDATE.
+pub(super) type New = (String, SystemFlags, Vec<Word>, i64);
+/// Octets that the quota has above what the account takes; none: it is unlimited.
+pub(super) type Room = Option<u64>;
 
 /// Some messages of a mailbox.
 #[derive(Clone, Debug)]
@@ -99,25 +107,31 @@ impl Weights {
                 5..8 => Op::Rename(self.user(random), self.name(random), self.name(random)),
                 _ => Op::Subscribe(self.user(random), self.name(random), random.below(2) == 0),
             },
-            2 => match random.below(3) {
+            2 => match random.below(8) {
                 0 => {
-                    let users = self
-                        .users
-                        .iter()
-                        .filter(|_| random.below(2) == 0)
-                        .copied()
-                        .collect();
+                    let news = (0..random.below(3)).map(|at| {
+                        let gap = random.below(3) as u32;
+                        (gap, new(random, format!("numbered {number} {at}")))
+                    });
+                    let news = news.collect();
+                    let next = (random.below(3) == 0).then(|| random.below(9) as u32);
+                    Op::AppendNumbered(self.user(random), self.name(random), news, next)
+                }
+                1 => Op::RaiseModseq(self.user(random), self.name(random), random.below(20)),
+                2..4 => {
+                    let users = self.users.iter().filter_map(|user| {
+                        let wanted = random.below(2) == 0;
+                        wanted.then(|| (*user, room(random)))
+                    });
+                    let users = users.collect();
                     let queued = (random.below(3) == 0).then_some(number);
                     Op::Deliver(users, format!("delivered {number}"), queued)
                 }
                 _ => {
                     let count = 1 + random.below(3);
-                    let news = (0..count).map(|at| {
-                        let text = format!("appended {number} {at}");
-                        (text, system(random), words(random), random.below(1 << 31) as i64)
-                    });
+                    let news = (0..count).map(|at| new(random, format!("appended {number} {at}")));
                     let news = news.collect();
-                    Op::Append(self.user(random), self.name(random), news)
+                    Op::Append(self.user(random), self.name(random), news, room(random))
                 }
             },
             3 => match random.below(5) {
@@ -138,7 +152,7 @@ impl Weights {
                         since,
                     )
                 }
-                3 => Op::Copy(place(random), places(random), self.name(random)),
+                3 => Op::Copy(place(random), places(random), self.name(random), room(random)),
                 4 => Op::Move(place(random), places(random), self.name(random)),
                 5 => Op::Expunge(place(random), None),
                 _ => Op::Expunge(place(random), Some(places(random))),
@@ -157,6 +171,14 @@ impl Weights {
     fn name(&self, random: &mut Random) -> Name {
         self.names[random.below(self.names.len() as u64) as usize]
     }
+}
+
+fn new(random: &mut Random, text: String) -> New {
+    (text, system(random), words(random), random.below(1 << 31) as i64)
+}
+
+fn room(random: &mut Random) -> Room {
+    (random.below(3) == 0).then(|| random.below(60))
 }
 
 fn place(random: &mut Random) -> usize {

@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, MailboxRef, ModSeq, Snapshot, SpecialUse, SystemFlags, Uid, UidSet,
-};
+use rmail_core::addr::AccountName;
+use rmail_core::mailbox::{FlagChange, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
 
-use super::draw::{Op, Places};
+use super::draw::{New, Op, Places, Room};
 use crate::error::Result;
-use crate::mailstore::MailStore;
-use crate::suite::words::{Ear, FREE, NOW, User, all, entry, flags, name};
+use crate::mailstore::{MailStore, Numbering};
+use crate::suite::returning::brings_up_to_date;
+use crate::suite::words::{Ear, NOW, User, all, entry, flags, name};
 
 /// Mailboxes that are selected at a time.
 const MAX_OPEN: usize = 5;
+
+/// Snapshots of each that are remembered.
+const MAX_PAST: usize = 12;
 
 /// One of the two.
 pub(super) struct Side<S: MailStore> {
@@ -128,9 +131,30 @@ impl<S: MailStore> Side<S> {
                 let account = self.user(user).account;
                 told(self.store.subscribe(&account, &name(mailbox), *on).await)
             }
-            Op::Append(user, mailbox, news) => self.append(user, mailbox, news).await,
+            Op::Append(user, mailbox, news, room) => self.append(user, mailbox, news, *room).await,
+            Op::AppendNumbered(user, mailbox, news, next) => {
+                self.append_numbered(user, mailbox, news, *next).await
+            }
+            Op::RaiseModseq(user, mailbox, by) => {
+                let user = self.user(user);
+                let now = self.look(&user, mailbox).await;
+                let above = ModSeq(now.map_or(1, |now| (now.modseq.0 + by).saturating_sub(9)));
+                let raised = self
+                    .store
+                    .raise_modseq(&user.account, &name(mailbox), above)
+                    .await;
+                let raised = told(raised)?;
+                let now = self.look(&user, mailbox).await.expect("it is there");
+                assert!(now.modseq > above);
+                Ok(raised)
+            }
             Op::Deliver(users, text, queued) => {
-                let accounts: Vec<_> = users.iter().map(|user| (self.user(user).account, FREE)).collect();
+                let mut accounts = Vec::new();
+                for (user, room) in users {
+                    let account = self.user(user).account;
+                    let quota = self.quota(&account, *room).await;
+                    accounts.push((account, quota));
+                }
                 let entry = queued.map(|number| entry(&format!("q{number}"), "x@elsewhere.test", text.len()));
                 let spool = self.user("nobody").spool(text).await;
                 let delivered = self
@@ -173,13 +197,17 @@ impl<S: MailStore> Side<S> {
         (!entries.is_empty()).then(|| entries.swap_remove(place % entries.len()))
     }
 
-    async fn append(
-        &mut self,
-        user: &str,
-        mailbox: &str,
-        news: &[(String, SystemFlags, Vec<&'static str>, i64)],
-    ) -> Told {
+    async fn quota(&self, account: &AccountName, room: Room) -> Quota {
+        let usage = self.store.usage(account).await.expect("usage");
+        Quota {
+            octets: room.map(|room| usage.octets + room),
+            messages: None,
+        }
+    }
+
+    async fn append(&mut self, user: &str, mailbox: &str, news: &[New], room: Room) -> Told {
         let user = self.user(user);
+        let quota = self.quota(&user.account, room).await;
         let mut messages = Vec::new();
         for (text, system, words, unix) in news {
             let date = DateTime {
@@ -190,11 +218,47 @@ impl<S: MailStore> Side<S> {
         }
         let appended = self
             .store
-            .append(&user.account, &name(mailbox), messages, &FREE, self.now)
+            .append(&user.account, &name(mailbox), messages, &quota, self.now)
             .await
             .map_err(|error| error.refusal)?;
         let now = self.look(&user, mailbox).await.expect("it is there");
         assert_eq!(appended.uid_validity, now.uid_validity);
+        Ok(format!("{:?}", places_of(&now, &appended.uids)))
+    }
+
+    async fn append_numbered(
+        &mut self,
+        user: &str,
+        mailbox: &str,
+        news: &[(u32, New)],
+        next: Option<u32>,
+    ) -> Told {
+        let user = self.user(user);
+        let before = self.look(&user, mailbox).await;
+        let mut uid = before.map_or(1, |before| before.uid_next.0);
+        let mut messages = Vec::new();
+        for (gap, (text, system, words, unix)) in news {
+            // Once in a while one that is taken.
+            uid = (uid + gap).saturating_sub(u32::from(unix % 8 == 0));
+            let date = DateTime {
+                unix: *unix,
+                zone: -60,
+            };
+            let spool = user.spool(text).await;
+            messages.push((Uid(uid), spool, flags(*system, words), Some(date)));
+            uid += 1;
+        }
+        let numbering = Numbering {
+            uid_validity: None,
+            uid_next: next.map(|next| Uid(uid + next)),
+        };
+        let appended = self
+            .store
+            .append_numbered(&user.account, &name(mailbox), numbering, messages, self.now)
+            .await
+            .map_err(|error| error.refusal)?;
+        let now = self.look(&user, mailbox).await.expect("it is there");
+        assert!(now.uid_next >= numbering.uid_next.unwrap_or_default());
         Ok(format!("{:?}", places_of(&now, &appended.uids)))
     }
 
@@ -223,9 +287,13 @@ impl<S: MailStore> Side<S> {
     }
 
     async fn apply_selected(&mut self, place: usize, op: &Op) -> Told {
+        let reference = self.open[place].reference.clone();
+        let quota = match op {
+            Op::Copy(.., room) => self.quota(&reference.account, *room).await,
+            _ => Quota::UNLIMITED,
+        };
         let open = &mut self.open[place];
         let store = &self.store;
-        let reference = open.reference.clone();
         let before = store.snapshot(&reference).await.map_err(|error| error.refusal);
         if let Op::Unselect(_) = op {
             let closed = self.open.remove(place);
@@ -253,8 +321,8 @@ impl<S: MailStore> Side<S> {
                 let past = |at: usize| open.past[at % open.past.len()].modseq;
                 let since: Option<ModSeq> = since.map(past);
                 let change = FlagChange {
-                    op: FlagOp::clone(how),
-                    flags: Flags::clone(&flags(*system, words)),
+                    op: *how,
+                    flags: flags(*system, words),
                 };
                 let stored = store.store(&reference, &uids(places), &change, since).await;
                 let stored = stored.map_err(|error| error.refusal)?;
@@ -264,10 +332,10 @@ impl<S: MailStore> Side<S> {
                 open.past.push(stored.snapshot);
                 Ok(format!("modified {modified:?}"))
             }
-            Op::Copy(_, places, to) | Op::Move(_, places, to) => {
+            Op::Copy(_, places, to, _) | Op::Move(_, places, to) => {
                 let uids = uids(places);
                 let done = match op {
-                    Op::Copy(..) => store.copy(&reference, &uids, &name(to), &FREE, self.now).await,
+                    Op::Copy(..) => store.copy(&reference, &uids, &name(to), &quota, self.now).await,
                     _ => store.r#move(&reference, &uids, &name(to), self.now).await,
                 };
                 let (copied, after) = done.map_err(|error| error.refusal)?;
@@ -337,7 +405,17 @@ impl<S: MailStore> Side<S> {
                 "open {place}: {:?}",
                 count.map_err(|error| error.refusal)
             ));
-            open.past.extend(snapshot);
+            if let Ok(now) = snapshot {
+                // Clients that know what was shown before come back.
+                for before in &open.past {
+                    let vanished = self.store.vanished(&open.reference, before.modseq, &now).await;
+                    brings_up_to_date(before, &vanished.expect("vanished"), &now);
+                }
+                open.past.push(now);
+                if open.past.len() > MAX_PAST {
+                    open.past.remove(0);
+                }
+            }
         }
         let reader = self.user("nobody");
         for blob in &self.blobs {
