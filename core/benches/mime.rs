@@ -6,6 +6,7 @@ use sha2::Digest as _;
 
 use rmail_core::mime::digest::Digest;
 use rmail_core::mime::envelope::envelope;
+use rmail_core::mime::preview::preview;
 use rmail_core::mime::scanner::scan;
 use rmail_core::mime::structure::body_structure;
 
@@ -39,7 +40,7 @@ fn header(recipients: usize) -> String {
     )
 }
 
-#[divan::bench(args = [4 * 1024, 1024 * 1024])]
+#[divan::bench(args = [1024, 4 * 1024, 1024 * 1024])]
 fn scanning(bencher: Bencher<'_, '_>, octets: usize) {
     let message = with_attachment(octets);
     bencher
@@ -77,4 +78,11 @@ fn hashing(bencher: Bencher<'_, '_>, octets: usize) {
     bencher
         .counter(BytesCount::of_slice(&message))
         .bench(|| sha2::Sha256::digest(black_box(&message)));
+}
+
+#[divan::bench]
+fn previews(bencher: Bencher<'_, '_>) {
+    let message = with_attachment(1024);
+    let structure = scan(&message);
+    bencher.bench(|| preview(black_box(&structure), &message));
 }

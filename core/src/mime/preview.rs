@@ -18,6 +18,9 @@ const MAX_LOOK: u64 = 32 * 1024;
 /// Parts that are looked at for words.
 const MAX_PARTS: usize = 8;
 
+/// What stands where octets are not of the charset that they were read in.
+const WRONG: &[u8] = "\u{fffd}".as_bytes();
+
 /// Octets of a tag's or entity's name that are kept.
 const MAX_NAME: usize = 16;
 
@@ -72,12 +75,18 @@ fn words(part: &Part, body: &[u8]) -> String {
             words = Words::default();
             markup = Markup::default();
         }
-        if html {
-            piece.chars().for_each(|c| markup.push(c, &mut words));
-        } else {
-            piece.chars().for_each(|c| words.push(c));
+        for c in piece.chars() {
+            if words.left == 0 {
+                break;
+            }
+            if html {
+                markup.push(c, &mut words);
+            } else {
+                words.push(c);
+            }
         }
         // Text that has something wrong may be handed out once more.
+        words.wrong |= memchr::memmem::find(piece.as_bytes(), WRONG).is_some();
         words.left > 0 || words.wrong
     });
     markup.finish(&mut words);
@@ -90,6 +99,7 @@ struct Words {
     /// Characters that there is room for.
     left: usize,
     space: bool,
+    /// Something was not of the charset.
     wrong: bool,
 }
 
@@ -106,13 +116,14 @@ impl Default for Words {
 
 impl Words {
     fn push(&mut self, c: char) {
-        self.wrong |= c == char::REPLACEMENT_CHARACTER;
-        if is_unseen(c) {
-            return;
-        }
-        if c.is_whitespace() || c.is_control() {
-            self.space = true;
-            return;
+        if !c.is_ascii_graphic() {
+            if is_unseen(c) {
+                return;
+            }
+            if c.is_whitespace() || c.is_control() {
+                self.space = true;
+                return;
+            }
         }
         if core::mem::take(&mut self.space) && !self.text.is_empty() {
             // No space without something behind it.
@@ -205,7 +216,7 @@ impl Markup {
                 self.state = State::Entity;
             }
             c if self.hidden.is_none() => words.push(c),
-            _ => words.wrong |= c == char::REPLACEMENT_CHARACTER,
+            _ => {}
         }
     }
 

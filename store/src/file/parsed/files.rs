@@ -228,9 +228,14 @@ impl<D: Disk> FileStore<D> {
             return disk.link_unnamed(&made.file, &made.dir, &name).await;
         }
         let temporary = format!("{name}.new");
-        // Left by somebody who died here, or of somebody who does the same: one of them wins.
-        found(disk.unlink(&made.dir, &temporary).await)?;
-        disk.link_unnamed(&made.file, &made.dir, &temporary).await?;
+        match disk.link_unnamed(&made.file, &made.dir, &temporary).await {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Left by somebody who died here, or of somebody who does the same: one of them wins.
+                found(disk.unlink(&made.dir, &temporary).await)?;
+                disk.link_unnamed(&made.file, &made.dir, &temporary).await?;
+            }
+            linked => linked?,
+        }
         disk.replace(&made.dir, &temporary, &name).await
     }
 }
