@@ -20,6 +20,9 @@ use super::warm::Ahead;
 /// Mailboxes kept open although nobody has them selected: three descriptors each.
 const IDLE_MAILBOXES: usize = 128;
 
+/// Messages that those may have in all: 40 octets each.
+const IDLE_ROWS: usize = 4_000_000;
+
 /// Account directories kept open: one descriptor each.
 const ACCOUNTS: usize = 128;
 
@@ -198,6 +201,13 @@ impl<D: Disk> Mailbox<D> {
         view.is_some()
     }
 
+    /// Messages that are in memory.
+    fn rows_in_memory(&self) -> usize {
+        guard(&self.view)
+            .as_ref()
+            .map_or(0, |view| view.snapshot.rows.len())
+    }
+
     /// Nothing is known of its messages.
     pub(super) fn is_cold(&self) -> bool {
         guard(&self.view).is_none()
@@ -291,7 +301,7 @@ impl<D: Disk> Registry<D> {
         if let Some(mailbox) = inner.by_key.get(&parts.key) {
             return Arc::clone(mailbox);
         }
-        if let Some(closed) = inner.make_room() {
+        for closed in inner.make_room() {
             self.shards.forget_all(closed);
         }
         inner.clock += 1;
@@ -375,26 +385,29 @@ impl<D: Disk> Inner<D> {
         }
     }
 
-    /// Closes the mailbox that has not been used for longest, of those that nobody uses.
-    fn make_room(&mut self) -> Option<(u64, u64)> {
-        if self.by_key.len() < IDLE_MAILBOXES {
-            return None;
-        }
-        let idle = |mailbox: &Arc<Mailbox<D>>| {
+    /// Closes mailboxes that nobody uses, those that have not been used for longest first, until there is room for one more
+    /// and those that stay have not too many rows. The keys of those.
+    fn make_room(&mut self) -> Vec<(u64, u64)> {
+        let mut closed = Vec::new();
+        let idle = |mailbox: &&Arc<Mailbox<D>>| {
             // Both maps hold one each.
             let alone = Arc::strong_count(mailbox) <= 2 && mailbox.selected.load(Ordering::Relaxed) == 0;
             let pending = mailbox.pending();
             // Nobody else would mark it clean.
             alone && pending.unsynced.is_empty() && (!pending.marked || pending.failed)
         };
-        let oldest = self
-            .by_key
-            .values()
-            .filter(|mailbox| idle(mailbox))
-            .min_by_key(|mailbox| mailbox.used.load(Ordering::Relaxed))
-            .cloned();
-        let oldest = oldest?;
-        self.remove(&oldest);
-        Some(oldest.key)
+        let idle = self.by_key.values().filter(idle);
+        let mut idle: Vec<Arc<Mailbox<D>>> = idle.cloned().collect();
+        idle.sort_unstable_by_key(|mailbox| mailbox.used.load(Ordering::Relaxed));
+        let mut rows: usize = idle.iter().map(|mailbox| mailbox.rows_in_memory()).sum();
+        for mailbox in idle {
+            if self.by_key.len() < IDLE_MAILBOXES && rows <= IDLE_ROWS {
+                break;
+            }
+            rows -= mailbox.rows_in_memory().min(rows);
+            self.remove(&mailbox);
+            closed.push(mailbox.key);
+        }
+        closed
     }
 }

@@ -54,6 +54,7 @@ mod foreign;
 mod hold;
 pub(crate) mod io;
 pub mod keywords;
+mod levels;
 mod lock;
 mod mailbox;
 mod manage;
@@ -75,6 +76,7 @@ mod sums;
 mod sweep;
 mod sync;
 mod tidy;
+mod told;
 mod tree;
 mod usage;
 mod vanished;
@@ -131,6 +133,10 @@ pub struct FileStore<D: Disk> {
     device: u64,
     /// It was said that changes by others cannot be heard.
     deaf: AtomicBool,
+    /// What LIST has seen.
+    levels: levels::Levels,
+    /// What STATUS has said.
+    told: told::Told,
     /// What earlier starts of the machine have synced.
     synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
@@ -155,6 +161,8 @@ impl<D: Disk> FileStore<D> {
             queue: queue::Queue::default(),
             device,
             deaf: AtomicBool::new(false),
+            levels: levels::Levels::default(),
+            told: told::Told::default(),
             synced: Mutex::default(),
             spooled: Arc::default(),
             parsed: parsed::Files::default(),

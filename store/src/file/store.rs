@@ -48,20 +48,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus> {
-        let mailbox = self.resolve(account, mailbox).await?;
-        let (view, state) = self.look(&mailbox).await?;
-        let snapshot = view.snapshot;
-        let rows = &snapshot.rows;
-        Ok(MailboxStatus {
-            messages: rows.len() as u64,
-            recent: (rows.len() - rows.rank(state.recent_from)) as u64,
-            unseen: view.sums.unseen,
-            deleted: view.sums.deleted,
-            size: view.sums.octets,
-            uid_next: snapshot.uid_next,
-            uid_validity: snapshot.uid_validity,
-            modseq: snapshot.modseq,
-        })
+        self.status_of(account, mailbox).await
     }
 
     async fn select(

@@ -17,6 +17,7 @@ use super::cache::scan_dir;
 use super::escape::{escape, unescape};
 use super::hold::Hold;
 use super::io::{During as _, found, open_or_make_dir, read_file, replace_file};
+use super::levels::Since;
 use super::mailbox::{Mailbox, Parts, View};
 use super::read_only::is_read_only;
 use super::state::State;
@@ -160,10 +161,19 @@ impl<D: Disk> FileStore<D> {
         if let Some(mailbox) = self.opened(account, name).await? {
             return Ok(mailbox);
         }
-        let Some(dir) = self.level_dir(account, name).await? else {
-            return Err(Refusal::NoSuchMailbox.into());
-        };
-        if let Some(mailbox) = self.try_open(account, &dir, None).await? {
+        let dir = self.level_dir(account, name).await?;
+        self.resolve_in(account, name, &dir.ok_or(Refusal::NoSuchMailbox)?)
+            .await
+    }
+
+    /// The same for a level that was found in this directory.
+    pub(super) async fn resolve_in(
+        &self,
+        account: &AccountName,
+        name: &MailboxName,
+        dir: &D::Dir,
+    ) -> Result<Arc<Mailbox<D>>> {
+        if let Some(mailbox) = self.try_open(account, dir, None).await? {
             return Ok(mailbox);
         }
         // It needs mending, under the account's lock; by then it may be another one.
@@ -174,7 +184,11 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// A mailbox of the uppermost level that is open already: one look at its name and one at its `state`.
-    async fn opened(&self, account: &AccountName, name: &MailboxName) -> Result<Option<Arc<Mailbox<D>>>> {
+    pub(super) async fn opened(
+        &self,
+        account: &AccountName,
+        name: &MailboxName,
+    ) -> Result<Option<Arc<Mailbox<D>>>> {
         let mut levels = name.levels();
         let (Some(level), None) = (levels.next(), levels.next()) else {
             return Ok(None);
@@ -373,6 +387,7 @@ impl<D: Disk> FileStore<D> {
             return Ok(found_levels);
         };
         let label = || format!("list the mailboxes of {account}");
+        let mut since = Since::default();
         let mut work = vec![(top, String::new())];
         while let Some((dir, prefix)) = work.pop() {
             for entry in self.disk().list(&dir).await.during(label)?.entries {
@@ -385,21 +400,11 @@ impl<D: Disk> FileStore<D> {
                     log::warn!("{text:?} of {account} is no mailbox name");
                     continue;
                 };
-                let level = self.disk().open_dir(&dir, &entry.name).await;
-                let Some(level) = found(level).during(label)? else {
+                let Some(level) = self.look_at_level(&dir, &entry.name, &mut since).await? else {
                     continue;
                 };
-                let status = match self.level(&level).await? {
-                    Level::Mailbox(status) => Some(status),
-                    Level::Broken(_) => {
-                        // Opening rebuilds it; the account's lock may be ours, so not here.
-                        Some(Status::none())
-                    }
-                    Level::Gone | Level::Plain => None,
-                };
-                found_levels.insert(name, status);
-                let children = self.disk().open_dir(&level, "children").await;
-                if let Some(children) = found(children).during(label)? {
+                found_levels.insert(name, level.status);
+                if let Some(children) = level.children {
                     work.push((children, format!("{text}/")));
                 }
             }

@@ -20,7 +20,7 @@ use super::snapshot::{Loose, Stamp};
 use super::sums::Sums;
 
 /// Clocks of file systems step by up to 10 ms: what was stamped this shortly before can change without a new stamp.
-const STEP: i128 = 20_000_000;
+pub(super) const STEP: i128 = 20_000_000;
 
 /// A shard that was read without the lock.
 pub(super) struct Ahead {
