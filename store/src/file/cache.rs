@@ -89,7 +89,11 @@ impl<D: Disk> Hold<'_, D> {
             }
             return Ok(());
         }
+        let lost_track = self.core.shards.is_some();
         let shards = self.read_shards().await?;
+        if lost_track {
+            self.ask_for_records().await;
+        }
         self.adopt(shards).await
     }
 

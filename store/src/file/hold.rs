@@ -336,7 +336,8 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Finishes the change.
     pub(super) async fn finish(&mut self) -> Result<()> {
-        let current = self.core.shards.is_some() && self.core.modseq == self.state.done;
+        let from = self.state.done;
+        let current = self.core.shards.is_some() && self.core.modseq == from;
         self.state.done = self.state.begun;
         self.write_state().await?;
         if self.store.options().shared_by_hosts {
@@ -347,19 +348,29 @@ impl<D: Disk> Hold<'_, D> {
                 .await
                 .during(label)?;
         }
+        self.core.recent.saw(self.state.done);
         let edits = core::mem::take(&mut self.edits);
-        if current && !edits.is_empty() {
-            let before = self.core.modseq;
-            self.core.modseq = self.state.done;
-            let changed = self.core.shards.as_mut().map(|shards| {
-                let changed = edits
-                    .iter()
-                    .map(|(number, edits)| (*number, shards.change(*number, edits)));
-                changed.collect()
-            });
-            self.publish_changed(before, changed.unwrap_or_default());
+        if edits.is_empty() {
+            return Ok(());
         }
+        if current {
+            self.enter(&edits);
+        }
+        self.record(from, &edits).await;
         Ok(())
+    }
+
+    /// Enters changes into the rows, which are those of the present MODSEQ then.
+    pub(super) fn enter(&mut self, edits: &BTreeMap<u32, Edits>) {
+        let before = self.core.modseq;
+        self.core.modseq = self.state.done;
+        let changed = self.core.shards.as_mut().map(|shards| {
+            let changed = edits
+                .iter()
+                .map(|(number, edits)| (*number, shards.change(*number, edits)));
+            changed.collect()
+        });
+        self.publish_changed(before, changed.unwrap_or_default());
     }
 
     /// The row of a UID with the MODSEQ of its name. The rows must be fresh.

@@ -54,6 +54,7 @@ impl<D: Disk> FileStore<D> {
         } else if hold.state.begun != hold.state.done {
             hold.mend().await?;
         }
+        hold.catch_up().await;
         Ok(hold)
     }
 

@@ -10,6 +10,7 @@ use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
 use crate::disk::Disk;
 
 use super::dirs::ShardDirs;
+use super::recent::Recent;
 use super::saved::Known;
 use super::shards::Shards;
 use super::status::Status;
@@ -49,6 +50,8 @@ pub(super) struct Mailbox<D: Disk> {
     view: Mutex<Option<View>>,
     /// What the snapshot file holds.
     known: Mutex<Option<Known>>,
+    /// The file `recent`, once it is needed.
+    pub(super) recent: Mutex<Option<D::File>>,
     pending: Mutex<Pending>,
     pub(super) selected: AtomicUsize,
     used: AtomicU64,
@@ -78,6 +81,8 @@ pub(super) struct Core {
     /// The shards as of `modseq`.
     pub(super) shards: Option<Shards>,
     pub(super) modseq: ModSeq,
+    /// Where this process stands in the file `recent`.
+    pub(super) recent: Recent,
 }
 
 /// The messages of a mailbox at one MODSEQ.
@@ -164,6 +169,7 @@ impl<D: Disk> Mailbox<D> {
             ahead: Mutex::default(),
             view: Mutex::default(),
             known: Mutex::default(),
+            recent: Mutex::new(None),
             pending: Mutex::default(),
             selected: AtomicUsize::new(0),
             used: AtomicU64::new(0),

@@ -14,6 +14,7 @@
 //!       keywords                            see [`keywords`]
 //!       expunged                            see [`expunged`]
 //!       snapshot                            a cache, see [`snapshot`]
+//!       recent                              a cache of the latest changes, while several processes use the mailbox
 //!       shards/{NNNNNN}/                    messages with UID / 1000 = N, see [`names`]
 //!       parsed/{NNNNNN}                     a cache of what is in these messages, see [`parsed`]
 //!       migrating/ status.json.migrating      while a mailbox of the earliest layout becomes one of this: see [`migrate`]
@@ -64,6 +65,7 @@ mod numbered;
 pub mod parsed;
 mod queue;
 mod read_only;
+mod recent;
 mod saved;
 mod settled;
 mod shards;
