@@ -159,7 +159,7 @@ impl<D: Disk> FileStore<D> {
     ) -> Result<()> {
         let label = || format!("make {} a mailbox", job.label);
         let disk = self.disk();
-        let status = self.status_of(job, held, moved).await?;
+        let status = self.migrated_status(job, held, moved).await?;
         disk.sync_fs(target).await.during(label)?;
         replace_file(disk, target, STATUS, &status.encode())
             .await
@@ -184,7 +184,12 @@ impl<D: Disk> FileStore<D> {
         disk.sync_dir(target).await.during(label)
     }
 
-    async fn status_of(&self, job: &Job<'_, D>, held: &AccountHold<D>, moved: Option<Uid>) -> Result<Status> {
+    async fn migrated_status(
+        &self,
+        job: &Job<'_, D>,
+        held: &AccountHold<D>,
+        moved: Option<Uid>,
+    ) -> Result<Status> {
         if let Some(validity) = job.index.uid_validity {
             self.reserve_uid_validity(job.account, held, validity, job.now)
                 .await?;
