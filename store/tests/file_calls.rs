@@ -35,8 +35,11 @@ fn a_delivery_syncs_the_file_once_and_each_directory_once() {
         deliver(&store, &[alice(), bob()], "first")
             .await
             .expect("deliver");
+        store.usage(&alice()).await.expect("usage");
+        let text = spool(&store, "second").await.expect("spool");
+        let to = [(alice(), octets(1 << 30))];
         disk.record();
-        deliver(&store, &[alice()], "second").await.expect("deliver");
+        store.deliver(text, &to, None, NOW).await.expect("deliver");
         let one = calls(&disk);
         assert_eq!(
             one,
@@ -47,11 +50,17 @@ fn a_delivery_syncs_the_file_once_and_each_directory_once() {
                 Call::CreateUnnamed,
                 Call::WriteAt,
                 Call::Sync,
+                // The quota: reserved.
+                Call::Lock,
+                Call::ReadAt,
+                Call::WriteAt,
                 // Whether `state` still has its name, and what it says.
                 Call::Lock,
                 Call::StatAt,
                 Call::ReadAt,
                 Call::WriteAt,
+                // What was reserved stands.
+                Call::ReadAt,
                 // Whether the shard that is kept open still has its name.
                 Call::StatAt,
                 Call::LinkUnnamed,

@@ -159,7 +159,11 @@ impl<D: Disk> FileStore<D> {
         for name in ["mailboxes", "deleted"] {
             remove_tree(self.disk(), &held.dir, name).await.during(label)?;
         }
-        for name in ["account.json", "subscriptions.json", "account.lock"] {
+        // Other processes may have the record open: they must not go on with it.
+        let ledger = self.ledger(account).await?;
+        self.lock_ledger(&ledger).await?.void().await?;
+        self.registry().forget_ledger(account);
+        for name in ["usage", "account.json", "subscriptions.json", "account.lock"] {
             found(self.disk().unlink(&held.dir, name).await).during(label)?;
         }
         self.disk().sync_dir(&held.dir).await.during(label)

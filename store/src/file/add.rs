@@ -1,6 +1,6 @@
 //! New messages: APPEND and delivery.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
@@ -13,11 +13,11 @@ use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::mailstore::MailStore as _;
 
 use super::hold::Hold;
 use super::io::During as _;
 use super::mailbox::Mailbox;
+use super::quota::Ticket;
 use super::spool::{Body, Spool, needs_copy};
 use super::sync::Touched;
 use super::{FileStore, names};
@@ -27,6 +27,13 @@ pub(super) struct New<D: Disk> {
     pub(super) body: Body<D>,
     pub(super) flags: Flags,
     pub(super) date: DateTime,
+}
+
+impl<D: Disk> New<D> {
+    /// What it takes.
+    pub(super) fn usage(&self) -> Usage {
+        Usage::message(self.body.size.into())
+    }
 }
 
 /// What was added to a mailbox: visible, but not synced.
@@ -43,7 +50,12 @@ pub(super) enum Linked {
     Done,
     /// The message with this index needs a copy of its own.
     Copy(usize),
+    /// The reservation has to be renewed; nothing was changed.
+    Stale,
 }
+
+/// How often adding is begun anew, because the messages have to be copied or somebody counts what the account has.
+pub(super) const ATTEMPTS: usize = 16;
 
 pub(super) fn seconds(now: Unix) -> u32 {
     u32::try_from(now.secs()).unwrap_or(u32::MAX)
@@ -94,13 +106,6 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<Appended> {
         let mailbox = self.resolve(account, mailbox).await?;
-        let more = messages
-            .iter()
-            .map(|(spool, ..)| Usage::message(spool.len()))
-            .sum();
-        if !self.has_room(account, quota, more).await? {
-            return Err(Refusal::OverQuota.into());
-        }
         let mut news = Vec::with_capacity(messages.len());
         for (spool, flags, date) in messages {
             news.push(New {
@@ -110,7 +115,10 @@ impl<D: Disk> FileStore<D> {
             });
         }
         let parsed = take_parsed(&mut news);
-        let added = self.add(&mailbox, &mut news, now).await?;
+        let more = news.iter().map(New::usage).sum();
+        let ticket = self.reserve(account, quota, more).await?;
+        let ticket = ticket.ok_or(Refusal::OverQuota)?;
+        let added = self.add(&mailbox, &mut news, ticket, now).await?;
         let (modseq, appended) = (
             added.modseq,
             Appended {
@@ -132,17 +140,10 @@ impl<D: Disk> FileStore<D> {
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()> {
-        let more = Usage::message(spool.len());
-        let mut room = accounts.is_empty();
-        for (account, quota) in accounts {
-            room |= self.has_room(account, quota, more).await?;
-        }
-        if !room {
-            return Err(Refusal::OverQuota.into());
-        }
-        let accounts: BTreeSet<&AccountName> = accounts.iter().map(|(account, _)| account).collect();
+        let accounts: BTreeMap<&AccountName, &Quota> =
+            accounts.iter().map(|(account, quota)| (account, quota)).collect();
         let mut mailboxes = Vec::with_capacity(accounts.len());
-        for account in accounts {
+        for account in accounts.keys() {
             mailboxes.push(self.inbox(account, now).await?);
         }
         let mut news = [New {
@@ -151,11 +152,22 @@ impl<D: Disk> FileStore<D> {
             date: DateTime::from(now),
         }];
         let parsed = take_parsed(&mut news);
+        let mut tickets = self
+            .reserve_all(&accounts, news.iter().map(New::usage).sum())
+            .await?;
         let mut done: Vec<Added<D>> = Vec::new();
         for mailbox in &mailboxes {
-            match self.add(mailbox, &mut news, now).await {
+            let Some(ticket) = tickets.remove(&mailbox.reference.account) else {
+                continue;
+            };
+            match self.add(mailbox, &mut news, ticket, now).await {
                 Ok(added) => done.push(added),
-                Err(error) => return self.undo(done, error).await,
+                Err(error) => {
+                    for ticket in tickets.into_values() {
+                        self.give_back(ticket).await;
+                    }
+                    return self.undo(done, error).await;
+                }
             }
         }
         let queued = match (outbound, &mut news) {
@@ -187,20 +199,41 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
-    /// Adds messages to a mailbox, all in one change.
+    /// Adds messages to a mailbox, all in one change. The room that was reserved for them is given back if they do not
+    /// become visible.
     pub(super) async fn add(
         &self,
         mailbox: &Arc<Mailbox<D>>,
         news: &mut [New<D>],
+        mut ticket: Ticket<D>,
+        now: Unix,
+    ) -> Result<Added<D>> {
+        let added = self.add_reserved(mailbox, news, &mut ticket, now).await;
+        if added.is_err() {
+            self.give_back(ticket).await;
+        }
+        added
+    }
+
+    async fn add_reserved(
+        &self,
+        mailbox: &Arc<Mailbox<D>>,
+        news: &mut [New<D>],
+        ticket: &mut Ticket<D>,
         now: Unix,
     ) -> Result<Added<D>> {
         // Copies are made outside of the lock. Somebody may rename what is to be linked again and again, but not for ever.
-        for _ in 0..4 {
+        for _ in 0..ATTEMPTS {
             let mut hold = self.hold(mailbox).await?;
             let mut touched = Touched::new(mailbox);
             let before = hold.state.uid_next;
-            let modseq = match hold.add(news, now, &mut touched).await {
+            let modseq = match hold.add(news, ticket, now, &mut touched).await {
                 Ok((Linked::Done, modseq)) => modseq,
+                Ok((Linked::Stale, _)) => {
+                    drop(hold);
+                    self.renew(ticket).await?;
+                    continue;
+                }
                 Ok((Linked::Copy(index), _)) => {
                     hold.mend().await?;
                     drop(hold);
@@ -274,9 +307,12 @@ impl<D: Disk> FileStore<D> {
         uids: &[Uid],
     ) -> Result<()> {
         let mut touched = Touched::new(mailbox);
-        hold.remove(uids, &mut touched).await?;
+        let removed = hold.remove(uids, &mut touched).await;
         let modseq = hold.state.done;
         drop(hold);
+        let account = &mailbox.reference.account;
+        self.take_off(account, &touched.freed, None).await;
+        removed?;
         self.announce(mailbox, modseq);
         self.sync_log(mailbox).await?;
         self.sync_touched(&[touched], &[]).await
@@ -288,6 +324,7 @@ impl<D: Disk> Hold<'_, D> {
     async fn add(
         &mut self,
         news: &mut [New<D>],
+        ticket: &Ticket<D>,
         now: Unix,
         touched: &mut Touched<D>,
     ) -> Result<(Linked, ModSeq)> {
@@ -297,6 +334,10 @@ impl<D: Disk> Hold<'_, D> {
         }
         let modseq = self.numbers(news.len()).await?;
         self.begin(modseq).await?;
+        if !self.store.stands(ticket).await? {
+            self.finish().await?;
+            return Ok((Linked::Stale, modseq));
+        }
         let mut uid = self.state.uid_next;
         let mut shard: Option<(u32, D::Dir)> = None;
         for (index, (new, bits)) in news.iter_mut().zip(bits).enumerate() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{Keyword, Keywords, MailboxId, MailboxName, ModSeq, Row, Uid, UidValidity};
+use rmail_core::mailbox::{Keyword, Keywords, MailboxId, MailboxName, ModSeq, Row, Uid, UidValidity, Usage};
 use rmail_core::refusal::Refusal;
 
 use crate::care::Rules;
@@ -215,9 +215,13 @@ impl<D: Disk> Patient<'_, D> {
         let (store, mailbox) = (self.store, &self.mailbox);
         let label = || format!("give {:?} of {} a new UID", message.name, mailbox.label());
         let disk = store.disk();
+        let more = Usage::message(message.size.into());
+        let ticket = store.reserve_always(&mailbox.reference.account, more).await?;
         let mut hold = store.hold_fresh(mailbox).await?;
         let stat = found(disk.stat_link(message.dir, message.name).await).during(label)?;
         let Some(stat) = stat.filter(|stat| stat.is_file) else {
+            drop(hold);
+            store.give_back(ticket).await;
             return Ok(None);
         };
         let known = if stat.links > 1 {
@@ -229,11 +233,16 @@ impl<D: Disk> Patient<'_, D> {
             // By a run that was cut short.
             Some(uid) => {
                 drop(hold);
+                store.give_back(ticket).await;
                 uid
             }
             None => {
-                let added = hold.link_anew(message).await?;
+                let added = hold.link_anew(message).await;
                 drop(hold);
+                if added.is_err() {
+                    store.give_back(ticket).await;
+                }
+                let added = added?;
                 let (uid, modseq) = (added.uids.first().copied(), added.modseq);
                 store.keep(vec![added], &[]).await?;
                 store.announce(mailbox, modseq);
@@ -284,7 +293,7 @@ impl<D: Disk> Patient<'_, D> {
             hold.remove(&[uid], &mut done.touched).await?;
             done.modseq = hold.state.done;
             drop(hold);
-            return self.store.settle_removed(&done).await;
+            return self.store.settle_removed(&done, None).await;
         }
         let disk = self.store.disk();
         found(disk.unlink(message.dir, message.name).await).during(label)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rmail_core::imap::server::Stored;
-use rmail_core::mailbox::{FlagChange, FlagOp, ModSeq, Row, Snapshot, SystemFlags, Uid, UidSet};
+use rmail_core::mailbox::{FlagChange, FlagOp, ModSeq, Row, Snapshot, SystemFlags, Uid, UidSet, Usage};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::Disk;
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use super::cache::scan_dir;
 use super::hold::Hold;
 use super::io::{During as _, found};
+use super::ledger::Transit;
 use super::mailbox::{Mailbox, View};
 use super::sync::Touched;
 use super::{FileStore, names};
@@ -153,7 +154,7 @@ impl<D: Disk> FileStore<D> {
         let mut done = Done::new(mailbox);
         let all = UidSet::from_ranges([(1, u32::MAX)]);
         let result = self.expunge_batches(uids.unwrap_or(&all), &mut done).await;
-        let settled = self.settle_removed(&done).await;
+        let settled = self.settle_removed(&done, None).await;
         let seen = result.and_then(|seen| settled.map(|()| seen))?;
         let snapshot = self.seen_or_look(mailbox, seen).await?;
         self.prune(&done.touched, snapshot.uid_next).await;
@@ -189,8 +190,10 @@ impl<D: Disk> FileStore<D> {
 
     /// Syncs and tells what was removed, also if the operation failed afterwards: clients see that it is gone, so it must
     /// not come back.
-    pub(super) async fn settle_removed(&self, done: &Done<D>) -> Result<()> {
+    pub(super) async fn settle_removed(&self, done: &Done<D>, moved: Option<Transit<D>>) -> Result<()> {
         let touched = &done.touched;
+        let account = &touched.mailbox.reference.account;
+        self.take_off(account, &touched.freed, moved).await;
         if touched.shards.is_empty() {
             return Ok(());
         }
@@ -376,6 +379,7 @@ impl<D: Disk> Hold<'_, D> {
         self.mark_dirty().await?;
         let modseq = self.numbers(0).await?;
         self.begin(modseq).await?;
+        let seen = self.store.seen(&self.mailbox.reference.account).await;
         let gone: UidSet = rows.iter().map(|row| row.uid).collect();
         self.log_expunged(modseq, &gone).await?;
         let mut shard: Option<(u32, D::Dir)> = None;
@@ -396,6 +400,7 @@ impl<D: Disk> Hold<'_, D> {
                 let Some(present) = &name else { break };
                 let unlinked = self.store.disk().unlink(dir, present).await;
                 if found(unlinked).during(label)?.is_some() {
+                    touched.freed.push(seen, Usage::message(row.size.into()));
                     name = None;
                     break;
                 }

@@ -15,14 +15,15 @@ use rmail_core::time::Unix;
 
 use crate::disk::{Disk, Mode};
 use crate::error::Result;
-use crate::mailstore::MailStore as _;
 
-use super::add::{Added, seconds};
+use super::add::{ATTEMPTS, Added, seconds};
 use super::cache::scan_dir;
 use super::change::{Done, FlagBits};
 use super::hold::Hold;
 use super::io::{During as _, found, read_file};
+use super::ledger::Transit;
 use super::mailbox::{Mailbox, View};
+use super::quota::Ticket;
 use super::spool::{Body, link_fails};
 use super::sync::Touched;
 use super::{FileStore, keywords, names};
@@ -49,6 +50,28 @@ enum Outcome<D: Disk> {
     Copy(Vec<Uid>),
     /// Whether a message has gone is only to be seen under the source's lock.
     Again,
+    /// The reservation has to be renewed; nothing was changed.
+    Stale,
+}
+
+/// What is to be linked.
+struct Chosen<'a> {
+    uids: &'a UidSet,
+    view: View,
+    rows: Vec<Row>,
+}
+
+impl<'a> Chosen<'a> {
+    fn new(uids: &'a UidSet, view: View) -> Self {
+        let rows = view.snapshot.rows.of(uids).copied().collect();
+        Self { uids, view, rows }
+    }
+}
+
+/// Room for what is linked.
+struct Room<D: Disk> {
+    ticket: Option<Ticket<D>>,
+    transit: Option<Transit<D>>,
 }
 
 impl<D: Disk> FileStore<D> {
@@ -60,13 +83,7 @@ impl<D: Disk> FileStore<D> {
         quota: &Quota,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
-        let (view, _) = self.look(source).await?;
-        let rows = view.snapshot.rows.of(uids);
-        let more = rows.map(|row| Usage::message(row.size.into())).sum();
-        if !self.has_room(&source.reference.account, quota, more).await? {
-            return Err(Refusal::OverQuota.into());
-        }
-        let (uid_validity, pairs) = self.link_and_keep(source, uids, target, now).await?;
+        let (uid_validity, pairs, _) = self.link_and_keep(source, uids, target, Some(quota), now).await?;
         Ok((copy_uid(uid_validity, &pairs), self.look_after(source).await?))
     }
 
@@ -77,7 +94,8 @@ impl<D: Disk> FileStore<D> {
         target: &Arc<Mailbox<D>>,
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)> {
-        let (uid_validity, pairs) = self.link_and_keep(source, uids, target, now).await?;
+        let linked = self.link_and_keep(source, uids, target, None, now).await?;
+        let (uid_validity, pairs, transit) = linked;
         let mut moving = Moving {
             left: pairs,
             moved: Vec::new(),
@@ -91,7 +109,7 @@ impl<D: Disk> FileStore<D> {
         let left = core::mem::take(&mut moving.left);
         let back = self.take_back_unchanged(target, &left).await.map(drop);
         let kept = self.take_back_unchanged(target, &gone).await;
-        let settled = self.settle_removed(&moving.done).await;
+        let settled = self.settle_removed(&moving.done, transit).await;
         result.and(back).and(settled)?;
         let kept = kept?;
         let kept = gone.into_iter().filter(|pair| kept.contains(&pair.target));
@@ -103,50 +121,105 @@ impl<D: Disk> FileStore<D> {
         Ok((copy_uid(uid_validity, &moving.moved), snapshot))
     }
 
-    /// Links the messages into the target, synced and announced.
+    /// Links the messages into the target, synced and announced. Without a quota it is for MOVE, which has them twice for
+    /// a while.
     async fn link_and_keep(
         &self,
         source: &Arc<Mailbox<D>>,
         uids: &UidSet,
         target: &Arc<Mailbox<D>>,
+        quota: Option<&Quota>,
         now: Unix,
-    ) -> Result<(UidValidity, Vec<Pair>)> {
-        let chosen = |view: &View| -> Vec<Row> {
-            let rows = view.snapshot.rows.of(uids);
-            rows.copied().collect()
-        };
-        let (mut view, _) = self.look(source).await?;
-        let mut rows = chosen(&view);
-        if rows.is_empty() {
+    ) -> Result<(UidValidity, Vec<Pair>, Option<Transit<D>>)> {
+        let (view, _) = self.look(source).await?;
+        let from = (&**source, view.snapshot.uid_validity);
+        let rows = Chosen::new(uids, view);
+        if rows.rows.is_empty() {
             let (view, _) = self.look(target).await?;
-            return Ok((view.snapshot.uid_validity, Vec::new()));
+            return Ok((view.snapshot.uid_validity, Vec::new(), None));
         }
+        let mut room = self.reserve_rows(source, quota, &rows).await?;
+        let linked = self.link_all(source, target, rows, quota, &mut room, now).await;
+        let Room { ticket, mut transit } = room;
+        let (added, pairs) = match linked {
+            Ok(linked) => linked,
+            Err(error) => {
+                if let Some(ticket) = ticket {
+                    self.give_back(ticket).await;
+                }
+                return Err(error);
+            }
+        };
+        if let Some(ticket) = ticket {
+            let made = pairs.iter().map(|pair| Usage::message(pair.source.size.into()));
+            let spare = ticket.more().without(made.sum());
+            if let Some(transit) = &mut transit {
+                transit.reduce(spare);
+            }
+            self.give_some_back(&ticket, spare).await;
+        }
+        let (modseq, uid_validity) = (added.modseq, added.uid_validity);
+        if !pairs.is_empty() {
+            self.keep(vec![added], &[]).await?;
+            let records: Vec<(Row, Uid)> = pairs.iter().map(|pair| (pair.source, pair.target)).collect();
+            self.copy_parsed(from, (target, uid_validity), &records, seconds(now))
+                .await;
+            self.announce(target, modseq);
+        }
+        Ok((uid_validity, pairs, transit))
+    }
+
+    /// Reserves room for these rows.
+    async fn reserve_rows(
+        &self,
+        source: &Mailbox<D>,
+        quota: Option<&Quota>,
+        chosen: &Chosen<'_>,
+    ) -> Result<Room<D>> {
+        let rows = chosen.rows.iter();
+        let more = rows.map(|row| Usage::message(row.size.into())).sum();
+        let unlimited = Quota::UNLIMITED;
+        let account = &source.reference.account;
+        let ticket = self.reserve(account, quota.unwrap_or(&unlimited), more).await?;
+        let ticket = ticket.ok_or(Refusal::OverQuota)?;
+        let transit = quota.is_none().then(|| self.in_transit(&ticket));
+        Ok(Room {
+            ticket: Some(ticket),
+            transit,
+        })
+    }
+
+    /// Links the messages into the target: visible, but not synced.
+    async fn link_all(
+        &self,
+        source: &Arc<Mailbox<D>>,
+        target: &Arc<Mailbox<D>>,
+        mut chosen: Chosen<'_>,
+        quota: Option<&Quota>,
+        room: &mut Room<D>,
+        now: Unix,
+    ) -> Result<(Added<D>, Vec<Pair>)> {
         let mut copies: BTreeMap<Uid, Body<D>> = BTreeMap::new();
-        for _ in 0..=rows.len() + ROUNDS {
+        for _ in 0..=chosen.rows.len() + ATTEMPTS {
+            let Some(ticket) = &mut room.ticket else { break };
             let mut hold = self.hold(target).await?;
-            let linked = hold.link_rows(source, &view, &rows, &mut copies, now).await;
+            let linked = hold.link_rows(source, &chosen, &mut copies, ticket, now).await;
             match linked {
                 Ok(Outcome::Linked(mut added, pairs)) => {
                     drop(hold);
                     added.touched.mailbox = Arc::clone(target);
-                    let (modseq, uid_validity) = (added.modseq, added.uid_validity);
-                    if !pairs.is_empty() {
-                        self.keep(vec![added], &[]).await?;
-                        let from = (&**source, view.snapshot.uid_validity);
-                        let records: Vec<(Row, Uid)> =
-                            pairs.iter().map(|pair| (pair.source, pair.target)).collect();
-                        self.copy_parsed(from, (target, uid_validity), &records, seconds(now))
-                            .await;
-                        self.announce(target, modseq);
-                    }
-                    return Ok((uid_validity, pairs));
+                    return Ok((added, pairs));
+                }
+                Ok(Outcome::Stale) => {
+                    drop(hold);
+                    self.renew(ticket).await?;
                 }
                 Ok(Outcome::Copy(wanted)) => {
                     hold.mend().await?;
                     drop(hold);
                     self.remake(&mut copies, target).await?;
                     for uid in wanted {
-                        if let Some(body) = self.copy_of(source, &view, uid, target).await? {
+                        if let Some(body) = self.copy_of(source, &chosen.view, uid, target).await? {
                             copies.insert(uid, body);
                         }
                     }
@@ -155,8 +228,11 @@ impl<D: Disk> FileStore<D> {
                     hold.mend().await?;
                     drop(hold);
                     drop(self.hold_fresh(source).await?);
-                    view = self.look(source).await?.0;
-                    rows = chosen(&view);
+                    chosen = Chosen::new(chosen.uids, self.look(source).await?.0);
+                    if let Some(ticket) = room.ticket.take() {
+                        self.give_back(ticket).await;
+                    }
+                    *room = self.reserve_rows(source, quota, &chosen).await?;
                     self.remake(&mut copies, target).await?;
                 }
                 Err(error) => {
@@ -276,7 +352,7 @@ impl<D: Disk> FileStore<D> {
                 system: bits.system,
                 keywords,
             };
-            if row.modseq > pair.modseq {
+            if pair.claimed || row.modseq > pair.modseq {
                 // Somebody has changed the target too: both changes were answered.
                 claimed.push(pair.target);
                 new = hold.flag_bits(&row).changed(FlagOp::Add, new);
@@ -337,13 +413,18 @@ impl<D: Disk> Hold<'_, D> {
     async fn link_rows(
         &mut self,
         source: &Arc<Mailbox<D>>,
-        view: &View,
-        rows: &[Row],
+        chosen: &Chosen<'_>,
         copies: &mut BTreeMap<Uid, Body<D>>,
+        ticket: &Ticket<D>,
         now: Unix,
     ) -> Result<Outcome<D>> {
+        let Chosen { view, rows, .. } = chosen;
         let modseq = self.numbers(rows.len()).await?;
         self.begin(modseq).await?;
+        if !self.store.stands(ticket).await? {
+            self.finish().await?;
+            return Ok(Outcome::Stale);
+        }
         let first = self.state.uid_next;
         let (mut uid, mut pairs) = (first, Vec::with_capacity(rows.len()));
         let (mut to, mut from) = (None, None);

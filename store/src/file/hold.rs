@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Uid, UidSet, Usage};
+use rmail_core::mailbox::{Keyword, Keywords, ModSeq, Row, Uid, UidSet};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::{Disk, Mode};
@@ -318,18 +318,12 @@ impl<D: Disk> Hold<'_, D> {
 
     /// Publishes the new messages below `uid_next`, and finishes the change.
     pub(super) async fn publish_uids(&mut self, uid_next: Uid) -> Result<()> {
-        let (before, from) = (self.state.uid_next, self.state.done);
-        let rows = self.edits.values().flat_map(BTreeMap::values).flatten();
-        let octets = rows.map(|row| Usage::message(row.size.into())).sum();
+        let before = self.state.uid_next;
         self.state.uid_next = uid_next;
         let published = self.finish().await;
-        match &published {
-            Ok(()) => {
-                let registry = self.store.registry();
-                registry.grow(&self.mailbox.reference, from, self.state.done, octets);
-            }
+        if published.is_err() {
             // So that mending takes the messages back.
-            Err(_) => self.state.uid_next = before,
+            self.state.uid_next = before;
         }
         published
     }

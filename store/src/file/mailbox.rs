@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot, Usage};
+use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot};
 
 use crate::disk::Disk;
 
 use super::dirs::ShardDirs;
+use super::ledger::Ledger;
 use super::recent::Recent;
 use super::saved::Known;
 use super::shards::Shards;
 use super::status::Status;
 use super::sums::Sums;
-use super::usage::Census;
 use super::warm::Ahead;
 
 /// Mailboxes kept open although nobody has them selected: three descriptors each.
@@ -27,11 +27,8 @@ const IDLE_ROWS: usize = 4_000_000;
 /// Account directories kept open: one descriptor each.
 const ACCOUNTS: usize = 128;
 
-/// Accounts whose mailboxes are remembered, to sum up their octets.
-const CENSUSES: usize = 4_096;
-
-/// Mailboxes whose octets are remembered.
-const SIZES: usize = 65_536;
+/// Usage records kept open: one descriptor each.
+const LEDGERS: usize = 256;
 
 /// A mailbox, by its directory; it stays the same when it is renamed.
 pub(super) struct Mailbox<D: Disk> {
@@ -267,9 +264,7 @@ struct Inner<D: Disk> {
     by_key: HashMap<(u64, u64), Arc<Mailbox<D>>>,
     by_reference: HashMap<MailboxRef, Arc<Mailbox<D>>>,
     accounts: HashMap<AccountName, D::Dir>,
-    census: HashMap<AccountName, Arc<Census<D>>>,
-    /// Octets of mailboxes at a MODSEQ, also of those that are not open.
-    sizes: HashMap<MailboxRef, (ModSeq, Usage)>,
+    ledgers: HashMap<AccountName, Arc<Ledger<D>>>,
 }
 
 impl<D: Disk> Default for Registry<D> {
@@ -280,8 +275,7 @@ impl<D: Disk> Default for Registry<D> {
                 by_key: HashMap::new(),
                 by_reference: HashMap::new(),
                 accounts: HashMap::new(),
-                census: HashMap::new(),
-                sizes: HashMap::new(),
+                ledgers: HashMap::new(),
             }),
             shards: ShardDirs::default(),
         }
@@ -334,38 +328,23 @@ impl<D: Disk> Registry<D> {
         guard(&self.inner).accounts.get(account).cloned()
     }
 
-    pub(super) fn census(&self, account: &AccountName) -> Option<Arc<Census<D>>> {
-        guard(&self.inner).census.get(account).cloned()
+    pub(super) fn ledger(&self, account: &AccountName) -> Option<Arc<Ledger<D>>> {
+        guard(&self.inner).ledgers.get(account).cloned()
     }
 
-    pub(super) fn set_census(&self, account: &AccountName, census: Arc<Census<D>>) {
+    /// Enters a record, unless somebody else has opened the same meanwhile.
+    pub(super) fn enter_ledger(&self, ledger: Arc<Ledger<D>>) -> Arc<Ledger<D>> {
         let mut inner = guard(&self.inner);
-        if inner.census.len() >= CENSUSES {
-            inner.census.clear();
+        if inner.ledgers.len() >= LEDGERS {
+            // Those that somebody uses stay: what is in transit is known there.
+            inner.ledgers.retain(|_, ledger| Arc::strong_count(ledger) > 1);
         }
-        inner.census.insert(account.clone(), census);
+        let entered = inner.ledgers.entry(ledger.account.clone());
+        Arc::clone(entered.or_insert(ledger))
     }
 
-    /// A mailbox's octets when they were last counted.
-    pub(super) fn size(&self, mailbox: &MailboxRef) -> Option<(ModSeq, Usage)> {
-        guard(&self.inner).sizes.get(mailbox).copied()
-    }
-
-    pub(super) fn set_size(&self, mailbox: &MailboxRef, modseq: ModSeq, octets: Usage) {
-        let mut inner = guard(&self.inner);
-        if inner.sizes.len() >= SIZES {
-            inner.sizes.clear();
-        }
-        inner.sizes.insert(mailbox.clone(), (modseq, octets));
-    }
-
-    /// New messages of so many octets were published.
-    pub(super) fn grow(&self, mailbox: &MailboxRef, from: ModSeq, to: ModSeq, octets: Usage) {
-        if let Some(size) = guard(&self.inner).sizes.get_mut(mailbox)
-            && size.0 == from
-        {
-            *size = (to, size.1 + octets);
-        }
+    pub(super) fn forget_ledger(&self, account: &AccountName) {
+        guard(&self.inner).ledgers.remove(account);
     }
 
     pub(super) fn set_account(&self, account: &AccountName, dir: Option<D::Dir>) {

@@ -201,7 +201,9 @@ impl<D: Disk> FileStore<D> {
 
     /// Deletes a mailbox whose level stays for its children.
     pub(super) async fn delete_here(&self, mailbox: &Mailbox<D>) -> Result<()> {
+        self.warm(mailbox).await;
         let mut hold = self.hold(mailbox).await?;
+        let leaving = hold.leaving().await;
         let before = hold.status().clone();
         let mut status = before.clone();
         status.gone = true;
@@ -219,6 +221,7 @@ impl<D: Disk> FileStore<D> {
             );
         }
         drop(hold);
+        self.has_left(mailbox, leaving).await;
         if let Err(error) = self.clear(&mailbox.dir).await {
             log::warn!(
                 "{} is deleted, but not all of it is removed: {error}",
@@ -241,7 +244,9 @@ impl<D: Disk> FileStore<D> {
             .during(label)?;
         let grave = mailbox.reference.id.0.to_string();
         remove_tree(self.disk(), &deleted, &grave).await.during(label)?;
+        self.warm(mailbox).await;
         let mut hold = self.hold(mailbox).await?;
+        let leaving = hold.leaving().await;
         hold.state.gone = true;
         hold.finish().await?;
         let moved = self
@@ -270,6 +275,7 @@ impl<D: Disk> FileStore<D> {
             return Err(error).during(label);
         }
         drop(hold);
+        self.has_left(mailbox, leaving).await;
         // First: who still opens the mailbox by its directory sees that it is none any more, whatever else is left.
         if let Err(error) = found(self.disk().unlink(&mailbox.dir, "status.json").await) {
             log::warn!("{}: status.json is not removed: {error}", label());

@@ -6,6 +6,7 @@
 //!     account.lock                          flock: CREATE, DELETE, RENAME, subscriptions, account.json
 //!     account.json                          {"version":1,"last_uid_validity":N}
 //!     subscriptions.json                    {"version":1,"mailboxes":["INBOX", ...]}
+//!     usage                                 see [`usage`]; its flock is held for itself only
 //!     deleted/                              mailboxes on their way out
 //!     lost+found/                           what [`crate::care::fsck`] could not leave in its place
 //!     mailboxes/{level}/                    one directory per level of a mailbox name, by [`escape`]
@@ -29,6 +30,7 @@
 //!
 //! # Invariants
 //!
+//! * What is added is reserved in the account's usage record before it is visible; what is removed is taken off after.
 //! * Names, not file contents, change. A message's name is a pure function of its row.
 //! * Message names are given, changed and removed under the naming lock only. One operation never holds two naming
 //!   locks, so there is no order to keep between them; the account lock is taken before a naming lock.
@@ -55,6 +57,7 @@ mod foreign;
 mod hold;
 pub(crate) mod io;
 pub mod keywords;
+mod ledger;
 mod levels;
 mod lock;
 mod mailbox;
@@ -64,8 +67,10 @@ pub mod names;
 mod numbered;
 pub mod parsed;
 mod queue;
+mod quota;
 mod read_only;
 mod recent;
+mod recount;
 mod saved;
 mod settled;
 mod shards;
@@ -80,7 +85,7 @@ mod sync;
 mod tidy;
 mod told;
 mod tree;
-mod usage;
+pub mod usage;
 mod vanished;
 mod warm;
 mod watch;

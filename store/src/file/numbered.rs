@@ -18,10 +18,11 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::mailstore::Numbering;
 
-use super::add::{Added, Linked, New, seconds};
+use super::add::{ATTEMPTS, Added, Linked, New, seconds};
 use super::hold::Hold;
 use super::io::During as _;
 use super::mailbox::Mailbox;
+use super::quota::Ticket;
 use super::spool::{Spool, needs_copy};
 use super::sync::Touched;
 use super::{FileStore, names};
@@ -48,7 +49,16 @@ impl<D: Disk> FileStore<D> {
             let date = date.unwrap_or_else(|| DateTime::from(now));
             news.push((uid, New { body, flags, date }));
         }
-        let added = self.add_numbered(&mailbox, numbering, &mut news, now).await?;
+        // Whoever restores mail is not refused, but what is restored counts.
+        let more = news.iter().map(|(_, new)| new.usage()).sum();
+        let mut ticket = self.reserve_always(account, more).await?;
+        let added = self
+            .add_numbered(&mailbox, numbering, &mut news, &mut ticket, now)
+            .await;
+        if added.is_err() {
+            self.give_back(ticket).await;
+        }
+        let added = added?;
         let (modseq, appended) = (
             added.modseq,
             Appended {
@@ -99,13 +109,22 @@ impl<D: Disk> FileStore<D> {
         mailbox: &Arc<Mailbox<D>>,
         numbering: Numbering,
         news: &mut [(Uid, New<D>)],
+        ticket: &mut Ticket<D>,
         now: Unix,
     ) -> Result<Added<D>> {
-        for _ in 0..4 {
+        for _ in 0..ATTEMPTS {
             let mut hold = self.hold(mailbox).await?;
             let mut touched = Touched::new(mailbox);
-            let modseq = match hold.add_numbered(numbering, news, now, &mut touched).await {
+            let modseq = match hold
+                .add_numbered(numbering, news, ticket, now, &mut touched)
+                .await
+            {
                 Ok((Linked::Done, modseq)) => modseq,
+                Ok((Linked::Stale, _)) => {
+                    drop(hold);
+                    self.renew(ticket).await?;
+                    continue;
+                }
                 Ok((Linked::Copy(index), _)) => {
                     hold.mend().await?;
                     drop(hold);
@@ -163,6 +182,7 @@ impl<D: Disk> Hold<'_, D> {
         &mut self,
         numbering: Numbering,
         news: &mut [(Uid, New<D>)],
+        ticket: &Ticket<D>,
         now: Unix,
         touched: &mut Touched<D>,
     ) -> Result<(Linked, ModSeq)> {
@@ -173,6 +193,10 @@ impl<D: Disk> Hold<'_, D> {
         }
         let modseq = self.promise(numbering, next).await?;
         self.begin(modseq).await?;
+        if !self.store.stands(ticket).await? {
+            self.finish().await?;
+            return Ok((Linked::Stale, modseq));
+        }
         let mut shard: Option<(u32, D::Dir)> = None;
         for (index, ((uid, new), bits)) in news.iter_mut().zip(bits).enumerate() {
             let row = Row {

@@ -150,6 +150,14 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.usage_of(account).await
     }
 
+    async fn recount(&self, account: &AccountName) -> Result<Usage> {
+        self.recount_account(account).await
+    }
+
+    async fn has_room(&self, account: &AccountName, quota: &Quota, more: Usage) -> Result<bool> {
+        self.may_add(account, quota, more).await
+    }
+
     async fn new_spool(&self) -> Result<Spool<D>> {
         Ok(self.empty_spool())
     }

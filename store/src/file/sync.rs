@@ -12,11 +12,14 @@ use super::FileStore;
 use super::cache::shard_name;
 use super::io::{During as _, found};
 use super::mailbox::Mailbox;
+use super::quota::Freed;
 
 /// The shards of a mailbox in which names have changed.
 pub(super) struct Touched<D: Disk> {
     pub(super) mailbox: Arc<Mailbox<D>>,
     pub(super) shards: BTreeSet<u32>,
+    /// What was removed, to be taken off the account's record.
+    pub(super) freed: Freed,
 }
 
 impl<D: Disk> Touched<D> {
@@ -24,6 +27,7 @@ impl<D: Disk> Touched<D> {
         Self {
             mailbox: Arc::clone(mailbox),
             shards: BTreeSet::new(),
+            freed: Freed::default(),
         }
     }
 }

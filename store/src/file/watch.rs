@@ -94,7 +94,7 @@ impl<D: Disk> FileStore<D> {
             if !pending.unsynced.is_empty() {
                 touched.push(Touched {
                     shards: core::mem::take(&mut pending.unsynced),
-                    mailbox: Arc::clone(&mailbox),
+                    ..Touched::new(&mailbox)
                 });
             } else if pending.marked && !pending.failed {
                 pending.idle += 1;

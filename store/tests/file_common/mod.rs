@@ -18,12 +18,14 @@ use rmail_core::chunk::Chunk;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
     FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, Quota, Snapshot, SystemFlags, Uid, UidSet,
+    Usage,
 };
 use rmail_core::time::Unix;
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::error::Result;
-use rmail_store::file::{FileStore, Options, Spool, expunged};
+use rmail_store::file::usage::Record;
+use rmail_store::file::{FileStore, Options, Spool, expunged, names};
 use rmail_store::mem::{MemDir, MemDisk};
 
 pub type Store = FileStore<MemDisk>;
@@ -210,4 +212,48 @@ pub async fn logged(disk: &MemDisk, mailbox: &str) -> UidSet {
     let records = expunged::decode(&octets_of(disk, &dir, "expunged").await);
     let records = records.iter().filter(|record| record.first.0 != 0);
     UidSet::from_ranges(records.map(|record| (record.first.0, record.last.0)))
+}
+
+/// What the messages of an account take, by the names on the disk.
+pub async fn on_disk(disk: &MemDisk, account: &AccountName) -> Usage {
+    let (local, domain) = account.parts();
+    let top = dir_at(disk, &format!("domains/{domain}/users/{local}/mailboxes")).await;
+    let mut sum = Usage::default();
+    let mut work = vec![top];
+    while let Some(dir) = work.pop() {
+        for level in names_of(disk, &dir).await {
+            let level = disk.open_dir(&dir, &level).await.expect("open a level");
+            if let Ok(children) = disk.open_dir(&level, "children").await {
+                work.push(children);
+            }
+            if octets_of(disk, &level, "status.json").await.is_empty() {
+                continue;
+            }
+            let Ok(shards) = disk.open_dir(&level, "shards").await else {
+                continue;
+            };
+            for shard in names_of(disk, &shards).await {
+                let shard = disk.open_dir(&shards, &shard).await.expect("open a shard");
+                let messages = names_of(disk, &shard).await;
+                let rows = messages.iter().filter_map(|name| names::decode(name));
+                sum += rows.map(|(row, _)| Usage::message(row.size.into())).sum();
+            }
+        }
+    }
+    sum
+}
+
+/// The usage record of an account as it is on the disk.
+pub async fn usage_record(disk: &MemDisk, account: &AccountName) -> Option<Record> {
+    let (local, domain) = account.parts();
+    let dir = dir_at(disk, &format!("domains/{domain}/users/{local}")).await;
+    Record::decode(&octets_of(disk, &dir, "usage").await)
+}
+
+/// A quota of so many octets.
+pub fn octets(limit: u64) -> Quota {
+    Quota {
+        octets: Some(limit),
+        messages: None,
+    }
 }

@@ -113,7 +113,9 @@ impl<D: Disk> FileStore<D> {
                 zone: row.zone,
             },
         }];
-        let added = self.add(mailbox, &mut news, job.now).await?;
+        let more = news.iter().map(New::usage).sum();
+        let ticket = self.reserve_always(&mailbox.reference.account, more).await?;
+        let added = self.add(mailbox, &mut news, ticket, job.now).await?;
         let modseq = added.modseq;
         self.keep(vec![added], &[]).await?;
         self.announce(mailbox, modseq);
