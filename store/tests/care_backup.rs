@@ -976,3 +976,18 @@ fn a_restore_beside_deliveries_loses_neither() {
         });
     }
 }
+
+#[test]
+fn an_account_that_is_made_again_at_once_is_not_taken_for_a_copy() {
+    block_on(async {
+        let (disk, store) = world().await;
+        make(&store, &disk, 1).await.expect("backup");
+        // A server that has the old mailboxes open, and another process that deletes and restores.
+        let before = mail(&store).await;
+        let other_disk = disk.process();
+        let other = open(&other_disk, Limits::small()).await;
+        other.delete_account(&alice()).await.expect("delete");
+        bring(&other, &other_disk, &[], None).await.expect("restore");
+        assert_eq!(mail(&store).await, before);
+    });
+}

@@ -85,7 +85,8 @@ fn contents(wire: &mut Wire, mailbox: &str) -> (String, String) {
         .unwrap_or_else(|| panic!("{selected}"))
         .to_owned();
     let all = wire.imap("UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])");
-    (validity, all)
+    // `\\Recent` is of the session.
+    (validity, all.replace(" \\Recent", "").replace("\\Recent", ""))
 }
 
 fn user_dir(server: &Server) -> PathBuf {
