@@ -732,14 +732,16 @@ fn a_mailbox_that_was_deleted_becomes_what_it_was() {
         // Once more: nothing to do.
         let (restored, _) = bring(&store, &disk, &["kept"], None).await.expect("restore");
         assert_eq!((restored[0].restored, restored[0].present), (0, 5));
-        // Under another name, beside it: not the same UIDVALIDITY.
+        // Under another name, beside it: another mailbox of the same messages.
         let (restored, _) = bring(&store, &disk, &["kept"], Some("copy"))
             .await
             .expect("restore");
-        assert!(restored[0].made && !restored[0].same_uids);
+        assert!(restored[0].made && restored[0].same_uids);
         let all = mail(&store).await;
-        assert_eq!(all["copy"].1.len(), 5);
-        assert_ne!(all["copy"].0, all["kept"].0);
+        assert_eq!(all["copy"], all["kept"]);
+        let (copy, _) = select(&store, "copy").await.expect("select");
+        let (kept, _) = select(&store, "kept").await.expect("select");
+        assert_ne!(copy.id, kept.id);
     });
 }
 
@@ -973,4 +975,19 @@ fn a_restore_beside_deliveries_loses_neither() {
             );
         });
     }
+}
+
+#[test]
+fn an_account_that_is_made_again_at_once_is_not_taken_for_a_copy() {
+    block_on(async {
+        let (disk, store) = world().await;
+        make(&store, &disk, 1).await.expect("backup");
+        // A server that has the old mailboxes open, and another process that deletes and restores.
+        let before = mail(&store).await;
+        let other_disk = disk.process();
+        let other = open(&other_disk, Limits::small()).await;
+        other.delete_account(&alice()).await.expect("delete");
+        bring(&other, &other_disk, &[], None).await.expect("restore");
+        assert_eq!(mail(&store).await, before);
+    });
 }

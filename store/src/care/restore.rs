@@ -1,9 +1,10 @@
 //! `rmail restore`: messages of a backup come back into a store that may be in use.
 //!
-//! A mailbox that is not there, or has never had a message, becomes what it was: the same UIDs, and the same UIDVALIDITY
-//! unless another mailbox of the account has it. What came after the backup is unknown, and clients may remember it:
-//! UIDNEXT and HIGHESTMODSEQ are therefore set so far above those of the backup ([`UID_GAP`], [`MODSEQ_GAP`]) that what
-//! they remember is not given again.
+//! A mailbox that is not there, or has never had a message, becomes what it was: the same UIDs, and the same UIDVALIDITY.
+//! What came after the backup is unknown, and clients may remember it: UIDNEXT and HIGHESTMODSEQ are therefore set so far
+//! above those of the backup ([`UID_GAP`], [`MODSEQ_GAP`]) that what they remember is not given again. Its identity
+//! (MAILBOXID) is a new one. Two mailboxes may then have one UIDVALIDITY, if the one in the backup was renamed and is still
+//! there: clients know it by name and UIDVALIDITY together (RFC 9051 §2.3.1.1).
 //!
 //! Into a mailbox that has messages only those are put that it has not: the same octets with the same INTERNALDATE. Two
 //! equal messages of the backup need two in the mailbox. They get new UIDs.
@@ -278,7 +279,7 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
         // Of a restore that was cut short.
         let is_begun =
             present.uid_validity.0 == self.line.uid_validity && present.uid_next.0 <= self.line.uid_next;
-        let same_uids = is_begun || (is_new && !self.is_in_use(&there).await?);
+        let same_uids = is_begun || is_new;
         let mut restored = Restored {
             mailbox: self.name.clone(),
             made: !exists,
@@ -340,21 +341,6 @@ impl<S: MailStore, D: Disk> Run<'_, S, D> {
             present.messages.entry(key).or_default().push((row.uid, None));
         }
         Ok(present)
-    }
-
-    /// Whether another mailbox of the account has the UIDVALIDITY: this one was renamed, and is still there.
-    async fn is_in_use(&self, there: &[rmail_core::imap::server::MailboxEntry]) -> Result<bool> {
-        for entry in there
-            .iter()
-            .filter(|entry| entry.selectable && entry.name != self.name)
-        {
-            match self.store.status(&self.options.account, &entry.name).await {
-                Ok(status) if status.uid_validity.0 == self.line.uid_validity => return Ok(true),
-                Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(false)
     }
 
     /// Sets the UIDVALIDITY. False: somebody has used the mailbox meanwhile.

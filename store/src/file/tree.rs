@@ -235,7 +235,7 @@ impl<D: Disk> FileStore<D> {
             self.registry().forget(&mailbox);
         }
         let level = match self.level(dir).await? {
-            Level::Mailbox(status) if self.is_copy(account, &status, key) => {
+            Level::Mailbox(status) if self.is_copy(account, &status, key).await? => {
                 Level::Broken("it is a copy of another mailbox's".to_owned())
             }
             level => level,
@@ -280,13 +280,21 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Whether another directory is open under the identity in this `status.json`: somebody has copied one of them.
-    fn is_copy(&self, account: &AccountName, status: &Status, key: (u64, u64)) -> bool {
+    async fn is_copy(&self, account: &AccountName, status: &Status, key: (u64, u64)) -> Result<bool> {
         let reference = MailboxRef {
             account: account.clone(),
             id: status.id,
         };
         let other = self.registry().by_reference(&reference);
-        other.is_some_and(|other| other.key != key)
+        let Some(other) = other.filter(|other| other.key != key) else {
+            return Ok(false);
+        };
+        // The account was deleted and made again, with a new count of ids: that one is no more.
+        let gone = self.read_state(&other).await?.is_some_and(|state| state.gone);
+        if gone {
+            self.registry().forget(&other);
+        }
+        Ok(!gone)
     }
 
     /// Makes `status.json` anew from the names, with a new UIDVALIDITY.
@@ -294,7 +302,8 @@ impl<D: Disk> FileStore<D> {
         if let Level::Mailbox(status) = self.level(dir).await? {
             let stat = self.disk().stat_dir(dir).await;
             let stat = stat.during(|| format!("open a mailbox of {account}"))?;
-            if !self.is_copy(account, &status, (stat.device, stat.inode)) {
+            let key = (stat.device, stat.inode);
+            if !self.is_copy(account, &status, key).await? {
                 // Somebody else was first.
                 return Ok(status);
             }
@@ -382,6 +391,17 @@ impl<D: Disk> FileStore<D> {
 
     /// All levels of an account's tree, in the order of their names, with the status of mailboxes.
     pub(super) async fn walk(&self, account: &AccountName) -> Result<BTreeMap<MailboxName, Option<Status>>> {
+        let cached = self.registry().account(account).is_some();
+        let levels = self.walk_once(account).await?;
+        if levels.is_empty() && cached {
+            // A directory that was kept open may be of an account that has been deleted and made again.
+            self.registry().set_account(account, None);
+            return self.walk_once(account).await;
+        }
+        Ok(levels)
+    }
+
+    async fn walk_once(&self, account: &AccountName) -> Result<BTreeMap<MailboxName, Option<Status>>> {
         let mut found_levels: BTreeMap<MailboxName, Option<Status>> = BTreeMap::new();
         let Some(top) = self.mailboxes_dir(account).await? else {
             return Ok(found_levels);
