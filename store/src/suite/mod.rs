@@ -236,6 +236,7 @@ macro_rules! backend_suite {
             what_is_not_there_is_not_opened
             an_open_message_outlives_its_mailbox
             reads_may_begin_and_end_anywhere
+            what_is_kept_of_a_message_is_that_of_its_octets
         }
         $crate::backend_suite! { @ $backend, watching,
             every_change_is_announced

@@ -1,6 +1,7 @@
 //! SELECT, STATUS, snapshots, and bodies on their way out.
 
 use rmail_core::mailbox::{FlagOp, SystemFlags, Uid};
+use rmail_core::mime::digest::Digest;
 use rmail_core::refusal::Refusal;
 
 use super::Backend;
@@ -211,6 +212,43 @@ pub fn reads_may_begin_and_end_anywhere<B: Backend>(backend: &B) {
             let count = alice.store.read(&blob, &mut buffer, offset).await.expect("read");
             assert!(count == text.len() || (count > 0 && count < text.len()));
             assert!(text.as_bytes().starts_with(&buffer[..count]));
+        }
+    });
+}
+
+/// A store may keep what is known of messages ([`parsed`](crate::MailStore::parsed)), or not: never that of another one, and
+/// nothing of a message that is not there.
+pub fn what_is_kept_of_a_message_is_that_of_its_octets<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        let mail = |n: u32| format!("Subject: {n}\r\nTo: a@b\r\n\r\ntext {n}\r\n");
+        for n in 0..6 {
+            alice.append("INBOX", &mail(n)).await;
+        }
+        let inbox = alice.select("INBOX").await;
+        alice.copy(&inbox, &[2, 4, 5], "Archive").await.expect("copy");
+        alice.r#move(&inbox, &[1, 6], "Archive").await.expect("move");
+        alice.expunge(&inbox, &[3]).await;
+        alice.append("INBOX", &mail(9)).await;
+        for (mailbox, also) in [("INBOX", [1, 3, 99]), ("Archive", [6, 7, 99])] {
+            let mailbox = alice.select(mailbox).await;
+            let mut uids: Vec<Uid> = also.map(Uid).to_vec();
+            uids.extend(alice.snapshot(&mailbox).await.rows.iter().map(|row| row.uid));
+            let mut found = Vec::new();
+            for round in 0..2 {
+                let kept = alice.store.parsed(&mailbox, &uids).await;
+                assert_eq!(kept.len(), uids.len());
+                for (uid, kept) in uids.iter().zip(kept) {
+                    let text = alice.text(&mailbox, uid.0).await;
+                    let made = text.map(|text| {
+                        let mut digest = Digest::new(usize::MAX);
+                        digest.push(text.as_bytes());
+                        digest.finish(text.as_bytes()).parsed
+                    });
+                    assert!(kept.is_none() || kept == made, "UID {} in round {round}", uid.0);
+                    found.extend(made.map(|made| (*uid, made)));
+                }
+                alice.store.keep_parsed(&mailbox, &found).await;
+            }
         }
     });
 }
