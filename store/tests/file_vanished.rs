@@ -227,6 +227,48 @@ fn what_move_takes_out_and_takes_back_is_told() {
     });
 }
 
+/// MOVE out of a mailbox that has had no flag change: another session sees it before it is synced, and then it is undone.
+#[test]
+fn a_removal_that_others_saw_and_a_power_cut_undid_is_told() {
+    let (world, _, _) = block_on(filled(Limits::small(), 6));
+    let (mut seed, mut stop) = (1, 200);
+    while seed < 4 {
+        let disk = world.fork();
+        let clients = Clients::default();
+        let mover = block_on(open(&disk.process(), Limits::small()));
+        let looker = block_on(open(&disk.process(), Limits::small()));
+        let mut exec = Exec::new(Random::from_seed([seed; 32]));
+        let done = std::cell::Cell::new(false);
+        exec.spawn(async {
+            take(&mover, &Step::MoveOut(vec![1, 3])).await;
+            done.set(true);
+        });
+        exec.spawn(async {
+            let (mailbox, _) = select(&looker, "INBOX").await.expect("select");
+            while !done.get() {
+                clients.tell(&looker.snapshot(&mailbox).await.expect("snapshot"));
+            }
+        });
+        for _ in 0..stop {
+            exec.step();
+        }
+        drop(exec);
+        mover.disk().kill();
+        looker.disk().kill();
+        disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+        let disk = disk.process();
+        block_on(async {
+            let store = open(&disk, Limits::small()).await;
+            let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+            clients.check(&store, &mailbox, &format!("cut at {stop}")).await;
+        });
+        stop += 1;
+        if done.get() {
+            (seed, stop) = (seed + 1, 200);
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Append(usize),
