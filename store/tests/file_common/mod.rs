@@ -24,6 +24,7 @@ use rmail_core::time::Unix;
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::error::Result;
+use rmail_store::file::status::Status;
 use rmail_store::file::usage::Record;
 use rmail_store::file::{FileStore, Options, Spool, expunged, names};
 use rmail_store::mem::{MemDir, MemDisk};
@@ -226,7 +227,8 @@ pub async fn on_disk(disk: &MemDisk, account: &AccountName) -> Usage {
             if let Ok(children) = disk.open_dir(&level, "children").await {
                 work.push(children);
             }
-            if octets_of(disk, &level, "status.json").await.is_empty() {
+            let status = octets_of(disk, &level, "status.json").await;
+            if Status::decode(&status).is_ok_and(|status| status.gone) || status.is_empty() {
                 continue;
             }
             let Ok(shards) = disk.open_dir(&level, "shards").await else {
