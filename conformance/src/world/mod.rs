@@ -43,7 +43,7 @@ const DOMAIN: &str = "example.com";
 /// * `flag MAILBOX UIDS FLAGS|+FLAGS|-FLAGS (…) [user=…]`: another session changes flags
 /// * `expunge MAILBOX UIDS [user=…]`: another session removes messages
 /// * `delete MAILBOX [user=…]`, `rename FROM TO [user=…]`
-/// * `disk full`, `disk ok`
+/// * `disk full`, `disk read-only`, `disk ok`
 /// * `disable USER`, `enable USER`, `password USER NEW`
 ///
 /// Files are below the fixtures directory; their LF line ends are taken as CRLF.

@@ -51,8 +51,13 @@ impl World {
                 self.disk.set_full(true);
                 Ok(())
             }
+            ["disk", "read-only"] => {
+                self.disk.set_read_only(true);
+                Ok(())
+            }
             ["disk", "ok"] => {
                 self.disk.set_full(false);
+                self.disk.set_read_only(false);
                 Ok(())
             }
             [how @ ("disable" | "enable"), user] => {

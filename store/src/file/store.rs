@@ -48,7 +48,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus> {
-        self.status_of(account, mailbox).await
+        self.mailbox_status(account, mailbox).await
     }
 
     async fn select(

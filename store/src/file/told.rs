@@ -28,7 +28,11 @@ const ANSWERS: usize = 65_536;
 pub(super) struct Told(Mutex<HashMap<(u64, u64), (State, MailboxStatus)>>);
 
 impl<D: Disk> FileStore<D> {
-    pub(super) async fn status_of(&self, account: &AccountName, name: &MailboxName) -> Result<MailboxStatus> {
+    pub(super) async fn mailbox_status(
+        &self,
+        account: &AccountName,
+        name: &MailboxName,
+    ) -> Result<MailboxStatus> {
         let mailbox = match self.opened(account, name).await? {
             Some(mailbox) => mailbox,
             None => {
