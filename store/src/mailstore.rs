@@ -1,4 +1,69 @@
-//! [`MailStore`]: what protocol code needs of a store of mail. The file store is one implementation.
+//! [`MailStore`]: what protocol code needs of a store of mail. [`crate::file`] and [`crate::memory`] are implementations.
+//!
+//! # Writing another backend
+//!
+//! A database, an object store, a cluster: whatever implements [`MailStore`] serves SMTP, IMAP, HTTP and the relay, which
+//! speak to nothing else. One call hands it over, `rmail_runtime::server::Server::start_with(config, store, accounts)`; the
+//! example `runtime/examples/in_memory.rs` is a whole server made so. Users and domains are not part of it: they stay in
+//! files ([`crate::accounts`]) on whatever [`Disk`](crate::disk::Disk) is given.
+//!
+//! 1. Read [`crate::memory`]. It is the meaning of every operation, without a disk around it.
+//! 2. Implement the methods that have no default. The defaults are right for a store that has no cache, no second process
+//!    and nothing to sync later; each says what it costs.
+//! 3. Run the suite: implement [`suite::Backend`](crate::suite::Backend), write `rmail_store::backend_suite!(…)`. Every
+//!    promise below is a test there, and the last of them compares your store with the one in memory, operation by
+//!    operation. A backend that passes behaves; whether it also survives a power cut only its author can try.
+//!
+//! ## What always holds
+//!
+//! * **All or nothing.** An operation is done, or nothing of it is: no reader sees the middle, no crash leaves it.
+//!   (STORE, EXPUNGE and MOVE of many messages may go in steps; see there.) In a database an operation is a transaction.
+//! * **`Ok` means durable**: it survives the end of the process and of the machine. Only flag changes may take up to
+//!   `store.flag_sync_ms` longer ([`MailStore::flush`]), and must survive the end of the process at once. Numbers count as
+//!   answered once they were shown: UIDNEXT and HIGHESTMODSEQ of a snapshot never go back either.
+//! * **UIDs** ascend in the order in which messages become visible, are never used again and may skip. No message appears
+//!   below a UIDNEXT that was shown. Take the number and make the message visible under one lock, or in one serializable
+//!   transaction: a number taken early and shown late breaks clients silently.
+//! * **UIDVALIDITY** is one per mailbox and ascends within the account, also across names, deletions, and clocks that go
+//!   back: the last one plus one, or the time if that is higher. [`MailboxRef::id`] is the UIDVALIDITY that the mailbox
+//!   was made with. It stays when the UIDVALIDITY is set, and is never given again.
+//! * **MODSEQ**: what an operation changes in a mailbox gets one above all that were shown of that mailbox; an operation
+//!   in steps may take several, ascending. HIGHESTMODSEQ is at least every message's, and rises with an EXPUNGE too. What
+//!   changes nothing takes none. Like UIDs they become visible in their order.
+//! * **A snapshot is a moment**: its rows, keywords and numbers belong together, and do not change any more. Make rows with
+//!   [`RowsBuilder`](rmail_core::mailbox::RowsBuilder), or one chunk per part that changes by itself.
+//! * **Keywords** are compared without case, kept as the mailbox saw them first, at most
+//!   [`Limits::keywords`](rmail_core::limits::Limits::keywords) in a mailbox. A keyword never changes its bit.
+//! * **News after the fact**: an operation tells the [`Hub`] what it changed before it returns and after others can see it,
+//!   with the MODSEQ that the mailbox has then (or a higher one when it is gone). Never with a lock in hand that a look
+//!   needs: whoever is woken may look at once. A session looks, watches from there, and asks
+//!   [`MailStore::snapshot_now`] once more, so nothing is lost between look and watch.
+//! * **Names** are [`MailboxName`]s: valid, in NFC, INBOX in capitals. Everything else is compared octet by octet. A store
+//!   that cannot keep one says `BadMailboxName`. A level without a mailbox exists as long as there is one below it.
+//! * **A [`MailboxRef`]** comes from [`MailStore::select`] and means that mailbox, whatever its name, until
+//!   [`MailStore::unselect`]. Once the mailbox is gone every operation on it says `NoSuchMailbox`, also when another one
+//!   has its name.
+//!
+//! ## Errors
+//!
+//! An [`Error`](crate::Error) carries the word that the protocols turn into their replies, and for faults what goes into the
+//! log. The words that a store says, each where its methods name it: `NoSuchMailbox` (also for accounts, levels, and what
+//! is gone meanwhile), `MailboxExists`, `BadMailboxName`, `NotPossible`, `TooManyKeywords`, `MailboxFull` (UIDs or MODSEQs
+//! are used up), `OverQuota`, `TooLarge` (4 GiB: a size is 32 bits); and everywhere the temporary ones: `DiskFull`,
+//! `Busy` (a lock was not to be had in [`Limits::lock_wait`](rmail_core::limits::Limits::lock_wait)), `Storage` (any other
+//! fault, with [`Error::context`](crate::Error::context)). Never `NoSuchMailbox` for a fault: mail would bounce. With
+//! several reasons to refuse, a mailbox that is not there comes first (`TRYCREATE`), RENAME and DELETE go by the order of
+//! their lists, and otherwise any may be given. Nothing is retried and believed: after a sync that failed, what it was to
+//! sync is not there.
+//!
+//! ## Threads
+//!
+//! A store is shared by all threads. An operation is begun and ended on one thread of a pool, which it may block: futures
+//! need not be `Send`, and a driver that needs its own reactor is entered there. Dropping a future (a job of a server that
+//! ends) must leave the store as a crash would. These run on the threads of the executor and must neither wait nor read
+//! from a medium: [`MailStore::hub`], [`MailStore::snapshot_now`], [`MailStore::write_spool_now`],
+//! [`MailStore::spool_len`], [`MailStore::blob_len`], [`MailStore::is_dirty`], [`MailStore::listen`], and dropping a spool
+//! or a blob. Operations of one session come one at a time; those of different sessions meet in every order.
 
 use core::future::{Future, pending};
 use std::sync::Arc;
@@ -40,48 +105,58 @@ pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
-/// Every operation that changes something is durable when it returns `Ok` (flag changes: see `store.flag_sync_ms`),
-/// has been announced to the [`Hub`], and did nothing at all when it returns an error. Exceptions are
-/// [`MailStore::store`], [`MailStore::expunge`] and [MOVE](MailStore::move) of many messages, which others must not wait
-/// for: they go in small steps, and an error may come after some of them. Each says what then holds; what was done is
-/// announced, so that the next look at the mailbox shows it, and doing the same again does the rest.
+/// What holds for all of its methods is in [the module's docs](self).
 #[expect(
     async_fn_in_trait,
     reason = "operations run on one thread: futures need not be Send"
 )]
 pub trait MailStore: Send + Sync + 'static {
-    /// A body on its way in. Dropping it discards it.
+    /// A body on its way in. Dropping it discards it, at once or at the next [`MailStore::tidy`].
     type Spool: Send + 'static;
-    /// A stored message, open for reading; it stays readable when the message is expunged.
+    /// A stored message, open for reading. It stays readable when the message, its mailbox or its account goes.
     type Blob: Send + Sync + 'static;
 
-    /// Where changes are announced.
+    /// Where changes are announced: one for all users of the store in this process.
     fn hub(&self) -> &Arc<Hub>;
 
-    /// Makes the account's tree with the default mailboxes (INBOX, Drafts, Sent, Junk, Trash, Archive, subscribed) if
-    /// it is not there.
+    /// Makes the account with its [`DEFAULT_MAILBOXES`], unless it is there. All of it is there, or the next call goes on
+    /// where this one was cut short.
     async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()>;
 
-    /// Removes the account's mail for good.
+    /// Removes the account's mailboxes, messages and subscriptions for good; nothing to do if there is none. Announced to the
+    /// watchers of its mailboxes, who find them gone. Queue entries that it submitted stay. An account that is made later
+    /// under its name has higher UIDVALIDITYs, at the latest once the clock has moved on.
     async fn delete_account(&self, account: &AccountName) -> Result<()>;
 
-    /// All mailboxes and subscriptions, by name.
+    /// All mailboxes, the levels above them, and subscribed names that are neither, each once, in the order of
+    /// [`MailboxName`]. Empty for an account that is not there.
     async fn list(&self, account: &AccountName) -> Result<Vec<MailboxEntry>>;
 
-    /// STATUS of one mailbox.
+    /// The numbers of one mailbox, as a snapshot of it would count them. Cheap: clients ask for all mailboxes in a row.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, also for a level that cannot be selected.
     async fn status(&self, account: &AccountName, mailbox: &MailboxName) -> Result<MailboxStatus>;
 
-    /// Opens a mailbox; unless `read_only`, claims `\Recent`.
+    /// Opens a mailbox. [`Selected::recent_from`] is the first UID that nobody was told as `\Recent`; unless `read_only`, this
+    /// session now is, and the next gets a higher one. That is no change: no MODSEQ, no announcement.
     ///
     /// A store that can only read now (its medium is read-only) opens it all the same, and says so in
     /// [`Selected::read_only`].
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, also for a level that cannot be selected.
     async fn select(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool)
     -> Result<Selected>;
 
-    /// The mailbox now.
+    /// The mailbox now: at least as new as every operation that has returned and every announcement that was heard.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`: it is gone.
     async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot>;
 
-    /// [`MailStore::snapshot`] if it is to be had without waiting or reading directories (one pread, try-lock).
+    /// [`MailStore::snapshot`] if it is to be had without waiting or reading much (the file store: one pread and a try-lock).
+    /// `None`, the default, means only that it takes longer, or that the mailbox is gone. Must not wait.
     fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot> {
         let _ = mailbox;
         None
@@ -96,12 +171,18 @@ pub trait MailStore: Send + Sync + 'static {
         Ok(Vanished::Forgotten)
     }
 
-    /// A session no longer has the mailbox selected.
+    /// A session no longer has the mailbox selected: what is kept for it may go. Comes once for each [`MailStore::select`], but
+    /// not from a session that was cut off.
     async fn unselect(&self, mailbox: &MailboxRef) {
         let _ = mailbox;
     }
 
-    /// Makes a mailbox and the missing levels above it.
+    /// CREATE: makes a mailbox, the account if it is not there, and mailboxes for the missing levels above (levels that cannot
+    /// be selected stay so). A level of this name becomes an empty mailbox with a new UIDVALIDITY, and keeps its children.
+    /// Nothing is subscribed. The special uses stay with the mailbox.
+    ///
+    /// # Errors
+    /// `MailboxExists`; `BadMailboxName`: this store cannot keep the name.
     async fn create(
         &self,
         account: &AccountName,
@@ -110,10 +191,24 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
-    /// Removes a mailbox; one with children stays as a level that cannot be selected.
+    /// DELETE: removes a mailbox with its messages. With mailboxes below, its name stays as a level that cannot be selected.
+    /// Announced to its watchers, who find it gone. No operation that returns later adds to what was deleted.
+    ///
+    /// # Errors
+    /// `NotPossible`: INBOX; `NoSuchMailbox`; `NotPossible`: a level that cannot be selected.
     async fn delete(&self, account: &AccountName, mailbox: &MailboxName) -> Result<()>;
 
-    /// Renames a mailbox and all below it; INBOX: moves its messages into a new mailbox.
+    /// RENAME: changes the name of a mailbox (or of a level) and of all below it, and nothing else: identities, numbers,
+    /// messages and who has them selected stay. Missing levels above the new name are made as by CREATE. Subscriptions are to
+    /// names, and stay with those.
+    ///
+    /// INBOX is different (RFC 9051 §6.3.6): a new mailbox is made, and its messages are moved there, as by CREATE and
+    /// [MOVE](MailStore::move); itself and what is below it stay.
+    ///
+    /// # Errors
+    /// `MailboxExists`: the new name is INBOX; `NotPossible`: it is below the old (which is not INBOX); `NoSuchMailbox`;
+    /// `MailboxExists`: there is a mailbox or level of the new name; `BadMailboxName`: something below would get a name
+    /// that is none.
     async fn rename(
         &self,
         account: &AccountName,
@@ -122,7 +217,10 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
-    /// Changes a subscription.
+    /// Subscribes to a name, or no longer. It need not be of a mailbox, and stays whatever becomes of one.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`: there is no such account.
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()>;
 
     /// What the account's messages take, all mailboxes together. Cheap, whatever the account holds. A process that died
@@ -146,13 +244,20 @@ pub trait MailStore: Send + Sync + 'static {
     /// A new, empty body.
     async fn new_spool(&self) -> Result<Self::Spool>;
 
-    /// Takes octets into memory, or gives them back because [`MailStore::write_spool`] is needed (they no longer fit).
+    /// Takes octets into memory, or gives them all back because [`MailStore::write_spool`] is needed: they do not fit, or there
+    /// are octets elsewhere already. Must not wait. The default always gives them back: every piece is then a job on a pool.
     fn write_spool_now(&self, spool: &mut Self::Spool, chunk: Chunk) -> core::result::Result<(), Chunk> {
         let _ = spool;
         Err(chunk)
     }
 
-    /// Appends octets.
+    /// Appends octets, wherever they go. Together with those that [`MailStore::write_spool_now`] took, in the order of the
+    /// calls. What spools take of memory is bounded
+    /// ([`Limits::spool_memory`](rmail_core::limits::Limits::spool_memory), `spool_budget`), not what they take of the disk:
+    /// the session knows its limit. After an error the spool is only good to be dropped.
+    ///
+    /// # Errors
+    /// `DiskFull`, `Storage`.
     async fn write_spool(&self, spool: &mut Self::Spool, chunk: Chunk) -> Result<()>;
 
     /// Puts the octets of a spool on disk before the operation that takes it would: an import of many messages does so
@@ -164,13 +269,14 @@ pub trait MailStore: Send + Sync + 'static {
     /// Octets written so far.
     fn spool_len(&self, spool: &Self::Spool) -> u64;
 
-    /// APPEND: all messages into one mailbox, or none.
+    /// APPEND: all messages into one mailbox under ascending UIDs in their order and one MODSEQ, or none. There is at least one.
+    /// Without a date a message is of `now`.
     ///
     /// The quota holds for all of them together, and for all that is added at the same time: of two appends of which
     /// either fits, but not both, one is refused.
     ///
     /// # Errors
-    /// `OverQuota`.
+    /// `NoSuchMailbox` (the mailbox is not made); `OverQuota`; `TooManyKeywords`; `MailboxFull`; `TooLarge`.
     async fn append(
         &self,
         account: &AccountName,
@@ -199,23 +305,24 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<Appended>;
 
-    /// Every MODSEQ that is given in the mailbox from now on is above this one, and so is HIGHESTMODSEQ: for a mailbox that
-    /// is made again under its old UIDVALIDITY, of which clients may know higher ones than it has by itself. A store that
-    /// tells no MODSEQs has nothing to do.
-    async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()> {
-        let _ = (account, mailbox, above);
-        Ok(())
-    }
+    /// Every MODSEQ that is given in the mailbox from now on is above this one, and so is HIGHESTMODSEQ; the messages keep
+    /// theirs. For a mailbox that is made again under its old UIDVALIDITY, of which clients may know higher ones than it has
+    /// by itself. With nothing to raise, nothing is done.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
+    async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()>;
 
-    /// One body into the INBOX of every account and, if there is one, as an entry into the outbound queue: all or
-    /// nothing, written and synced once, linked everywhere.
+    /// One body, without flags, into the INBOX of every account and, if there is one, as an entry into the outbound queue: all
+    /// or nothing, stored once. An account may be named twice and gets one message; one that is not there is made. There may be
+    /// no account, only the entry. Its id is 1 to 64 letters and digits that no other entry has.
     ///
     /// Each account comes with its quota. A message that is over the quotas of all of them is refused (and not queued
     /// either); over those of some only, it goes to all, because the reply cannot say whom it did not reach: the excess
     /// is one message. What must go in whatever the account has (a bounce) comes with [`Quota::UNLIMITED`].
     ///
     /// # Errors
-    /// `OverQuota`.
+    /// `OverQuota`; `MailboxFull`; `TooLarge`; `Storage`: also for an id that is none, or is taken.
     async fn deliver(
         &self,
         spool: Self::Spool,
@@ -224,10 +331,16 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
-    /// STORE. A message that is gone is left out silently.
+    /// STORE: changes flags of those of the messages that exist, and answers with the mailbox after it. With `unchanged_since`,
+    /// messages with a higher MODSEQ are left alone and told in [`Stored::modified`], even if the change would do nothing
+    /// to them; looking and changing are one. Keywords that are only to be removed need not be known.
     ///
+    /// Others must not wait for a change of many messages: it may go in steps, each visible and with its own MODSEQ.
     /// After an error any of the messages may have their new flags, each of them all or none; they keep them, as durably
-    /// as flags that were answered.
+    /// as flags that were answered, and they are announced. Doing it again does the rest.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `TooManyKeywords`: no message was changed.
     async fn store(
         &self,
         mailbox: &MailboxRef,
@@ -236,11 +349,13 @@ pub trait MailStore: Send + Sync + 'static {
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored>;
 
-    /// COPY: all of the messages that exist, or none. The snapshot is the source's. The quota holds as for
-    /// [`MailStore::append`].
+    /// COPY within the account: all of the messages that exist, or none, in their order under new UIDs and one MODSEQ, with
+    /// octets, flags, keywords (by name) and INTERNALDATE; saved `now`, and `\Recent`. The target may be the source. The
+    /// snapshot is the source's. Messages that are not there are left out; with none left, nothing is done, and the answer has
+    /// the target's UIDVALIDITY all the same. The quota holds as for [`MailStore::append`].
     ///
     /// # Errors
-    /// `OverQuota`.
+    /// `NoSuchMailbox`: source or target; `OverQuota`; `TooManyKeywords`; `MailboxFull`.
     async fn copy(
         &self,
         mailbox: &MailboxRef,
@@ -250,11 +365,17 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)>;
 
-    /// MOVE. The snapshot is the source's. It stays within the account, and is never over quota.
+    /// MOVE within the account: as COPY, and the source has them no longer. It is never over quota. What the flags were when the
+    /// message left the source they are in the target: changes by others meanwhile are not lost. What others removed meanwhile
+    /// is left out. The target may be the source: new UIDs.
     ///
     /// After an error any of the messages may have been moved: those are in the target, synced, and gone from the source.
     /// The others are in the source, and what was linked of them into the target is taken back, unless somebody else has
-    /// changed it there meanwhile (then it is in both). None is in neither.
+    /// changed it there meanwhile (then it is in both). None is in neither, also after a crash. A store with transactions
+    /// moves all or none.
+    ///
+    /// # Errors
+    /// As [`MailStore::copy`]; refused for these, nothing was moved.
     async fn r#move(
         &self,
         mailbox: &MailboxRef,
@@ -263,19 +384,25 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<(CopyUid, Snapshot)>;
 
-    /// Removes messages that have `\Deleted`; only those of `uids` if given.
+    /// EXPUNGE: removes the messages that have `\Deleted`; only those of `uids` if given. Answers with the mailbox after it.
     ///
-    /// After an error any of them may be gone; those stay gone, also after a power cut, unless it was their sync that
-    /// failed.
+    /// It may go in steps, as STORE. After an error any of them may be gone; those stay gone, also after a power cut, unless it
+    /// was their sync that failed.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`.
     async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot>;
 
-    /// Opens a message. `None`: it is gone.
+    /// Opens a message. `None`: it is not there (any more), which is no error.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`: the mailbox is gone.
     async fn open(&self, mailbox: &MailboxRef, uid: Uid) -> Result<Option<Self::Blob>>;
 
     /// Octets of an open message.
     fn blob_len(&self, blob: &Self::Blob) -> u64;
 
-    /// Reads up to `buf.len()` octets; 0 at the end.
+    /// Reads up to `buf.len()` octets from an offset on; fewer only at the end, where it is 0, or where fewer are at hand.
     async fn read(&self, blob: &Self::Blob, buf: &mut [u8], offset: u64) -> Result<usize>;
 
     /// What the store has kept of messages, so that they need not be opened: for each UID in the order asked, `None` where
@@ -291,7 +418,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// may keep it or not.
     async fn keep_parsed(&self, _mailbox: &MailboxRef, _found: &[(Uid, Parsed)]) {}
 
-    /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours).
+    /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours). No two processes have
+    /// the same entry: it would be sent twice. One that cannot be read is left out, and logged. Called at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
@@ -301,13 +429,22 @@ pub trait MailStore: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Replaces an entry, durably.
+    /// Replaces an entry of this id whole, durably; its message stays.
+    ///
+    /// # Errors
+    /// `Storage`: also if there is none. The old one holds.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
 
-    /// Removes an entry and its message.
+    /// Removes an entry and its message, durably: it must not be sent again after a crash.
+    ///
+    /// # Errors
+    /// `Storage`: also if there is none.
     async fn remove_outbound(&self, id: &str) -> Result<()>;
 
     /// Opens the message of an entry.
+    ///
+    /// # Errors
+    /// `Storage`: also if there is none.
     async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
 
     /// Room for further messages, if the store knows it: the service then refuses mail before it comes, while there is
@@ -340,12 +477,13 @@ pub trait MailStore: Send + Sync + 'static {
     /// As [`MailStore::poll_watched`], for the mailboxes among what may have changed. Cheap for those that have not.
     async fn look_at(&self, _changes: &Changes) {}
 
-    /// Removes what processes that died have left and nobody will read. Called at the start and about once a day.
+    /// Removes what processes that died have left and nobody will read. Called at the start and about once a day, beside
+    /// everything else; the default is for a store where nothing is left.
     async fn tidy(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Whether [`MailStore::flush`] has anything to do. Neither waits nor reads.
+    /// Whether [`MailStore::flush`] has anything to do. Must not wait. The default is for a store that syncs all it answers.
     fn is_dirty(&self) -> bool {
         false
     }

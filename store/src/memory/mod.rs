@@ -1,6 +1,6 @@
-//! A store of mail in memory: the shortest complete [`MailStore`].
+//! A store of mail in memory: the shortest complete [`MailStore`](crate::MailStore).
 //!
-//! It is three things. An example for authors of other backends, who find in [`Account`] and [`Mailbox`] what the
+//! It is three things. An example for authors of other backends, who find in `account.rs` and `mailbox.rs` what the
 //! operations mean, without disks and locks around it. The model that other stores are compared with, operation by operation
 //! ([`crate::suite`]). And a store for a server that shall forget everything when it ends
 //! (`cargo run -p rmail-runtime --example in_memory`).

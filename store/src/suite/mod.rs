@@ -236,7 +236,8 @@ macro_rules! backend_suite {
             what_is_not_there_is_not_opened
             an_open_message_outlives_its_mailbox
             reads_may_begin_and_end_anywhere
-            what_is_kept_of_a_message_is_that_of_its_octets
+            what_is_kept_of_messages_is_of_those_messages
+            housekeeping_changes_nothing_to_be_seen
         }
         $crate::backend_suite! { @ $backend, watching,
             every_change_is_announced
@@ -255,6 +256,7 @@ macro_rules! backend_suite {
         }
         $crate::backend_suite! { @ $backend, restarting,
             what_was_answered_survives_a_kill
+            what_was_answered_survives_an_orderly_end
             numbers_go_on_after_a_kill
             the_queue_survives_a_kill
         }

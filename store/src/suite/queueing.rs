@@ -37,6 +37,8 @@ pub fn an_entry_lives_until_it_is_removed<B: Backend>(backend: &B) {
             ["a1", "b2", "c3"],
             "loading takes nothing away"
         );
+        let adopted = alice.store.adopt_outbound().await.expect("adopt");
+        assert_eq!(adopted, [], "they are ours already");
         let blob = alice.store.open_outbound("b2").await.expect("open");
         assert_eq!(alice.read_all(&blob).await, TEXT.as_bytes());
         alice.store.remove_outbound("b2").await.expect("remove");

@@ -1,11 +1,12 @@
 //! SELECT, STATUS, snapshots, and bodies on their way out.
 
-use rmail_core::mailbox::{FlagOp, SystemFlags, Uid};
+use rmail_core::mailbox::{FlagOp, MailboxRef, SystemFlags, Uid};
 use rmail_core::mime::digest::Digest;
 use rmail_core::refusal::Refusal;
 
 use super::Backend;
 use super::words::{User, change, check, flags, name, refusal, uids_of};
+use crate::disk::Changes;
 use crate::mailstore::MailStore as _;
 
 /// A snapshot does not change any more.
@@ -190,6 +191,88 @@ pub fn an_open_message_outlives_its_mailbox<B: Backend>(backend: &B) {
     });
 }
 
+/// What [`parsed`](crate::MailStore::parsed) has kept is of the very message that is asked for, whatever became of it since
+/// it was offered; of what is not there nothing is known.
+pub fn what_is_kept_of_messages_is_of_those_messages<B: Backend>(backend: &B) {
+    let digest = |text: &str| {
+        let mut digest = Digest::new(1 << 20);
+        digest.push(text.as_bytes());
+        digest.finish(text.as_bytes()).parsed
+    };
+    check(backend, async |alice: User<B::Store>| {
+        for number in 1..=9 {
+            let text = format!("Subject: {number}\r\n\r\n{}\r\n", "x".repeat(number));
+            alice.append("INBOX", &text).await;
+        }
+        let inbox = alice.select("INBOX").await;
+        let is_right = async |mailbox: &MailboxRef| {
+            let snapshot = alice.snapshot(mailbox).await;
+            let mut uids: Vec<Uid> = snapshot.rows.iter().map(|row| row.uid).collect();
+            uids.reverse();
+            uids.extend([Uid(999), Uid(0)]);
+            let kept = alice.store.parsed(mailbox, &uids).await;
+            assert_eq!(kept.len(), uids.len());
+            for (uid, kept) in uids.iter().zip(kept) {
+                let text = alice.text(mailbox, uid.0).await;
+                let Some(kept) = kept else { continue };
+                let right = digest(&text.expect("nothing is known of what is not there"));
+                assert_eq!((kept.size(), kept.email_id()), (right.size(), right.email_id()));
+                assert_eq!(kept.envelope(), right.envelope());
+            }
+        };
+        is_right(&inbox).await;
+        let mut found = Vec::new();
+        for uid in 1..=9 {
+            let text = alice.text(&inbox, uid).await.expect("it is there");
+            found.push((Uid(uid), digest(&text)));
+        }
+        alice.expunge(&inbox, &[4]).await;
+        alice.store.keep_parsed(&inbox, &found).await;
+        is_right(&inbox).await;
+        alice.mark(&inbox, &[1]).await;
+        alice.copy(&inbox, &[2, 3, 9], "INBOX").await.expect("copy");
+        alice.append("Archive", "another first one").await;
+        alice.r#move(&inbox, &[5, 6, 1], "Archive").await.expect("move");
+        is_right(&inbox).await;
+        is_right(&alice.select("Archive").await).await;
+        alice.rename("INBOX", "old").await.expect("rename");
+        is_right(&alice.select("old").await).await;
+        is_right(&inbox).await;
+    });
+}
+
+/// What is called by the clock changes nothing that is to be seen.
+pub fn housekeeping_changes_nothing_to_be_seen<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        alice.create("a/b").await.expect("create");
+        for text in ["one", "two", "three"] {
+            alice
+                .append_with("a/b", text, flags(SystemFlags::SEEN, &["k"]))
+                .await;
+        }
+        let reference = alice.select("a/b").await;
+        alice.expunge(&reference, &[2]).await;
+        let before = (alice.list().await, alice.snapshot(&reference).await);
+        let messages = alice.messages("a/b").await;
+        let _ear = alice.watch(&reference, before.1.modseq);
+        alice.store.listen(&reference);
+        for _ in 0..3 {
+            alice.store.poll_watched().await;
+            alice.store.sweep_watched().await;
+            alice.store.look_at(&Changes::All).await;
+            alice.store.tidy().await.expect("tidy");
+            if alice.store.is_dirty() {
+                alice.store.flush().await.expect("flush");
+            }
+            let adopted = alice.store.adopt_outbound().await;
+            assert_eq!(adopted.expect("adopt"), []);
+            alice.store.free().await.expect("room");
+        }
+        assert_eq!((alice.list().await, alice.snapshot(&reference).await), before);
+        assert_eq!(alice.messages("a/b").await, messages);
+    });
+}
+
 /// Reads may begin anywhere; behind the end there is nothing.
 pub fn reads_may_begin_and_end_anywhere<B: Backend>(backend: &B) {
     check(backend, async |alice: User<B::Store>| {
@@ -212,43 +295,6 @@ pub fn reads_may_begin_and_end_anywhere<B: Backend>(backend: &B) {
             let count = alice.store.read(&blob, &mut buffer, offset).await.expect("read");
             assert!(count == text.len() || (count > 0 && count < text.len()));
             assert!(text.as_bytes().starts_with(&buffer[..count]));
-        }
-    });
-}
-
-/// A store may keep what is known of messages ([`parsed`](crate::MailStore::parsed)), or not: never that of another one, and
-/// nothing of a message that is not there.
-pub fn what_is_kept_of_a_message_is_that_of_its_octets<B: Backend>(backend: &B) {
-    check(backend, async |alice: User<B::Store>| {
-        let mail = |n: u32| format!("Subject: {n}\r\nTo: a@b\r\n\r\ntext {n}\r\n");
-        for n in 0..6 {
-            alice.append("INBOX", &mail(n)).await;
-        }
-        let inbox = alice.select("INBOX").await;
-        alice.copy(&inbox, &[2, 4, 5], "Archive").await.expect("copy");
-        alice.r#move(&inbox, &[1, 6], "Archive").await.expect("move");
-        alice.expunge(&inbox, &[3]).await;
-        alice.append("INBOX", &mail(9)).await;
-        for (mailbox, also) in [("INBOX", [1, 3, 99]), ("Archive", [6, 7, 99])] {
-            let mailbox = alice.select(mailbox).await;
-            let mut uids: Vec<Uid> = also.map(Uid).to_vec();
-            uids.extend(alice.snapshot(&mailbox).await.rows.iter().map(|row| row.uid));
-            let mut found = Vec::new();
-            for round in 0..2 {
-                let kept = alice.store.parsed(&mailbox, &uids).await;
-                assert_eq!(kept.len(), uids.len());
-                for (uid, kept) in uids.iter().zip(kept) {
-                    let text = alice.text(&mailbox, uid.0).await;
-                    let made = text.map(|text| {
-                        let mut digest = Digest::new(usize::MAX);
-                        digest.push(text.as_bytes());
-                        digest.finish(text.as_bytes()).parsed
-                    });
-                    assert!(kept.is_none() || kept == made, "UID {} in round {round}", uid.0);
-                    found.extend(made.map(|made| (*uid, made)));
-                }
-                alice.store.keep_parsed(&mailbox, &found).await;
-            }
         }
     });
 }

@@ -24,6 +24,15 @@ fn survive<B: Backend, T>(
 
 /// Messages, flags, names, levels, subscriptions and special uses are there again as they were answered.
 pub fn what_was_answered_survives_a_kill<B: Backend>(backend: &B) {
+    answers_survive(backend, false);
+}
+
+/// The same after [`close`](crate::MailStore::close).
+pub fn what_was_answered_survives_an_orderly_end<B: Backend>(backend: &B) {
+    answers_survive(backend, true);
+}
+
+fn answers_survive<B: Backend>(backend: &B, orderly: bool) {
     const MAILBOXES: [&str; 5] = ["INBOX", "Archive", "z/b/c", "old", "\u{65e5}\u{672c}"];
     survive(
         backend,
@@ -55,7 +64,11 @@ pub fn what_was_answered_survives_a_kill<B: Backend>(backend: &B) {
             for mailbox in MAILBOXES {
                 seen.push((alice.messages(mailbox).await, alice.select(mailbox).await));
             }
-            (alice.list().await, seen)
+            let list = alice.list().await;
+            if orderly {
+                alice.store.close().await.expect("close");
+            }
+            (list, seen)
         },
         async |alice, (list, seen)| {
             assert_eq!(alice.list().await, list);
