@@ -62,6 +62,16 @@ pub trait MailStore: Send + Sync + 'static {
     /// it is not there.
     async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()>;
 
+    /// The same for an account that is logged in: its user was made by hand, say, without mailboxes. What makes a tree
+    /// without having been asked to (this, [`MailStore::deliver`], [`MailStore::create`]) must not bring back that of a user
+    /// who is removed at the same moment; a store that knows nothing of users need not care.
+    ///
+    /// # Errors
+    /// `NoSuchUser`: the user is gone.
+    async fn welcome(&self, account: &AccountName, now: Unix) -> Result<()> {
+        self.create_account(account, now).await
+    }
+
     /// Removes the account's mail for good.
     async fn delete_account(&self, account: &AccountName) -> Result<()>;
 

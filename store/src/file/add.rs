@@ -143,7 +143,7 @@ impl<D: Disk> FileStore<D> {
         let accounts: BTreeSet<&AccountName> = accounts.iter().map(|(account, _)| account).collect();
         let mut mailboxes = Vec::with_capacity(accounts.len());
         for account in accounts {
-            mailboxes.push(self.inbox(account, now).await?);
+            mailboxes.push((account, self.inbox(account, now).await?));
         }
         let mut news = [New {
             body: self.settle(spool).await?,
@@ -152,8 +152,8 @@ impl<D: Disk> FileStore<D> {
         }];
         let parsed = take_parsed(&mut news);
         let mut done: Vec<Added<D>> = Vec::new();
-        for mailbox in &mailboxes {
-            match self.add(mailbox, &mut news, now).await {
+        for (account, mailbox) in &mailboxes {
+            match self.add_again(account, mailbox, &mut news, now).await {
                 Ok(added) => done.push(added),
                 Err(error) => return self.undo(done, error).await,
             }
@@ -185,6 +185,23 @@ impl<D: Disk> FileStore<D> {
             self.announce(&mailbox, modseq);
         }
         Ok(())
+    }
+
+    /// Adds messages to an INBOX, which may have been removed with its account, and the account made again, meanwhile.
+    async fn add_again(
+        &self,
+        account: &AccountName,
+        inbox: &Arc<Mailbox<D>>,
+        news: &mut [New<D>],
+        now: Unix,
+    ) -> Result<Added<D>> {
+        match self.add(inbox, news, now).await {
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => {
+                let inbox = self.inbox(account, now).await?;
+                self.add(&inbox, news, now).await
+            }
+            added => added,
+        }
     }
 
     /// Adds messages to a mailbox, all in one change.
