@@ -28,6 +28,7 @@ pub mod hub;
 pub mod mailstore;
 pub mod mem;
 pub mod memory;
+mod recent_map;
 pub mod service;
 pub mod suite;
 pub mod transfer;

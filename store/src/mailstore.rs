@@ -123,6 +123,16 @@ pub trait MailStore: Send + Sync + 'static {
     /// where this one was cut short.
     async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()>;
 
+    /// The same for an account that is logged in: its user was made by hand, say, without mailboxes. What makes a tree
+    /// without having been asked to (this, [`MailStore::deliver`], [`MailStore::create`]) must not bring back that of a user
+    /// who is removed at the same moment; a store that knows nothing of users need not care.
+    ///
+    /// # Errors
+    /// `NoSuchUser`: the user is gone.
+    async fn welcome(&self, account: &AccountName, now: Unix) -> Result<()> {
+        self.create_account(account, now).await
+    }
+
     /// Removes the account's mailboxes, messages and subscriptions for good; nothing to do if there is none. Announced to the
     /// watchers of its mailboxes, who find them gone. Queue entries that it submitted stay. An account that is made later
     /// under its name has higher UIDVALIDITYs, at the latest once the clock has moved on.

@@ -14,6 +14,7 @@ use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_store::MailStore as _;
 use rmail_store::accounts::{AccountError, account_name};
+use rmail_store::disk::Disk as _;
 use rmail_store::mem::exec::Exec;
 use rmail_store::mem::{MemDisk, Model, Outcome};
 use service_common::*;
@@ -207,4 +208,59 @@ fn changes_of_two_processes_do_not_undo_each_other() {
                 .is_err_and(|refusal| { refusal == rmail_core::refusal::Refusal::AccountDisabled })
         );
     }
+}
+
+/// Removes a user while mail comes for it and its sessions make mailboxes: whoever is first, in the end there is either
+/// a user or nothing.
+#[test]
+fn nothing_brings_back_the_tree_of_a_user_who_is_removed() {
+    let mut left = [0, 0];
+    for seed in 0..300_u16 {
+        let world = World::new();
+        let bob = account("bob@example.com");
+        let (accounts, store) = (world.service.accounts(), &*world.store);
+        // Half of the time bob has no mailboxes yet.
+        if seed % 2 == 0 {
+            block_on(store.delete_account(&bob)).expect("no mailboxes");
+        }
+        let spool = block_on(async {
+            let mut spool = store.new_spool().await.expect("spool");
+            let chunk = rmail_core::chunk::Chunk::copy_from(b"text");
+            store.write_spool(&mut spool, chunk).await.expect("written");
+            spool
+        });
+        let mut seed_octets = [0; 32];
+        seed_octets[..2].copy_from_slice(&seed.to_le_bytes());
+        let mut exec = Exec::new(Random::from_seed(seed_octets));
+        let delivered = std::cell::Cell::new(false);
+        exec.spawn(async {
+            accounts.delete(store, &bob).await.expect("delete");
+        });
+        exec.spawn(async {
+            let to = [(bob.clone(), rmail_core::mailbox::Quota::UNLIMITED)];
+            let result = store.deliver(spool, &to, None, now().unix).await;
+            delivered.set(result.is_ok());
+        });
+        exec.spawn(async {
+            let name = rmail_core::mailbox::MailboxName::new("New").expect("a name");
+            let _ = store.create(&bob, &name, &[], now().unix).await;
+            let _ = store.welcome(&bob, now().unix).await;
+        });
+        exec.run().expect("nobody waits for ever");
+        drop(exec);
+        assert_eq!(block_on(accounts.find(&bob)).expect("find"), None, "seed {seed}");
+        assert!(
+            block_on(store.list(&bob)).expect("list").is_empty(),
+            "seed {seed}"
+        );
+        let users = world.dir("domains/example.com/users");
+        let listing = block_on(world.disk.list(&users)).expect("list");
+        let names: Vec<String> = listing.entries.into_iter().map(|entry| entry.name).collect();
+        assert!(!names.contains(&"bob".to_owned()), "seed {seed}: {names:?}");
+        left[usize::from(delivered.get())] += 1;
+        // The name is free again.
+        block_on(accounts.create(store, &bob, &new_user(false), now().unix)).expect("create");
+        assert_eq!(block_on(store.list(&bob)).expect("list").len(), 6, "seed {seed}");
+    }
+    assert!(left.iter().all(|count| *count > 0), "both happen: {left:?}");
 }

@@ -13,11 +13,13 @@ use super::{AccountError, Accounts, DOMAINS, USER_FILE, USERS, file, is_missing,
 use crate::disk::{Disk, Mode};
 use crate::error::Error;
 use crate::escape::account_dirs;
+use crate::file::ACCOUNT_LOCK;
 use crate::mailstore::MailStore;
 
 /// How long a change waits for another process's change.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-const LOCK_FILE: &str = ".lock";
+/// Beside the directories of the users of a domain, as soon as one of them was made or changed by a program.
+pub(crate) const LOCK_FILE: &str = ".lock";
 const DELETED: &str = ".deleted";
 
 /// What a new user is made of.
@@ -212,7 +214,11 @@ impl<D: Disk> Accounts<D> {
         store.delete_account(account).await?;
         let gone = async {
             file::unlink(&*self.disk, &user_dir, DELETED).await?;
-            self.disk.remove_dir(&users, &name).await?;
+            if self.disk.remove_dir(&users, &name).await.is_err() {
+                // A session that still was open may have asked for the lock.
+                file::unlink(&*self.disk, &user_dir, ACCOUNT_LOCK).await?;
+                self.disk.remove_dir(&users, &name).await?;
+            }
             self.disk.sync_dir(&users).await
         };
         match gone.await {

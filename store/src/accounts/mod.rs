@@ -10,6 +10,9 @@
 //! Directory names are those of [`crate::escape`]. The files may be edited by hand, and other processes change them:
 //! every look-up compares (inode, size, times) with what was read, and reads again what differs. A file that cannot be
 //! read keeps its last good copy, and is never overwritten.
+//!
+//! The directories of the files asked for last are kept open, so that a look-up is one system call; every two seconds
+//! ([`Accounts::tick`]) they are looked for by their names again, lest one that was moved away goes on counting.
 
 mod cache;
 mod change;
@@ -17,22 +20,26 @@ mod error;
 mod file;
 
 pub use change::NewUser;
-pub(crate) use change::verify;
+pub(crate) use change::{LOCK_FILE, verify};
 pub use error::AccountError;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rmail_core::addr::{AccountName, Address, Domain};
 use rmail_core::directory::{DomainFile, Hosting, User};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
+use rmail_core::time::Mono;
+use serde::de::DeserializeOwned;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::escape::{account_dirs, account_of, escape};
+use crate::recent_map::RecentMap;
 use cache::Cached;
 
 /// The users and domains of a mail_root.
@@ -42,15 +49,25 @@ pub struct Accounts<D: Disk> {
     random: Mutex<Random>,
     users: Mutex<BTreeMap<AccountName, Cached<User>>>,
     domains: Mutex<BTreeMap<Domain, Cached<DomainFile>>>,
+    /// Directories of files that were asked for, by the path of the file, and the turn in which each was opened.
+    kept: Mutex<RecentMap<String, (D::Dir, u64)>>,
+    turn: AtomicU64,
     /// `domains/` was there once: if it is missing now, the disk is, and no user is unknown.
     seen: AtomicBool,
     /// Held around the file lock, which belongs to the open file.
     writing: async_lock::Mutex<()>,
 }
 
+/// Directories kept open: one descriptor each.
+const KEPT: usize = 96;
+
+/// For so long a directory that was opened by its name is used without a look at the name.
+const TURN: Duration = Duration::from_secs(2);
+
 const DOMAINS: &str = "domains";
 const USERS: &str = "users";
-const USER_FILE: &str = "user.json";
+/// In the directory of a user who exists.
+pub(crate) const USER_FILE: &str = "user.json";
 const DOMAIN_FILE: &str = "domain.json";
 
 impl<D: Disk> Accounts<D> {
@@ -62,6 +79,8 @@ impl<D: Disk> Accounts<D> {
             random: Mutex::new(random),
             users: Mutex::default(),
             domains: Mutex::default(),
+            kept: Mutex::new(RecentMap::new(KEPT)),
+            turn: AtomicU64::new(0),
             seen: AtomicBool::new(false),
             writing: async_lock::Mutex::new(()),
         }
@@ -87,11 +106,50 @@ impl<D: Disk> Accounts<D> {
         let Some((domain, user)) = account_dirs(account) else {
             return Ok(None);
         };
-        let path = format!("{DOMAINS}/{domain}/{USERS}/{user}/{USER_FILE}");
-        match self.open_path(&[DOMAINS, &domain, USERS, &user]).await {
-            Ok(dir) => cache::look(&*self.disk, &dir, USER_FILE, &path, &self.users, account).await,
-            Err(error) => self.missing(error, &path, &self.users, account),
+        self.look(&[DOMAINS, &domain, USERS, &user], USER_FILE, &self.users, account)
+            .await
+    }
+
+    /// Tells the time, in any place where it is at hand: directories that were opened some seconds ago are looked for by
+    /// their names again.
+    pub fn tick(&self, now: Mono) {
+        let turn = now.0.as_millis() / TURN.as_millis();
+        self.turn
+            .store(u64::try_from(turn).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The file in the directory at these levels below the root.
+    async fn look<K: Ord + Clone, T: DeserializeOwned>(
+        &self,
+        levels: &[&str],
+        name: &str,
+        cache: &Mutex<BTreeMap<K, Cached<T>>>,
+        key: &K,
+    ) -> Result<Option<Arc<T>>> {
+        let path = format!("{}/{name}", levels.join("/"));
+        let turn = self.turn.load(Ordering::Relaxed);
+        let kept = lock(&self.kept).get(path.as_str()).cloned();
+        if let Some((dir, _)) = kept.filter(|(_, opened)| *opened == turn) {
+            match cache::look(&*self.disk, &dir, name, &path, cache, key).await {
+                // The directory may have been removed and made again.
+                Ok(None) => {}
+                found => return found,
+            }
         }
+        let dir = match self.open_path(levels).await {
+            Ok(dir) => dir,
+            Err(error) => {
+                lock(&self.kept).remove(path.as_str());
+                return self.missing(error, &path, cache, key);
+            }
+        };
+        let found = cache::look(&*self.disk, &dir, name, &path, cache, key).await;
+        if let Ok(Some(_)) = &found {
+            lock(&self.kept).put(path, (dir, turn));
+        } else {
+            lock(&self.kept).remove(path.as_str());
+        }
+        found
     }
 
     /// What the last look-up found, without looking again.
@@ -128,11 +186,9 @@ impl<D: Disk> Accounts<D> {
         let Some(name) = escape(domain.as_str()) else {
             return Ok(Arc::default());
         };
-        let path = format!("{DOMAINS}/{name}/{DOMAIN_FILE}");
-        let found = match self.open_path(&[DOMAINS, &name]).await {
-            Ok(dir) => cache::look(&*self.disk, &dir, DOMAIN_FILE, &path, &self.domains, domain).await,
-            Err(error) => self.missing(error, &path, &self.domains, domain),
-        };
+        let found = self
+            .look(&[DOMAINS, &name], DOMAIN_FILE, &self.domains, domain)
+            .await;
         found.map(Option::unwrap_or_default)
     }
 

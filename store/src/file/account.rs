@@ -9,6 +9,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::{LOCK_FILE, USER_FILE};
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
 use crate::mailstore::DEFAULT_MAILBOXES;
@@ -17,10 +18,22 @@ use super::FileStore;
 use super::io::{During as _, found, read_file, remove_tree, replace_file, settle_dir};
 use super::tree::dir_name;
 
+/// In the user's directory, as long as somebody has asked for the lock once.
+pub(crate) const ACCOUNT_LOCK: &str = "account.lock";
+
 /// The account's lock, and the user's directory.
 pub(super) struct AccountHold<D: Disk> {
     pub(super) dir: D::Dir,
     _lock: D::Lock,
+}
+
+/// Who wants an account's tree to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// Whoever makes the user.
+    Owner,
+    /// Mail, or a session of the user: not if the user has been removed meanwhile.
+    User,
 }
 
 /// `account.json`
@@ -55,10 +68,16 @@ impl<D: Disk> FileStore<D> {
     /// Takes the account's lock.
     ///
     /// # Errors
-    /// `NoSuchMailbox` if the account has no directory.
+    /// `NoSuchMailbox` if the account has no mailboxes, or none any more when it was our turn.
     pub(super) async fn lock_account(&self, account: &AccountName) -> Result<AccountHold<D>> {
         let dir = self.user_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
-        self.lock_dir(account, dir).await
+        let held = self.lock_dir(account, dir).await?;
+        let tree = found(self.disk().stat_at(&held.dir, "mailboxes").await);
+        if tree.during(|| format!("lock account {account}"))?.is_none() {
+            self.leave_removed(account, held).await;
+            return Err(Refusal::NoSuchMailbox.into());
+        }
+        Ok(held)
     }
 
     async fn lock_dir(&self, account: &AccountName, dir: D::Dir) -> Result<AccountHold<D>> {
@@ -73,43 +92,109 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn lock_user(&self, dir: D::Dir) -> Result<AccountHold<D>> {
         let label = || "lock account".to_owned();
         loop {
-            let file = self.disk().open(&dir, "account.lock", Mode::Create).await;
+            let file = self.disk().open(&dir, ACCOUNT_LOCK, Mode::Create).await;
             let file = file.during(label)?;
             let wait = self.limits().lock_wait;
             let lock = self.disk().lock(&file, wait).await.during(label)?;
             // Deleting an account removes the file.
             let inode = self.disk().stat(&file).await.during(label)?.inode;
-            let named = found(self.disk().stat_at(&dir, "account.lock").await).during(label)?;
+            let named = found(self.disk().stat_at(&dir, ACCOUNT_LOCK).await).during(label)?;
             if named.is_some_and(|named| named.inode == inode) {
                 return Ok(AccountHold { dir, _lock: lock });
             }
         }
     }
 
-    /// Makes the user's directory and all above it, durably, and takes the account's lock.
-    async fn make_user_dir(&self, account: &AccountName) -> Result<AccountHold<D>> {
+    /// Makes the user's directory and all above it, durably, and takes the account's lock. Those of a user are there, and
+    /// perhaps not durable, because they were made by hand.
+    async fn make_user_dir(&self, account: &AccountName, is_user: bool) -> Result<AccountHold<D>> {
         let (local, domain) = account.parts();
+        let label = || format!("make the directory of {account}");
         let mut dir = self.disk().root().clone();
         for name in ["domains", &dir_name(domain)?, "users", &dir_name(local)?] {
-            dir = settle_dir(self.disk(), &dir, name)
-                .await
-                .during(|| format!("make the directory of {account}"))?;
+            dir = if is_user {
+                let next = found(self.disk().open_dir(&dir, name).await).during(label)?;
+                self.disk().sync_dir(&dir).await.during(label)?;
+                next.ok_or(Refusal::NoSuchUser)?
+            } else {
+                settle_dir(self.disk(), &dir, name).await.during(label)?
+            };
         }
-        self.lock_dir(account, dir).await
+        let held = self.lock_dir(account, dir).await;
+        held.map_err(|error| {
+            let removed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+            match &error.source {
+                Some(source) if is_user && removed(source) => Refusal::NoSuchUser.into(),
+                _ => error,
+            }
+        })
+    }
+
+    /// Refuses an account without a user, where users are made by programs: one who is removed has lost its file already.
+    /// False: they are not.
+    async fn must_be_user(&self, account: &AccountName) -> Result<bool> {
+        let label = || format!("look for the user {account}");
+        let local = account.parts().0;
+        let Some(dir) = self.users_dir(account).await.during(label)? else {
+            return Ok(false);
+        };
+        if found(self.disk().stat_at(&dir, LOCK_FILE).await)
+            .during(label)?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let user = self.disk().open_dir(&dir, &dir_name(local)?).await;
+        let file = match found(user).during(label)? {
+            Some(user) => found(self.disk().stat_at(&user, USER_FILE).await).during(label)?,
+            None => None,
+        };
+        file.map(|_| true).ok_or_else(|| Refusal::NoSuchUser.into())
+    }
+
+    /// The directory of the domain's users.
+    async fn users_dir(&self, account: &AccountName) -> std::io::Result<Option<D::Dir>> {
+        let mut dir = self.disk().root().clone();
+        let domain = dir_name(account.parts().1).map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        for name in ["domains", &domain, "users"] {
+            match found(self.disk().open_dir(&dir, name).await)? {
+                Some(next) => dir = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(dir))
+    }
+
+    /// Gives the lock of a removed user back, and takes away what taking it has left: who removed the user may have found
+    /// the directory not empty for it. What fails here leaves an empty directory.
+    async fn leave_removed(&self, account: &AccountName, held: AccountHold<D>) {
+        let _ = self.disk().unlink(&held.dir, ACCOUNT_LOCK).await;
+        drop(held);
+        if let (Ok(Some(users)), Ok(local)) = (self.users_dir(account).await, dir_name(account.parts().0)) {
+            let _ = self.disk().remove_dir(&users, &local).await;
+        }
     }
 
     /// Makes the account's tree unless it is there.
-    pub(super) async fn ensure_account(&self, account: &AccountName, now: Unix) -> Result<()> {
+    pub(super) async fn ensure_account(&self, account: &AccountName, maker: Maker, now: Unix) -> Result<()> {
         match self.resolve(account, &MailboxName::inbox()).await {
-            Err(error) if error.refusal == Refusal::NoSuchMailbox => self.make_account(account, now).await,
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => {
+                self.make_account(account, maker, now).await
+            }
             other => other.map(drop),
         }
     }
 
     /// The same if it is known not to be there, or not to be whole.
-    pub(super) async fn make_account(&self, account: &AccountName, now: Unix) -> Result<()> {
+    pub(super) async fn make_account(&self, account: &AccountName, maker: Maker, now: Unix) -> Result<()> {
         let inbox = MailboxName::inbox();
-        let held = self.make_user_dir(account).await?;
+        let is_user = maker == Maker::User && self.must_be_user(account).await?;
+        let held = self.make_user_dir(account, is_user).await?;
+        if is_user && let Err(error) = self.must_be_user(account).await {
+            // Whoever removes a user takes the file first, and then this lock: the tree is not made again behind its back.
+            self.leave_removed(account, held).await;
+            return Err(error);
+        }
         settle_dir(self.disk(), &held.dir, "mailboxes")
             .await
             .during(|| format!("make the mailboxes of {account}"))?;
@@ -163,7 +248,7 @@ impl<D: Disk> FileStore<D> {
         let ledger = self.ledger(account).await?;
         self.lock_ledger(&ledger).await?.void().await?;
         self.registry().forget_ledger(account);
-        for name in ["usage", "account.json", "subscriptions.json", "account.lock"] {
+        for name in ["usage", "account.json", "subscriptions.json", ACCOUNT_LOCK] {
             found(self.disk().unlink(&held.dir, name).await).during(label)?;
         }
         self.disk().sync_dir(&held.dir).await.during(label)

@@ -144,7 +144,7 @@ impl<D: Disk> FileStore<D> {
             accounts.iter().map(|(account, quota)| (account, quota)).collect();
         let mut mailboxes = Vec::with_capacity(accounts.len());
         for account in accounts.keys() {
-            mailboxes.push(self.inbox(account, now).await?);
+            mailboxes.push((*account, self.inbox(account, now).await?));
         }
         let mut news = [New {
             body: self.settle(spool).await?,
@@ -156,11 +156,11 @@ impl<D: Disk> FileStore<D> {
             .reserve_all(&accounts, news.iter().map(New::usage).sum())
             .await?;
         let mut done: Vec<Added<D>> = Vec::new();
-        for mailbox in &mailboxes {
-            let Some(ticket) = tickets.remove(&mailbox.reference.account) else {
+        for (account, mailbox) in &mailboxes {
+            let Some(ticket) = tickets.remove(*account) else {
                 continue;
             };
-            match self.add(mailbox, &mut news, ticket, now).await {
+            match self.add_again(account, mailbox, &mut news, ticket, now).await {
                 Ok(added) => done.push(added),
                 Err(error) => {
                     for ticket in tickets.into_values() {
@@ -197,6 +197,26 @@ impl<D: Disk> FileStore<D> {
             self.announce(&mailbox, modseq);
         }
         Ok(())
+    }
+
+    /// Adds messages to an INBOX, which may have been removed with its account, and the account made again, meanwhile.
+    async fn add_again(
+        &self,
+        account: &AccountName,
+        inbox: &Arc<Mailbox<D>>,
+        news: &mut [New<D>],
+        ticket: Ticket<D>,
+        now: Unix,
+    ) -> Result<Added<D>> {
+        match self.add(inbox, news, ticket, now).await {
+            Err(error) if error.refusal == Refusal::NoSuchMailbox => {
+                let inbox = self.inbox(account, now).await?;
+                let more = news.iter().map(New::usage).sum();
+                let ticket = self.reserve_always(account, more).await?;
+                self.add(&inbox, news, ticket, now).await
+            }
+            added => added,
+        }
     }
 
     /// Adds messages to a mailbox, all in one change. The room that was reserved for them is given back if they do not

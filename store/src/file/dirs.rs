@@ -4,12 +4,12 @@
 //! programs that know nothing of us, and a link into the old one would be a lost message. Its inode number cannot be
 //! given to another one meanwhile, for it is open.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Mutex;
 
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::recent_map::RecentMap;
 
 use super::FileStore;
 use super::cache::shard_name;
@@ -22,66 +22,39 @@ const MOST: usize = 128;
 /// Device and inode of the mailbox's directory, and the number of the shard.
 type Key = ((u64, u64), u32);
 
+/// A directory, and its device and inode.
+type Kept<D> = (<D as Disk>::Dir, (u64, u64));
+
 /// The shard directories that this process keeps open.
 pub(super) struct ShardDirs<D: Disk> {
-    inner: Mutex<Inner<D>>,
-}
-
-struct Inner<D: Disk> {
-    clock: u64,
-    kept: HashMap<Key, Kept<D>>,
-}
-
-struct Kept<D: Disk> {
-    dir: D::Dir,
-    /// Its device and inode.
-    id: (u64, u64),
-    used: u64,
+    kept: Mutex<RecentMap<Key, Kept<D>>>,
 }
 
 impl<D: Disk> Default for ShardDirs<D> {
     fn default() -> Self {
-        let inner = Inner {
-            clock: 0,
-            kept: HashMap::new(),
-        };
         Self {
-            inner: Mutex::new(inner),
+            kept: Mutex::new(RecentMap::new(MOST)),
         }
     }
 }
 
 impl<D: Disk> ShardDirs<D> {
-    fn get(&self, key: Key) -> Option<(D::Dir, (u64, u64))> {
-        let mut inner = guard(&self.inner);
-        inner.clock += 1;
-        let clock = inner.clock;
-        let kept = inner.kept.get_mut(&key)?;
-        kept.used = clock;
-        Some((kept.dir.clone(), kept.id))
+    fn get(&self, key: Key) -> Option<Kept<D>> {
+        guard(&self.kept).get(&key).cloned()
     }
 
     fn keep(&self, key: Key, dir: &D::Dir, id: (u64, u64)) {
-        let mut inner = guard(&self.inner);
-        inner.clock += 1;
-        let (used, dir) = (inner.clock, dir.clone());
-        if inner.kept.len() >= MOST && !inner.kept.contains_key(&key) {
-            let oldest = inner.kept.iter().min_by_key(|(_, kept)| kept.used);
-            if let Some(oldest) = oldest.map(|(key, _)| *key) {
-                inner.kept.remove(&oldest);
-            }
-        }
-        inner.kept.insert(key, Kept { dir, id, used });
+        guard(&self.kept).put(key, (dir.clone(), id));
     }
 
     /// Closes a shard that is no more.
     pub(super) fn forget(&self, mailbox: (u64, u64), shard: u32) {
-        guard(&self.inner).kept.remove(&(mailbox, shard));
+        guard(&self.kept).remove(&(mailbox, shard));
     }
 
     /// Closes all shards of a mailbox.
     pub(super) fn forget_all(&self, mailbox: (u64, u64)) {
-        guard(&self.inner).kept.retain(|(of, _), _| *of != mailbox);
+        guard(&self.kept).retain(|(of, _)| *of != mailbox);
     }
 }
 

@@ -14,7 +14,7 @@ use rmail_core::time::Unix;
 use crate::disk::Disk;
 use crate::error::Result;
 
-use super::account::AccountHold;
+use super::account::{AccountHold, Maker};
 use super::io::{During as _, found, open_or_make_dir, or_exists, remove_tree, replace_file, settle_dir};
 use super::mailbox::Mailbox;
 use super::status::Status;
@@ -35,7 +35,7 @@ impl<D: Disk> FileStore<D> {
             Err(error) if error.refusal == Refusal::NoSuchMailbox => {}
             found => return found,
         }
-        self.make_account(account, now).await?;
+        self.make_account(account, Maker::User, now).await?;
         self.resolve(account, &inbox).await
     }
 
@@ -53,7 +53,7 @@ impl<D: Disk> FileStore<D> {
         special_use: &[SpecialUse],
         now: Unix,
     ) -> Result<()> {
-        self.ensure_account(account, now).await?;
+        self.ensure_account(account, Maker::User, now).await?;
         let held = self.lock_account(account).await?;
         if self.has_mailbox(account, name).await? {
             return Err(Refusal::MailboxExists.into());

@@ -45,6 +45,7 @@
 //! * Whether a cached row is right is decided by `state` alone: `begun == done == the snapshot's MODSEQ`.
 
 pub(crate) mod account;
+pub(crate) use account::ACCOUNT_LOCK;
 mod add;
 mod cache;
 pub(crate) mod care;

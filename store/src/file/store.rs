@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::mailstore::{MailStore, Numbering};
 
+use super::account::Maker;
 use super::io::During as _;
 use super::read_only::is_read_only;
 use super::tree::current;
@@ -36,7 +37,11 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()> {
-        self.ensure_account(account, now).await
+        self.ensure_account(account, Maker::Owner, now).await
+    }
+
+    async fn welcome(&self, account: &AccountName, now: Unix) -> Result<()> {
+        self.ensure_account(account, Maker::User, now).await
     }
 
     async fn delete_account(&self, account: &AccountName) -> Result<()> {

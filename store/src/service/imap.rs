@@ -138,6 +138,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
     }
 
     async fn run(&self, now: Now, call: Call) -> Reply {
+        self.service.accounts.tick(now.mono);
         let store = &*self.service.store;
         match call {
             Call::Authenticate { login, password } => Reply::Authenticated(

@@ -76,7 +76,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// A user whose file was written by hand has no mailboxes yet. That they cannot be made is no reason to refuse the
     /// login: it is tried again with the next, and when mail arrives.
     async fn settle_in(&self, now: Now, account: &AccountName) {
-        if let Err(error) = self.store.create_account(account, now.unix).await {
+        if let Err(error) = self.store.welcome(account, now.unix).await {
             refused(&format!("make the mailboxes of {account}"), error);
         }
     }

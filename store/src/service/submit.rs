@@ -55,7 +55,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             .store
             .deliver(body, &accounts, entry.as_ref(), now.unix)
             .await;
-        delivered.map_err(|error| {
+        let several = accounts.len() > 1 || entry.is_some();
+        delivered.map_err(|mut error| {
+            if several && error.refusal == Refusal::NoSuchUser {
+                // One reply for all, as below.
+                error.refusal = Refusal::Unavailable;
+            }
             if error.refusal == Refusal::OverQuota {
                 log::warn!(
                     "delivery of message {} fails: every local recipient is over quota",
