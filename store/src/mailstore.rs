@@ -323,9 +323,10 @@ pub trait MailStore: Send + Sync + 'static {
     /// `NoSuchMailbox`.
     async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()>;
 
-    /// One body, without flags, into the INBOX of every account and, if there is one, as an entry into the outbound queue: all
-    /// or nothing, stored once. An account may be named twice and gets one message; one that is not there is made. There may be
-    /// no account, only the entry. Its id is 1 to 64 letters and digits that no other entry has.
+    /// One body, without flags, into the INBOX of every account and, if there is one, as an entry into the outbound queue:
+    /// all or nothing, stored once. An account may be named twice and gets one message; one that is not there is made (also
+    /// if the message is refused, or not). There may be no account, only the entry. Its id is 1 to 64 letters and digits
+    /// that no other entry has.
     ///
     /// Each account comes with its quota. A message that is over the quotas of all of them is refused (and not queued
     /// either); over those of some only, it goes to all, because the reply cannot say whom it did not reach: the excess

@@ -273,6 +273,7 @@ macro_rules! backend_suite {
             deletes_and_appends_meet
             a_watcher_ends_up_with_the_truth
             deliveries_to_crossing_recipients_all_come
+            a_quota_holds_for_all_who_append
         }
         $crate::backend_suite! { @ $backend, model,
             does_what_the_store_in_memory_does
