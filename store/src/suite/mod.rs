@@ -30,6 +30,7 @@
 //! }
 //!
 //! rmail_store::backend_suite!(Memory);
+//! # fn main() {}
 //! ```
 //!
 //! The last area, [`model`], is the strongest: the same operations, drawn from a seed, are done to the backend's store and to
