@@ -49,7 +49,8 @@
 //! An [`Error`](crate::Error) carries the word that the protocols turn into their replies, and for faults what goes into the
 //! log. The words that a store says, each where its methods name it: `NoSuchMailbox` (also for accounts, levels, and what
 //! is gone meanwhile), `MailboxExists`, `BadMailboxName`, `NotPossible`, `TooManyKeywords`, `MailboxFull` (UIDs or MODSEQs
-//! are used up), `OverQuota`, `TooLarge` (4 GiB: a size is 32 bits); and everywhere the temporary ones: `DiskFull`,
+//! are used up), `OverQuota`, `TooLarge` (4 GiB: a size is 32 bits), `NoSuchUser` (only where a store knows that a user was
+//! removed: [`MailStore::welcome`]); and everywhere the temporary ones: `DiskFull`,
 //! `Busy` (a lock was not to be had in [`Limits::lock_wait`](rmail_core::limits::Limits::lock_wait)), `Storage` (any other
 //! fault, with [`Error::context`](crate::Error::context)). Never `NoSuchMailbox` for a fault: mail would bounce. With
 //! several reasons to refuse, a mailbox that is not there comes first (`TRYCREATE`), RENAME and DELETE go by the order of
