@@ -49,7 +49,8 @@
 //! An [`Error`](crate::Error) carries the word that the protocols turn into their replies, and for faults what goes into the
 //! log. The words that a store says, each where its methods name it: `NoSuchMailbox` (also for accounts, levels, and what
 //! is gone meanwhile), `MailboxExists`, `BadMailboxName`, `NotPossible`, `TooManyKeywords`, `MailboxFull` (UIDs or MODSEQs
-//! are used up), `OverQuota`, `TooLarge` (4 GiB: a size is 32 bits); and everywhere the temporary ones: `DiskFull`,
+//! are used up), `OverQuota`, `TooLarge` (4 GiB: a size is 32 bits), `NoSuchUser` (only where a store knows that a user was
+//! removed: [`MailStore::welcome`]); and everywhere the temporary ones: `DiskFull`,
 //! `Busy` (a lock was not to be had in [`Limits::lock_wait`](rmail_core::limits::Limits::lock_wait)), `Storage` (any other
 //! fault, with [`Error::context`](crate::Error::context)). Never `NoSuchMailbox` for a fault: mail would bounce. With
 //! several reasons to refuse, a mailbox that is not there comes first (`TRYCREATE`), RENAME and DELETE go by the order of
@@ -323,9 +324,10 @@ pub trait MailStore: Send + Sync + 'static {
     /// `NoSuchMailbox`.
     async fn raise_modseq(&self, account: &AccountName, mailbox: &MailboxName, above: ModSeq) -> Result<()>;
 
-    /// One body, without flags, into the INBOX of every account and, if there is one, as an entry into the outbound queue: all
-    /// or nothing, stored once. An account may be named twice and gets one message; one that is not there is made. There may be
-    /// no account, only the entry. Its id is 1 to 64 letters and digits that no other entry has.
+    /// One body, without flags, into the INBOX of every account and, if there is one, as an entry into the outbound queue:
+    /// all or nothing, stored once. An account may be named twice and gets one message; one that is not there is made (also
+    /// if the message is refused, or not). There may be no account, only the entry. Its id is 1 to 64 letters and digits
+    /// that no other entry has.
     ///
     /// Each account comes with its quota. A message that is over the quotas of all of them is refused (and not queued
     /// either); over those of some only, it goes to all, because the reply cannot say whom it did not reach: the excess

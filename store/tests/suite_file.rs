@@ -1,4 +1,4 @@
-//! The suite for backends, on the file store over a disk in memory: restarts are kills, and power cuts.
+//! The suite for backends, on the file store over a disk in memory. A restart is a kill or a power cut.
 #![allow(clippy::expect_used, reason = "test code")]
 
 use std::sync::Arc;
@@ -13,40 +13,67 @@ use rmail_store::suite::{Backend, Job, interleaved};
 
 type Store = FileStore<MemDisk>;
 
-fn open(disk: MemDisk, limits: Limits) -> Arc<Store> {
-    let opened = FileStore::open(Arc::new(disk), limits, Options::default());
-    Arc::new(block_on(opened).expect("open the store"))
+/// A way to run the store.
+#[derive(Clone, Copy)]
+struct Files {
+    /// Directories are listed by one call.
+    exact: bool,
+    /// Several hosts share the disk, and flags are synced at once.
+    shared: bool,
+    /// A restart is a power cut, after which nothing is there that was not synced.
+    cut: bool,
+    seeds: u64,
 }
 
-fn new_disk() -> MemDisk {
-    let disk = MemDisk::new();
-    disk.set_clock(Duration::from_secs(1_700_000_000));
-    disk
+const PLAIN: Files = Files {
+    exact: true,
+    shared: false,
+    cut: false,
+    seeds: 12,
+};
+
+impl Files {
+    fn open_on(self, disk: MemDisk, limits: Limits) -> Arc<Store> {
+        let mut options = Options::default();
+        if self.shared {
+            options.flag_sync_ms = 0;
+            options.shared_by_hosts = true;
+        }
+        let opened = FileStore::open(Arc::new(disk), limits, options);
+        Arc::new(block_on(opened).expect("open the store"))
+    }
 }
 
-/// A process that is killed.
-struct Killed;
-
-impl Backend for Killed {
+impl Backend for Files {
     type Store = Store;
 
     fn open(&self, limits: Limits) -> Arc<Store> {
-        open(new_disk(), limits)
+        let disk = MemDisk::new();
+        disk.set_clock(Duration::from_secs(1_700_000_000));
+        disk.set_exact(self.exact);
+        self.open_on(disk, limits)
     }
 
     fn restart(&self, store: Arc<Store>, limits: Limits) -> Option<Arc<Store>> {
-        store.disk().kill();
-        Some(open(store.disk().process(), limits))
-    }
-
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        block_on(future)
+        if self.cut {
+            let mut random = Random::from_seed([1; 32]);
+            store
+                .disk()
+                .power_cut(Model::Adversary, Outcome::Lost, &mut random);
+        } else {
+            store.disk().kill();
+        }
+        Some(self.open_on(store.disk().process(), limits))
     }
 
     fn seeds(&self) -> u64 {
         // For long runs.
         let wanted = std::env::var("RMAIL_SUITE_SEEDS").ok();
-        wanted.and_then(|seeds| seeds.parse().ok()).unwrap_or(12)
+        wanted.and_then(|seeds| seeds.parse().ok()).unwrap_or(self.seeds)
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(future)
     }
 
     fn together(&self, seed: u64, jobs: Vec<Job<'_>>) {
@@ -54,55 +81,32 @@ impl Backend for Killed {
     }
 }
 
-rmail_store::backend_suite!(Killed);
+rmail_store::backend_suite!(PLAIN);
 
-/// A machine whose power fails, and of what was not synced everything is lost.
-mod power {
+/// Where the power fails, on a disk that several hosts share.
+mod shared_by_hosts {
     use super::*;
 
-    pub(super) struct Cut;
+    const SHARED: Files = Files {
+        shared: true,
+        cut: true,
+        seeds: 4,
+        ..PLAIN
+    };
 
-    impl Backend for Cut {
-        type Store = Store;
+    rmail_store::backend_suite!(SHARED);
+}
 
-        fn open(&self, limits: Limits) -> Arc<Store> {
-            super::open(new_disk(), limits)
-        }
+/// Where listings of directories take several calls, and miss what is renamed meanwhile.
+mod inexact {
+    use super::*;
 
-        fn restart(&self, store: Arc<Store>, limits: Limits) -> Option<Arc<Store>> {
-            let mut random = Random::from_seed([1; 32]);
-            let disk = store.disk();
-            disk.power_cut(Model::Adversary, Outcome::Lost, &mut random);
-            Some(super::open(disk.process(), limits))
-        }
+    const INEXACT: Files = Files {
+        exact: false,
+        cut: true,
+        seeds: 6,
+        ..PLAIN
+    };
 
-        fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-            block_on(future)
-        }
-
-        fn together(&self, seed: u64, jobs: Vec<Job<'_>>) {
-            interleaved(seed, jobs);
-        }
-    }
-
-    mod restarting {
-        use rmail_store::suite::restarting;
-
-        use super::Cut;
-
-        #[test]
-        fn what_was_answered_survives_a_power_cut() {
-            restarting::what_was_answered_survives_a_kill(&Cut);
-        }
-
-        #[test]
-        fn numbers_go_on_after_a_power_cut() {
-            restarting::numbers_go_on_after_a_kill(&Cut);
-        }
-
-        #[test]
-        fn the_queue_survives_a_power_cut() {
-            restarting::the_queue_survives_a_kill(&Cut);
-        }
-    }
+    rmail_store::backend_suite!(INEXACT);
 }

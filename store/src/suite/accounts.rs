@@ -13,6 +13,8 @@ pub fn a_new_account_has_the_default_mailboxes<B: Backend>(backend: &B) {
     check(backend, async |alice: User<B::Store>| {
         alice.append("Drafts", "kept").await;
         alice.make().await;
+        let welcome = alice.store.welcome(&alice.account, NOW).await;
+        welcome.expect("it is there");
         let list = alice.list().await;
         let mut wanted: Vec<(&str, &[SpecialUse])> = DEFAULT_MAILBOXES.to_vec();
         wanted.sort();

@@ -30,6 +30,7 @@
 //! }
 //!
 //! rmail_store::backend_suite!(Memory);
+//! # fn main() {}
 //! ```
 //!
 //! The last area, [`model`], is the strongest: the same operations, drawn from a seed, are done to the backend's store and to
@@ -273,6 +274,7 @@ macro_rules! backend_suite {
             deletes_and_appends_meet
             a_watcher_ends_up_with_the_truth
             deliveries_to_crossing_recipients_all_come
+            a_quota_holds_for_all_who_append
         }
         $crate::backend_suite! { @ $backend, model,
             does_what_the_store_in_memory_does

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
-use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, SystemFlags, UidValidity};
+use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidValidity};
 use rmail_core::refusal::Refusal;
 
 use super::words::{FREE, NOW, User, alice_of, all, change, flags, name, pairs, refusal, set};
@@ -499,6 +499,44 @@ pub fn a_watcher_ends_up_with_the_truth<B: Backend>(backend: &B) {
             jobs
         },
         async |alice, _| assert_eq!(alice.texts("INBOX").await.len(), 4),
+    );
+}
+
+/// Of appends at the same time, which all fit by themselves but not together, so many come as fit.
+pub fn a_quota_holds_for_all_who_append<B: Backend>(backend: &B) {
+    const QUOTA: Quota = Quota {
+        octets: Some(30),
+        messages: None,
+    };
+    meet(
+        backend,
+        async |alice| {
+            alice.append("Sent", "1234567").await;
+            AtomicU32::new(0)
+        },
+        |alice, came| {
+            let work = |writer: usize| {
+                job(async move || {
+                    let mailbox = name(["INBOX", "Archive", "INBOX"][writer]);
+                    for _ in 0..3 {
+                        let news = vec![(alice.spool("12345").await, Flags::default(), None)];
+                        let appended = alice
+                            .store
+                            .append(&alice.account, &mailbox, news, &QUOTA, NOW)
+                            .await;
+                        match appended {
+                            Ok(_) => drop(came.fetch_add(1, Ordering::Relaxed)),
+                            Err(error) => assert_eq!(error.refusal, Refusal::OverQuota),
+                        }
+                    }
+                })
+            };
+            (0..3).map(work).collect()
+        },
+        async |alice, came| {
+            assert_eq!(came.load(Ordering::Relaxed), 4);
+            assert_eq!(alice.usage().await, 27);
+        },
     );
 }
 

@@ -153,6 +153,9 @@ impl<S: MailStore> Side<S> {
                 for (user, room) in users {
                     let account = self.user(user).account;
                     let quota = self.quota(&account, *room).await;
+                    // A delivery that is refused may have made it.
+                    let made = self.store.create_account(&account, self.now).await;
+                    made.expect("make the account");
                     accounts.push((account, quota));
                 }
                 let entry = queued.map(|number| entry(&format!("q{number}"), "x@elsewhere.test", text.len()));
