@@ -56,7 +56,8 @@ impl Clients {
         let snapshot = store.snapshot(mailbox).await.expect("snapshot");
         let present = picture(&snapshot);
         let mut exact = 0;
-        for (since, old) in self.told.borrow().iter() {
+        let told = self.told.borrow().clone();
+        for (since, old) in &told {
             assert!(*since <= snapshot.modseq, "{what}: HIGHESTMODSEQ goes back");
             let vanished = store
                 .vanished(mailbox, *since, &snapshot)

@@ -13,20 +13,20 @@ use rmail_core::mailbox::{FlagOp, Keyword, ModSeq, Quota, Row, Snapshot, Uid, Ui
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
-use crate::disk::{Disk, Mode};
+use crate::disk::Disk;
 use crate::error::Result;
 
 use super::add::{ATTEMPTS, Added, seconds};
-use super::cache::scan_dir;
 use super::change::{Done, FlagBits};
 use super::hold::Hold;
-use super::io::{During as _, found, read_file};
+use super::io::During as _;
 use super::ledger::Transit;
 use super::mailbox::{Mailbox, View};
+use super::present::{Present, open_shard, present_name, source_words};
 use super::quota::Ticket;
 use super::spool::{Body, link_fails};
 use super::sync::Touched;
-use super::{FileStore, keywords, names};
+use super::{FileStore, names};
 
 /// How often MOVE follows flags that change meanwhile; what still changes then stays where it is.
 const ROUNDS: usize = 8;
@@ -544,84 +544,5 @@ impl<D: Disk> Hold<'_, D> {
         moving.moved.append(&mut go);
         moving.done.modseq = self.state.done;
         Ok(())
-    }
-}
-
-/// The source's shard of a UID; the last one is kept open. `None`: the shard has gone.
-async fn open_shard<D: Disk>(
-    store: &FileStore<D>,
-    mailbox: &Mailbox<D>,
-    uid: Uid,
-    last: &mut Option<(u32, D::Dir)>,
-) -> Result<Option<D::Dir>> {
-    let shard = store.shard(uid);
-    if let Some((_, dir)) = last.as_ref().filter(|(number, _)| *number == shard) {
-        return Ok(Some(dir.clone()));
-    }
-    let dir = store.shard_dir(mailbox, shard).await?;
-    *last = dir.clone().map(|dir| (shard, dir));
-    Ok(dir)
-}
-
-/// The keywords of a mailbox by bit, as they are on disk now.
-async fn source_words<D: Disk>(store: &FileStore<D>, mailbox: &Mailbox<D>) -> Result<Vec<Keyword>> {
-    let bytes = read_file(store.disk(), &mailbox.dir, "keywords")
-        .await
-        .during(|| format!("read the keywords of {}", mailbox.label()))?;
-    Ok(keywords::decode(&bytes.unwrap_or_default()).0)
-}
-
-/// A UID's present name, as far as a listing tells.
-enum Present {
-    Named(Row, [u64; 4]),
-    Gone,
-    /// A listing of several calls does not have it, which says nothing.
-    Unknown,
-}
-
-async fn present_name<D: Disk>(store: &FileStore<D>, dir: &D::Dir, uid: Uid) -> Result<Present> {
-    let scan = scan_dir(store.disk(), dir)
-        .await
-        .during(|| format!("look for UID {}", uid.0))?;
-    let found = scan.rows.into_iter().find(|(row, _)| row.uid == uid);
-    Ok(match found {
-        Some((row, bits)) => Present::Named(row, bits),
-        None if scan.exact => Present::Gone,
-        None => Present::Unknown,
-    })
-}
-
-impl<D: Disk> FileStore<D> {
-    /// Opens a message; its name may have changed since the view.
-    pub(super) async fn open_blob(
-        &self,
-        mailbox: &Mailbox<D>,
-        view: &View,
-        uid: Uid,
-    ) -> Result<Option<super::Blob<D>>> {
-        let Some((_, row)) = view.snapshot.rows.find(uid) else {
-            return Ok(None);
-        };
-        let Some(dir) = open_shard(self, mailbox, uid, &mut None).await? else {
-            return Ok(None);
-        };
-        let mut present = Some((*row, view.snapshot.keywords.bits(row.keywords)));
-        for _ in 0..4 {
-            let Some((row, bits)) = present else {
-                return Ok(None);
-            };
-            let name = names::encode(&row, bits);
-            let file = self.disk().open(&dir, &name, Mode::Read).await;
-            let label = || format!("open UID {} of {}", uid.0, mailbox.label());
-            if let Some(file) = found(file).during(label)? {
-                let len = u64::from(row.size);
-                return Ok(Some(super::Blob { file, len }));
-            }
-            present = match present_name(self, &dir, uid).await? {
-                Present::Named(row, bits) => Some((row, bits)),
-                Present::Gone | Present::Unknown => None,
-            };
-        }
-        Ok(None)
     }
 }

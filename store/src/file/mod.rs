@@ -67,6 +67,7 @@ pub mod migrate;
 pub mod names;
 mod numbered;
 pub mod parsed;
+mod present;
 mod queue;
 mod quota;
 mod read_only;

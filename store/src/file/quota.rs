@@ -211,7 +211,7 @@ impl<D: Disk> FileStore<D> {
 
     /// Takes off what was removed, and with it what a MOVE had twice.
     pub(super) async fn take_off(&self, account: &AccountName, freed: &Freed, moved: Option<Transit<D>>) {
-        if freed.0.is_empty() {
+        if freed.0.iter().all(|(seen, _)| *seen == Seen::Nothing) {
             return;
         }
         let taken = async {
