@@ -43,6 +43,13 @@ async fn begin(disk: MemDisk, n: usize) -> rmail_store::error::Result<Store> {
         .create(&store, &account(&format!("u{n}@example.com")), &user, NOW)
         .await;
     added.unwrap_or_else(|error| panic!("add u{n}: {error}"));
+    // Where users are made by programs, mail for others makes no tree. Each process adds these two; one is first.
+    for shared in [alice(), bob()] {
+        match accounts.create(&store, &shared, &user, NOW).await {
+            Ok(_) | Err(rmail_store::accounts::AccountError::AlreadyExists) => {}
+            Err(error) => panic!("add {shared}: {error}"),
+        }
+    }
     let mine = Entry {
         id: format!("Q{n}"),
         ..entry()

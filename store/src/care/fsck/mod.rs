@@ -2,7 +2,7 @@
 //!
 //! What is found is looked for again under the account's lock before it is told, so that a mailbox that is just being
 //! made, renamed or deleted is no finding; within a mailbox everything is compared as of one moment (see
-//! [`super::image`]). With [`Options::repair`] each finding is mended at once and the account is then looked through
+//! `image`). With [`Options::repair`] each finding is mended at once and the account is then looked through
 //! again, until nothing new is found. A repair that was cut short is finished by the next one.
 //!
 //! `{user}/lost+found/` and `{mail_root}/lost+found/` get what can be neither left in its place nor given a new UID.
