@@ -22,6 +22,14 @@ pub struct ModSeq(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MailboxId(pub u32);
 
+impl MailboxId {
+    /// As an `objectid` (RFC 8474 §7): MAILBOXID.
+    #[must_use]
+    pub fn object_id(self) -> String {
+        format!("F{}", self.0)
+    }
+}
+
 /// A mailbox of an account, whatever its present name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MailboxRef {

@@ -288,6 +288,7 @@ impl World {
         let rows = || found.messages.values().map(|message| message.row);
         let without = |flag| rows().filter(|row| !row.flags.contains(flag)).count() as u64;
         Ok(MailboxStatus {
+            id: found.id,
             messages: found.messages.len() as u64,
             recent: rows().filter(|row| row.uid.0 >= found.recent_from).count() as u64,
             unseen: without(SystemFlags::SEEN),

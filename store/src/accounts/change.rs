@@ -13,7 +13,7 @@ use super::{AccountError, Accounts, DOMAINS, USER_FILE, USERS, file, is_missing,
 use crate::disk::{Disk, Mode};
 use crate::error::Error;
 use crate::escape::account_dirs;
-use crate::file::ACCOUNT_LOCK;
+use crate::file::{ACCOUNT_LOCK, USAGE};
 use crate::mailstore::MailStore;
 
 /// How long a change waits for another process's change.
@@ -215,8 +215,10 @@ impl<D: Disk> Accounts<D> {
         let gone = async {
             file::unlink(&*self.disk, &user_dir, DELETED).await?;
             if self.disk.remove_dir(&users, &name).await.is_err() {
-                // A session that still was open may have asked for the lock.
-                file::unlink(&*self.disk, &user_dir, ACCOUNT_LOCK).await?;
+                // A session that still was open may have asked for the lock, or for what the account has.
+                for file in [ACCOUNT_LOCK, USAGE] {
+                    file::unlink(&*self.disk, &user_dir, file).await?;
+                }
                 self.disk.remove_dir(&users, &name).await?;
             }
             self.disk.sync_dir(&users).await

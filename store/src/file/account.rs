@@ -16,6 +16,7 @@ use crate::mailstore::DEFAULT_MAILBOXES;
 
 use super::FileStore;
 use super::io::{During as _, found, read_file, remove_tree, replace_file, settle_dir};
+use super::ledger::USAGE;
 use super::tree::dir_name;
 
 /// In the user's directory, as long as somebody has asked for the lock once.
@@ -248,7 +249,7 @@ impl<D: Disk> FileStore<D> {
         let ledger = self.ledger(account).await?;
         self.lock_ledger(&ledger).await?.void().await?;
         self.registry().forget_ledger(account);
-        for name in ["usage", "account.json", "subscriptions.json", ACCOUNT_LOCK] {
+        for name in [USAGE, "account.json", "subscriptions.json", ACCOUNT_LOCK] {
             found(self.disk().unlink(&held.dir, name).await).during(label)?;
         }
         self.disk().sync_dir(&held.dir).await.during(label)

@@ -15,6 +15,9 @@ use super::io::{During as _, found, within};
 use super::mailbox::guard;
 use super::usage::{self, Record, Seen};
 
+/// The record's name in the user's directory.
+pub(crate) const USAGE: &str = "usage";
+
 /// Whether the file still has its name is looked at every so often: somebody may have removed it.
 const TRUSTED_USES: u32 = 64;
 
@@ -133,7 +136,7 @@ impl<D: Disk> FileStore<D> {
         let dir = self.user_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
         let file = self
             .disk()
-            .open(&dir, "usage", Mode::Create)
+            .open(&dir, USAGE, Mode::Create)
             .await
             .during(label)?;
         let inode = self.disk().stat(&file).await.during(label)?.inode;
@@ -196,7 +199,7 @@ impl<D: Disk> FileStore<D> {
 
     async fn is_named(&self, account: &AccountName, open: &Open<D>) -> Result<bool> {
         let dir = self.user_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
-        let named = self.disk().stat_at(&dir, "usage").await;
+        let named = self.disk().stat_at(&dir, USAGE).await;
         let named = found(named).during(|| label(account))?;
         Ok(named.is_some_and(|named| named.inode == open.inode))
     }

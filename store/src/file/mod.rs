@@ -46,6 +46,7 @@
 
 pub(crate) mod account;
 pub(crate) use account::ACCOUNT_LOCK;
+pub(crate) use ledger::USAGE;
 mod add;
 mod cache;
 pub(crate) mod care;

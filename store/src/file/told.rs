@@ -48,6 +48,7 @@ impl<D: Disk> FileStore<D> {
         let snapshot = view.snapshot;
         let rows = &snapshot.rows;
         let status = MailboxStatus {
+            id: mailbox.reference.id,
             messages: rows.len() as u64,
             recent: (rows.len() - rows.rank(state.recent_from)) as u64,
             unseen: view.sums.unseen,

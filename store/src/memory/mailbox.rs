@@ -151,6 +151,7 @@ impl Mailbox {
             rows.filter(|row| what(row)).count() as u64
         };
         MailboxStatus {
+            id: self.reference.id,
             messages: self.messages.len() as u64,
             recent: count(&|row| row.uid >= self.recent_from),
             unseen: count(&|row| !row.flags.contains(SystemFlags::SEEN)),

@@ -8,7 +8,8 @@ use crate::addr::AccountName;
 use crate::chunk::Chunk;
 use crate::machine::{BlobId, SpoolId};
 use crate::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet, UidValidity,
+    FlagChange, Flags, MailboxId, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
+    UidValidity,
 };
 use crate::mime::section::Section;
 use crate::refusal::Refusal;
@@ -271,6 +272,7 @@ pub struct MailboxEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of RFC 9051 §6.3.11")]
 pub struct MailboxStatus {
+    pub id: MailboxId,
     pub messages: u64,
     pub recent: u64,
     pub unseen: u64,
