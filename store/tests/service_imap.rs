@@ -266,6 +266,7 @@ fn an_expunged_message_stays_readable_while_it_is_sent() {
     let moved = Call::Move {
         mailbox: world.mailbox(BOB, "INBOX"),
         uids: UidSet::from_ranges([(uid, uid)]),
+        account: account(BOB),
         to: mailbox_name("Trash"),
     };
     assert!(matches!(ask(&session, moved), Reply::Copied(Ok(_))));
@@ -326,11 +327,18 @@ fn copies_need_room_and_moves_do_not() {
     let copy = Call::Copy {
         mailbox: mailbox.clone(),
         uids: uids.clone(),
+        account: account(BOB),
         to: to.clone(),
     };
     assert_eq!(ask(&session, copy), Reply::Copied(Err(Refusal::OverQuota)));
     assert_eq!(world.snapshot(BOB, "Archive").rows.len(), 0);
-    let Reply::Copied(Ok((moved, source))) = ask(&session, Call::Move { mailbox, uids, to }) else {
+    let r#move = Call::Move {
+        mailbox,
+        uids,
+        account: account(BOB),
+        to,
+    };
+    let Reply::Copied(Ok((moved, source))) = ask(&session, r#move) else {
         panic!("moves need no room");
     };
     assert_eq!((moved.target.len(), source.rows.len()), (1, 0));
@@ -338,6 +346,7 @@ fn copies_need_room_and_moves_do_not() {
     let copy = Call::Copy {
         mailbox: world.mailbox(BOB, "INBOX"),
         uids: UidSet::from_ranges([(1, u32::MAX)]),
+        account: account(BOB),
         to: mailbox_name("Archive"),
     };
     assert!(matches!(ask(&session, copy), Reply::Copied(Ok((copied, _))) if copied.target.len() == 1));
@@ -416,6 +425,7 @@ fn search_reads_what_the_rows_do_not_tell() {
     let gone = Call::Move {
         mailbox: mailbox.clone(),
         uids: UidSet::from_ranges([(uids[3], uids[3])]),
+        account: account(BOB),
         to: mailbox_name("Trash"),
     };
     assert!(matches!(ask(&session, gone), Reply::Copied(Ok(_))));

@@ -14,7 +14,7 @@ pub struct Offer {
 }
 
 /// Always offered.
-const ALWAYS: [&str; 13] = [
+const ALWAYS: &[&str] = &[
     "IMAP4rev1",
     "LITERAL+",
     "SASL-IR",
@@ -42,7 +42,7 @@ pub fn write(out: &mut Vec<u8>, offer: Offer) {
     let starttls = (offer.starttls && !offer.authenticated).then_some("STARTTLS");
     let words = ["CAPABILITY"]
         .into_iter()
-        .chain(ALWAYS)
+        .chain(ALWAYS.iter().copied())
         .chain(starttls)
         .chain(login);
     response::words(out, words);

@@ -130,15 +130,20 @@ pub fn astring(out: &mut Vec<u8>, octets: &[u8]) {
     }
 }
 
-/// A mailbox name: quoted modified UTF-7, INBOX as it is.
-pub fn mailbox(out: &mut Vec<u8>, name: &MailboxName) {
+/// A mailbox name, quoted: in UTF-8 for clients that asked for it (RFC 9051 §5.1, RFC 6855 §3), else in modified UTF-7.
+/// INBOX as it is.
+pub fn mailbox(out: &mut Vec<u8>, name: &MailboxName, utf8: bool) {
     if name.is_inbox() {
         out.extend_from_slice(b"INBOX");
         return;
     }
     let mut encoded = Vec::with_capacity(name.as_str().len() + 8);
-    utf7::encode_to(name.as_str(), &mut encoded);
-    // Always quoted, never a literal: the name is printable ASCII, and clients read LIST lines as lines.
+    if utf8 {
+        encoded.extend_from_slice(name.as_str().as_bytes());
+    } else {
+        utf7::encode_to(name.as_str(), &mut encoded);
+    }
+    // Always quoted, never a literal: a name has no line ends, and clients read LIST lines as lines.
     out.push(b'"');
     for octet in encoded {
         if matches!(octet, b'"' | b'\\') {
@@ -267,7 +272,7 @@ mod tests {
 
     #[test]
     fn names_sets_and_dates() {
-        let name = |text: &str| written(|out| mailbox(out, &MailboxName::new(text).expect("good")));
+        let name = |text: &str| written(|out| mailbox(out, &MailboxName::new(text).expect("good"), false));
         assert_eq!(name("inbox"), "INBOX");
         assert_eq!(name("a \"b\\ü"), "\"a \\\"b\\\\&APw-\"");
         let list = |uids: &[u32]| {

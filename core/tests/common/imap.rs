@@ -365,12 +365,12 @@ impl Client {
                     modified: UidSet::new(),
                 })
             })),
-            Call::Copy { mailbox, uids, to } => {
-                Reply::Copied(refused.and_then(|()| world.copy(&mailbox, &uids, &to, false)))
-            }
-            Call::Move { mailbox, uids, to } => {
-                Reply::Copied(refused.and_then(|()| world.copy(&mailbox, &uids, &to, true)))
-            }
+            Call::Copy {
+                mailbox, uids, to, ..
+            } => Reply::Copied(refused.and_then(|()| world.copy(&mailbox, &uids, &to, false))),
+            Call::Move {
+                mailbox, uids, to, ..
+            } => Reply::Copied(refused.and_then(|()| world.copy(&mailbox, &uids, &to, true))),
             Call::Expunge { mailbox, uids } => {
                 Reply::Expunged(refused.and_then(|()| world.expunge(&mailbox, uids.as_ref())))
             }

@@ -134,11 +134,7 @@ impl<D: Disk> FileStore<D> {
     async fn open_usage(&self, account: &AccountName) -> Result<Open<D>> {
         let label = || label(account);
         let dir = self.user_dir(account).await?.ok_or(Refusal::NoSuchMailbox)?;
-        let file = self
-            .disk()
-            .open(&dir, USAGE, Mode::Create)
-            .await
-            .during(label)?;
+        let file = self.disk().open(&dir, USAGE, Mode::Create).await.during(label)?;
         let inode = self.disk().stat(&file).await.during(label)?.inode;
         Ok(Open { file, inode })
     }

@@ -81,14 +81,15 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         appended.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))
     }
 
-    /// COPY needs room; MOVE inside an account does not.
+    /// COPY needs room; MOVE inside an account does not. Nothing goes from one account to another.
     async fn copy(
         &self,
         now: Now,
         mailbox: &MailboxRef,
         uids: &UidSet,
-        to: &MailboxName,
+        (account, to): (&AccountName, &MailboxName),
     ) -> core::result::Result<(CopyUid, Snapshot), Refusal> {
+        within(mailbox, account)?;
         let quota = self.service.quota_of(&mailbox.account).await?;
         let copied = self.service.store.copy(mailbox, uids, to, &quota, now.unix).await;
         copied.map_err(|error| refused(&format!("copy to {}/{to}", mailbox.account), error))
@@ -211,11 +212,24 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 let stored = store.store(&mailbox, &uids, &change, unchanged_since).await;
                 Reply::Stored(outcome("flags in", &mailbox.account, &mailbox.id.0, stored))
             }
-            Call::Copy { mailbox, uids, to } => Reply::Copied(self.copy(now, &mailbox, &uids, &to).await),
-            Call::Move { mailbox, uids, to } => {
-                let moved = store.r#move(&mailbox, &uids, &to, now.unix).await;
-                Reply::Copied(outcome("move to", &mailbox.account, &to, moved))
-            }
+            Call::Copy {
+                mailbox,
+                uids,
+                account,
+                to,
+            } => Reply::Copied(self.copy(now, &mailbox, &uids, (&account, &to)).await),
+            Call::Move {
+                mailbox,
+                uids,
+                account,
+                to,
+            } => Reply::Copied(match within(&mailbox, &account) {
+                Ok(()) => {
+                    let moved = store.r#move(&mailbox, &uids, &to, now.unix).await;
+                    outcome("move to", &mailbox.account, &to, moved)
+                }
+                Err(refused) => Err(refused),
+            }),
             Call::Expunge { mailbox, uids } => {
                 let expunged = store.expunge(&mailbox, uids.as_ref()).await;
                 Reply::Expunged(outcome("expunge in", &mailbox.account, &mailbox.id.0, expunged))
@@ -270,6 +284,14 @@ impl<S: MailStore, D: Disk> core::fmt::Debug for ImapService<S, D> {
         f.debug_struct("ImapService")
             .field("desk", &self.desk)
             .finish_non_exhaustive()
+    }
+}
+
+fn within(mailbox: &MailboxRef, account: &AccountName) -> core::result::Result<(), Refusal> {
+    if mailbox.account == *account {
+        Ok(())
+    } else {
+        Err(Refusal::NotPossible)
     }
 }
 

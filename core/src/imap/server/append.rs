@@ -1,11 +1,12 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 4315 §3): the literal passes through as slices.
 
+use super::place::Place;
 use super::{Appended, Call, NewMessage, Phase, Session, Then, refusal};
 use crate::imap::command::Append;
 use crate::imap::parse::Event;
 use crate::imap::response;
 use crate::machine::{Action, SpoolId};
-use crate::mailbox::{Flags, MailboxName};
+use crate::mailbox::Flags;
 use crate::refusal::Refusal;
 use crate::time::DateTime;
 
@@ -13,7 +14,7 @@ use crate::time::DateTime;
 #[derive(Debug)]
 pub(super) struct Incoming {
     tag: String,
-    mailbox: MailboxName,
+    place: Place,
     flags: Flags,
     date: Option<DateTime>,
     synchronising: bool,
@@ -34,10 +35,10 @@ impl Session {
             size,
             synchronising,
         } = append;
-        let Some(account) = self.account_name() else {
+        if self.account.is_none() {
             self.parser.refuse_literal();
             return self.refuse_bad(&tag, "Log in first");
-        };
+        }
         let problem = match &mailbox {
             Err(bad) => Some(refusal::no_name(*bad)),
             Ok(_) if size > self.settings.max_message_size => Some(refusal::no(Refusal::TooLarge)),
@@ -51,17 +52,21 @@ impl Session {
                 return self.complete(tag, problem.unwrap_or_default());
             }
         };
+        let Some(place) = self.place_of(mailbox) else {
+            return;
+        };
         self.last_spool += 1;
         let spool = SpoolId(self.last_spool);
+        let Place { account, mailbox } = place.clone();
         let call = Call::Open {
             spool,
             account,
-            mailbox: mailbox.clone(),
+            mailbox,
             size,
         };
         let incoming = Incoming {
             tag,
-            mailbox,
+            place,
             flags,
             date,
             synchronising,
@@ -114,9 +119,7 @@ impl Session {
         let Phase::Append(incoming) = core::mem::replace(&mut self.phase, Phase::Waiting) else {
             return;
         };
-        let Some(account) = self.account_name() else {
-            return self.internal("APPEND without an account");
-        };
+        let Place { account, mailbox } = incoming.place.clone();
         let message = NewMessage {
             spool: incoming.spool,
             flags: incoming.flags.clone(),
@@ -124,7 +127,7 @@ impl Session {
         };
         let call = Call::Commit {
             account,
-            mailbox: incoming.mailbox.clone(),
+            mailbox,
             messages: vec![message],
         };
         self.call(call, Then::Committed(incoming));
@@ -147,11 +150,7 @@ impl Session {
             Ok(appended) => appended,
             Err(refused) => return self.refuse_target(incoming.tag, refused, true),
         };
-        if let Some(open) = self
-            .selected
-            .as_mut()
-            .filter(|open| open.name == incoming.mailbox)
-        {
+        if let Some(open) = self.selected.as_mut().filter(|open| open.is_at(&incoming.place)) {
             open.dirty = true;
         }
         let mut text = b"OK [APPENDUID ".to_vec();

@@ -159,7 +159,9 @@ pub enum Call {
         mailbox: MailboxRef,
         /// Which messages.
         uids: UidSet,
-        /// To, in the same account.
+        /// Whose mailbox they go to.
+        account: AccountName,
+        /// To.
         to: MailboxName,
     },
     /// MOVE.
@@ -168,7 +170,9 @@ pub enum Call {
         mailbox: MailboxRef,
         /// Which messages.
         uids: UidSet,
-        /// To, in the same account.
+        /// Whose mailbox they go to.
+        account: AccountName,
+        /// To.
         to: MailboxName,
     },
     /// EXPUNGE: messages with `\Deleted`, only those of the set if there is one.

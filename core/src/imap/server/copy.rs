@@ -1,17 +1,18 @@
 //! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8; RFC 4315 §3; RFC 6851).
 
+use super::place::Place;
 use super::{Call, CopyUid, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
 use crate::imap::response;
 use crate::imap::sequence::SequenceSet;
-use crate::mailbox::{MailboxName, Snapshot};
+use crate::mailbox::Snapshot;
 use crate::refusal::Refusal;
 
 /// Messages being copied or moved.
 #[derive(Debug)]
 pub(super) struct Copying {
     tag: String,
-    to: MailboxName,
+    to: Place,
     moves: bool,
     uid: bool,
 }
@@ -26,7 +27,7 @@ impl Session {
         mailbox: MailboxArg,
         moves: bool,
     ) {
-        let Some(to) = self.name(&tag, mailbox) else {
+        let Some(to) = self.place(&tag, mailbox) else {
             return;
         };
         let Some(open) = self.selected.as_ref() else {
@@ -52,10 +53,21 @@ impl Session {
             moves,
             uid,
         };
+        let Place { account, mailbox: to } = to;
         let call = if moves {
-            Call::Move { mailbox, uids, to }
+            Call::Move {
+                mailbox,
+                uids,
+                account,
+                to,
+            }
         } else {
-            Call::Copy { mailbox, uids, to }
+            Call::Copy {
+                mailbox,
+                uids,
+                account,
+                to,
+            }
         };
         self.call(call, Then::Copied(Box::new(copying)));
     }
@@ -68,7 +80,7 @@ impl Session {
             Err(refused) => return self.refuse_target(tag, refused, true),
         };
         if let Some(open) = self.selected.as_mut() {
-            open.dirty |= open.name == to;
+            open.dirty |= open.is_at(&to);
             open.view.renew(snapshot);
         }
         let code = copy_uid(&copied);

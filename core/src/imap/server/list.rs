@@ -109,6 +109,7 @@ impl Session {
     /// One step of telling.
     pub(super) fn step_listing(&mut self, mut listing: Box<Listing>) {
         let patterns: usize = listing.question.patterns.iter().map(String::len).sum();
+        let utf8 = self.enabled.utf8_names();
         let mut cost = 0;
         for _ in 0..STEP_NAMES {
             let Some((name, node)) = listing.nodes.next() else {
@@ -118,7 +119,7 @@ impl Session {
                 };
                 return self.complete(listing.question.tag, text);
             };
-            listing.question.tell(self.out.text(), &name, &node);
+            listing.question.tell(self.out.text(), &name, &node, utf8);
             cost += patterns * name.as_str().len();
             if cost >= STEP_COST || self.out.is_full() {
                 break;
@@ -172,16 +173,16 @@ impl Question {
             .any(|pattern| pattern.ends_with('%') && list_match::matches(pattern, name.as_str()))
     }
 
-    fn tell(&self, out: &mut Vec<u8>, name: &MailboxName, node: &Node) {
+    fn tell(&self, out: &mut Vec<u8>, name: &MailboxName, node: &Node, utf8: bool) {
         match self.kind {
             Kind::Lsub if node.subscribed => {
                 if self.matches(name) {
-                    line(out, "LSUB", &[], name);
+                    line(out, "LSUB", &[], name, utf8);
                 }
             }
             Kind::Lsub => {
                 if node.subscribed_below && self.matches_level(name) {
-                    line(out, "LSUB", &["\\Noselect"], name);
+                    line(out, "LSUB", &["\\Noselect"], name, utf8);
                 }
             }
             Kind::List {
@@ -197,7 +198,7 @@ impl Question {
                     node.children && self.matches_level(name)
                 };
                 if wanted && (!special_use || !node.special_use.is_empty()) {
-                    line(out, "LIST", &node.attributes(tell_subscribed), name);
+                    line(out, "LIST", &node.attributes(tell_subscribed), name, utf8);
                 }
             }
         }
@@ -225,12 +226,12 @@ impl Node {
     }
 }
 
-fn line(out: &mut Vec<u8>, word: &str, attributes: &[&'static str], name: &MailboxName) {
+fn line(out: &mut Vec<u8>, word: &str, attributes: &[&'static str], name: &MailboxName, utf8: bool) {
     out.extend_from_slice(b"* ");
     out.extend_from_slice(word.as_bytes());
     out.extend_from_slice(b" (");
     response::words(out, attributes.iter().copied());
     out.extend_from_slice(b") \"/\" ");
-    response::mailbox(out, name);
+    response::mailbox(out, name, utf8);
     out.extend_from_slice(b"\r\n");
 }

@@ -1,5 +1,6 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8; RFC 6154 §3).
 
+use super::place::Place;
 use super::{Call, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
 use crate::mailbox::{MailboxName, SpecialUse};
@@ -15,8 +16,8 @@ pub(super) struct Change {
 #[derive(Debug)]
 enum What {
     Create,
-    Delete(MailboxName),
-    Rename(MailboxName, MailboxName),
+    Delete(Place),
+    Rename(Place, MailboxName),
     Subscribe,
     Unsubscribe,
 }
@@ -30,15 +31,12 @@ impl Session {
         special_use: Vec<SpecialUse>,
         use_known: bool,
     ) {
-        let Some(mailbox) = self.name(&tag, mailbox) else {
+        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
             return;
         };
         if !use_known {
             return self.complete(tag, "NO [USEATTR] No mailbox can have this use");
         }
-        let Some(account) = self.account_name() else {
-            return self.internal("CREATE without an account");
-        };
         let call = Call::Create {
             account,
             mailbox,
@@ -50,16 +48,14 @@ impl Session {
 
     /// DELETE.
     pub(super) fn delete(&mut self, tag: String, mailbox: MailboxArg) {
-        let Some(mailbox) = self.name(&tag, mailbox) else {
+        let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
-        if mailbox.is_inbox() {
+        if place.mailbox.is_inbox() {
             return self.complete(tag, "NO [CANNOT] INBOX cannot be deleted");
         }
-        let Some(account) = self.account_name() else {
-            return self.internal("DELETE without an account");
-        };
-        let what = What::Delete(mailbox.clone());
+        let what = What::Delete(place.clone());
+        let Place { account, mailbox } = place;
         self.call(
             Call::Delete { account, mailbox },
             Then::Changed(Change { tag, what }),
@@ -68,19 +64,20 @@ impl Session {
 
     /// RENAME.
     pub(super) fn rename(&mut self, tag: String, from: MailboxArg, to: MailboxArg) {
-        let Some(from) = self.name(&tag, from) else {
+        let Some(from) = self.place(&tag, from) else {
             return;
         };
-        let Some(to) = self.name(&tag, to) else {
+        let Some(to) = self.place(&tag, to) else {
             return;
         };
+        if from.account != to.account {
+            return self.complete(tag, "NO [CANNOT] A mailbox cannot be given to another account");
+        }
+        let what = What::Rename(from.clone(), to.mailbox.clone());
+        let (account, from, to) = (from.account, from.mailbox, to.mailbox);
         if to.is_below(&from) && !from.is_inbox() {
             return self.complete(tag, "NO [CANNOT] A mailbox cannot be moved below itself");
         }
-        let Some(account) = self.account_name() else {
-            return self.internal("RENAME without an account");
-        };
-        let what = What::Rename(from.clone(), to.clone());
         self.call(
             Call::Rename { account, from, to },
             Then::Changed(Change { tag, what }),
@@ -89,11 +86,8 @@ impl Session {
 
     /// SUBSCRIBE, UNSUBSCRIBE.
     pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
-        let Some(mailbox) = self.name(&tag, mailbox) else {
+        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
             return;
-        };
-        let Some(account) = self.account_name() else {
-            return self.internal("SUBSCRIBE without an account");
         };
         let call = Call::Subscribe { account, mailbox, on };
         let what = if on { What::Subscribe } else { What::Unsubscribe };
@@ -110,7 +104,7 @@ impl Session {
             What::Create => self.complete(tag, "OK CREATE completed"),
             What::Subscribe => self.complete(tag, "OK SUBSCRIBE completed"),
             What::Unsubscribe => self.complete(tag, "OK UNSUBSCRIBE completed"),
-            What::Delete(name) => self.deleted(tag, &name),
+            What::Delete(place) => self.deleted(tag, &place),
             What::Rename(from, to) => {
                 self.follow(&from, &to);
                 self.complete(tag, "OK RENAME completed");
@@ -119,9 +113,9 @@ impl Session {
     }
 
     /// A client that deletes the mailbox it has selected has none selected any more.
-    fn deleted(&mut self, tag: String, name: &MailboxName) {
+    fn deleted(&mut self, tag: String, place: &Place) {
         let text = "OK DELETE completed";
-        if self.is_selected(name) {
+        if self.is_selected(place) {
             self.out.line("* OK [CLOSED] The selected mailbox was deleted");
             self.unselect(tag, text);
         } else {
@@ -130,10 +124,14 @@ impl Session {
     }
 
     /// The selected mailbox may have a new name. RENAME of INBOX moves messages, not the mailbox.
-    fn follow(&mut self, from: &MailboxName, to: &MailboxName) {
+    fn follow(&mut self, from: &Place, to: &MailboxName) {
         let Some(open) = self.selected.as_mut() else {
             return;
         };
+        if open.mailbox.account != from.account {
+            return;
+        }
+        let from = &from.mailbox;
         if from.is_inbox() {
             open.dirty |= open.name == *from;
             return;
@@ -147,7 +145,7 @@ impl Session {
     }
 
     /// Whether this mailbox is the selected one.
-    pub(super) fn is_selected(&self, name: &MailboxName) -> bool {
-        self.selected.as_ref().is_some_and(|open| open.name == *name)
+    pub(super) fn is_selected(&self, place: &Place) -> bool {
+        self.selected.as_ref().is_some_and(|open| open.is_at(place))
     }
 }

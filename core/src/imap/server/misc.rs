@@ -1,4 +1,4 @@
-//! CAPABILITY, LOGOUT, ID, ENABLE, NAMESPACE, STARTTLS.
+//! CAPABILITY, LOGOUT, ID, NAMESPACE, STARTTLS.
 
 use super::{Phase, Session};
 use crate::imap::capability;
@@ -29,12 +29,6 @@ impl Session {
         self.out
             .line(&["* ID (\"name\" \"rmail\" \"version\" \"", version, "\")"].concat());
         self.complete(tag, "OK ID completed");
-    }
-
-    /// RFC 5161: nothing of what is offered needs to be enabled, so nothing is.
-    pub(super) fn enable(&mut self, tag: String) {
-        self.out.line("* ENABLED");
-        self.complete(tag, "OK ENABLE completed");
     }
 
     /// RFC 2342: one personal namespace without a prefix.

@@ -7,6 +7,7 @@
 mod append;
 mod call;
 mod copy;
+mod enable;
 mod execute;
 mod expunge;
 mod fetch;
@@ -18,6 +19,7 @@ mod login;
 mod mailbox;
 mod misc;
 mod news;
+mod place;
 mod refusal;
 mod search;
 mod section;
@@ -36,6 +38,7 @@ use std::collections::VecDeque;
 
 use self::append::Incoming;
 use self::copy::Copying;
+use self::enable::Enabled;
 use self::execute::shown;
 use self::fetch::Fetch;
 use self::job::{Job, Output};
@@ -86,6 +89,7 @@ pub struct Session {
     last_watch: u32,
     last_spool: u32,
     account: Option<Box<Account>>,
+    enabled: Enabled,
     selected: Option<Box<Open>>,
     /// When the client last did something, or was last answered.
     activity: Mono,
@@ -204,6 +208,7 @@ impl Session {
             last_watch: 0,
             last_spool: 0,
             account: None,
+            enabled: Enabled::default(),
             selected: None,
             activity: now.mono,
             tls: false,

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Session;
-use crate::mailbox::{BadName, MailboxName};
+use crate::mailbox::BadName;
 use crate::refusal::Refusal;
 
 /// A client is alerted of its quota once in this time.
@@ -81,17 +81,6 @@ impl Session {
         if self.alerted.is_none_or(|last| now - last >= ALERT_INTERVAL) {
             self.alerted = Some(now);
             self.out.line("* NO [ALERT] Quota exceeded");
-        }
-    }
-
-    /// A mailbox argument; one that no mailbox can have ends the command.
-    pub(super) fn name(&mut self, tag: &str, mailbox: Result<MailboxName, BadName>) -> Option<MailboxName> {
-        match mailbox {
-            Ok(name) => Some(name),
-            Err(bad) => {
-                self.complete(tag.to_owned(), no_name(bad));
-                None
-            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
+use super::place::Place;
 use super::view::View;
 use super::{Call, Selected, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
@@ -27,7 +28,7 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Target {
     tag: String,
-    name: MailboxName,
+    place: Place,
     examine: bool,
 }
 
@@ -38,7 +39,10 @@ impl Session {
             Ok(name) => name,
             Err(bad) => return self.unselect(tag, refusal::no_name(bad)),
         };
-        let target = Target { tag, name, examine };
+        let Some(place) = self.place_of(name) else {
+            return;
+        };
+        let target = Target { tag, place, examine };
         match self.deselect() {
             Some(mailbox) => self.call(Call::Unselect { mailbox }, Then::Select(target)),
             None => self.open(target),
@@ -47,12 +51,10 @@ impl Session {
 
     /// Asks for the mailbox.
     pub(super) fn open(&mut self, target: Target) {
-        let Some(account) = self.account_name() else {
-            return self.internal("SELECT without an account");
-        };
+        let Place { account, mailbox } = target.place.clone();
         let call = Call::Select {
             account,
-            mailbox: target.name.clone(),
+            mailbox,
             read_only: target.examine,
         };
         self.call(call, Then::Selected(target));
@@ -60,7 +62,7 @@ impl Session {
 
     /// The mailbox, or why not.
     pub(super) fn opened(&mut self, target: Target, result: Result<Selected, Refusal>) {
-        let Target { tag, name, examine } = target;
+        let Target { tag, place, examine } = target;
         let Selected {
             mailbox,
             snapshot,
@@ -74,7 +76,7 @@ impl Session {
         let watch = self.watch(Scope::Mailbox(mailbox.clone()), snapshot.modseq);
         let open = Open {
             mailbox,
-            name,
+            name: place.mailbox,
             read_only,
             view: View::new(snapshot, recent_from),
             watch,
@@ -120,6 +122,11 @@ impl Session {
 }
 
 impl Open {
+    /// Whether it is the mailbox of this name.
+    pub(super) fn is_at(&self, place: &Place) -> bool {
+        self.name == place.mailbox && self.mailbox.account == place.account
+    }
+
     /// What SELECT tells of a mailbox (RFC 3501 §6.3.1).
     fn introduce(&self, out: &mut Vec<u8>) {
         let snapshot = self.view.latest();

@@ -1,33 +1,28 @@
 //! STATUS (RFC 9051 §6.3.11).
 
+use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
 use crate::imap::command::{MailboxArg, StatusItem};
 use crate::imap::response;
-use crate::mailbox::MailboxName;
 use crate::refusal::Refusal;
 
 /// What is asked for.
 #[derive(Debug)]
 pub(super) struct Asked {
     tag: String,
-    mailbox: MailboxName,
+    place: Place,
     items: Vec<StatusItem>,
 }
 
 impl Session {
     /// STATUS.
     pub(super) fn status(&mut self, tag: String, mailbox: MailboxArg, items: Vec<StatusItem>) {
-        let Some(mailbox) = self.name(&tag, mailbox) else {
+        let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
-        let Some(account) = self.account_name() else {
-            return self.internal("STATUS without an account");
-        };
-        let call = Call::Status {
-            account,
-            mailbox: mailbox.clone(),
-        };
-        let asked = Asked { tag, mailbox, items };
+        let Place { account, mailbox } = place.clone();
+        let call = Call::Status { account, mailbox };
+        let asked = Asked { tag, place, items };
         self.call(call, Then::Status(Box::new(asked)));
     }
 
@@ -37,9 +32,10 @@ impl Session {
             Ok(status) => status,
             Err(refused) => return self.complete(asked.tag, refusal::no(refused)),
         };
+        let utf8 = self.enabled.utf8_names();
         let out = self.out.text();
         out.extend_from_slice(b"* STATUS ");
-        response::mailbox(out, &asked.mailbox);
+        response::mailbox(out, &asked.place.mailbox, utf8);
         out.extend_from_slice(b" (");
         for (at, item) in asked.items.iter().enumerate() {
             if at > 0 {
