@@ -160,6 +160,14 @@ pub trait MailStore: Send + Sync + 'static {
     async fn select(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool)
     -> Result<Selected>;
 
+    /// Claims for one session that has the mailbox selected what came since anybody was told as `\Recent`: the first UID that
+    /// nobody was told, and UIDNEXT. As with [`MailStore::select`], the next claim or SELECT gets higher ones only, and it is
+    /// no change. Of two sessions that claim the same messages one gets them, the other gets UIDNEXT twice.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`: it is gone.
+    async fn claim_recent(&self, mailbox: &MailboxRef) -> Result<(Uid, Uid)>;
+
     /// The mailbox now: at least as new as every operation that has returned and every announcement that was heard.
     ///
     /// # Errors

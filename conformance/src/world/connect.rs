@@ -180,6 +180,7 @@ fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
         Call::Status { .. } => Some(Reply::Status(Err(word))),
         Call::Select { .. } => Some(Reply::Selected(Err(word))),
         Call::Changes { .. } => Some(Reply::Changes(Err(word))),
+        Call::ClaimRecent { .. } => Some(Reply::Claimed(Err(word))),
         Call::Create { .. } | Call::Delete { .. } | Call::Rename { .. } | Call::Subscribe { .. } => {
             Some(Reply::Done(Err(word)))
         }

@@ -289,6 +289,9 @@ impl Client {
             Call::Changes { mailbox } => {
                 Reply::Changes(refused.and_then(|()| Ok(world.by_ref(&mailbox)?.snapshot(shard))))
             }
+            Call::ClaimRecent { mailbox } => {
+                Reply::Claimed(refused.and_then(|()| Ok(world.by_ref(&mailbox)?.claim_recent())))
+            }
             Call::Create {
                 mailbox, special_use, ..
             } => Reply::Done(refused.and_then(|()| {

@@ -142,6 +142,12 @@ impl Mailbox {
         }
     }
 
+    /// What has not been claimed is claimed.
+    pub fn claim_recent(&mut self) -> (Uid, Uid) {
+        let first = core::mem::replace(&mut self.recent_from, self.uid_next);
+        (Uid(first), Uid(self.uid_next))
+    }
+
     /// Removes messages, whatever their flags.
     pub fn remove(&mut self, uids: &[u32]) {
         self.modseq += 1;

@@ -47,12 +47,12 @@ impl<D: Disk> FileStore<D> {
         })
     }
 
-    /// Claims `\Recent` for one session, and returns from which UID on.
-    pub(super) async fn claim_recent(&self, mailbox: &Mailbox<D>) -> Result<Uid> {
+    /// Claims `\Recent` for one session, and returns from which UID on, and before which.
+    pub(super) async fn take_recent(&self, mailbox: &Mailbox<D>) -> Result<(Uid, Uid)> {
         let mut hold = self.hold_fresh(mailbox).await?;
-        let recent_from = hold.state.recent_from;
+        let claimed = (hold.state.recent_from, hold.state.uid_next);
         hold.claim_recent().await?;
-        Ok(recent_from)
+        Ok(claimed)
     }
 
     /// Tries whether a mailbox that could only be read can be written to now.

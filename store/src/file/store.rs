@@ -68,12 +68,12 @@ impl<D: Disk> MailStore for FileStore<D> {
         let (view, recent_from) = if read_only || state.recent_from >= state.uid_next {
             (view, state.recent_from)
         } else {
-            match self.claim_recent(&mailbox).await {
+            match self.take_recent(&mailbox).await {
                 Err(error) if is_read_only(&error) => {
                     read_only = true;
                     (view, state.recent_from)
                 }
-                recent_from => (mailbox.view().unwrap_or(view), recent_from?),
+                recent => (mailbox.view().unwrap_or(view), recent?.0),
             }
         };
         mailbox.selected.fetch_add(1, Ordering::Relaxed);
@@ -83,6 +83,16 @@ impl<D: Disk> MailStore for FileStore<D> {
             recent_from,
             read_only,
         })
+    }
+
+    async fn claim_recent(&self, mailbox: &MailboxRef) -> Result<(Uid, Uid)> {
+        let mailbox = self.by_reference(mailbox)?;
+        let state = self.read_state(&mailbox).await?;
+        let claimed = state.filter(|state| mailbox.state().read_only || state.recent_from >= state.uid_next);
+        match claimed {
+            Some(state) => Ok((state.uid_next, state.uid_next)),
+            None => self.take_recent(&mailbox).await,
+        }
     }
 
     async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot> {

@@ -177,6 +177,14 @@ impl Mailbox {
         }
     }
 
+    /// What was not `\Recent` in any session is so in one that asks for it.
+    pub(super) fn claim_recent(&mut self) -> (Uid, Uid) {
+        (
+            core::mem::replace(&mut self.recent_from, self.uid_next),
+            self.uid_next,
+        )
+    }
+
     /// Something changes: it takes the next MODSEQ.
     fn change(&mut self) -> ModSeq {
         self.modseq.0 += 1;

@@ -67,6 +67,10 @@ impl MailStore for MemoryStore {
         Ok(self.world().named(account, mailbox)?.select(read_only))
     }
 
+    async fn claim_recent(&self, mailbox: &MailboxRef) -> Result<(Uid, Uid)> {
+        Ok(self.world().referred(mailbox)?.claim_recent())
+    }
+
     async fn snapshot(&self, mailbox: &MailboxRef) -> Result<Snapshot> {
         Ok(self.world().referred(mailbox)?.snapshot())
     }

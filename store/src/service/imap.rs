@@ -124,7 +124,8 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Bodies { .. }
             | Call::Recheck { .. }
             | Call::Unselect { .. } => Pool::Read,
-            Call::Create { .. }
+            Call::ClaimRecent { .. }
+            | Call::Create { .. }
             | Call::Delete { .. }
             | Call::Rename { .. }
             | Call::Subscribe { .. }
@@ -167,6 +168,10 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             Call::Changes { mailbox } => {
                 let snapshot = store.snapshot(&mailbox).await;
                 Reply::Changes(outcome("changes of", &mailbox.account, &mailbox.id.0, snapshot))
+            }
+            Call::ClaimRecent { mailbox } => {
+                let claimed = store.claim_recent(&mailbox).await;
+                Reply::Claimed(outcome("recent of", &mailbox.account, &mailbox.id.0, claimed))
             }
             Call::Create {
                 account,

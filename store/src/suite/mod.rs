@@ -231,6 +231,7 @@ macro_rules! backend_suite {
             snapshots_are_the_same_until_something_changes
             a_snapshot_at_once_is_the_mailbox_now
             status_counts_what_the_snapshot_shows
+            recent_is_claimed_once
             recent_is_told_once
             looking_does_not_claim_recent
             a_selected_mailbox_keeps_its_identity

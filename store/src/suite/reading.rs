@@ -108,6 +108,33 @@ pub fn recent_is_told_once<B: Backend>(backend: &B) {
     });
 }
 
+/// What comes later is `\Recent` in the one session that claims it first.
+pub fn recent_is_claimed_once<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        alice.append("INBOX", "one").await;
+        let selected = alice.store.select(&alice.account, &name("INBOX"), false).await;
+        let inbox = selected.expect("select").mailbox;
+        let claim = async || alice.store.claim_recent(&inbox).await.expect("claim");
+        assert_eq!(claim().await.0, claim().await.1, "SELECT has claimed it");
+        let before = alice.snapshot(&inbox).await;
+        alice.deliver(&[], "two").await.expect("deliver");
+        let (first, next) = claim().await;
+        let new = alice.snapshot(&inbox).await.rows.last_uid().expect("a message");
+        assert!(first <= new && new < next);
+        let (first, next) = claim().await;
+        assert_eq!(first, next);
+        assert_eq!(alice.status("INBOX").await.recent, 0);
+        let modseq = alice.snapshot(&inbox).await.modseq;
+        assert!(modseq > before.modseq);
+        claim().await;
+        assert_eq!(
+            alice.snapshot(&inbox).await.modseq,
+            modseq,
+            "a claim is no change"
+        );
+    });
+}
+
 /// EXAMINE, STATUS and snapshots leave `\Recent` to the next SELECT.
 pub fn looking_does_not_claim_recent<B: Backend>(backend: &B) {
     check(backend, async |alice: User<B::Store>| {

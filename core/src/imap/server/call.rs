@@ -83,6 +83,11 @@ pub enum Call {
         /// Which.
         mailbox: MailboxRef,
     },
+    /// Claims `\Recent` of messages that came since SELECT, for this session alone.
+    ClaimRecent {
+        /// Which.
+        mailbox: MailboxRef,
+    },
     /// CREATE; parents are created too.
     Create {
         /// Whose.
@@ -236,6 +241,8 @@ pub enum Reply {
     Selected(Result<Selected, Refusal>),
     /// The mailbox now.
     Changes(Result<Snapshot, Refusal>),
+    /// Messages from the first to before the second UID are `\Recent` in this session; none if they are the same.
+    Claimed(Result<(Uid, Uid), Refusal>),
     /// Create, Delete, Rename, Subscribe.
     Done(Result<(), Refusal>),
     /// The spool is open.

@@ -326,7 +326,7 @@ impl Fetch {
 
 fn write_flags(out: &mut Vec<u8>, view: &View, row: &Row) {
     out.extend_from_slice(b"FLAGS ");
-    response::flags(out, row, view.told_keywords(), row.uid >= view.recent_from());
+    response::flags(out, row, view.told_keywords(), view.recent().contains(row.uid));
 }
 
 fn write_body(out: &mut Output, content: &Content, body: &Body) {

@@ -20,6 +20,7 @@ mod mailbox;
 mod misc;
 mod news;
 mod place;
+mod recent;
 mod refusal;
 mod search;
 mod section;
@@ -44,7 +45,7 @@ use self::fetch::Fetch;
 use self::job::{Job, Output};
 use self::list::Question;
 use self::login::Attempt;
-use self::news::After;
+use self::news::{After, OwnStore};
 use self::search::Search;
 use self::select::{Open, Target};
 use self::status::Asked;
@@ -160,6 +161,8 @@ enum Then {
     Recheck,
     Login(Attempt),
     Changes(After),
+    /// New messages are `\Recent` here, or not; now the news is told.
+    Claimed(Box<(After, Option<OwnStore>)>),
     /// The previous mailbox is closed; now this one is opened.
     Select(Target),
     Selected(Target),
@@ -354,6 +357,7 @@ impl Session {
             (Then::Recheck, Reply::Recheck(holds)) => self.rechecked(holds),
             (Then::Login(attempt), Reply::Authenticated(result)) => self.authenticated(attempt, result),
             (Then::Changes(after), Reply::Changes(result)) => self.changes(after, result),
+            (Then::Claimed(news), Reply::Claimed(result)) => self.claimed(*news, result),
             (Then::Select(target), Reply::Discarded) => self.open(target),
             (Then::Selected(target), Reply::Selected(result)) => self.opened(target, result),
             (Then::CloseExpunged(tag), Reply::Expunged(_)) => self.unselect(tag, "OK CLOSE completed"),

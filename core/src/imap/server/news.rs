@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::job::{Job, Output, STEP_ROWS};
+use super::recent::Recent;
 use super::view::View;
 use super::walk::{Met, Walk};
 use super::{Call, Phase, Session, Then, refusal};
@@ -69,7 +70,7 @@ pub(super) struct News {
     walk: Walk,
     old_keywords: Arc<Keywords>,
     keywords: Arc<Keywords>,
-    recent_from: Uid,
+    recent: Recent,
     /// The highest UID that was told before.
     last: Uid,
     /// Messages before the present one, as the client counts them by now.
@@ -101,7 +102,7 @@ impl News {
             walk: Walk::new(view.told().clone(), latest.rows.clone()),
             old_keywords: Arc::clone(view.told_keywords()),
             keywords: Arc::clone(&latest.keywords),
-            recent_from: view.recent_from(),
+            recent: view.recent().clone(),
             last: view.told().last_uid().unwrap_or_default(),
             number: 0,
             expunges,
@@ -171,7 +172,7 @@ impl News {
             out.push(b' ');
         }
         out.extend_from_slice(b"FLAGS ");
-        response::flags(out, new, &self.keywords, new.uid >= self.recent_from);
+        response::flags(out, new, &self.keywords, self.recent.contains(new.uid));
         out.extend_from_slice(b")\r\n");
     }
 
@@ -182,7 +183,7 @@ impl News {
             return;
         }
         response::untagged_number(out, view.told().len() as u64, "EXISTS");
-        response::untagged_number(out, view.recent() as u64, "RECENT");
+        response::untagged_number(out, view.recent_count() as u64, "RECENT");
     }
 }
 
@@ -304,6 +305,13 @@ impl Session {
         let Some(selected) = self.selected.as_mut() else {
             return self.go_on(after);
         };
+        if selected.view.wants_claim() {
+            let mailbox = selected.mailbox.clone();
+            return self.call(
+                Call::ClaimRecent { mailbox },
+                Then::Claimed(Box::new((after, own))),
+            );
+        }
         selected.write_new_keywords(self.out.text());
         let news = News::new(&selected.view, after.expunges(), own);
         self.phase = Phase::Job(Job::News(Box::new(news), after));

@@ -199,7 +199,7 @@ fn resolve(key: &Key, view: &View) -> Key {
             let highest = view.told().last_uid().unwrap_or_default();
             Key::Uids(set.resolve(highest.0))
         }
-        Key::Recent => Key::Uids(UidSet::from_ranges([(view.recent_from().0, u32::MAX)])),
+        Key::Recent => Key::Uids(view.recent().uids().clone()),
         other => other.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
 use super::place::Place;
+use super::recent::Recent;
 use super::view::View;
 use super::{Call, Selected, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
@@ -73,12 +74,17 @@ impl Session {
             Err(refused) => return self.complete(tag, refusal::no(refused)),
         };
         let read_only = read_only || examine;
+        let recent = if read_only {
+            Recent::unclaimed(recent_from)
+        } else {
+            Recent::claimed(recent_from, snapshot.uid_next)
+        };
         let watch = self.watch(Scope::Mailbox(mailbox.clone()), snapshot.modseq);
         let open = Open {
             mailbox,
             name: place.mailbox,
             read_only,
-            view: View::new(snapshot, recent_from),
+            view: View::new(snapshot, recent),
             watch,
             dirty: false,
             missed: false,
@@ -133,7 +139,7 @@ impl Open {
         let rows = &snapshot.rows;
         self.write_flags(out, &snapshot.keywords);
         response::untagged_number(out, rows.len() as u64, "EXISTS");
-        response::untagged_number(out, self.view.recent() as u64, "RECENT");
+        response::untagged_number(out, self.view.recent_count() as u64, "RECENT");
         let unseen = rows.iter().position(|row| !row.flags.contains(SystemFlags::SEEN));
         if let Some(index) = unseen {
             response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");

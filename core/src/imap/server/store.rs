@@ -54,8 +54,9 @@ impl Session {
         self.call(call, Then::Stored(Box::new(storing)));
     }
 
-    /// The flags are changed, or none is. All of the messages are told, whether their flags differ now or not. Of
-    /// messages that are gone only the tagged line can tell, unless the client wants to hear nothing (RFC 2180 §4.2).
+    /// The flags are changed, or none is. All of the messages are told, whether their flags differ now or not. The
+    /// tagged line tells that some were gone (RFC 5530 §3, EXPUNGEISSUED). It is OK: all that could be done was done, and clients
+    /// take a NO for a command that did nothing (RFC 2180 §4.2 leaves the choice where some are there).
     pub(super) fn stored(&mut self, storing: Storing, result: Result<Stored, Refusal>) {
         let Storing {
             tag,
@@ -70,9 +71,13 @@ impl Session {
         let mut gone = false;
         if let Some(open) = self.selected.as_mut() {
             open.view.renew(stored.snapshot);
-            gone = !uid && silent.is_none() && open.view.some_gone(&uids);
+            gone = !uid && open.view.some_gone(&uids);
         }
-        let text = if gone { refusal::GONE } else { "OK STORE completed" };
+        let text = if gone {
+            "OK [EXPUNGEISSUED] STORE completed for the messages that still exist"
+        } else {
+            "OK STORE completed"
+        };
         let own = OwnStore { uids, uid, silent };
         let finish = Finish {
             tag,

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 
+use super::recent::Recent;
 use super::walk::merge;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
 use crate::mailbox::{Keywords, Rows, Snapshot, Uid, UidSet};
@@ -14,8 +15,7 @@ pub(super) struct View {
     /// The keywords that the rows told were made with.
     told_keywords: Arc<Keywords>,
     latest: Snapshot,
-    /// Messages from this UID on are `\Recent` in this session.
-    recent_from: Uid,
+    recent: Recent,
     /// Keywords that a FLAGS response named.
     keywords_named: usize,
     /// The latest snapshot was not compared with what was told.
@@ -33,13 +33,13 @@ pub(super) struct BeyondLast;
 
 impl View {
     /// A client that has just been told the whole snapshot.
-    pub(super) fn new(snapshot: Snapshot, recent_from: Uid) -> Self {
+    pub(super) fn new(snapshot: Snapshot, recent: Recent) -> Self {
         Self {
             told: snapshot.rows.clone(),
             told_keywords: Arc::clone(&snapshot.keywords),
             keywords_named: snapshot.keywords.names().len(),
             latest: snapshot,
-            recent_from,
+            recent,
             behind: false,
             expunges_untold: false,
         }
@@ -60,14 +60,26 @@ impl View {
         &self.latest
     }
 
-    /// Messages from this UID on are `\Recent`.
-    pub(super) fn recent_from(&self) -> Uid {
-        self.recent_from
+    /// The messages that are `\Recent`.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// The same, to be added to.
+    pub(super) fn recent_mut(&mut self) -> &mut Recent {
+        &mut self.recent
     }
 
     /// How many of the messages told are `\Recent`.
-    pub(super) fn recent(&self) -> usize {
-        self.told.len() - self.told.rank(self.recent_from)
+    pub(super) fn recent_count(&self) -> usize {
+        ranks_of(&self.told, self.recent.uids())
+            .map(|range| range.len())
+            .sum()
+    }
+
+    /// Whether there are messages that should be claimed as `\Recent` before the client is told of them.
+    pub(super) fn wants_claim(&self) -> bool {
+        self.behind && self.recent.wants(self.latest.rows.last_uid().unwrap_or_default())
     }
 
     /// Takes a newer state of the mailbox; nothing of it is told yet. Older ones are ignored.

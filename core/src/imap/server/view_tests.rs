@@ -35,7 +35,7 @@ fn set(text: &str) -> SequenceSet {
 
 #[test]
 fn numbers_and_uids_become_positions() {
-    let view = View::new(snapshot(1, &[&[2, 3, 7], &[20, 21]]), Uid(20));
+    let view = View::new(snapshot(1, &[&[2, 3, 7], &[20, 21]]), Recent::unclaimed(Uid(20)));
     for (uid, text, want) in [
         (false, "1", Ok("[0..1]")),
         (false, "2:4,1", Ok("[0..4]")),
@@ -57,12 +57,12 @@ fn numbers_and_uids_become_positions() {
     }
     let ranks = view.ranks(false, &set("1,3:4")).expect("messages");
     assert_eq!(view.uids(&ranks).to_string(), "2,7:20");
-    assert_eq!(view.recent(), 2);
+    assert_eq!(view.recent_count(), 2);
 }
 
 #[test]
 fn an_empty_mailbox_has_no_numbers() {
-    let view = View::new(snapshot(1, &[]), Uid(1));
+    let view = View::new(snapshot(1, &[]), Recent::unclaimed(Uid(1)));
     assert_eq!(view.ranks(false, &set("1:*")), Err(BeyondLast));
     assert_eq!(view.ranks(true, &set("1:*")), Ok(vec![]));
     assert!(view.number_ranks(&set("1:*")).is_empty());
@@ -71,8 +71,8 @@ fn an_empty_mailbox_has_no_numbers() {
 #[test]
 fn two_sessions_number_by_what_they_were_told() {
     let first = snapshot(1, &[&[1, 2, 3], &[4]]);
-    let mut told = View::new(first.clone(), Uid(1));
-    let mut waiting = View::new(first, Uid(1));
+    let mut told = View::new(first.clone(), Recent::unclaimed(Uid(1)));
+    let mut waiting = View::new(first, Recent::unclaimed(Uid(1)));
     let second = snapshot(2, &[&[1, 3], &[4, 5]]);
     told.renew(second.clone());
     assert!(told.has_news(false));
@@ -94,7 +94,7 @@ fn two_sessions_number_by_what_they_were_told() {
 
 #[test]
 fn adopted_rows_are_known_and_shared() {
-    let mut view = View::new(snapshot(1, &[&[1, 2], &[3, 4]]), Uid(9));
+    let mut view = View::new(snapshot(1, &[&[1, 2], &[3, 4]]), Recent::unclaimed(Uid(9)));
     let mut changed = snapshot(2, &[&[1, 2], &[3, 4]]);
     let seen = |row: &Row| Row {
         flags: SystemFlags::SEEN,
