@@ -1,6 +1,6 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
-use crate::imap::sequence::SequenceSet;
+use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, SpecialUse};
 use crate::mime::section::Spec;
 use crate::search::Key;
@@ -91,6 +91,7 @@ pub enum Command {
         uid: bool,
         set: SequenceSet,
         items: Vec<FetchItem>,
+        modifiers: FetchModifiers,
     },
     Store {
         uid: bool,
@@ -155,8 +156,15 @@ pub struct Search {
     pub key: Key,
 }
 
+/// FETCH modifiers (RFC 4466 §2.4): what stands in parentheses behind the items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchModifiers {
+    /// Only these of the messages meant (RFC 9394 §3.3).
+    pub partial: Option<PartialRange>,
+}
+
 /// FETCH items; macros are expanded by the parser.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of RFC 9051 §6.4.5")]
 pub enum FetchItem {
     Uid,

@@ -1,8 +1,8 @@
 //! What each command means.
 
-use super::command;
-use rmail_core::imap::command::{Command, FetchItem, List, Search, StatusItem};
-use rmail_core::imap::sequence::{SeqNumber, SequenceSet};
+use super::{AUTHENTICATED, command};
+use rmail_core::imap::command::{Command, FetchItem, FetchModifiers, List, Search, StatusItem};
+use rmail_core::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
 use rmail_core::mailbox::{
     BadName, FlagChange, FlagOp, Flags, Keyword, MailboxName, SpecialUse, SystemFlags,
 };
@@ -336,6 +336,7 @@ fn fetch_items_and_macros() {
         uid: false,
         set: set(&[(1, 0)]),
         items: items.into(),
+        modifiers: FetchModifiers::default(),
     };
     use FetchItem::{Body, BodyStructure, Envelope, Flags, InternalDate, Rfc822Size, Uid};
     let fast = [Flags, InternalDate, Rfc822Size];
@@ -364,9 +365,63 @@ fn fetch_items_and_macros() {
         Command::Fetch {
             uid: true,
             set: set(&[(1, 0)]),
-            items: vec![Uid]
+            items: vec![Uid],
+            modifiers: FetchModifiers::default(),
         }
     );
+}
+
+fn refused(line: &str) {
+    super::bad(AUTHENTICATED, format!("a {line}\r\n").as_bytes());
+}
+
+#[test]
+fn fetch_modifiers() {
+    let partial = |first, last, from_end| {
+        Some(PartialRange {
+            first,
+            last,
+            from_end,
+        })
+    };
+    for (text, range) in [
+        ("(PARTIAL 1:500)", partial(1, 500, false)),
+        ("(partial 500:1)", partial(500, 1, false)),
+        ("(PARTIAL -1:-100)", partial(1, 100, true)),
+    ] {
+        match command(&format!("UID FETCH 1:* (UID FLAGS) {text}")) {
+            Command::Fetch { modifiers, .. } => assert_eq!(modifiers.partial, range, "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    for text in [
+        "()",
+        "(PARTIAL)",
+        "(PARTIAL 1)",
+        "(PARTIAL 0:1)",
+        "(PARTIAL 1:*)",
+        "(PARTIAL -1:1)",
+        "(PARTIAL 1:-1)",
+        "(PARTIAL 1:2 PARTIAL 1:2)",
+        "(NO-SUCH 1)",
+    ] {
+        refused(&format!("UID FETCH 1:* (UID FLAGS) {text}"));
+    }
+    refused("FETCH 1:* (UID FLAGS) (PARTIAL 1:2)");
+}
+
+#[test]
+fn ten_thousand_items_are_read_and_each_is_meant_once() {
+    let items = vec!["UID FLAGS"; 5_000].join(" ");
+    match command(&format!("FETCH 1 ({items})")) {
+        Command::Fetch { items, .. } => assert_eq!(items, [FetchItem::Uid, FetchItem::Flags]),
+        other => panic!("{other:?}"),
+    }
+    let sections: String = (1..=3_000).map(|part| format!("BODY[{part}] BODY[1] ")).collect();
+    match command(&format!("FETCH 1 ({})", sections.trim_end())) {
+        Command::Fetch { items, .. } => assert_eq!(items.len(), 3_000),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -64,7 +64,12 @@ impl Session {
             Command::Status { mailbox, items } => self.status(tag, mailbox, items),
             Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
             Command::Search(search) => self.search(tag, &search),
-            Command::Fetch { uid, set, items } => self.fetch(tag, uid, &set, items),
+            Command::Fetch {
+                uid,
+                set,
+                items,
+                modifiers,
+            } => self.fetch(tag, uid, &set, items, modifiers),
             Command::Store {
                 uid,
                 set,

@@ -1,12 +1,14 @@
 //! FETCH (RFC 9051 §6.4.5): metadata straight from the rows, content in batches.
 
+use core::ops::Range;
+
 use super::job::{Job, Output};
 use super::section::{Content, content};
-use super::view::{Cursor, View};
+use super::view::{Cursor, Ranks, View};
 use super::{Body, Call, Phase, Session, Stored, Then, refusal};
-use crate::imap::command::FetchItem;
+use crate::imap::command::{FetchItem, FetchModifiers};
 use crate::imap::response;
-use crate::imap::sequence::SequenceSet;
+use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::machine::{Action, BlobId};
 use crate::mailbox::{FlagChange, FlagOp, Flags, Row, SystemFlags, Uid};
 use crate::refusal::Refusal;
@@ -50,12 +52,23 @@ enum Item {
 
 impl Session {
     /// FETCH.
-    pub(super) fn fetch(&mut self, tag: String, uid: bool, set: &SequenceSet, items: Vec<FetchItem>) {
+    pub(super) fn fetch(
+        &mut self,
+        tag: String,
+        uid: bool,
+        set: &SequenceSet,
+        items: Vec<FetchItem>,
+        modifiers: FetchModifiers,
+    ) {
         let Some(open) = self.selected.as_ref() else {
             return self.internal("FETCH without a mailbox");
         };
         let Ok(ranks) = open.view.ranks(uid, set) else {
             return self.refuse_bad(&tag, "No such message");
+        };
+        let ranks = match modifiers.partial {
+            Some(range) => page(ranks, range),
+            None => ranks,
         };
         let fetch = Fetch::new(tag, uid, items, Cursor::new(ranks), open.read_only);
         if fetch.contents.len() > self.settings.limits.bodies_per_call {
@@ -324,6 +337,23 @@ impl Fetch {
     }
 }
 
+/// Those of the messages meant that are on this page (RFC 9394 §3.3).
+fn page(ranks: Ranks, range: PartialRange) -> Ranks {
+    let count = ranks.iter().map(Range::len).sum();
+    let wanted = range.of(count);
+    let mut before = 0;
+    ranks
+        .into_iter()
+        .map(|run| {
+            let cut = |at: usize| run.start + at.saturating_sub(before).min(run.len());
+            let part = cut(wanted.start)..cut(wanted.end);
+            before += run.len();
+            part
+        })
+        .filter(|run| !run.is_empty())
+        .collect()
+}
+
 fn write_flags(out: &mut Vec<u8>, view: &View, row: &Row) {
     out.extend_from_slice(b"FLAGS ");
     response::flags(out, row, view.told_keywords(), row.uid >= view.recent_from());
@@ -346,5 +376,30 @@ fn write_body(out: &mut Output, content: &Content, body: &Body) {
             out.push(Action::SendBlob(*blob, 0..*len));
         }
         Body::Nil | Body::Gone => out.text().extend_from_slice(b"NIL"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_out_of_the_runs() {
+        let ranks = || vec![2..5, 7..8, 10..14];
+        let cut = |first, last, from_end| {
+            page(
+                ranks(),
+                PartialRange {
+                    first,
+                    last,
+                    from_end,
+                },
+            )
+        };
+        assert_eq!(cut(1, 8, false), ranks());
+        assert_eq!(cut(2, 4, false), [3..5, 7..8]);
+        assert_eq!(cut(1, 3, true), [11..14]);
+        assert_eq!(cut(5, 4, true), [7..8, 10..11]);
+        assert!(cut(9, 20, false).is_empty());
     }
 }
