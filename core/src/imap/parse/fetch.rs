@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::token::{Cursor, Parse};
 use crate::imap::command::{Command, FetchItem, FetchModifiers};
 use crate::imap::sequence::PartialRange;
+use crate::mailbox::ModSeq;
 use crate::mime::section::{Spec, Text};
 
 /// Items of one FETCH, the same again counted too: as many as the shortest ones that fit a line.
@@ -42,6 +43,9 @@ pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     if c.eat(b' ') {
         c.expect(b'(', "( and FETCH modifiers")?;
         c.rest_of_list(MAX_MODIFIERS, |c| modifier(c, uid, &mut modifiers))?;
+        if modifiers.vanished && modifiers.changed_since.is_none() {
+            return Err(c.wrong("VANISHED stands beside CHANGEDSINCE only"));
+        }
     }
     Ok(Command::Fetch {
         uid,
@@ -60,6 +64,15 @@ fn modifier(c: &mut Cursor<'_>, uid: bool, to: &mut FetchModifiers) -> Parse<()>
             c.space("a space and a range")?;
             to.partial = Some(partial_range(c)?);
         }
+        "CHANGEDSINCE" if to.changed_since.is_some() => {
+            return Err(c.wrong("CHANGEDSINCE stands there twice"));
+        }
+        "CHANGEDSINCE" => {
+            c.space("a space and a mod-sequence")?;
+            to.changed_since = Some(ModSeq(c.number64()?));
+        }
+        "VANISHED" if !uid => return Err(c.wrong("VANISHED stands in UID FETCH only")),
+        "VANISHED" => to.vanished = true,
         "" => return Err(c.expected("a FETCH modifier")),
         other => return Err(c.unknown("FETCH modifier", other)),
     }
@@ -98,6 +111,7 @@ fn fetch_item(c: &mut Cursor<'_>, name: &str) -> Parse<FetchItem> {
     Ok(match name {
         "UID" => FetchItem::Uid,
         "FLAGS" => FetchItem::Flags,
+        "MODSEQ" => FetchItem::ModSeq,
         "INTERNALDATE" => FetchItem::InternalDate,
         "RFC822.SIZE" => FetchItem::Rfc822Size,
         "ENVELOPE" => FetchItem::Envelope,

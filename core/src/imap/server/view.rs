@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::walk::merge;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
-use crate::mailbox::{Keywords, Rows, Snapshot, Uid, UidSet};
+use crate::mailbox::{Keywords, ModSeq, Rows, Snapshot, Uid, UidSet};
 
 /// The rows last told, and the mailbox as last seen. A sequence number is a position in the rows told, from 1.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct View {
     /// The keywords that the rows told were made with.
     told_keywords: Arc<Keywords>,
     latest: Snapshot,
+    /// The client knows of all changes up to this one: what it may take for HIGHESTMODSEQ.
+    told_modseq: ModSeq,
     /// Messages from this UID on are `\Recent` in this session.
     recent_from: Uid,
     /// Keywords that a FLAGS response named.
@@ -38,6 +40,7 @@ impl View {
             told: snapshot.rows.clone(),
             told_keywords: Arc::clone(&snapshot.keywords),
             keywords_named: snapshot.keywords.names().len(),
+            told_modseq: snapshot.modseq,
             latest: snapshot,
             recent_from,
             behind: false,
@@ -60,6 +63,12 @@ impl View {
         &self.latest
     }
 
+    /// Up to here the client knows of all changes. Less than HIGHESTMODSEQ as long as expunges have to wait (RFC 7162
+    /// §3.2).
+    pub(super) fn told_modseq(&self) -> ModSeq {
+        self.told_modseq
+    }
+
     /// Messages from this UID on are `\Recent`.
     pub(super) fn recent_from(&self) -> Uid {
         self.recent_from
@@ -77,6 +86,7 @@ impl View {
         }
         self.behind |= !self.latest.rows.same(&snapshot.rows);
         self.latest = snapshot;
+        self.catch_up();
     }
 
     /// Whether there is something to tell, given whether expunges may be told.
@@ -94,6 +104,13 @@ impl View {
         };
         self.told_keywords = Arc::clone(&self.latest.keywords);
         self.behind = false;
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        if !self.behind && !self.expunges_untold {
+            self.told_modseq = self.latest.modseq;
+        }
     }
 
     /// Whether there are keywords that no FLAGS response named yet; from now on they count as named.
@@ -169,6 +186,13 @@ impl View {
     /// The messages told that have one of these UIDs.
     pub(super) fn uid_ranks(&self, uids: &UidSet) -> Ranks {
         ranks_of(&self.told, uids).collect()
+    }
+
+    /// The numbers of those of these messages that were told.
+    pub(super) fn numbers_of(&self, uids: &UidSet) -> UidSet {
+        let number = |rank: usize| u32::try_from(rank).unwrap_or(u32::MAX);
+        let ranks = ranks_of(&self.told, uids);
+        UidSet::from_ranges(ranks.map(|range| (number(range.start + 1), number(range.end))))
     }
 
     /// Whether some of these messages, which were told, are not there any more as far as is known.
