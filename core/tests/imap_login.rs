@@ -190,7 +190,7 @@ fn what_any_state_has() {
     let mut client = Client::logged_in(world);
     assert_eq!(
         client.say(world, "b ENABLE CONDSTORE\r\n"),
-        "* ENABLED\r\nb OK ENABLE completed\r\n"
+        "* ENABLED CONDSTORE\r\nb OK ENABLE completed\r\n"
     );
     assert_eq!(
         client.say(world, "c NAMESPACE\r\n"),

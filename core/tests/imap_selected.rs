@@ -29,7 +29,7 @@ fn select_and_examine_introduce_the_mailbox() {
          * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work \\*)] Flags that are kept\r\n\
          * 3 EXISTS\r\n* 3 RECENT\r\n* OK [UNSEEN 2] First unseen message\r\n\
          * OK [UIDVALIDITY 101] UIDs are valid\r\n* OK [UIDNEXT 4] Predicted next UID\r\n\
-         a OK [READ-WRITE] SELECT completed\r\n"
+         * OK [HIGHESTMODSEQ 5] Highest mod-sequence\r\na OK [READ-WRITE] SELECT completed\r\n"
     );
     // Messages are recent for one session only.
     let mut other = Client::logged_in(world);
@@ -51,7 +51,7 @@ fn select_and_examine_introduce_the_mailbox() {
     // A SELECT that fails leaves none selected.
     assert_eq!(
         client.say(world, "c SELECT nowhere\r\n"),
-        "c NO [NONEXISTENT] No such mailbox\r\n"
+        "* OK [CLOSED] Previous mailbox is now closed\r\nc NO [NONEXISTENT] No such mailbox\r\n"
     );
     assert_eq!(
         client.say(world, "d CHECK\r\n"),
@@ -59,7 +59,11 @@ fn select_and_examine_introduce_the_mailbox() {
     );
     client.say(world, "e SELECT INBOX\r\n");
     let answer = client.say(world, "f SELECT \"a//b\"\r\n");
-    assert!(answer.starts_with("f NO [CANNOT] Bad mailbox name: "), "{answer}");
+    assert!(
+        answer
+            .starts_with("* OK [CLOSED] Previous mailbox is now closed\r\nf NO [CANNOT] Bad mailbox name: "),
+        "{answer}"
+    );
     assert_eq!(
         client.say(world, "g UNSELECT\r\n"),
         "g BAD No mailbox is selected\r\n"
@@ -319,7 +323,7 @@ fn copy_and_move_name_the_new_uids() {
     );
     assert_eq!(
         client.say(world, "b UID MOVE 1,4 Sent\r\n"),
-        "* OK [COPYUID 103 1,4 4:5] Moved\r\n* 1 EXPUNGE\r\n* 3 EXPUNGE\r\nb OK MOVE completed\r\n"
+        "* OK [COPYUID 103 1,4 4:5] Moved\r\n* 1 EXPUNGE\r\n* 3 EXPUNGE\r\nb OK [HIGHESTMODSEQ 7] MOVE completed\r\n"
     );
     assert_eq!(
         client.say(world, "c COPY 1 nowhere\r\n"),
@@ -360,7 +364,7 @@ fn copy_and_move_name_the_new_uids() {
     assert!(
         client
             .say(world, "k MOVE 1 Sent\r\n")
-            .ends_with("k OK MOVE completed\r\n")
+            .ends_with("] MOVE completed\r\n")
     );
 }
 

@@ -191,6 +191,7 @@ fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
         Call::Expunge { .. } => Some(Reply::Expunged(Err(word))),
         Call::Bodies { .. } => Some(Reply::Bodies(Err(word))),
         Call::Search { .. } => Some(Reply::Found(Err(word))),
+        Call::Vanished { .. } => Some(Reply::Vanished(Err(word))),
         Call::Recheck { .. } | Call::Discard { .. } | Call::CloseBlob { .. } | Call::Unselect { .. } => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
-use crate::imap::sequence::SequenceSet;
-use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, SpecialUse};
+use crate::imap::sequence::{PartialRange, SequenceSet};
+use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
 use crate::mime::section::Spec;
 use crate::search::Key;
 use crate::secret::Secret;
@@ -45,9 +45,11 @@ pub enum Command {
     Enable(Vec<String>),
     Select {
         mailbox: MailboxArg,
+        params: SelectParams,
     },
     Examine {
         mailbox: MailboxArg,
+        params: SelectParams,
     },
     Create {
         mailbox: MailboxArg,
@@ -91,12 +93,15 @@ pub enum Command {
         uid: bool,
         set: SequenceSet,
         items: Vec<FetchItem>,
+        modifiers: FetchModifiers,
     },
     Store {
         uid: bool,
         set: SequenceSet,
         silent: bool,
         change: FlagChange,
+        /// UNCHANGEDSINCE (RFC 7162 §3.1.3).
+        unchanged_since: Option<ModSeq>,
     },
     Copy {
         uid: bool,
@@ -109,6 +114,30 @@ pub enum Command {
         mailbox: MailboxArg,
     },
     Idle,
+}
+
+/// Parameters of SELECT and EXAMINE (RFC 4466 §2.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SelectParams {
+    /// CONDSTORE (RFC 7162 §3.1.8).
+    pub condstore: bool,
+    /// QRESYNC (RFC 7162 §3.2.5).
+    pub qresync: Option<Box<QResync>>,
+    /// The name as the client wrote it, if its normal form is another (RFC 9051 §5.1).
+    pub denormal: Option<String>,
+}
+
+/// What a client that comes back knows of the mailbox (RFC 7162 §3.2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QResync {
+    /// UIDVALIDITY as last told.
+    pub uid_validity: UidValidity,
+    /// HIGHESTMODSEQ as last told.
+    pub modseq: ModSeq,
+    /// The UIDs that it wants to hear of; none given: all.
+    pub known: Option<UidSet>,
+    /// Message numbers and their UIDs, as many of one as of the other, for it to be spared some of what vanished.
+    pub matched: Option<(UidSet, UidSet)>,
 }
 
 /// LIST with the options of RFC 6154 (`RETURN (SPECIAL-USE CHILDREN)`), so far.
@@ -155,12 +184,25 @@ pub struct Search {
     pub key: Key,
 }
 
+/// FETCH modifiers (RFC 4466 §2.4): what stands in parentheses behind the items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchModifiers {
+    /// Only these of the messages meant (RFC 9394 §3.3).
+    pub partial: Option<PartialRange>,
+    /// CHANGEDSINCE: only messages with a higher mod-sequence (RFC 7162 §3.1.4.1).
+    pub changed_since: Option<ModSeq>,
+    /// VANISHED: what went since then is told too (RFC 7162 §3.2.6).
+    pub vanished: bool,
+}
+
 /// FETCH items; macros are expanded by the parser.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of RFC 9051 §6.4.5")]
 pub enum FetchItem {
     Uid,
     Flags,
+    /// MODSEQ (RFC 7162 §3.1.4.2).
+    ModSeq,
     InternalDate,
     Rfc822Size,
     Envelope,

@@ -1,6 +1,6 @@
 //! Writers of response parts onto a buffer (RFC 9051 §7, §9): no `format!`, no allocation.
 
-use crate::mailbox::{Keyword, Keywords, MailboxName, Row, SystemFlags, Uid, UidSet};
+use crate::mailbox::{Keyword, Keywords, MailboxName, ModSeq, Row, SystemFlags, Uid, UidSet};
 use crate::text::{date, utf7};
 use crate::time::DateTime;
 
@@ -102,14 +102,7 @@ pub fn string(out: &mut Vec<u8>, octets: &[u8]) {
         out.extend_from_slice(octets);
         return;
     }
-    out.push(b'"');
-    for octet in octets {
-        if matches!(octet, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(*octet);
-    }
-    out.push(b'"');
+    quoted(out, octets);
 }
 
 /// `nstring`: NIL or a string.
@@ -144,12 +137,17 @@ pub fn mailbox(out: &mut Vec<u8>, name: &MailboxName, utf8: bool) {
         utf7::encode_to(name.as_str(), &mut encoded);
     }
     // Always quoted, never a literal: a name has no line ends, and clients read LIST lines as lines.
+    quoted(out, &encoded);
+}
+
+/// `quoted`: the octets have no line ends and no NUL; above 127 only UTF-8, and only for clients that asked for it.
+pub fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
     out.push(b'"');
-    for octet in encoded {
+    for octet in octets {
         if matches!(octet, b'"' | b'\\') {
             out.push(b'\\');
         }
-        out.push(octet);
+        out.push(*octet);
     }
     out.push(b'"');
 }
@@ -159,6 +157,13 @@ pub fn internal_date(out: &mut Vec<u8>, at: DateTime) {
     out.push(b'"');
     date::write_imap_date_time(out, at);
     out.push(b'"');
+}
+
+/// `MODSEQ (17)` (RFC 7162 §7, fetch-mod-resp)
+pub fn modseq(out: &mut Vec<u8>, modseq: ModSeq) {
+    out.extend_from_slice(b"MODSEQ (");
+    number(out, modseq.0);
+    out.push(b')');
 }
 
 /// The flags of a message in parentheses; `recent` adds `\Recent`.
@@ -216,7 +221,8 @@ pub fn uid_list(out: &mut Vec<u8>, uids: &[Uid]) {
     uid_range(out, more, first, last);
 }
 
-fn uid_range(out: &mut Vec<u8>, more: bool, first: u32, last: u32) {
+/// A range of a set; a comma before it if there are `more`.
+pub fn uid_range(out: &mut Vec<u8>, more: bool, first: u32, last: u32) {
     if more {
         out.push(b',');
     }
@@ -230,7 +236,6 @@ fn uid_range(out: &mut Vec<u8>, more: bool, first: u32, last: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mailbox::ModSeq;
 
     fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();

@@ -149,7 +149,7 @@ impl UidSet {
     }
 
     /// The ranges, ascending.
-    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u32>> + '_ {
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = RangeInclusive<u32>> + '_ {
         self.ranges.iter().map(|(first, last)| *first..=*last)
     }
 

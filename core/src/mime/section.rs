@@ -19,7 +19,7 @@ pub enum Section {
 }
 
 /// `section-spec`: the octets of a part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spec {
     /// `1.2.3`; empty for the whole message. No number is 0, at most [`Self::MAX_DEPTH`] numbers.
     pub part: Vec<u32>,
@@ -33,7 +33,7 @@ impl Spec {
 }
 
 /// `section-msgtext` and friends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Text {
     /// All of the part (`BODY[]`, `BODY[1]`).
     #[default]

@@ -24,7 +24,7 @@ use rmail_core::limits::Limits;
 use rmail_core::machine::{
     Action, BlobId, CallId, Input, Machine as _, Scope, Session as _, SpoolId, TlsInfo, WatchId,
 };
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Uid, UidSet};
+use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Uid};
 use rmail_core::mime::section::Section;
 use rmail_core::note::Note;
 use rmail_core::random::Random;
@@ -356,16 +356,17 @@ impl Client {
                 mailbox,
                 uids,
                 change,
-                ..
+                unchanged_since,
             } => Reply::Stored(refused.and_then(|()| {
                 let found = world.by_ref(&mailbox)?;
                 if found.keywords.names().len() + change.flags.keywords.len() > Keywords::MAX {
                     return Err(Refusal::TooManyKeywords);
                 }
-                found.change(&uids, &change);
+                let modified = found.changed_since(&uids, unchanged_since);
+                found.change(&uids.without(&modified), &change);
                 Ok(Stored {
                     snapshot: found.snapshot(shard),
-                    modified: UidSet::new(),
+                    modified,
                 })
             })),
             Call::Copy {
@@ -392,6 +393,13 @@ impl Client {
             } => {
                 assert!(uids.len() <= 256);
                 Reply::Found(refused.and_then(|()| world.find(&mailbox, &uids, &program)))
+            }
+            Call::Vanished {
+                mailbox,
+                since,
+                snapshot,
+            } => {
+                Reply::Vanished(refused.and_then(|()| Ok(world.by_ref(&mailbox)?.vanished(since, &snapshot))))
             }
             Call::Unselect { .. } => Reply::Discarded,
         }

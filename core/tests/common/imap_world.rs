@@ -8,7 +8,7 @@ use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Selected};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::{
     FlagChange, FlagOp, Flags, Keyword, Keywords, MailboxId, MailboxName, MailboxRef, ModSeq, Row, Rows,
-    Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity,
+    Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Vanished,
 };
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::refusal::Refusal;
@@ -58,6 +58,10 @@ pub struct Mailbox {
     pub messages: BTreeMap<u32, Message>,
     pub keywords: Keywords,
     pub special_use: Vec<SpecialUse>,
+    /// Below this mod-sequence it is not known what has gone.
+    pub forgotten: u64,
+    /// What has gone, and when.
+    gone: Vec<(u64, u32)>,
     chunks: BTreeMap<u32, Arc<[Row]>>,
     keywords_now: Arc<Keywords>,
 }
@@ -115,12 +119,33 @@ impl Mailbox {
         Uid(uid)
     }
 
-    /// Changes flags.
+    /// Those of the messages that have changed since.
+    pub fn changed_since(&self, uids: &UidSet, since: Option<ModSeq>) -> UidSet {
+        let rows = self.messages.values().map(|message| message.row);
+        let changed =
+            rows.filter(|row| uids.contains(row.uid) && since.is_some_and(|since| row.modseq > since));
+        changed.map(|row| row.uid).collect()
+    }
+
+    /// What has gone.
+    pub fn vanished(&self, since: ModSeq, snapshot: &Snapshot) -> Vanished {
+        if since.0 < self.forgotten {
+            return Vanished::Forgotten;
+        }
+        let news = self
+            .gone
+            .iter()
+            .filter(|(modseq, _)| *modseq > since.0 && *modseq <= snapshot.modseq.0);
+        Vanished::These(UidSet::from_ranges(news.map(|(_, uid)| (*uid, *uid))))
+    }
+
+    /// Changes flags. Where that does nothing, the mod-sequence stays.
     pub fn change(&mut self, uids: &UidSet, change: &FlagChange) {
         self.modseq += 1;
         let bits = self.bits(&change.flags);
         let modseq = ModSeq(self.modseq);
         for message in self.messages.values_mut().filter(|m| uids.contains(m.row.uid)) {
+            let before = message.row;
             let mut now = self.keywords.bits(message.row.keywords);
             let row = &mut message.row;
             match change.op {
@@ -138,7 +163,9 @@ impl Mailbox {
                 }
             }
             row.keywords = self.keywords.intern(now);
-            row.modseq = modseq;
+            if *row != before {
+                row.modseq = modseq;
+            }
         }
     }
 
@@ -152,7 +179,9 @@ impl Mailbox {
     pub fn remove(&mut self, uids: &[u32]) {
         self.modseq += 1;
         for uid in uids {
-            self.messages.remove(uid);
+            if self.messages.remove(uid).is_some() {
+                self.gone.push((self.modseq, *uid));
+            }
         }
     }
 
@@ -230,6 +259,8 @@ impl World {
             messages: BTreeMap::new(),
             keywords: Keywords::default(),
             special_use: special_use.to_vec(),
+            forgotten: 0,
+            gone: Vec::new(),
             chunks: BTreeMap::new(),
             keywords_now: Arc::default(),
         };
@@ -330,8 +361,8 @@ impl World {
         }
         if from.is_inbox() {
             self.create(to, &[]);
-            let moved = core::mem::take(&mut self.inbox().messages);
-            self.inbox().modseq += 1;
+            let moved = self.inbox().messages.clone();
+            self.inbox().remove(&moved.keys().copied().collect::<Vec<_>>());
             for message in moved.into_values() {
                 let (body, date) = (message.body, message.row.internal_date());
                 self.by_name(to)?.add(&body, &Flags::default(), date);

@@ -1,10 +1,13 @@
 //! What each command means.
 
-use super::command;
-use rmail_core::imap::command::{Command, FetchItem, List, Search, StatusItem};
-use rmail_core::imap::sequence::{SeqNumber, SequenceSet};
+use super::{AUTHENTICATED, command};
+use rmail_core::imap::command::{
+    Command, FetchItem, FetchModifiers, List, QResync, Search, SelectParams, StatusItem,
+};
+use rmail_core::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
 use rmail_core::mailbox::{
-    BadName, FlagChange, FlagOp, Flags, Keyword, MailboxName, SpecialUse, SystemFlags,
+    BadName, FlagChange, FlagOp, Flags, Keyword, MailboxName, ModSeq, SpecialUse, SystemFlags, UidSet,
+    UidValidity,
 };
 use rmail_core::mime::section::{Spec, Text};
 use rmail_core::search::Key;
@@ -104,17 +107,22 @@ fn mailboxes() {
     assert_eq!(
         command("SELECT inbox"),
         Command::Select {
-            mailbox: name("INBOX")
+            mailbox: name("INBOX"),
+            params: SelectParams::default()
         }
     );
     assert_eq!(
         command("EXAMINE \"a b\""),
-        Command::Examine { mailbox: name("a b") }
+        Command::Examine {
+            mailbox: name("a b"),
+            params: SelectParams::default()
+        }
     );
     assert_eq!(
         command("EXAMINE \"Entwürfe\""),
         Command::Examine {
-            mailbox: name("Entwürfe")
+            mailbox: name("Entwürfe"),
+            params: SelectParams::default()
         }
     );
     assert_eq!(
@@ -142,13 +150,15 @@ fn mailboxes() {
     assert_eq!(
         command("SELECT ../x"),
         Command::Select {
-            mailbox: Err(BadName::Forbidden)
+            mailbox: Err(BadName::Forbidden),
+            params: SelectParams::default()
         }
     );
     assert_eq!(
         command("SELECT \"\""),
         Command::Select {
-            mailbox: Err(BadName::Empty)
+            mailbox: Err(BadName::Empty),
+            params: SelectParams::default()
         }
     );
     assert_eq!(
@@ -298,6 +308,7 @@ fn store() {
                     .collect(),
             },
         },
+        unchanged_since: None,
     };
     let none = SystemFlags::default();
     assert_eq!(
@@ -336,6 +347,7 @@ fn fetch_items_and_macros() {
         uid: false,
         set: set(&[(1, 0)]),
         items: items.into(),
+        modifiers: FetchModifiers::default(),
     };
     use FetchItem::{Body, BodyStructure, Envelope, Flags, InternalDate, Rfc822Size, Uid};
     let fast = [Flags, InternalDate, Rfc822Size];
@@ -364,9 +376,63 @@ fn fetch_items_and_macros() {
         Command::Fetch {
             uid: true,
             set: set(&[(1, 0)]),
-            items: vec![Uid]
+            items: vec![Uid],
+            modifiers: FetchModifiers::default(),
         }
     );
+}
+
+fn refused(line: &str) {
+    super::bad(AUTHENTICATED, format!("a {line}\r\n").as_bytes());
+}
+
+#[test]
+fn fetch_modifiers() {
+    let partial = |first, last, from_end| {
+        Some(PartialRange {
+            first,
+            last,
+            from_end,
+        })
+    };
+    for (text, range) in [
+        ("(PARTIAL 1:500)", partial(1, 500, false)),
+        ("(partial 500:1)", partial(500, 1, false)),
+        ("(PARTIAL -1:-100)", partial(1, 100, true)),
+    ] {
+        match command(&format!("UID FETCH 1:* (UID FLAGS) {text}")) {
+            Command::Fetch { modifiers, .. } => assert_eq!(modifiers.partial, range, "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    for text in [
+        "()",
+        "(PARTIAL)",
+        "(PARTIAL 1)",
+        "(PARTIAL 0:1)",
+        "(PARTIAL 1:*)",
+        "(PARTIAL -1:1)",
+        "(PARTIAL 1:-1)",
+        "(PARTIAL 1:2 PARTIAL 1:2)",
+        "(NO-SUCH 1)",
+    ] {
+        refused(&format!("UID FETCH 1:* (UID FLAGS) {text}"));
+    }
+    refused("FETCH 1:* (UID FLAGS) (PARTIAL 1:2)");
+}
+
+#[test]
+fn ten_thousand_items_are_read_and_each_is_meant_once() {
+    let items = vec!["UID FLAGS"; 5_000].join(" ");
+    match command(&format!("FETCH 1 ({items})")) {
+        Command::Fetch { items, .. } => assert_eq!(items, [FetchItem::Uid, FetchItem::Flags]),
+        other => panic!("{other:?}"),
+    }
+    let sections: String = (1..=3_000).map(|part| format!("BODY[{part}] BODY[1] ")).collect();
+    match command(&format!("FETCH 1 ({})", sections.trim_end())) {
+        Command::Fetch { items, .. } => assert_eq!(items.len(), 3_000),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -524,4 +590,55 @@ fn search_forms() {
     assert!(matches!(key(&deepest), Key::Not(_)));
     let longest = vec!["1"; 1_000].join(" ");
     assert!(matches!(key(&longest), Key::And(keys) if keys.len() == 1_000));
+}
+
+#[test]
+fn what_condstore_and_qresync_add() {
+    let select = |line: &str| match command(&format!("SELECT INBOX {line}")) {
+        Command::Select { params, .. } => params,
+        other => panic!("{line}: {other:?}"),
+    };
+    let uids = |ranges: &[(u32, u32)]| UidSet::from_ranges(ranges.iter().copied());
+    let qresync = |known, matched| SelectParams {
+        qresync: Some(Box::new(QResync {
+            uid_validity: UidValidity(67_890_007),
+            modseq: ModSeq(20_050_715_194_045_000),
+            known,
+            matched,
+        })),
+        ..SelectParams::default()
+    };
+    assert!(select("(CONDSTORE)").condstore);
+    assert_eq!(
+        select("(QRESYNC (67890007 20050715194045000 41,43:211,214:541))"),
+        qresync(Some(uids(&[(41, 41), (43, 211), (214, 541)])), None)
+    );
+    assert_eq!(
+        select("(qresync (67890007 20050715194045000))"),
+        qresync(None, None)
+    );
+    let matched = Some((uids(&[(4, 4), (12, 13)]), uids(&[(8, 8), (24, 25)])));
+    assert_eq!(
+        select("(QRESYNC (67890007 20050715194045000 (4,12:13 8,24:25)))"),
+        qresync(None, matched.clone())
+    );
+    assert_eq!(
+        select("(QRESYNC (67890007 20050715194045000 1:30 (4,12,13 8,24,25)))"),
+        qresync(Some(uids(&[(1, 30)])), matched)
+    );
+    let fetch = |line: &str| match command(&format!("UID FETCH 1:9 {line}")) {
+        Command::Fetch { items, modifiers, .. } => (items, modifiers.changed_since, modifiers.vanished),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(fetch("MODSEQ"), (vec![FetchItem::ModSeq], None, false));
+    assert_eq!(
+        fetch("(FLAGS) (CHANGEDSINCE 12345 VANISHED)"),
+        (vec![FetchItem::Flags], Some(ModSeq(12345)), true)
+    );
+    let since = |line: &str| match command(&format!("STORE 7 {line} +FLAGS.SILENT (a)")) {
+        Command::Store { unchanged_since, .. } => unchanged_since,
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(since("(UNCHANGEDSINCE 320162338)"), Some(ModSeq(320_162_338)));
+    assert_eq!(since("(unchangedsince 0)"), Some(ModSeq(0)));
 }

@@ -123,6 +123,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Open { .. }
             | Call::Bodies { .. }
             | Call::Recheck { .. }
+            | Call::Vanished { .. }
             | Call::Unselect { .. } => Pool::Read,
             Call::ClaimRecent { .. }
             | Call::Create { .. }
@@ -251,6 +252,19 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 uids,
                 program,
             } => Reply::Found(search(store, &mailbox, &uids, &program).await),
+            Call::Vanished {
+                mailbox,
+                since,
+                snapshot,
+            } => {
+                let gone = store.vanished(&mailbox, since, &snapshot).await;
+                Reply::Vanished(outcome(
+                    "what vanished from",
+                    &mailbox.account,
+                    &mailbox.id.0,
+                    gone,
+                ))
+            }
             Call::Unselect { mailbox } => {
                 self.last.clear();
                 store.unselect(&mailbox).await;

@@ -1,30 +1,36 @@
 //! FETCH.
 
+use std::collections::BTreeSet;
+
 use super::token::{Cursor, Parse};
-use crate::imap::command::{Command, FetchItem};
+use crate::imap::command::{Command, FetchItem, FetchModifiers};
+use crate::imap::sequence::PartialRange;
+use crate::mailbox::ModSeq;
 use crate::mime::section::{Spec, Text};
 
-/// Items of one FETCH: a client that wants more of a message wants all of it.
-const MAX_ITEMS: usize = 128;
+/// Items of one FETCH, the same again counted too: as many as the shortest ones that fit a line.
+const MAX_ITEMS: usize = 32 * 1024;
+/// Modifiers of one FETCH: more than there are names for.
+const MAX_MODIFIERS: usize = 8;
 /// Names of one HEADER.FIELDS: each is compared with every field.
 const MAX_FIELDS: usize = 256;
 
-/// `"FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")`
-/// (RFC 9051 §9)
+/// `"FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
+/// [SP fetch-modifiers]` (RFC 9051 §9, RFC 4466 §6). An item that is named twice is answered once.
 pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a space and a sequence set")?;
     let set = c.sequence_set()?;
     c.space("a space and what to fetch")?;
     let items = if c.eat(b'(') {
-        let mut items = Vec::new();
-        for item in c.rest_of_list(MAX_ITEMS, |c| {
+        let (mut items, mut seen) = (Vec::new(), BTreeSet::new());
+        c.rest_of_list(MAX_ITEMS, |c| {
             let name = c.item_name();
-            fetch_item(c, &name)
-        })? {
-            if !items.contains(&item) {
+            let item = fetch_item(c, &name)?;
+            if seen.insert(item.clone()) {
                 items.push(item);
             }
-        }
+            Ok(())
+        })?;
         items
     } else {
         let name = c.item_name();
@@ -33,7 +39,60 @@ pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
             None => vec![fetch_item(c, &name)?],
         }
     };
-    Ok(Command::Fetch { uid, set, items })
+    let mut modifiers = FetchModifiers::default();
+    if c.eat(b' ') {
+        c.expect(b'(', "( and FETCH modifiers")?;
+        c.rest_of_list(MAX_MODIFIERS, |c| modifier(c, uid, &mut modifiers))?;
+        if modifiers.vanished && modifiers.changed_since.is_none() {
+            return Err(c.wrong("VANISHED stands beside CHANGEDSINCE only"));
+        }
+    }
+    Ok(Command::Fetch {
+        uid,
+        set,
+        items,
+        modifiers,
+    })
+}
+
+/// `fetch-modifier` (RFC 4466 §6), each at most once.
+fn modifier(c: &mut Cursor<'_>, uid: bool, to: &mut FetchModifiers) -> Parse<()> {
+    match c.item_name().as_str() {
+        "PARTIAL" if !uid => return Err(c.wrong("PARTIAL stands in UID FETCH only")),
+        "PARTIAL" if to.partial.is_some() => return Err(c.wrong("PARTIAL stands there twice")),
+        "PARTIAL" => {
+            c.space("a space and a range")?;
+            to.partial = Some(partial_range(c)?);
+        }
+        "CHANGEDSINCE" if to.changed_since.is_some() => {
+            return Err(c.wrong("CHANGEDSINCE stands there twice"));
+        }
+        "CHANGEDSINCE" => {
+            c.space("a space and a mod-sequence")?;
+            to.changed_since = Some(ModSeq(c.number64()?));
+        }
+        "VANISHED" if !uid => return Err(c.wrong("VANISHED stands in UID FETCH only")),
+        "VANISHED" => to.vanished = true,
+        "" => return Err(c.expected("a FETCH modifier")),
+        other => return Err(c.unknown("FETCH modifier", other)),
+    }
+    Ok(())
+}
+
+/// `partial-range = nz-number ":" nz-number / "-" nz-number ":" "-" nz-number` (RFC 9394 §4)
+pub(super) fn partial_range(c: &mut Cursor<'_>) -> Parse<PartialRange> {
+    let from_end = c.eat(b'-');
+    let first = c.nz_number()?;
+    c.expect(b':', ": and the end of the range")?;
+    if from_end {
+        c.expect(b'-', "- as before the range's first number")?;
+    }
+    let last = c.nz_number()?;
+    Ok(PartialRange {
+        first,
+        last,
+        from_end,
+    })
 }
 
 /// The macros of RFC 9051 §6.4.5, which stand alone.
@@ -52,6 +111,7 @@ fn fetch_item(c: &mut Cursor<'_>, name: &str) -> Parse<FetchItem> {
     Ok(match name {
         "UID" => FetchItem::Uid,
         "FLAGS" => FetchItem::Flags,
+        "MODSEQ" => FetchItem::ModSeq,
         "INTERNALDATE" => FetchItem::InternalDate,
         "RFC822.SIZE" => FetchItem::Rfc822Size,
         "ENVELOPE" => FetchItem::Envelope,

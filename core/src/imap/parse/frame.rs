@@ -29,6 +29,8 @@ const MAX_SKIPPED: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Parser {
     max_message_size: u64,
+    /// Mailbox names are UTF-8, not modified UTF-7.
+    utf8: bool,
     state: State,
     /// The command so far, when a literal is or was in it: its lines and literals as they came.
     held: Vec<u8>,
@@ -78,11 +80,18 @@ impl Parser {
     pub fn new(max_message_size: u64) -> Self {
         Self {
             max_message_size,
+            utf8: false,
             state: State::Line,
             held: Vec::new(),
             literals: 0,
             literal_octets: 0,
         }
+    }
+
+    /// From the next command on mailbox names are UTF-8 in which `&` stands for itself, and quoted strings must be UTF-8
+    /// (RFC 6855 §3, RFC 9051 §5.1); or no longer.
+    pub fn set_utf8(&mut self, utf8: bool) {
+        self.utf8 = utf8;
     }
 
     /// What is at the front of the inbox. Call again after each event but [`Event::NeedBytes`] and [`Event::TooBig`].
@@ -204,10 +213,10 @@ impl Parser {
         }
         // A command of one line is read where it lies.
         let parsed = if self.held.is_empty() && head.is_none() {
-            super::parse(line, authenticated).map_err(|stop| (stop, tag_of(line)))
+            super::parse(line, authenticated, self.utf8).map_err(|stop| (stop, tag_of(line)))
         } else {
             self.held.extend_from_slice(line);
-            super::parse(&self.held, authenticated).map_err(|stop| (stop, tag_of(&self.held)))
+            super::parse(&self.held, authenticated, self.utf8).map_err(|stop| (stop, tag_of(&self.held)))
         };
         match (parsed, head) {
             (Ok(Parsed::Command(tagged)), None) => {

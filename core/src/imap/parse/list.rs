@@ -52,12 +52,14 @@ pub(super) fn list(c: &mut Cursor<'_>) -> Parse<Command> {
 
 fn reference(c: &mut Cursor<'_>) -> Parse<String> {
     let octets = c.astring("a reference name, perhaps \"\"")?;
-    mailbox_name::decode_pattern(&octets).ok_or_else(|| c.wrong("a reference name that is not UTF-8"))
+    mailbox_name::decode_pattern(&octets, c.speaks_utf8())
+        .ok_or_else(|| c.wrong("a reference name that is not UTF-8"))
 }
 
 fn pattern(c: &mut Cursor<'_>) -> Parse<String> {
     let octets = c.list_mailbox()?;
-    mailbox_name::decode_pattern(&octets).ok_or_else(|| c.wrong("a pattern that is not UTF-8"))
+    mailbox_name::decode_pattern(&octets, c.speaks_utf8())
+        .ok_or_else(|| c.wrong("a pattern that is not UTF-8"))
 }
 
 fn select_option(c: &mut Cursor<'_>, list: &mut List) -> Parse<()> {

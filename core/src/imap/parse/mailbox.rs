@@ -24,7 +24,7 @@ pub(super) fn create(c: &mut Cursor<'_>) -> Parse<Command> {
     c.space("a space and a mailbox name")?;
     let octets = c.astring("a mailbox name")?;
     let name = octets.strip_suffix(b"/").unwrap_or(&octets);
-    let mailbox = crate::imap::mailbox_name::decode(name);
+    let mailbox = c.mailbox_of(name)?;
     let (mut special_use, mut use_known) = (Vec::new(), true);
     if c.eat(b' ') {
         c.expect(b'(', "( and USE")?;

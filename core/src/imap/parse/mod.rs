@@ -12,6 +12,7 @@ mod list;
 mod literal;
 mod mailbox;
 mod search;
+mod select;
 mod simple;
 mod store;
 mod token;
@@ -58,9 +59,9 @@ enum Parsed {
 }
 
 /// Reads a command: `octets` are its lines and literals, and end with a line. A last line that ends in a literal's head
-/// gives [`Parsed::Append`], or [`token::Stop::Literal`] where a literal may stand.
-fn parse(octets: &[u8], authenticated: bool) -> Parse<Parsed> {
-    let mut c = Cursor::new(octets, authenticated);
+/// gives [`Parsed::Append`], or [`token::Stop::Literal`] where a literal may stand. `utf8`: mailbox names come in UTF-8.
+fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
+    let mut c = Cursor::new(octets, authenticated).with_utf8(utf8);
     let tag = c.tag()?;
     c.space("a space and a command name after the tag")?;
     let name = c.command_name()?;
@@ -83,7 +84,7 @@ fn parse(octets: &[u8], authenticated: bool) -> Parse<Parsed> {
         "CREATE" => mailbox::create(&mut c)?,
         "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,
         "ENABLE" => auth::enable(&mut c)?,
-        "EXAMINE" => mailbox::one(&mut c, |mailbox| Command::Examine { mailbox })?,
+        "EXAMINE" => select::select(&mut c, |mailbox, params| Command::Examine { mailbox, params })?,
         "FETCH" => fetch::fetch(&mut c, false)?,
         "ID" => auth::id(&mut c)?,
         "LIST" => list::list(&mut c)?,
@@ -92,7 +93,7 @@ fn parse(octets: &[u8], authenticated: bool) -> Parse<Parsed> {
         "MOVE" => mailbox::r#move(&mut c, false)?,
         "RENAME" => mailbox::rename(&mut c)?,
         "SEARCH" => search::search(&mut c, false)?,
-        "SELECT" => mailbox::one(&mut c, |mailbox| Command::Select { mailbox })?,
+        "SELECT" => select::select(&mut c, |mailbox, params| Command::Select { mailbox, params })?,
         "STATUS" => mailbox::status(&mut c)?,
         "STORE" => store::store(&mut c, false)?,
         "SUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Subscribe { mailbox })?,

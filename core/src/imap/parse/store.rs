@@ -2,17 +2,20 @@
 
 use super::token::{Cursor, Parse};
 use crate::imap::command::Command;
-use crate::mailbox::{FlagChange, FlagOp, Flags, Keyword, Keywords, SystemFlags};
+use crate::mailbox::{FlagChange, FlagOp, Flags, Keyword, Keywords, ModSeq, SystemFlags};
 
 /// Flags of one list: a mailbox has no more keywords, and there are five system flags.
 const MAX_FLAGS: usize = Keywords::MAX + SystemFlags::NAMES.len();
+/// Modifiers of one STORE: more than there are.
+const MAX_MODIFIERS: usize = 8;
 
-/// `"STORE" SP sequence-set SP store-att-flags` with
+/// `"STORE" SP sequence-set [SP store-modifiers] SP store-att-flags` with
 /// `store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))` (RFC 9051 §9)
 pub(super) fn store(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a space and a sequence set")?;
     let set = c.sequence_set()?;
     c.space("a space and FLAGS, +FLAGS or -FLAGS")?;
+    let unchanged_since = modifiers(c)?;
     let op = if c.eat(b'+') {
         FlagOp::Add
     } else if c.eat(b'-') {
@@ -49,7 +52,30 @@ pub(super) fn store(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         set,
         silent,
         change,
+        unchanged_since,
     })
+}
+
+/// `["(" store-modifier *(SP store-modifier) ")" SP]` with
+/// `store-modifier = "UNCHANGEDSINCE" SP mod-sequence-valzer` (RFC 4466 §2.5, RFC 7162 §7)
+fn modifiers(c: &mut Cursor<'_>) -> Parse<Option<ModSeq>> {
+    if !c.eat(b'(') {
+        return Ok(None);
+    }
+    let mut since = None;
+    c.rest_of_list(MAX_MODIFIERS, |c| {
+        match c.item_name().as_str() {
+            "UNCHANGEDSINCE" if since.is_some() => return Err(c.wrong("UNCHANGEDSINCE stands there twice")),
+            "UNCHANGEDSINCE" => {}
+            "" => return Err(c.expected("UNCHANGEDSINCE")),
+            other => return Err(c.unknown("STORE modifier", other)),
+        }
+        c.space("a space and a mod-sequence")?;
+        since = Some(ModSeq(c.number64()?));
+        Ok(())
+    })?;
+    c.space("a space and FLAGS, +FLAGS or -FLAGS")?;
+    Ok(since)
 }
 
 /// `flag-list = "(" [flag *(SP flag)] ")"`

@@ -42,6 +42,8 @@ pub(super) struct Cursor<'a> {
     line: usize,
     /// Whether literals may stand anywhere; before login only a few commands may have them.
     literals: bool,
+    /// The client has said that it speaks UTF-8.
+    utf8: bool,
 }
 
 /// `ATOM-CHAR`: printable ASCII but atom-specials.
@@ -71,7 +73,18 @@ impl<'a> Cursor<'a> {
             at: 0,
             line: 0,
             literals,
+            utf8: false,
         }
+    }
+
+    /// For a client that has enabled UTF-8 ([`super::Parser::set_utf8`]).
+    pub(super) fn with_utf8(self, utf8: bool) -> Self {
+        Self { utf8, ..self }
+    }
+
+    /// Whether mailbox names are in UTF-8.
+    pub(super) fn speaks_utf8(&self) -> bool {
+        self.utf8
     }
 
     /// From here on literals may stand even before login.
@@ -212,7 +225,13 @@ impl<'a> Cursor<'a> {
     /// `string`: quoted or literal.
     pub(super) fn string(&mut self, what: &str) -> Parse<Cow<'a, [u8]>> {
         match self.peek() {
-            Some(b'"') => self.quoted(),
+            Some(b'"') => {
+                let text = self.quoted()?;
+                if self.utf8 && core::str::from_utf8(&text).is_err() {
+                    return Err(self.wrong("a quoted string that is not UTF-8"));
+                }
+                Ok(text)
+            }
             Some(b'{') => self.literal().map(Cow::Borrowed),
             Some(b'~') if self.rest().starts_with(b"~{") => {
                 Err(self.wrong("~{} literals are not taken here"))
@@ -322,8 +341,16 @@ impl<'a> Cursor<'a> {
 
     /// `mailbox`
     pub(super) fn mailbox(&mut self) -> Parse<MailboxArg> {
-        self.astring("a mailbox name")
-            .map(|octets| mailbox_name::decode(&octets))
+        let octets = self.astring("a mailbox name")?;
+        self.mailbox_of(&octets)
+    }
+
+    /// The mailbox that these octets name. What has octets above 127 must be UTF-8 (RFC 6855 §3).
+    pub(super) fn mailbox_of(&self, octets: &[u8]) -> Parse<MailboxArg> {
+        if core::str::from_utf8(octets).is_err() {
+            return Err(self.wrong("a mailbox name that is not UTF-8"));
+        }
+        Ok(mailbox_name::decode(octets, self.utf8))
     }
 
     /// `number64`: digits only, up to 2⁶³−1.

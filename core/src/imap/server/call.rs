@@ -9,7 +9,7 @@ use crate::chunk::Chunk;
 use crate::machine::{BlobId, SpoolId};
 use crate::mailbox::{
     FlagChange, Flags, MailboxId, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
-    UidValidity,
+    UidValidity, Vanished,
 };
 use crate::mime::section::Section;
 use crate::refusal::Refusal;
@@ -208,6 +208,15 @@ pub enum Call {
         /// What to look for.
         program: Arc<Key>,
     },
+    /// What has gone since a MODSEQ (RFC 7162 §3.2.10)?
+    Vanished {
+        /// Where.
+        mailbox: MailboxRef,
+        /// HIGHESTMODSEQ as the client was told it.
+        since: ModSeq,
+        /// The mailbox as the client is told it now.
+        snapshot: Snapshot,
+    },
     /// The mailbox is no longer selected here.
     Unselect {
         /// Which.
@@ -262,6 +271,8 @@ pub enum Reply {
     Bodies(Result<Vec<Body>, Refusal>),
     /// Those that match.
     Found(Result<UidSet, Refusal>),
+    /// What has gone.
+    Vanished(Result<Vanished, Refusal>),
 }
 
 /// A mailbox in the list.

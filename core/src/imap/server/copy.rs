@@ -1,5 +1,6 @@
 //! COPY and MOVE (RFC 9051 §6.4.7, §6.4.8; RFC 4315 §3; RFC 6851).
 
+use super::news::{After, Finish};
 use super::place::Place;
 use super::{Call, CopyUid, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
@@ -94,7 +95,13 @@ impl Session {
         if !code.is_empty() {
             self.out.line(&format!("* OK {code}Moved"));
         }
-        self.complete(tag, "OK MOVE completed");
+        // RFC 6851 §4.4: with the new HIGHESTMODSEQ.
+        self.tell(After::Finish(Finish {
+            tag,
+            text: "OK MOVE completed".into(),
+            expunges: true,
+            modseq: !code.is_empty(),
+        }));
     }
 }
 

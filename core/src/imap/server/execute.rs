@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::news::After;
-use crate::imap::command::{Command, Tagged};
+use crate::imap::command::{Command, QResync, Tagged};
 
 /// Octets of a command that a note shows.
 const MAX_NOTE: usize = 256;
@@ -18,6 +18,10 @@ impl Session {
         };
         if let Some(problem) = problem {
             return self.refuse_bad(&tagged.tag, problem);
+        }
+        if self.enabled.uid_only && has_numbers(&tagged.command) {
+            // RFC 9586 §3.
+            return self.refuse_bad(&tagged.tag, "[UIDREQUIRED] Message numbers are not allowed");
         }
         // Flags that others changed are told before a command that shows or tests flags; and COPY by numbers must know
         // whether all of its messages are there.
@@ -41,13 +45,13 @@ impl Session {
             Command::Check => self.look(tag, "OK CHECK completed"),
             Command::Logout => self.logout(&tag),
             Command::Id(_) => self.id(tag),
-            Command::Enable(_) => self.enable(tag),
+            Command::Enable(names) => self.enable(tag, &names),
             Command::Namespace => self.namespace(tag),
             Command::StartTls => self.start_tls(&tag),
             Command::Login { user, password } => self.login(tag, user, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(tag, &mechanism, initial),
-            Command::Select { mailbox } => self.select(tag, mailbox, false),
-            Command::Examine { mailbox } => self.select(tag, mailbox, true),
+            Command::Select { mailbox, params } => self.select(tag, mailbox, params, false),
+            Command::Examine { mailbox, params } => self.select(tag, mailbox, params, true),
             Command::Close => self.close_mailbox(tag),
             Command::Unselect => self.unselect(tag, "OK UNSELECT completed"),
             Command::Create {
@@ -64,13 +68,19 @@ impl Session {
             Command::Status { mailbox, items } => self.status(tag, mailbox, items),
             Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
             Command::Search(search) => self.search(tag, &search),
-            Command::Fetch { uid, set, items } => self.fetch(tag, uid, &set, items),
+            Command::Fetch {
+                uid,
+                set,
+                items,
+                modifiers,
+            } => self.fetch(tag, uid, &set, items, modifiers),
             Command::Store {
                 uid,
                 set,
                 silent,
                 change,
-            } => self.store(tag, uid, &set, silent, change),
+                unchanged_since,
+            } => self.store(tag, uid, &set, silent, change, unchanged_since),
             Command::Copy { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, false),
             Command::Move { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, true),
             Command::Idle => self.idle(tag),
@@ -101,6 +111,22 @@ fn state_of(command: &Command) -> State {
         | Command::Copy { .. }
         | Command::Move { .. } => State::Selected,
         _ => State::Authenticated,
+    }
+}
+
+/// Whether a command speaks of messages by their numbers (RFC 9586 §3.2, §3.5, §3.7).
+fn has_numbers(command: &Command) -> bool {
+    match command {
+        Command::Fetch { uid, .. }
+        | Command::Store { uid, .. }
+        | Command::Copy { uid, .. }
+        | Command::Move { uid, .. } => !uid,
+        Command::Search(search) => !search.uid || search.key.has_numbers(),
+        Command::Select { params, .. } | Command::Examine { params, .. } => {
+            let matched = |qresync: &QResync| qresync.matched.is_some();
+            params.qresync.as_deref().is_some_and(matched)
+        }
+        _ => false,
     }
 }
 

@@ -1,14 +1,17 @@
 //! FETCH (RFC 9051 §6.4.5): metadata straight from the rows, content in batches.
 
-use super::job::{Job, Output};
+use core::ops::Range;
+
+use super::enable::Enabled;
+use super::job::{Job, Output, STEP_ROWS};
 use super::section::{Content, content};
-use super::view::{Cursor, View};
+use super::view::{Cursor, Ranks, View};
 use super::{Body, Call, Phase, Session, Stored, Then, refusal};
-use crate::imap::command::FetchItem;
+use crate::imap::command::{FetchItem, FetchModifiers};
 use crate::imap::response;
-use crate::imap::sequence::SequenceSet;
+use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::machine::{Action, BlobId};
-use crate::mailbox::{FlagChange, FlagOp, Flags, Row, SystemFlags, Uid};
+use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Row, SystemFlags, Uid};
 use crate::refusal::Refusal;
 
 /// A FETCH being answered.
@@ -16,12 +19,17 @@ use crate::refusal::Refusal;
 pub(super) struct Fetch {
     tag: String,
     uid: bool,
+    enabled: Enabled,
     items: Vec<Item>,
     /// The content items among `items`.
     contents: Vec<Content>,
     /// Fetching sets `\Seen`.
     marks_seen: bool,
     shows_flags: bool,
+    shows_uid: bool,
+    shows_modseq: bool,
+    /// CHANGEDSINCE: messages with a lower mod-sequence are passed over.
+    changed_since: ModSeq,
     cursor: Cursor,
     /// Messages whose content was asked for, by their position in the rows told.
     batch: Vec<usize>,
@@ -42,6 +50,7 @@ pub(super) struct Fetch {
 enum Item {
     Uid,
     Flags,
+    ModSeq,
     InternalDate,
     Size,
     /// The next one of the content items.
@@ -50,19 +59,56 @@ enum Item {
 
 impl Session {
     /// FETCH.
-    pub(super) fn fetch(&mut self, tag: String, uid: bool, set: &SequenceSet, items: Vec<FetchItem>) {
+    pub(super) fn fetch(
+        &mut self,
+        tag: String,
+        uid: bool,
+        set: &SequenceSet,
+        items: Vec<FetchItem>,
+        modifiers: FetchModifiers,
+    ) {
+        if modifiers.vanished && !self.enabled.qresync {
+            // RFC 7162 §3.2.6.
+            return self.refuse_bad(&tag, "QRESYNC is not enabled");
+        }
         let Some(open) = self.selected.as_ref() else {
             return self.internal("FETCH without a mailbox");
         };
         let Ok(ranks) = open.view.ranks(uid, set) else {
             return self.refuse_bad(&tag, "No such message");
         };
-        let fetch = Fetch::new(tag, uid, items, Cursor::new(ranks), open.read_only);
+        if modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq) {
+            self.enable_condstore();
+        }
+        let Some(open) = self.selected.as_ref() else {
+            return self.internal("FETCH without a mailbox");
+        };
+        let ranks = match modifiers.partial {
+            Some(range) => page(ranks, range),
+            None => ranks,
+        };
+        let vanished = modifiers.vanished.then(|| {
+            let highest = open.view.told().last_uid().unwrap_or_default();
+            set.resolve(highest.0.max(1))
+        });
+        let cursor = Cursor::new(ranks);
+        let fetch = Fetch::new(
+            tag,
+            uid,
+            items,
+            modifiers.changed_since,
+            cursor,
+            open.read_only,
+            self.enabled,
+        );
         if fetch.contents.len() > self.settings.limits.bodies_per_call {
             return self.complete_with(fetch.tag, "NO [LIMIT] Too many items at once", uid);
         }
         if let Some(open) = self.selected.as_mut() {
             open.write_new_keywords(self.out.text());
+        }
+        if let Some(known) = vanished {
+            return self.fetch_vanished(fetch.changed_since, known, Box::new(fetch));
         }
         self.phase = Phase::Job(Job::Fetch(Box::new(fetch)));
     }
@@ -76,6 +122,7 @@ impl Session {
             if fetch.write_rows(&mut self.out, &open.view) {
                 self.finish_fetch(fetch);
             } else {
+                self.out.pause();
                 self.phase = Phase::Job(Job::Fetch(fetch));
             }
             return;
@@ -84,9 +131,15 @@ impl Session {
         fetch.batch = core::mem::take(&mut fetch.unanswered);
         if fetch.batch.is_empty() {
             fetch.batch = fetch.cursor.take(messages.max(1));
+            fetch.pass_over(&open.view);
         }
         if fetch.batch.is_empty() {
-            return self.finish_fetch(fetch);
+            if fetch.cursor.is_done() {
+                return self.finish_fetch(fetch);
+            }
+            self.out.pause();
+            self.phase = Phase::Job(Job::Fetch(fetch));
+            return;
         }
         let mailbox = open.mailbox.clone();
         let rows = fetch.batch.iter().filter_map(|rank| open.view.told().get(*rank));
@@ -180,31 +233,51 @@ impl Session {
 }
 
 impl Fetch {
-    fn new(tag: String, uid: bool, items: Vec<FetchItem>, cursor: Cursor, read_only: bool) -> Self {
-        let mut plan = Vec::with_capacity(items.len() + 1);
+    fn new(
+        tag: String,
+        uid: bool,
+        items: Vec<FetchItem>,
+        changed_since: Option<ModSeq>,
+        cursor: Cursor,
+        read_only: bool,
+        enabled: Enabled,
+    ) -> Self {
+        let mut plan = Vec::with_capacity(items.len() + 2);
         let mut contents = Vec::new();
-        // RFC 9051 §6.4.9: UID FETCH always tells the UID.
-        if uid && !items.contains(&FetchItem::Uid) {
+        // RFC 9051 §6.4.9: UID FETCH always tells the UID; UIDFETCH has it in front (RFC 9586 §3.3).
+        let mut shows_uid = items.contains(&FetchItem::Uid) || enabled.uid_only;
+        if uid && !shows_uid {
+            shows_uid = true;
             plan.push(Item::Uid);
         }
+        let shows_modseq = changed_since.is_some() || items.contains(&FetchItem::ModSeq);
+        let adds_modseq = changed_since.is_some() && !items.contains(&FetchItem::ModSeq);
         let shows_flags = items.contains(&FetchItem::Flags);
         for item in items {
             plan.push(match &item {
                 FetchItem::Uid => Item::Uid,
                 FetchItem::Flags => Item::Flags,
+                FetchItem::ModSeq => Item::ModSeq,
                 FetchItem::InternalDate => Item::InternalDate,
                 FetchItem::Rfc822Size => Item::Size,
                 _ => Item::Content,
             });
             contents.extend(content(item));
         }
+        if adds_modseq {
+            plan.push(Item::ModSeq);
+        }
         Self {
             tag,
             uid,
+            enabled,
             items: plan,
             marks_seen: !read_only && contents.iter().any(|content| content.marks_seen),
             contents,
             shows_flags,
+            shows_uid,
+            shows_modseq,
+            changed_since: changed_since.unwrap_or_default(),
             cursor,
             batch: Vec::new(),
             bodies: Vec::new(),
@@ -217,22 +290,42 @@ impl Fetch {
 
     /// Answers from the rows until a step is full. True: all are answered.
     fn write_rows(&mut self, out: &mut Output, view: &View) -> bool {
+        let mut left = STEP_ROWS;
         while let Some(run) = self.cursor.run() {
             let mut next = run.start;
             for (rank, row) in run.zip(view.told().iter_from(next)) {
-                self.write_start(out.text(), rank);
-                self.write_items(out, view, row, &[]);
-                next = rank + 1;
-                if out.is_full() {
+                if out.is_full() || left == 0 {
                     break;
                 }
+                next = rank + 1;
+                if self.passes_over(view, row) {
+                    left -= 1;
+                    continue;
+                }
+                self.write_start(out.text(), rank, row);
+                self.write_items(out, view, row, &[]);
             }
             self.cursor.advance_to(next);
-            if out.is_full() {
-                return false;
+            if out.is_full() || left == 0 {
+                return self.cursor.is_done();
             }
         }
         true
+    }
+
+    /// Whether CHANGEDSINCE leaves this message out.
+    fn passes_over(&self, view: &View, row: &Row) -> bool {
+        self.changed_since > ModSeq(0) && view.told().modseq(row) <= self.changed_since
+    }
+
+    /// Leaves out of the batch what CHANGEDSINCE leaves out.
+    fn pass_over(&mut self, view: &View) {
+        let mut batch = core::mem::take(&mut self.batch);
+        batch.retain(|rank| {
+            let row = view.told().get(*rank);
+            row.is_some_and(|row| !self.passes_over(view, row))
+        });
+        self.batch = batch;
     }
 
     /// Keeps what the bodies do not answer for the next question. False: they answer no whole messages of the batch.
@@ -246,10 +339,8 @@ impl Fetch {
         whole
     }
 
-    fn write_start(&self, out: &mut Vec<u8>, rank: usize) {
-        out.extend_from_slice(b"* ");
-        response::number(out, rank as u64 + 1);
-        out.extend_from_slice(b" FETCH (");
+    fn write_start(&self, out: &mut Vec<u8>, rank: usize, row: &Row) {
+        self.enabled.begin_fetch(out, rank as u64 + 1, row.uid);
     }
 
     /// The messages of the batch that are there and whose fetching sets `\Seen`.
@@ -282,7 +373,7 @@ impl Fetch {
                 }));
                 continue;
             }
-            self.write_start(out.text(), rank);
+            self.write_start(out.text(), rank, row);
             self.write_items(out, view, row, bodies);
         }
         self.seen.clear();
@@ -301,6 +392,7 @@ impl Fetch {
                     response::number(out.text(), row.uid.0);
                 }
                 Item::Flags => write_flags(out.text(), view, row),
+                Item::ModSeq => response::modseq(out.text(), view.told().modseq(row)),
                 Item::InternalDate => {
                     out.text().extend_from_slice(b"INTERNALDATE ");
                     response::internal_date(out.text(), row.internal_date());
@@ -316,11 +408,45 @@ impl Fetch {
                 }
             }
         }
-        if !self.shows_flags && self.seen.binary_search(&row.uid).is_ok() {
-            out.text().push(b' ');
-            write_flags(out.text(), view, row);
+        if self.seen.binary_search(&row.uid).is_ok() {
+            self.write_change(out.text(), view, row);
         }
         out.text().extend_from_slice(b")\r\n");
+    }
+}
+
+/// Those of the messages meant that are on this page (RFC 9394 §3.3).
+fn page(ranks: Ranks, range: PartialRange) -> Ranks {
+    let count = ranks.iter().map(Range::len).sum();
+    let wanted = range.of(count);
+    let mut before = 0;
+    ranks
+        .into_iter()
+        .map(|run| {
+            let cut = |at: usize| run.start + at.saturating_sub(before).min(run.len());
+            let part = cut(wanted.start)..cut(wanted.end);
+            before += run.len();
+            part
+        })
+        .filter(|run| !run.is_empty())
+        .collect()
+}
+
+impl Fetch {
+    /// What `\Seen` has changed, unless it is told already (RFC 7162 §3.2.4).
+    fn write_change(&self, out: &mut Vec<u8>, view: &View, row: &Row) {
+        if !self.shows_uid && self.enabled.tells_uids() {
+            out.extend_from_slice(b" UID ");
+            response::number(out, row.uid.0);
+        }
+        if !self.shows_flags {
+            out.push(b' ');
+            write_flags(out, view, row);
+        }
+        if !self.shows_modseq && self.enabled.condstore {
+            out.push(b' ');
+            response::modseq(out, view.told().modseq(row));
+        }
     }
 }
 
@@ -346,5 +472,30 @@ fn write_body(out: &mut Output, content: &Content, body: &Body) {
             out.push(Action::SendBlob(*blob, 0..*len));
         }
         Body::Nil | Body::Gone => out.text().extend_from_slice(b"NIL"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_out_of_the_runs() {
+        let ranks = || vec![2..5, 7..8, 10..14];
+        let cut = |first, last, from_end| {
+            page(
+                ranks(),
+                PartialRange {
+                    first,
+                    last,
+                    from_end,
+                },
+            )
+        };
+        assert_eq!(cut(1, 8, false), ranks());
+        assert_eq!(cut(2, 4, false), [3..5, 7..8]);
+        assert_eq!(cut(1, 3, true), vec![11..14]);
+        assert_eq!(cut(5, 4, true), [7..8, 10..11]);
+        assert!(cut(9, 20, false).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use super::call::Call;
 use super::fetch::Fetch;
 use super::list::Listing;
 use super::news::{After, News};
+use super::resync::Resync;
 use super::search::Search;
 use crate::chunk::Chunk;
 use crate::machine::{Action, Bytes};
@@ -28,6 +29,8 @@ pub(super) enum Job {
     Fetch(Box<Fetch>),
     /// SEARCH.
     Search(Box<Search>),
+    /// What a client that comes back has missed.
+    Resync(Box<Resync>),
     /// LIST, LSUB.
     Listing(Box<Listing>),
 }

@@ -130,6 +130,14 @@ impl Session {
     }
 }
 
+/// The attributes of one mailbox of the list, as LIST tells them.
+pub(super) fn attributes_of(entries: Vec<MailboxEntry>, name: &MailboxName) -> Vec<&'static str> {
+    tree(entries)
+        .get(name)
+        .map(|node| node.attributes(true))
+        .unwrap_or_default()
+}
+
 /// The entries by name, with the levels above them.
 fn tree(entries: Vec<MailboxEntry>) -> BTreeMap<MailboxName, Node> {
     let mut nodes: BTreeMap<MailboxName, Node> = BTreeMap::new();

@@ -9,6 +9,7 @@ mod call;
 mod copy;
 mod enable;
 mod execute;
+mod expected;
 mod expunge;
 mod fetch;
 mod idle;
@@ -22,6 +23,7 @@ mod news;
 mod place;
 mod recent;
 mod refusal;
+mod resync;
 mod search;
 mod section;
 mod select;
@@ -46,8 +48,9 @@ use self::job::{Job, Output};
 use self::list::Question;
 use self::login::Attempt;
 use self::news::{After, OwnStore};
+use self::resync::Resync;
 use self::search::Search;
-use self::select::{Open, Target};
+use self::select::{Open, Opening, Target};
 use self::status::Asked;
 use self::store::Storing;
 use crate::addr::AccountName;
@@ -187,6 +190,11 @@ enum Then {
     Seen(Box<Fetch>),
     BlobClosed(Box<Fetch>),
     Found(Box<Search>),
+    /// The attributes of a mailbox that was selected (RFC 9051 §6.3.2).
+    SelectListed(Box<Opening>),
+    Vanished(Box<Resync>),
+    /// A conditional STORE was tried again on what others had changed otherwise.
+    StoredAgain(Box<Storing>),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -375,6 +383,9 @@ impl Session {
             (Then::Seen(fetch), Reply::Stored(result)) => self.seen(fetch, result),
             (Then::BlobClosed(fetch), Reply::Discarded) => self.finish_fetch(fetch),
             (Then::Found(search), Reply::Found(result)) => self.found(search, result),
+            (Then::SelectListed(opening), Reply::List(result)) => self.select_listed(*opening, result),
+            (Then::Vanished(resync), Reply::Vanished(result)) => self.vanished(resync, result),
+            (Then::StoredAgain(storing), Reply::Stored(result)) => self.stored_again(*storing, result),
             (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(None, reason),
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
@@ -385,6 +396,7 @@ impl Session {
             Phase::Job(Job::News(news, after)) => self.step_news(news, after),
             Phase::Job(Job::Fetch(fetch)) => self.step_fetch(fetch),
             Phase::Job(Job::Search(search)) => self.step_search(search),
+            Phase::Job(Job::Resync(resync)) => self.step_resync(resync),
             Phase::Job(Job::Listing(listing)) => self.step_listing(listing),
             other => self.phase = other,
         }

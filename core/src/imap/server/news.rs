@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::enable::Enabled;
+use super::expected::Expected;
 use super::job::{Job, Output, STEP_ROWS};
 use super::recent::Recent;
 use super::view::View;
@@ -13,8 +15,11 @@ use super::walk::{Met, Walk};
 use super::{Call, Phase, Session, Then, refusal};
 use crate::imap::command::{Command, Tagged};
 use crate::imap::response;
-use crate::mailbox::{FlagChange, FlagOp, Keywords, Row, Snapshot, SystemFlags, Uid, UidSet};
+use crate::mailbox::{FlagChange, Keywords, ModSeq, Row, Snapshot, Uid, UidSet};
 use crate::refusal::Refusal;
+
+/// UIDs of one VANISHED response: clients have bounds on lines.
+const MAX_VANISHED: usize = 1_000;
 
 /// How a command ends: with this line.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Finish {
     pub(super) text: Cow<'static, str>,
     /// Expunges may be told before the line.
     pub(super) expunges: bool,
+    /// The line tells HIGHESTMODSEQ, or one before it does.
+    pub(super) modseq: bool,
 }
 
 /// What comes once the news is told.
@@ -62,6 +69,9 @@ pub(super) struct OwnStore {
     pub(super) uid: bool,
     /// `.SILENT`: the client reckons with this change, and only what differs is told.
     pub(super) silent: Option<FlagChange>,
+    /// Messages that were left alone because others had changed them: those are told in full, whatever the client
+    /// knows of them (RFC 7162 §3.1.3).
+    pub(super) modified: UidSet,
 }
 
 /// News being told.
@@ -76,23 +86,20 @@ pub(super) struct News {
     /// Messages before the present one, as the client counts them by now.
     number: u64,
     expunges: bool,
+    enabled: Enabled,
+    old_floor: ModSeq,
+    floor: ModSeq,
     own: Option<OwnStore>,
     silent: Option<Expected>,
+    /// For VANISHED: told before the next message number, and in lines of a bounded length.
+    vanished: Vec<Uid>,
     gone: bool,
     inserted: bool,
     fresh: bool,
 }
 
-/// A change of flags with its keywords as bits.
-#[derive(Debug)]
-struct Expected {
-    op: FlagOp,
-    system: SystemFlags,
-    keywords: [u64; 4],
-}
-
 impl News {
-    pub(super) fn new(view: &View, expunges: bool, own: Option<OwnStore>) -> Self {
+    pub(super) fn new(view: &View, enabled: Enabled, expunges: bool, own: Option<OwnStore>) -> Self {
         let latest = view.latest();
         let silent = own
             .as_ref()
@@ -106,8 +113,12 @@ impl News {
             last: view.told().last_uid().unwrap_or_default(),
             number: 0,
             expunges,
+            enabled,
+            old_floor: view.told().floor(),
+            floor: latest.rows.floor(),
             own,
             silent,
+            vanished: Vec::new(),
             gone: false,
             inserted: false,
             fresh: false,
@@ -126,13 +137,9 @@ impl News {
                     self.number += 1;
                     self.tell_flags(out.text(), &old, &new);
                 }
-                Some(Met::Gone(_)) => {
+                Some(Met::Gone(row)) => {
                     self.gone = true;
-                    if self.expunges {
-                        response::untagged_number(out.text(), self.number + 1, "EXPUNGE");
-                    } else {
-                        self.number += 1;
-                    }
+                    self.tell_gone(out.text(), row.uid);
                 }
                 Some(Met::Fresh(row)) if row.uid > self.last => {
                     self.number += 1;
@@ -147,77 +154,80 @@ impl News {
         false
     }
 
-    fn tell_flags(&self, out: &mut Vec<u8>, old: &Row, new: &Row) {
+    /// A message that is no longer there.
+    fn tell_gone(&mut self, out: &mut Vec<u8>, uid: Uid) {
+        if !self.expunges {
+            self.number += 1;
+        } else if self.enabled.vanished() {
+            self.vanished.push(uid);
+            if self.vanished.len() >= MAX_VANISHED {
+                self.tell_vanished(out);
+            }
+        } else {
+            response::untagged_number(out, self.number + 1, "EXPUNGE");
+        }
+    }
+
+    fn tell_vanished(&mut self, out: &mut Vec<u8>) {
+        if !self.vanished.is_empty() {
+            out.extend_from_slice(b"* VANISHED ");
+            response::uid_list(out, &self.vanished);
+            response::end(out);
+            self.vanished.clear();
+        }
+    }
+
+    fn tell_flags(&mut self, out: &mut Vec<u8>, old: &Row, new: &Row) {
         let own = self.own.as_ref().filter(|own| own.uids.contains(new.uid));
-        let known = match (own, &self.silent) {
-            (Some(_), Some(change)) => {
-                let (system, bits) = change.apply(old.flags, self.old_keywords.bits(old.keywords));
-                system == new.flags && bits == self.keywords.bits(new.keywords)
-            }
-            (Some(_), None) => false,
-            (None, _) => {
-                old.flags == new.flags
-                    && self.old_keywords.bits(old.keywords) == self.keywords.bits(new.keywords)
-            }
+        let left_alone = own.is_some_and(|own| own.modified.contains(new.uid));
+        let with_uid = own.is_some_and(|own| own.uid) && !self.enabled.uid_only;
+        let own = own.is_some() && !left_alone;
+        let (old_bits, bits) = (
+            self.old_keywords.bits(old.keywords),
+            self.keywords.bits(new.keywords),
+        );
+        let flags_known = match &self.silent {
+            Some(change) if own => change.apply(old.flags, old_bits) == (new.flags, bits),
+            _ if own || left_alone => false,
+            _ => old.flags == new.flags && old_bits == bits,
         };
-        if known {
+        let modseq = new.modseq.max(self.floor);
+        // Every change of its own is told to a client that reckons with mod-sequences, .SILENT or not.
+        let modseq_known = !self.enabled.condstore || (!own && modseq == old.modseq.max(self.old_floor));
+        if flags_known && modseq_known {
             return;
         }
-        out.extend_from_slice(b"* ");
-        response::number(out, self.number);
-        out.extend_from_slice(b" FETCH (");
-        if own.is_some_and(|own| own.uid) {
+        self.tell_vanished(out);
+        self.enabled.begin_fetch(out, self.number, new.uid);
+        if with_uid || self.enabled.tells_uids() {
             out.extend_from_slice(b"UID ");
             response::number(out, new.uid.0);
             out.push(b' ');
         }
-        out.extend_from_slice(b"FLAGS ");
-        response::flags(out, new, &self.keywords, self.recent.contains(new.uid));
+        let flags = !flags_known || !own;
+        if flags {
+            out.extend_from_slice(b"FLAGS ");
+            response::flags(out, new, &self.keywords, self.recent.contains(new.uid));
+        }
+        if self.enabled.condstore {
+            if flags {
+                out.push(b' ');
+            }
+            response::modseq(out, modseq);
+        }
         out.extend_from_slice(b")\r\n");
     }
 
     /// The walk is over: what is left to tell, and the view knows it all.
-    fn finish(&self, out: &mut Vec<u8>, view: &mut View) {
+    fn finish(&mut self, out: &mut Vec<u8>, view: &mut View) {
+        self.tell_vanished(out);
         view.settle(self.expunges, self.gone, self.inserted);
         if !self.fresh {
             return;
         }
         response::untagged_number(out, view.told().len() as u64, "EXISTS");
-        response::untagged_number(out, view.recent_count() as u64, "RECENT");
-    }
-}
-
-impl Expected {
-    fn new(change: &FlagChange, keywords: &Keywords) -> Self {
-        let mut bits = [0_u64; 4];
-        for bit in change
-            .flags
-            .keywords
-            .iter()
-            .filter_map(|keyword| keywords.bit(keyword))
-        {
-            if let Some(word) = bits.get_mut(bit / 64) {
-                *word |= 1 << (bit % 64);
-            }
-        }
-        Self {
-            op: change.op,
-            system: change.flags.system,
-            keywords: bits,
-        }
-    }
-
-    fn apply(&self, system: SystemFlags, mut bits: [u64; 4]) -> (SystemFlags, [u64; 4]) {
-        match self.op {
-            FlagOp::Replace => (self.system, self.keywords),
-            FlagOp::Add => {
-                bits.iter_mut().zip(self.keywords).for_each(|(a, b)| *a |= b);
-                (system.with(self.system), bits)
-            }
-            FlagOp::Remove => {
-                bits.iter_mut().zip(self.keywords).for_each(|(a, b)| *a &= !b);
-                (system.without(self.system), bits)
-            }
+        if self.enabled.tells_recent() {
+            response::untagged_number(out, view.recent_count() as u64, "RECENT");
         }
     }
 }
@@ -234,6 +244,7 @@ impl Session {
             tag,
             text: text.into(),
             expunges,
+            modseq: false,
         }));
     }
 
@@ -285,7 +296,11 @@ impl Session {
             Err(_) => {
                 // Nothing is lost: the look is repeated with the next command, or the next line of an idle session.
                 selected.missed = true;
-                self.go_on(after);
+                if selected.view.has_news(after.expunges()) {
+                    self.start_news(after, None);
+                } else {
+                    self.go_on(after);
+                }
             }
         }
     }
@@ -313,12 +328,12 @@ impl Session {
             );
         }
         selected.write_new_keywords(self.out.text());
-        let news = News::new(&selected.view, after.expunges(), own);
+        let news = News::new(&selected.view, self.enabled, after.expunges(), own);
         self.phase = Phase::Job(Job::News(Box::new(news), after));
     }
 
     /// One step of telling.
-    pub(super) fn step_news(&mut self, mut news: Box<News>, after: After) {
+    pub(super) fn step_news(&mut self, mut news: Box<News>, mut after: After) {
         if !news.step(&mut self.out) {
             self.out.pause();
             self.phase = Phase::Job(Job::News(news, after));
@@ -327,17 +342,54 @@ impl Session {
         if let Some(selected) = self.selected.as_mut() {
             news.finish(self.out.text(), &mut selected.view);
         }
+        if let After::Finish(finish) = &mut after {
+            // RFC 7162 §3.2.7; and where expunges had to wait, the client now knows of them.
+            finish.modseq |= news.gone && news.expunges && self.enabled.condstore;
+        }
         self.go_on(after);
     }
 
     fn go_on(&mut self, after: After) {
         match after {
-            After::Finish(finish) => self.tagged(&finish.tag, &finish.text),
+            After::Finish(finish) => self.finish(&finish),
             After::Idle(tag) => {
                 self.activity = self.now.mono;
                 self.phase = Phase::Idle(tag);
             }
             After::Execute(tagged) => self.run(*tagged),
         }
+    }
+
+    /// The last line, and HIGHESTMODSEQ where it is due: with expunges that were told, and as long as some have to wait,
+    /// because the client may have seen higher mod-sequences meanwhile (RFC 7162 §3.2, §6).
+    fn finish(&mut self, finish: &Finish) {
+        let Some(view) = self.selected.as_ref().map(|open| &open.view) else {
+            return self.tagged(&finish.tag, &finish.text);
+        };
+        let told = view.told_modseq();
+        let waits = self.enabled.condstore && told < view.latest().modseq;
+        let free = finish
+            .text
+            .strip_prefix("OK ")
+            .filter(|text| !text.starts_with('['));
+        match free {
+            Some(text) if finish.modseq && !waits => {
+                let text = format!("OK [HIGHESTMODSEQ {}] {text}", told.0);
+                return self.tagged(&finish.tag, &text);
+            }
+            _ if waits => {
+                response::ok_number(
+                    self.out.text(),
+                    "HIGHESTMODSEQ",
+                    told.0,
+                    "Expunges are to be told",
+                );
+            }
+            _ if finish.modseq => {
+                response::ok_number(self.out.text(), "HIGHESTMODSEQ", told.0, "Highest mod-sequence");
+            }
+            _ => {}
+        }
+        self.tagged(&finish.tag, &finish.text);
     }
 }

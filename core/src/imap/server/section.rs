@@ -40,7 +40,11 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
         })
     };
     match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Rfc822Size => None,
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::ModSeq
+        | FetchItem::InternalDate
+        | FetchItem::Rfc822Size => None,
         FetchItem::Envelope => rendered(Section::Envelope, "ENVELOPE"),
         FetchItem::Body => rendered(Section::Body, "BODY"),
         FetchItem::BodyStructure => rendered(Section::BodyStructure, "BODYSTRUCTURE"),

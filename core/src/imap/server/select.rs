@@ -1,13 +1,14 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
+use super::enable::Enabled;
 use super::place::Place;
 use super::recent::Recent;
 use super::view::View;
-use super::{Call, Selected, Session, Then, refusal};
-use crate::imap::command::MailboxArg;
+use super::{Call, MailboxEntry, Selected, Session, Then, list, refusal};
+use crate::imap::command::{MailboxArg, SelectParams};
 use crate::imap::response;
 use crate::machine::{Action, Scope, WatchId};
-use crate::mailbox::{Keyword, Keywords, MailboxName, MailboxRef, SystemFlags};
+use crate::mailbox::{Keyword, Keywords, MailboxName, MailboxRef, SystemFlags, Uid};
 use crate::refusal::Refusal;
 
 /// The selected mailbox.
@@ -30,20 +31,45 @@ pub(super) struct Open {
 pub(super) struct Target {
     tag: String,
     place: Place,
+    /// Its name as the client gave it.
+    name: MailboxName,
     examine: bool,
+    params: SelectParams,
+}
+
+/// A mailbox that was selected, and has to be told of.
+#[derive(Debug)]
+pub(super) struct Opening {
+    target: Target,
+    /// Of a mailbox that was selected for reading and writing, but is not.
+    only_read: bool,
 }
 
 impl Session {
     /// SELECT or EXAMINE. Whatever comes of it, the previous mailbox is no longer selected.
-    pub(super) fn select(&mut self, tag: String, mailbox: MailboxArg, examine: bool) {
+    pub(super) fn select(&mut self, tag: String, mailbox: MailboxArg, params: SelectParams, examine: bool) {
+        if params.qresync.is_some() && !self.enabled.qresync {
+            // RFC 7162 §3.2.5.
+            return self.refuse_bad(&tag, "QRESYNC is not enabled");
+        }
+        self.enabled.condstore |= params.condstore;
+        if self.selected.is_some() {
+            self.out.line("* OK [CLOSED] Previous mailbox is now closed");
+        }
         let name = match mailbox {
             Ok(name) => name,
             Err(bad) => return self.unselect(tag, refusal::no_name(bad)),
         };
-        let Some(place) = self.place_of(name) else {
+        let Some(place) = self.place_of(name.clone()) else {
             return;
         };
-        let target = Target { tag, place, examine };
+        let target = Target {
+            tag,
+            place,
+            name,
+            examine,
+            params,
+        };
         match self.deselect() {
             Some(mailbox) => self.call(Call::Unselect { mailbox }, Then::Select(target)),
             None => self.open(target),
@@ -63,7 +89,6 @@ impl Session {
 
     /// The mailbox, or why not.
     pub(super) fn opened(&mut self, target: Target, result: Result<Selected, Refusal>) {
-        let Target { tag, place, examine } = target;
         let Selected {
             mailbox,
             snapshot,
@@ -71,10 +96,15 @@ impl Session {
             read_only,
         } = match result {
             Ok(selected) => selected,
-            Err(refused) => return self.complete(tag, refusal::no(refused)),
+            Err(refused) => return self.complete(target.tag, refusal::no(refused)),
         };
-        let read_only = read_only || examine;
-        let recent = if read_only {
+        let recent_from = if self.enabled.tells_recent() {
+            recent_from
+        } else {
+            Uid(u32::MAX)
+        };
+        let read_only = read_only || target.examine;
+        let recent = if read_only || !self.enabled.tells_recent() {
             Recent::unclaimed(recent_from)
         } else {
             Recent::claimed(recent_from, snapshot.uid_next)
@@ -82,21 +112,64 @@ impl Session {
         let watch = self.watch(Scope::Mailbox(mailbox.clone()), snapshot.modseq);
         let open = Open {
             mailbox,
-            name: place.mailbox,
+            name: target.place.mailbox.clone(),
             read_only,
             view: View::new(snapshot, recent),
             watch,
             dirty: false,
             missed: false,
         };
-        open.introduce(self.out.text());
         self.selected = Some(Box::new(open));
-        let text = match (examine, read_only) {
+        let opening = Opening {
+            only_read: read_only && !target.examine,
+            target,
+        };
+        if self.enabled.rev2 {
+            let account = opening.target.place.account.clone();
+            return self.call(Call::List { account }, Then::SelectListed(Box::new(opening)));
+        }
+        self.introduce(opening);
+    }
+
+    /// The mailbox with its attributes, as IMAP4rev2 tells them (RFC 9051 §6.3.2).
+    pub(super) fn select_listed(&mut self, opening: Opening, result: Result<Vec<MailboxEntry>, Refusal>) {
+        let attributes = result.map_or_else(
+            |_| Vec::new(),
+            |entries| list::attributes_of(entries, &opening.target.place.mailbox),
+        );
+        let out = self.out.text();
+        out.extend_from_slice(b"* LIST (");
+        response::words(out, attributes);
+        out.extend_from_slice(b") \"/\" ");
+        response::mailbox(out, &opening.target.name, true);
+        if let Some(old) = &opening.target.params.denormal {
+            out.extend_from_slice(b" (\"OLDNAME\" (");
+            response::quoted(out, old.as_bytes());
+            out.extend_from_slice(b"))");
+        }
+        response::end(out);
+        self.introduce(opening);
+    }
+
+    /// Tells of the mailbox, and what the client has missed.
+    fn introduce(&mut self, opening: Opening) {
+        let Opening { target, only_read } = opening;
+        let Some(open) = &self.selected else {
+            return self.internal("SELECT without a mailbox");
+        };
+        open.introduce(self.out.text(), self.enabled);
+        let qresync = target.params.qresync.map(|qresync| *qresync);
+        let known = qresync.filter(|known| known.uid_validity == open.view.latest().uid_validity);
+        let text = match (target.examine, only_read) {
             (true, _) => "OK [READ-ONLY] EXAMINE completed",
             (false, true) => "OK [READ-ONLY] SELECT completed, but the mail can only be read now",
+            (false, false) if open.read_only => "OK [READ-ONLY] SELECT completed",
             (false, false) => "OK [READ-WRITE] SELECT completed",
         };
-        self.complete(tag, text);
+        match known {
+            Some(known) => self.resync(known, target.tag, text.into()),
+            None => self.complete(target.tag, text),
+        }
     }
 
     /// CLOSE: removes deleted messages without telling, unless the mailbox is open read-only.
@@ -133,19 +206,25 @@ impl Open {
         self.name == place.mailbox && self.mailbox.account == place.account
     }
 
-    /// What SELECT tells of a mailbox (RFC 3501 §6.3.1).
-    fn introduce(&self, out: &mut Vec<u8>) {
+    /// What SELECT tells of a mailbox (RFC 3501 §6.3.1, RFC 9051 §6.3.2, RFC 7162 §3.1.2).
+    fn introduce(&self, out: &mut Vec<u8>, enabled: Enabled) {
         let snapshot = self.view.latest();
         let rows = &snapshot.rows;
         self.write_flags(out, &snapshot.keywords);
         response::untagged_number(out, rows.len() as u64, "EXISTS");
-        response::untagged_number(out, self.view.recent_count() as u64, "RECENT");
-        let unseen = rows.iter().position(|row| !row.flags.contains(SystemFlags::SEEN));
-        if let Some(index) = unseen {
-            response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");
+        if enabled.tells_recent() {
+            response::untagged_number(out, self.view.recent_count() as u64, "RECENT");
+        }
+        // IMAP4rev2 has no such code, and it is a message number, which UIDONLY forbids.
+        if !enabled.rev2 && !enabled.uid_only {
+            let unseen = rows.iter().position(|row| !row.flags.contains(SystemFlags::SEEN));
+            if let Some(index) = unseen {
+                response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");
+            }
         }
         response::ok_number(out, "UIDVALIDITY", snapshot.uid_validity.0, "UIDs are valid");
         response::ok_number(out, "UIDNEXT", snapshot.uid_next.0, "Predicted next UID");
+        response::ok_number(out, "HIGHESTMODSEQ", snapshot.modseq.0, "Highest mod-sequence");
     }
 
     /// FLAGS and PERMANENTFLAGS.

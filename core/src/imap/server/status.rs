@@ -20,6 +20,9 @@ impl Session {
         let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
+        if items.contains(&StatusItem::HighestModSeq) {
+            self.enable_condstore();
+        }
         let Place { account, mailbox } = place.clone();
         let call = Call::Status { account, mailbox };
         let asked = Asked { tag, place, items };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::recent::Recent;
 use super::walk::merge;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
-use crate::mailbox::{Keywords, Rows, Snapshot, Uid, UidSet};
+use crate::mailbox::{Keywords, ModSeq, Rows, Snapshot, Uid, UidSet};
 
 /// The rows last told, and the mailbox as last seen. A sequence number is a position in the rows told, from 1.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct View {
     told_keywords: Arc<Keywords>,
     latest: Snapshot,
     recent: Recent,
+    /// The client knows of all changes up to this one: what it may take for HIGHESTMODSEQ.
+    told_modseq: ModSeq,
     /// Keywords that a FLAGS response named.
     keywords_named: usize,
     /// The latest snapshot was not compared with what was told.
@@ -38,6 +40,7 @@ impl View {
             told: snapshot.rows.clone(),
             told_keywords: Arc::clone(&snapshot.keywords),
             keywords_named: snapshot.keywords.names().len(),
+            told_modseq: snapshot.modseq,
             latest: snapshot,
             recent,
             behind: false,
@@ -58,6 +61,12 @@ impl View {
     /// The mailbox as last seen.
     pub(super) fn latest(&self) -> &Snapshot {
         &self.latest
+    }
+
+    /// Up to here the client knows of all changes. Less than HIGHESTMODSEQ as long as expunges have to wait (RFC 7162
+    /// §3.2).
+    pub(super) fn told_modseq(&self) -> ModSeq {
+        self.told_modseq
     }
 
     /// The messages that are `\Recent`.
@@ -89,6 +98,7 @@ impl View {
         }
         self.behind |= !self.latest.rows.same(&snapshot.rows);
         self.latest = snapshot;
+        self.catch_up();
     }
 
     /// Whether there is something to tell, given whether expunges may be told.
@@ -106,6 +116,13 @@ impl View {
         };
         self.told_keywords = Arc::clone(&self.latest.keywords);
         self.behind = false;
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        if !self.behind && !self.expunges_untold {
+            self.told_modseq = self.latest.modseq;
+        }
     }
 
     /// Whether there are keywords that no FLAGS response named yet; from now on they count as named.
@@ -181,6 +198,13 @@ impl View {
     /// The messages told that have one of these UIDs.
     pub(super) fn uid_ranks(&self, uids: &UidSet) -> Ranks {
         ranks_of(&self.told, uids).collect()
+    }
+
+    /// The numbers of those of these messages that were told.
+    pub(super) fn numbers_of(&self, uids: &UidSet) -> UidSet {
+        let number = |rank: usize| u32::try_from(rank).unwrap_or(u32::MAX);
+        let ranks = ranks_of(&self.told, uids);
+        UidSet::from_ranges(ranks.map(|range| (number(range.start + 1), number(range.end))))
     }
 
     /// Whether some of these messages, which were told, are not there any more as far as is known.
