@@ -30,6 +30,8 @@ pub enum Event<'a> {
     Tick,
     /// TLS is on.
     Tls,
+    /// TLS 1.2 is on.
+    OldTls,
     /// The server goes down.
     Shutdown,
     /// Somebody else did something: look for news.
@@ -264,9 +266,10 @@ where
             Event::Bytes(octets) => self.unread.push_back(Chunk::copy_from(octets)),
             Event::Eof => self.machine.handle_input(now, Input::Eof),
             Event::Tick => self.machine.handle_input(now, Input::Tick),
-            Event::Tls => {
+            Event::Tls | Event::OldTls => {
                 self.state.tls_wanted = false;
-                self.machine.handle_input(now, Input::TlsStarted(tls_info()));
+                let info = tls_info(event == Event::Tls);
+                self.machine.handle_input(now, Input::TlsStarted(info));
             }
             Event::Shutdown => self.machine.handle_input(now, Input::Shutdown),
             Event::Nothing => {}
@@ -295,10 +298,17 @@ impl<M: Session, V> fmt::Debug for Host<M, V> {
     }
 }
 
-fn tls_info() -> TlsInfo {
+/// A handshake that is done. What a client of a transcript binds to is 32 octets `E`, or 32 octets `C`.
+fn tls_info(new: bool) -> TlsInfo {
+    let (version, cipher) = match new {
+        true => (0x0304, "TLS_AES_256_GCM_SHA384"),
+        false => (0x0303, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+    };
     TlsInfo {
-        version: 0x0304,
-        cipher: "TLS_AES_256_GCM_SHA384".to_owned(),
+        version,
+        cipher: cipher.to_owned(),
+        exporter: new.then(|| vec![b'E'; 32]),
+        end_point: Some(vec![b'C'; 32]),
         ..TlsInfo::default()
     }
 }

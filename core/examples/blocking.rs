@@ -105,7 +105,10 @@ struct Service {
 impl Serve<Call, Reply> for Service {
     fn call(&mut self, call: Call) -> Reply {
         match call {
-            Call::Authenticate { .. } => Reply::Authenticated(Err(Refusal::BadCredentials)),
+            Call::ScramStart { .. } => Reply::Scram(Err(Refusal::BadCredentials)),
+            Call::Authenticate { .. } | Call::ScramDone { .. } => {
+                Reply::Authenticated(Err(Refusal::BadCredentials))
+            }
             Call::Sender { .. } => Reply::Sender(Ok(())),
             Call::Recipient { path, .. } => Reply::Recipient(match path {
                 ForwardPath::Address(address) if address.domain.as_str() != DOMAIN => {

@@ -40,7 +40,9 @@ fn greeting_and_capabilities_follow_tls() {
     client.start_tls();
     assert_eq!(
         client.say(world, "e CAPABILITY\r\n"),
-        format!("* CAPABILITY {ALWAYS} AUTH=PLAIN\r\ne OK CAPABILITY completed\r\n")
+        format!(
+            "* CAPABILITY {ALWAYS} AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN\r\ne OK CAPABILITY completed\r\n"
+        )
     );
     assert_eq!(client.say(world, "f STARTTLS\r\n"), "f BAD TLS is on already\r\n");
 
@@ -49,7 +51,7 @@ fn greeting_and_capabilities_follow_tls() {
     assert!(
         implicit
             .listen(world)
-            .contains("CREATE-SPECIAL-USE AUTH=PLAIN] mail.demo.test")
+            .contains("CREATE-SPECIAL-USE AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN] mail.demo.test")
     );
 }
 

@@ -29,9 +29,10 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
         .unwrap_or_else(|| PASSWORD.to_owned());
     let tls = match (options.0.remove("tls").as_deref(), &user) {
         (Some("on"), _) | (None, Some(_)) => Tls::On,
+        (Some("1.2"), _) => Tls::Old,
         (Some("off"), _) | (None, None) => Tls::Off,
         (Some("none"), _) => Tls::None,
-        (Some(other), _) => return Err(format!("tls is on, off or none, not {other}")),
+        (Some(other), _) => return Err(format!("tls is on, 1.2, off or none, not {other}")),
     };
     let random = Random::from_seed([world.sessions; 32]);
     let mut connection: Box<dyn Connection> = match opening.kind.as_str() {
@@ -47,11 +48,12 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     };
     let (selected, examined) = (options.0.remove("selected"), options.0.remove("examined"));
     options.none_left()?;
-    if tls == Tls::On {
-        connection.happen(now, Event::Tls)?;
-    } else {
-        connection.happen(now, Event::Nothing)?;
-    }
+    let begins = match tls {
+        Tls::On => Event::Tls,
+        Tls::Old => Event::OldTls,
+        Tls::Off | Tls::None => Event::Nothing,
+    };
+    connection.happen(now, begins)?;
     let Some(user) = user else {
         return Ok(connection);
     };
@@ -81,6 +83,7 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tls {
     On,
+    Old,
     Off,
     None,
 }
@@ -162,7 +165,8 @@ fn imap_settings(options: &mut Options, tls: Tls) -> Result<imap::Settings, Stri
 fn refuse_smtp(call: &smtp::Call, word: Refusal) -> Option<smtp::Reply> {
     use smtp::{Call, Reply};
     match call {
-        Call::Authenticate { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::Authenticate { .. } | Call::ScramDone { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::ScramStart { .. } => Some(Reply::Scram(Err(word))),
         Call::Sender { .. } => Some(Reply::Sender(Err(word))),
         Call::Recipient { .. } => Some(Reply::Recipient(Err(word))),
         Call::Open { .. } => Some(Reply::Opened(Err(word))),
@@ -175,7 +179,8 @@ fn refuse_smtp(call: &smtp::Call, word: Refusal) -> Option<smtp::Reply> {
 fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
     use imap::{Call, Reply};
     match call {
-        Call::Authenticate { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::Authenticate { .. } | Call::ScramDone { .. } => Some(Reply::Authenticated(Err(word))),
+        Call::ScramStart { .. } => Some(Reply::Scram(Err(word))),
         Call::List { .. } => Some(Reply::List(Err(word))),
         Call::Status { .. } => Some(Reply::Status(Err(word))),
         Call::Select { .. } => Some(Reply::Selected(Err(word))),

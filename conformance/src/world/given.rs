@@ -1,6 +1,8 @@
 //! `@given`: what is there before.
 
 use futures_lite::future::block_on;
+use rmail_core::auth::password::Hash;
+use rmail_core::directory::UserHash;
 use rmail_core::mailbox::{SpecialUse, UidSet};
 use rmail_core::secret::Secret;
 use rmail_core::text::date;
@@ -54,10 +56,19 @@ impl World {
         if let Some(quota) = options.remove("quota_mb") {
             user.quota_mb = quota.parse().map_err(|_| "quota_mb is a number")?;
         }
+        let hash = options.remove("hash").map(|text| Hash::parse(&text));
+        let hash = hash.transpose().map_err(|error| error.to_string())?;
         known(&options)?;
         user.admin = marks.iter().any(|mark| mark == "admin");
         let accounts = self.service.accounts();
         block_on(accounts.create(&*self.store, &name, &user, now.unix)).map_err(|error| error.to_string())?;
+        if let Some(hash) = hash {
+            let changed = block_on(accounts.change(&name, |user| {
+                user.password = Some(UserHash(hash));
+                true
+            }));
+            changed.map_err(|error| error.to_string())?;
+        }
         for mark in marks {
             match mark.as_str() {
                 "admin" => {}

@@ -177,6 +177,19 @@ impl Hash {
         }
     }
 
+    /// What SCRAM needs, if the stored form has it. The output of PBKDF2 is the SaltedPassword of RFC 5802 §3, as long as
+    /// preparing does not change the password; where it does, only the password itself is right.
+    #[must_use]
+    pub fn scram_keys(&self) -> Option<ScramKeys> {
+        match self {
+            Self::Scram(keys) => Some(keys.clone()),
+            Self::Pbkdf2 { rounds, salt, key } => {
+                let salted = key.first_chunk::<32>()?;
+                Some(ScramKeys::of_salted(salted, salt, *rounds))
+            }
+        }
+    }
+
     /// Rounds that one comparison costs.
     #[must_use]
     pub fn rounds(&self) -> u32 {
@@ -194,12 +207,29 @@ impl ScramKeys {
         let rounds = rounds.clamp(1, MAX_ROUNDS);
         let mut salted = Zeroizing::new([0; 32]);
         pbkdf2::pbkdf2_hmac::<Sha256>(&prepare(bounded(password)), salt, rounds, salted.as_mut_slice());
+        Self::of_salted(&salted, salt, rounds)
+    }
+
+    fn of_salted(salted: &[u8; 32], salt: &[u8], rounds: u32) -> Self {
         let client_key = Zeroizing::new(hmac(salted.as_slice(), b"Client Key"));
         Self {
             rounds,
             salt: salt.to_vec(),
             stored_key: Sha256::digest(client_key.as_slice()).into(),
             server_key: hmac(salted.as_slice(), b"Server Key"),
+        }
+    }
+
+    /// Keys that no password has, always the same for a name as long as the secret is: a user who does not exist looks
+    /// like one who does (RFC 5802 §9). They have the form that [`Hash::create`] gives at these rounds.
+    #[must_use]
+    pub fn of_nobody(secret: &[u8; 32], name: &str, rounds: u32) -> Self {
+        let salt = hmac(secret, name.as_bytes());
+        Self {
+            rounds: rounds.clamp(1, MAX_ROUNDS),
+            salt: salt.iter().copied().take(SALT).collect(),
+            stored_key: hmac(secret, &salt),
+            server_key: hmac(&salt, secret),
         }
     }
 }
@@ -256,30 +286,32 @@ fn bounded(password: &Secret) -> &[u8] {
     octets.get(..MAX_PASSWORD).unwrap_or(octets)
 }
 
-/// SASLprep (RFC 4013 §2) as far as it maps: other spaces to space, invisible characters to nothing, NFKC. What it
-/// prohibits is left as it is, and so are octets that are not UTF-8: a password of ours is any string of octets.
+/// A password as its hash has it: octets that are not UTF-8 are left as they are.
 fn prepare(password: &[u8]) -> Zeroizing<Vec<u8>> {
-    use unicode_normalization::UnicodeNormalization as _;
     match core::str::from_utf8(password) {
-        Ok(text) if !text.is_ascii() => {
-            let mapped = text.chars().filter_map(|c| match c {
-                '\u{ad}'
-                | '\u{34f}'
-                | '\u{1806}'
-                | '\u{180b}'..='\u{180d}'
-                | '\u{200b}'..='\u{200d}'
-                | '\u{2060}'
-                | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}' => None,
-                '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => {
-                    Some(' ')
-                }
-                c => Some(c),
-            });
-            Zeroizing::new(mapped.nfkc().collect::<String>().into_bytes())
-        }
+        Ok(text) if !text.is_ascii() => Zeroizing::new(saslprep(text).into_bytes()),
         _ => Zeroizing::new(password.to_vec()),
     }
+}
+
+/// SASLprep (RFC 4013 §2) as far as it maps: other spaces to space, invisible characters to nothing, NFKC. What it
+/// prohibits is left as it is: a password of ours is any string of octets, and names are checked by those who take them.
+#[must_use]
+pub(crate) fn saslprep(text: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
+    let mapped = text.chars().filter_map(|c| match c {
+        '\u{ad}'
+        | '\u{34f}'
+        | '\u{1806}'
+        | '\u{180b}'..='\u{180d}'
+        | '\u{200b}'..='\u{200d}'
+        | '\u{2060}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' => None,
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some(' '),
+        c => Some(c),
+    });
+    mapped.nfkc().collect()
 }
 
 /// `i=300000`, `i=29000,l=32` or `29000`.
@@ -408,6 +440,39 @@ mod tests {
         ] {
             assert_eq!(Hash::parse(&text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn what_other_servers_wrote_is_good_for_scram_too() {
+        let mut key = vec![0; 40];
+        pbkdf2::pbkdf2_hmac::<Sha256>(b"pencil", b"salt", 5, &mut key);
+        let foreign = |key: &[u8]| Hash::Pbkdf2 {
+            rounds: 5,
+            salt: b"salt".to_vec(),
+            key: key.to_vec(),
+        };
+        let own = ScramKeys::derive(&secret("pencil"), b"salt", 5);
+        assert_eq!(foreign(&key).scram_keys().as_ref(), Some(&own));
+        assert_eq!(foreign(&key[..32]).scram_keys().as_ref(), Some(&own));
+        assert_eq!(foreign(&key[..31]).scram_keys(), None);
+        assert_eq!(Hash::Scram(own.clone()).scram_keys(), Some(own));
+    }
+
+    #[test]
+    fn nobody_has_the_same_salt_each_time() {
+        let nobody = |name| ScramKeys::of_nobody(&[7; 32], name, 300_000);
+        assert_eq!(nobody("a@x.y"), nobody("a@x.y"));
+        assert_ne!(nobody("a@x.y").salt, nobody("b@x.y").salt);
+        assert_ne!(
+            nobody("a@x.y").salt,
+            ScramKeys::of_nobody(&[8; 32], "a@x.y", 1).salt
+        );
+        let own = Hash::create(&secret("x"), 1, &mut Random::from_seed([1; 32]));
+        let own = own.scram_keys().expect("ours");
+        assert_eq!(
+            (nobody("a@x.y").salt.len(), nobody("a@x.y").rounds),
+            (own.salt.len(), 300_000)
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the server offers (RFC 9051 §7.2.2), by how far the session is.
 
 use super::response;
+use crate::sasl::Mechanism;
 
 /// What the list depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Offer {
     pub starttls: bool,
     /// LOGIN and AUTHENTICATE can be given now; if not, LOGINDISABLED says so (RFC 9051 §6.2.3).
     pub login: bool,
+    /// The connection has something that SCRAM can bind to.
+    pub bindings: bool,
 }
 
 /// Always offered.
@@ -32,20 +35,23 @@ const ALWAYS: &[&str] = &[
 
 /// Appends `CAPABILITY IMAP4rev1 …`, as it stands in the untagged response and in the response code.
 pub fn write(out: &mut Vec<u8>, offer: Offer) {
-    let login = match offer {
-        Offer {
-            authenticated: true, ..
-        } => None,
-        Offer { login: true, .. } => Some("AUTH=PLAIN"),
-        Offer { login: false, .. } => Some("LOGINDISABLED"),
-    };
     let starttls = (offer.starttls && !offer.authenticated).then_some("STARTTLS");
     let words = ["CAPABILITY"]
         .into_iter()
         .chain(ALWAYS.iter().copied())
-        .chain(starttls)
-        .chain(login);
+        .chain(starttls);
     response::words(out, words);
+    if offer.authenticated {
+        return;
+    }
+    if !offer.login {
+        out.extend_from_slice(b" LOGINDISABLED");
+        return;
+    }
+    for mechanism in Mechanism::offered(offer.bindings) {
+        out.extend_from_slice(b" AUTH=");
+        out.extend_from_slice(mechanism.name().as_bytes());
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +64,7 @@ mod tests {
             authenticated,
             starttls,
             login,
+            bindings: starttls,
         };
         write(&mut out, offer);
         String::from_utf8(out).expect("ASCII")
@@ -68,7 +75,12 @@ mod tests {
         let clear = list(false, true, false);
         assert!(clear.starts_with("CAPABILITY IMAP4rev1 LITERAL+ "));
         assert!(clear.ends_with(" STARTTLS LOGINDISABLED"));
-        assert!(list(false, false, true).ends_with(" CREATE-SPECIAL-USE AUTH=PLAIN"));
+        let open = list(false, false, true);
+        assert!(open.ends_with(" CREATE-SPECIAL-USE AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
+        let bound = list(false, true, true);
+        assert!(
+            bound.ends_with(" STARTTLS AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN")
+        );
         assert!(list(true, true, true).ends_with(" CREATE-SPECIAL-USE"));
     }
 }

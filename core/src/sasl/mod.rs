@@ -1,12 +1,17 @@
-//! SASL mechanisms (RFC 4422), server side: PLAIN (RFC 4616) and LOGIN. The profile (SMTP, IMAP) carries the Base64
-//! lines; an [`Exchange`] sees decoded octets only.
+//! SASL mechanisms (RFC 4422), server side: SCRAM-SHA-256 and its -PLUS (RFC 5802, RFC 7677), PLAIN (RFC 4616), LOGIN.
+//! The profile (SMTP, IMAP) carries the Base64 lines; an [`Exchange`] sees decoded octets only.
 
 mod login;
 mod plain;
+mod scram;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+pub use self::scram::{Bindings, ScramUser};
+use self::scram::{Progress, Scram};
+use crate::addr::AccountName;
+use crate::random::Random;
 use crate::secret::Secret;
 
 /// Octets of a login name at most: 64 and 255 with `@` fit three times, and nobody hashes kilobytes.
@@ -18,6 +23,10 @@ pub const MAX_PASSWORD: usize = 1024;
 /// A mechanism that we speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
+    /// RFC 7677, bound to the TLS connection.
+    ScramSha256Plus,
+    /// RFC 7677.
+    ScramSha256,
     /// RFC 4616.
     Plain,
     /// `draft-murchison-sasl-login`: obsolete, and what many clients use.
@@ -26,12 +35,14 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All of them, the better first.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Login];
+    pub const ALL: [Self; 4] = [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login];
 
     /// The name, as registered.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
         }
@@ -44,9 +55,16 @@ impl Mechanism {
             .into_iter()
             .find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
     }
+
+    /// Those that are offered, the better first: -PLUS only where there is something to bind to.
+    pub fn offered(bindings: bool) -> impl Iterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(move |mechanism| bindings || *mechanism != Self::ScramSha256Plus)
+    }
 }
 
-/// What a finished exchange claims.
+/// A name and a password, to be compared with what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// Login name.
@@ -55,22 +73,50 @@ pub struct Credentials {
     pub password: Secret,
 }
 
-/// Why an exchange failed before any password was looked at.
+/// What a finished exchange comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Somebody has this name and password: the service has to look.
+    Password(Credentials),
+    /// This user has proved that it knows the password; the service has to say whether it may come in.
+    Proven(AccountName, u64),
+}
+
+/// Why an exchange failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The response does not have the mechanism's form, or a part of it is too long or empty.
     Malformed,
     /// To act as somebody else is not permitted to anybody.
     Authorization,
+    /// The proof is wrong, or there is no such user: to the client one and the same.
+    Credentials,
+    /// What the client is bound to is not this connection, or it was told of other mechanisms than we offer.
+    Binding,
+}
+
+impl Failure {
+    /// In words, for notes.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed response",
+            Self::Authorization => "authorization as another user",
+            Self::Credentials => "wrong name or password",
+            Self::Binding => "wrong channel binding",
+        }
+    }
 }
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send this challenge (not yet in Base64).
-    Challenge(&'static str),
+    Challenge(String),
+    /// Ask what is stored of this login name, and give it to [`Exchange::found`].
+    Lookup(String),
     /// The client has said all.
-    Done(Credentials),
+    Done(Claim),
     /// It failed.
     Failed(Failure),
 }
@@ -79,18 +125,42 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Exchange {
     mechanism: Mechanism,
-    /// LOGIN: the name, once given.
-    name: Option<String>,
+    /// The name that the client gave, once it did.
+    login: String,
+    inner: Inner,
+}
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Plain,
+    /// The name is to come.
+    LoginName,
+    /// The password is to come.
+    LoginPassword,
+    Scram(Box<Scram>),
 }
 
 impl Exchange {
-    /// Begins an exchange; the next octets to feed are the initial response, or nothing: see [`Exchange::begin`].
+    /// Begins an exchange by the mechanism's name; go on with [`Exchange::begin`]. None: it is not offered.
     #[must_use]
-    pub fn new(mechanism: Mechanism) -> Self {
-        Self {
+    pub fn new(name: &str, bindings: Option<&Bindings>, random: &mut Random) -> Option<Self> {
+        let named = Mechanism::parse(name);
+        let mechanism = Mechanism::offered(bindings.is_some()).find(|offered| named == Some(*offered))?;
+        let inner = match mechanism {
+            Mechanism::Plain => Inner::Plain,
+            Mechanism::Login => Inner::LoginName,
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
+                let mut nonce = [0; scram::NONCE];
+                random.fill(&mut nonce);
+                let plus = mechanism == Mechanism::ScramSha256Plus;
+                Inner::Scram(Box::new(Scram::new(plus, bindings.cloned(), nonce)))
+            }
+        };
+        Some(Self {
             mechanism,
-            name: None,
-        }
+            login: String::new(),
+            inner,
+        })
     }
 
     /// The mechanism.
@@ -99,30 +169,67 @@ impl Exchange {
         self.mechanism
     }
 
+    /// The name that the client gave; empty before it did.
+    #[must_use]
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
     /// The first step, with the initial response if there was one (it may be empty).
     pub fn begin(&mut self, initial: Option<&[u8]>) -> Step {
-        match (initial, self.mechanism) {
+        match (initial, &self.inner) {
             (Some(response), _) => self.respond(response),
-            (None, Mechanism::Plain) => Step::Challenge(""),
-            (None, Mechanism::Login) => Step::Challenge(login::USERNAME),
+            (None, Inner::LoginName) => Step::Challenge(login::USERNAME.to_owned()),
+            (None, _) => Step::Challenge(String::new()),
         }
     }
 
     /// The step after a response.
     pub fn respond(&mut self, response: &[u8]) -> Step {
-        let result = match (self.mechanism, self.name.take()) {
-            (Mechanism::Plain, _) => plain::parse(response),
-            (Mechanism::Login, Some(name)) => login::credentials(name, response),
-            (Mechanism::Login, None) => match login::name(response) {
+        let done = match &mut self.inner {
+            Inner::Plain => plain::parse(response),
+            Inner::LoginName => match login::name(response) {
                 Ok(name) => {
-                    self.name = Some(name);
-                    return Step::Challenge(login::PASSWORD);
+                    self.login = name;
+                    self.inner = Inner::LoginPassword;
+                    return Step::Challenge(login::PASSWORD.to_owned());
                 }
                 Err(failure) => Err(failure),
             },
+            Inner::LoginPassword => login::credentials(self.login.clone(), response),
+            Inner::Scram(scram) => {
+                let progress = scram.respond(response);
+                return self.went(progress);
+            }
         };
-        match result {
-            Ok(credentials) => Step::Done(credentials),
+        match done {
+            Ok(credentials) => {
+                self.login.clone_from(&credentials.login);
+                Step::Done(Claim::Password(credentials))
+            }
+            Err(failure) => Step::Failed(failure),
+        }
+    }
+
+    /// The step after a [`Step::Lookup`].
+    pub fn found(&mut self, user: ScramUser) -> Step {
+        match &mut self.inner {
+            Inner::Scram(scram) => {
+                let progress = scram.found(user);
+                self.went(progress)
+            }
+            _ => Step::Failed(Failure::Malformed),
+        }
+    }
+
+    fn went(&mut self, progress: Result<Progress, Failure>) -> Step {
+        match progress {
+            Ok(Progress::Lookup(login)) => {
+                self.login.clone_from(&login);
+                Step::Lookup(login)
+            }
+            Ok(Progress::Challenge(text)) => Step::Challenge(text),
+            Ok(Progress::Done(account, epoch)) => Step::Done(Claim::Proven(account, epoch)),
             Err(failure) => Step::Failed(failure),
         }
     }
@@ -170,6 +277,26 @@ fn checked_password(octets: &[u8]) -> Result<Secret, Failure> {
 mod tests {
     use super::*;
 
+    fn started(mechanism: Mechanism) -> Exchange {
+        let mut random = Random::from_seed([1; 32]);
+        Exchange::new(mechanism.name(), None, &mut random).expect("offered")
+    }
+
+    #[test]
+    fn plus_needs_something_to_bind_to() {
+        let mut random = Random::from_seed([1; 32]);
+        assert!(Exchange::new("SCRAM-SHA-256-PLUS", None, &mut random).is_none());
+        assert!(Exchange::new("CRAM-MD5", None, &mut random).is_none());
+        let tls = crate::machine::TlsInfo {
+            version: 0x0304,
+            exporter: Some(vec![1; 32]),
+            ..Default::default()
+        };
+        let bindings = Bindings::of(&tls);
+        let plus = Exchange::new("scram-sha-256-plus", bindings.as_ref(), &mut random).expect("offered");
+        assert_eq!(plus.mechanism(), Mechanism::ScramSha256Plus);
+    }
+
     #[test]
     fn mechanisms_are_found_by_name() {
         assert_eq!(Mechanism::parse("plain"), Some(Mechanism::Plain));
@@ -191,32 +318,32 @@ mod tests {
 
     #[test]
     fn plain_is_one_response_with_or_without_a_challenge() {
-        let done = Step::Done(Credentials {
+        let done = Step::Done(Claim::Password(Credentials {
             login: "a".into(),
             password: Secret::new("b"),
-        });
-        assert_eq!(Exchange::new(Mechanism::Plain).begin(Some(b"\0a\0b")), done);
-        let mut exchange = Exchange::new(Mechanism::Plain);
-        assert_eq!(exchange.begin(None), Step::Challenge(""));
+        }));
+        assert_eq!(started(Mechanism::Plain).begin(Some(b"\0a\0b")), done);
+        let mut exchange = started(Mechanism::Plain);
+        assert_eq!(exchange.begin(None), Step::Challenge(String::new()));
         assert_eq!(exchange.respond(b"\0a\0b"), done);
     }
 
     #[test]
     fn login_asks_twice() {
-        let mut exchange = Exchange::new(Mechanism::Login);
-        assert_eq!(exchange.begin(None), Step::Challenge("Username:"));
-        assert_eq!(exchange.respond(b"a@b.c"), Step::Challenge("Password:"));
-        let Step::Done(credentials) = exchange.respond(b"secret") else {
+        let mut exchange = started(Mechanism::Login);
+        assert_eq!(exchange.begin(None), Step::Challenge("Username:".into()));
+        assert_eq!(exchange.respond(b"a@b.c"), Step::Challenge("Password:".into()));
+        let Step::Done(Claim::Password(credentials)) = exchange.respond(b"secret") else {
             panic!("not done");
         };
         assert_eq!(credentials.login, "a@b.c");
         assert_eq!(credentials.password.expose(), b"secret");
         assert_eq!(
-            Exchange::new(Mechanism::Login).begin(Some(b"a")),
-            Step::Challenge("Password:")
+            started(Mechanism::Login).begin(Some(b"a")),
+            Step::Challenge("Password:".into())
         );
         assert_eq!(
-            Exchange::new(Mechanism::Login).begin(Some(b"")),
+            started(Mechanism::Login).begin(Some(b"")),
             Step::Failed(Failure::Malformed)
         );
     }

@@ -280,6 +280,12 @@ impl Client {
                 };
                 Reply::Authenticated(refused.and(result))
             }
+            Call::ScramStart { login } => Reply::Scram(refused.map(|()| world.scram_user(&login))),
+            Call::ScramDone { account, epoch } => {
+                let good = epoch == world.epoch;
+                let result = good.then_some((account, epoch)).ok_or(Refusal::BadCredentials);
+                Reply::Authenticated(refused.and(result))
+            }
             Call::Recheck { epoch, .. } => Reply::Recheck(world.epoch == epoch),
             Call::List { .. } => Reply::List(refused.map(|()| world.list())),
             Call::Status { mailbox, .. } => Reply::Status(refused.and_then(|()| world.status(&mailbox))),

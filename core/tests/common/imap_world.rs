@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rmail_core::addr::{AccountName, Address};
+use rmail_core::auth::password::ScramKeys;
 use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Selected};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::{
@@ -12,7 +13,9 @@ use rmail_core::mailbox::{
 };
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::refusal::Refusal;
+use rmail_core::sasl::ScramUser;
 use rmail_core::search::{Key, eval_row};
+use rmail_core::secret::Secret;
 use rmail_core::time::DateTime;
 
 /// The one account, and its password.
@@ -216,6 +219,14 @@ impl Default for World {
 }
 
 impl World {
+    /// What is stored for SCRAM.
+    pub fn scram_user(&self, login: &str) -> ScramUser {
+        ScramUser {
+            keys: ScramKeys::derive(&Secret::new(PASSWORD), b"salt", 1),
+            account: (login == USER).then(|| (account(), self.epoch)),
+        }
+    }
+
     /// An account with the default mailboxes.
     pub fn new() -> Self {
         let mut world = Self {

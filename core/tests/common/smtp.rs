@@ -7,11 +7,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rmail_core::addr::{AccountName, Address, ForwardPath};
+use rmail_core::auth::password::ScramKeys;
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Bytes, CallId, Input, Machine as _, SpoolId, TlsInfo, WatchId};
 use rmail_core::note::Note;
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
+use rmail_core::sasl::ScramUser;
+use rmail_core::secret::Secret;
 use rmail_core::smtp::server::{Call, Envelope, RecipientKind, Reply, Role, Session, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
@@ -201,6 +204,12 @@ impl Host {
                 "alice@demo.test" if password.expose() == b"secret" => Ok((alice(), EPOCH)),
                 _ => Err(Refusal::BadCredentials),
             }),
+            Call::ScramStart { login } => {
+                let keys = ScramKeys::derive(&Secret::new("secret"), b"salt", 1);
+                let account = (login == "alice@demo.test").then(|| (alice(), EPOCH));
+                Reply::Scram(Ok(ScramUser { keys, account }))
+            }
+            Call::ScramDone { account, epoch } => Reply::Authenticated(Ok((account, epoch))),
             Call::Sender {
                 account,
                 path,

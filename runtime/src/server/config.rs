@@ -278,7 +278,7 @@ impl Default for ImapConfig {
             max_message_size: 52_428_800,
             autologout: Duration::from_secs(1_800),
             login_timeout: Duration::from_secs(60),
-            idle_keepalive: Duration::from_secs(120),
+            idle_keepalive: Duration::from_secs(1_740),
         }
     }
 }

@@ -253,7 +253,7 @@ impl<D: Disk> Accounts<D> {
         Ok((self.disk.lock(&file, LOCK_WAIT).await?, file))
     }
 
-    async fn make_path(&self, levels: &[&str]) -> io::Result<D::Dir> {
+    pub(super) async fn make_path(&self, levels: &[&str]) -> io::Result<D::Dir> {
         let mut dir = self.disk.root().clone();
         for level in levels {
             dir = self.make_dir(&dir, level).await?;

@@ -18,6 +18,7 @@ mod cache;
 mod change;
 mod error;
 mod file;
+mod secret;
 
 pub use change::NewUser;
 pub(crate) use change::{LOCK_FILE, verify};

@@ -124,6 +124,8 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Bodies { .. }
             | Call::Recheck { .. }
             | Call::Vanished { .. }
+            | Call::ScramStart { .. }
+            | Call::ScramDone { .. }
             | Call::Unselect { .. } => Pool::Read,
             Call::ClaimRecent { .. }
             | Call::Create { .. }
@@ -149,6 +151,12 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                     .authenticate(&self.settings, now, &login, &password)
                     .await,
             ),
+            Call::ScramStart { login } => {
+                Reply::Scram(self.service.scram_start(&self.settings, &login).await)
+            }
+            Call::ScramDone { account, epoch } => {
+                Reply::Authenticated(self.service.scram_done(now, account, epoch).await)
+            }
             Call::Recheck { account, epoch } => Reply::Recheck(self.service.recheck(&account, epoch).await),
             Call::List { account } => {
                 let list = store.list(&account).await;

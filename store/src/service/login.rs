@@ -5,11 +5,12 @@ use core::pin::pin;
 use core::task::Poll;
 
 use rmail_core::addr::AccountName;
-use rmail_core::auth::password::Verdict;
+use rmail_core::auth::password::{ScramKeys, Verdict};
 use rmail_core::directory::{User, UserHash};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::ModSeq;
 use rmail_core::refusal::Refusal;
+use rmail_core::sasl::ScramUser;
 use rmail_core::secret::Secret;
 use rmail_core::time::Now;
 
@@ -18,6 +19,9 @@ use crate::accounts::verify;
 use crate::disk::{Changes, Disk};
 use crate::hub::Ear;
 use crate::mailstore::MailStore;
+
+/// The file of the secret from which false salts are made.
+const SALTS: &str = "salts";
 
 impl<S: MailStore, D: Disk> Service<S, D> {
     /// Where a login has to be looked at: a password that was right a short time ago costs nothing.
@@ -70,6 +74,70 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let rewritten = self.rewrite(settings, &account, &user, password).await;
         let epoch = rewritten.unwrap_or(epoch);
         self.passwords.learn(now.mono, &account, epoch, password);
+        Ok((account, epoch))
+    }
+
+    /// What SCRAM needs of a user. Who does not exist, is disabled, or has a hash that SCRAM cannot use gets keys that no
+    /// password has, the same each time, and made in the same time.
+    pub(super) async fn scram_start(&self, settings: &Settings, login: &str) -> Result<ScramUser, Refusal> {
+        let account = settings.hosting.login(login);
+        let name = match &account {
+            Some(account) => account.as_str().to_owned(),
+            None => login.to_lowercase(),
+        };
+        let nobody = ScramKeys::of_nobody(&self.salt_secret().await, &name, settings.pbkdf2_rounds);
+        let user = match &account {
+            Some(account) => self
+                .accounts
+                .find(account)
+                .await
+                .map_err(|error| refused("authenticate", error))?,
+            None => None,
+        };
+        let known = user.filter(|user| user.enabled).and_then(|user| {
+            let UserHash(hash) = user.password.as_ref()?;
+            Some((hash.scram_keys()?, user.epoch()))
+        });
+        Ok(match (known, account) {
+            (Some((keys, epoch)), Some(account)) => ScramUser {
+                keys,
+                account: Some((account, epoch)),
+            },
+            _ => ScramUser {
+                keys: nobody,
+                account: None,
+            },
+        })
+    }
+
+    /// The secret from which false salts are made. Without a place to keep it, it lasts as long as the process.
+    async fn salt_secret(&self) -> [u8; 32] {
+        if let Some(secret) = self.salts.get() {
+            return *secret;
+        }
+        let secret = match self.accounts.secret(SALTS).await {
+            Ok(secret) => secret,
+            Err(error) => {
+                log::warn!("secrets/{SALTS}: {error}");
+                self.accounts.seed()
+            }
+        };
+        *self.salts.get_or_init(|| secret)
+    }
+
+    /// The client has proved that it knows the password.
+    pub(super) async fn scram_done(
+        &self,
+        now: Now,
+        account: AccountName,
+        epoch: u64,
+    ) -> Result<(AccountName, u64), Refusal> {
+        let user = self.accounts.find(&account).await;
+        let user = user.map_err(|error| refused("authenticate", error))?;
+        if !holds(user.as_deref(), epoch) {
+            return Err(Refusal::BadCredentials);
+        }
+        self.settle_in(now, &account).await;
         Ok((account, epoch))
     }
 

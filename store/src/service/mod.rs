@@ -24,7 +24,7 @@ pub use settings::Settings;
 pub use smtp::SmtpService;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmail_core::addr::AccountName;
 use rmail_core::refusal::Refusal;
@@ -43,6 +43,8 @@ pub struct Service<S: MailStore, D: Disk> {
     accounts: Accounts<D>,
     settings: Mutex<Arc<Settings>>,
     passwords: Passwords,
+    /// The secret of false salts, once it was needed.
+    salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
     /// Epochs of watched accounts when they were last looked at.
     epochs: Mutex<BTreeMap<AccountName, u64>>,
@@ -60,6 +62,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             accounts,
             settings: Mutex::new(Arc::new(settings)),
             passwords,
+            salts: OnceLock::new(),
             outbound: Outbound::default(),
             epochs: Mutex::default(),
             admin: Mutex::default(),

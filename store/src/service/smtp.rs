@@ -45,9 +45,12 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 self.desk.discard(*spool);
                 return Answer::Now(Reply::Discarded);
             }
-            Call::Sender { .. } | Call::Recipient { .. } | Call::Open { .. } | Call::Recheck { .. } => {
-                Pool::Read
-            }
+            Call::Sender { .. }
+            | Call::Recipient { .. }
+            | Call::Open { .. }
+            | Call::Recheck { .. }
+            | Call::ScramStart { .. }
+            | Call::ScramDone { .. } => Pool::Read,
             Call::Commit { .. } => Pool::Sync,
         };
         Answer::Later(pool, call)
@@ -79,6 +82,10 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
             Call::Discard { spool } => {
                 self.desk.discard(spool);
                 Reply::Discarded
+            }
+            Call::ScramStart { login } => Reply::Scram(service.scram_start(settings, &login).await),
+            Call::ScramDone { account, epoch } => {
+                Reply::Authenticated(service.scram_done(now, account, epoch).await)
             }
             Call::Recheck { account, epoch } => Reply::Recheck(service.recheck(&account, epoch).await),
         }

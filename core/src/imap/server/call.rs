@@ -13,6 +13,7 @@ use crate::mailbox::{
 };
 use crate::mime::section::Section;
 use crate::refusal::Refusal;
+use crate::sasl::ScramUser;
 use crate::search::Key;
 use crate::secret::Secret;
 use crate::time::DateTime;
@@ -49,6 +50,19 @@ pub enum Call {
         login: String,
         /// Password.
         password: Secret,
+    },
+    /// SCRAM: what is stored of this user? Nobody and somebody disabled get false keys that stay the same.
+    ScramStart {
+        /// Login name, as in [`Call::Authenticate`].
+        login: String,
+    },
+    /// SCRAM: the user has proved that it knows the password, and comes in unless it has changed meanwhile. Answered with
+    /// [`Reply::Authenticated`].
+    ScramDone {
+        /// As told by the answer to [`Call::ScramStart`].
+        account: AccountName,
+        /// The same.
+        epoch: u64,
     },
     /// After a dirty account watch: does the login still hold?
     Recheck {
@@ -240,6 +254,8 @@ pub struct NewMessage {
 pub enum Reply {
     /// Account and its present epoch.
     Authenticated(Result<(AccountName, u64), Refusal>),
+    /// What is stored of a user.
+    Scram(Result<ScramUser, Refusal>),
     /// Whether the login still holds.
     Recheck(bool),
     /// Mailboxes by name.

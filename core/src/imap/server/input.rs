@@ -5,6 +5,7 @@ use crate::chunk::Chunk;
 use crate::line::Inbox;
 use crate::machine::{self, Action, Input, Machine};
 use crate::note::Note;
+use crate::sasl::Bindings;
 use crate::time::{Mono, Now};
 
 impl Machine for Session {
@@ -117,6 +118,7 @@ impl Session {
             return;
         }
         self.tls = true;
+        self.bindings = Bindings::of(info).map(Box::new);
         let version = match info.version {
             0x0304 => "TLSv1.3",
             0x0303 => "TLSv1.2",

@@ -8,7 +8,7 @@ use crate::machine::{Action, Scope};
 use crate::mailbox::ModSeq;
 use crate::note::Note;
 use crate::refusal::Refusal;
-use crate::sasl::{self, Exchange, Failure, Mechanism, Step};
+use crate::sasl::{self, Claim, Exchange, Failure, ScramUser, Step};
 use crate::secret::Secret;
 
 /// Octets of a SASL response line: longer than any name and password that are taken, in Base64.
@@ -23,6 +23,16 @@ pub(super) struct Attempt {
     tag: String,
     login: String,
     mechanism: &'static str,
+}
+
+impl Attempt {
+    fn of(tag: String, exchange: &Exchange) -> Self {
+        Self {
+            tag,
+            login: exchange.login().to_owned(),
+            mechanism: exchange.mechanism().name(),
+        }
+    }
 }
 
 impl Session {
@@ -47,10 +57,9 @@ impl Session {
         if !self.may_log_in(&tag) {
             return;
         }
-        let Some(mechanism) = Mechanism::parse(mechanism) else {
+        let Some(mut exchange) = Exchange::new(mechanism, self.bindings.as_deref(), &mut self.random) else {
             return self.tagged(&tag, "NO Unsupported mechanism");
         };
-        let mut exchange = Exchange::new(mechanism);
         let step = exchange.begin(initial.as_ref().map(Secret::expose));
         self.go_through(tag, Box::new(exchange), step);
     }
@@ -58,21 +67,44 @@ impl Session {
     fn go_through(&mut self, tag: String, exchange: Box<Exchange>, step: Step) {
         match step {
             Step::Challenge(challenge) => {
-                self.out.line(&["+ ", &sasl::encode(challenge)].concat());
+                self.out.line(&["+ ", &sasl::encode(&challenge)].concat());
                 self.phase = Phase::Sasl(tag, exchange);
             }
-            Step::Done(credentials) => {
+            Step::Lookup(login) => self.call(Call::ScramStart { login }, Then::Scram(tag, exchange)),
+            Step::Done(Claim::Password(credentials)) => {
                 let mechanism = exchange.mechanism().name();
                 self.check(tag, credentials.login, credentials.password, mechanism);
             }
+            Step::Done(Claim::Proven(account, epoch)) => {
+                let attempt = Attempt::of(tag, &exchange);
+                self.call(Call::ScramDone { account, epoch }, Then::Login(attempt));
+            }
             Step::Failed(Failure::Malformed) => self.refuse_bad(&tag, "Malformed authentication data"),
-            Step::Failed(Failure::Authorization) => {
-                let attempt = Attempt {
-                    tag,
-                    login: String::new(),
-                    mechanism: exchange.mechanism().name(),
+            Step::Failed(failure) => {
+                let refused = match failure {
+                    Failure::Authorization => Refusal::NotPermitted,
+                    _ => Refusal::BadCredentials,
                 };
-                self.authenticated(attempt, Err(Refusal::NotPermitted));
+                self.login_failed(&Attempt::of(tag, &exchange), refused, failure.reason());
+            }
+        }
+    }
+
+    /// What is stored of the user whom a client wants to be.
+    pub(super) fn scram_found(
+        &mut self,
+        tag: String,
+        mut exchange: Box<Exchange>,
+        result: Result<ScramUser, Refusal>,
+    ) {
+        match result {
+            Ok(user) => {
+                let step = exchange.found(user);
+                self.go_through(tag, exchange, step);
+            }
+            Err(refused) => {
+                let attempt = Attempt::of(tag, &exchange);
+                self.login_failed(&attempt, refused, refusal::login_reason(refused));
             }
         }
     }
@@ -115,40 +147,35 @@ impl Session {
 
     /// The service's word on a login.
     pub(super) fn authenticated(&mut self, attempt: Attempt, result: Result<(AccountName, u64), Refusal>) {
-        let Attempt {
-            tag,
-            login,
-            mechanism,
-        } = attempt;
-        match result {
-            Ok((name, epoch)) => {
-                let watch = self.watch(Scope::Account(name.clone()), ModSeq(epoch));
-                self.out.push(Action::Note(Note::LoggedIn {
-                    account: name.clone(),
-                    mechanism,
-                }));
-                self.account = Some(Box::new(Account { name, epoch, watch }));
-                let mut code = Vec::new();
-                capability::write(&mut code, self.offer());
-                let code = String::from_utf8_lossy(&code);
-                self.tagged(&tag, &format!("OK [{code}] Logged in"));
-            }
-            Err(refused) => self.login_failed(&tag, &login, mechanism, refused),
-        }
+        let (name, epoch) = match result {
+            Ok(account) => account,
+            Err(refused) => return self.login_failed(&attempt, refused, refusal::login_reason(refused)),
+        };
+        let watch = self.watch(Scope::Account(name.clone()), ModSeq(epoch));
+        self.out.push(Action::Note(Note::LoggedIn {
+            account: name.clone(),
+            mechanism: attempt.mechanism,
+        }));
+        self.account = Some(Box::new(Account { name, epoch, watch }));
+        let mut code = Vec::new();
+        capability::write(&mut code, self.offer());
+        let code = String::from_utf8_lossy(&code);
+        self.tagged(&attempt.tag, &format!("OK [{code}] Logged in"));
     }
 
-    fn login_failed(&mut self, tag: &str, login: &str, mechanism: &'static str, refused: Refusal) {
-        let login = login
+    fn login_failed(&mut self, attempt: &Attempt, refused: Refusal, reason: &'static str) {
+        let login = attempt
+            .login
             .chars()
             .map(|c| if c.is_control() { '?' } else { c })
             .take(MAX_SHOWN)
             .collect();
         self.out.push(Action::Note(Note::LoginFailed {
             login,
-            mechanism,
-            reason: refusal::login_reason(refused),
+            mechanism: attempt.mechanism,
+            reason,
         }));
-        self.tagged(tag, &refusal::no(refused));
+        self.tagged(&attempt.tag, &refusal::no(refused));
         if !refused.is_temporary() {
             self.failures += 1;
         }

@@ -62,7 +62,7 @@ use crate::machine::{Action, CallId, Machine as _, Scope, SpoolId, WatchId};
 use crate::mailbox::ModSeq;
 use crate::note::Note;
 use crate::random::Random;
-use crate::sasl::Exchange;
+use crate::sasl::{Bindings, Exchange};
 use crate::time::{Mono, Now};
 
 /// Commands that were refused as BAD, one after the other, before the session ends.
@@ -98,6 +98,9 @@ pub struct Session {
     /// When the client last did something, or was last answered.
     activity: Mono,
     tls: bool,
+    /// What SCRAM can bind to.
+    bindings: Option<Box<Bindings>>,
+    random: Random,
     /// The account has changed: does the login still hold?
     recheck: bool,
     /// The server is going down.
@@ -163,6 +166,8 @@ struct Awaiting {
 enum Then {
     Recheck,
     Login(Attempt),
+    /// AUTHENTICATE with this tag.
+    Scram(String, Box<Exchange>),
     Changes(After),
     /// New messages are `\Recent` here, or not; now the news is told.
     Claimed(Box<(After, Option<OwnStore>)>),
@@ -201,9 +206,9 @@ enum Then {
 
 impl Session {
     /// A session that begins now. For an implicit-TLS port feed [`TlsStarted`](crate::machine::Input::TlsStarted) before the first poll. The
-    /// generator is for mechanisms that need chance, of which there is none yet.
+    /// generator is for nonces.
     #[must_use]
-    pub fn new(settings: Settings, _random: Random, now: Now) -> Self {
+    pub fn new(settings: Settings, random: Random, now: Now) -> Self {
         Self {
             parser: Parser::new(settings.max_message_size),
             settings,
@@ -223,6 +228,8 @@ impl Session {
             selected: None,
             activity: now.mono,
             tls: false,
+            bindings: None,
+            random,
             recheck: false,
             stopping: false,
             bad: 0,
@@ -269,6 +276,7 @@ impl Session {
             authenticated: self.account.is_some(),
             starttls: self.settings.starttls && !self.tls,
             login: self.tls || self.settings.cleartext_auth,
+            bindings: self.bindings.is_some(),
         }
     }
 
@@ -364,6 +372,7 @@ impl Session {
         match (then, reply) {
             (Then::Recheck, Reply::Recheck(holds)) => self.rechecked(holds),
             (Then::Login(attempt), Reply::Authenticated(result)) => self.authenticated(attempt, result),
+            (Then::Scram(tag, exchange), Reply::Scram(result)) => self.scram_found(tag, exchange, result),
             (Then::Changes(after), Reply::Changes(result)) => self.changes(after, result),
             (Then::Claimed(news), Reply::Claimed(result)) => self.claimed(*news, result),
             (Then::Select(target), Reply::Discarded) => self.open(target),

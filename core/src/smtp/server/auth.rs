@@ -7,7 +7,7 @@ use crate::machine::{Action, Scope};
 use crate::mailbox::ModSeq;
 use crate::note::Note;
 use crate::refusal::Refusal;
-use crate::sasl::{self, Exchange, Failure, Mechanism, Step};
+use crate::sasl::{self, Bindings, Claim, Exchange, Failure, Mechanism, ScramUser, Step};
 use crate::smtp::command;
 use crate::smtp::reply::{Context, Reply, refusal};
 
@@ -40,14 +40,15 @@ impl Session {
         if let Some(reply) = refused {
             return self.fail(&reply);
         }
-        let Some(mechanism) = Mechanism::parse(&auth.mechanism) else {
+        let bindings = self.bindings();
+        let exchange = Exchange::new(&auth.mechanism, bindings.as_ref(), &mut self.random);
+        let Some(mut exchange) = exchange else {
             return self.fail(&Reply::new(
                 504,
                 "5.5.4",
                 "Authentication mechanism not supported",
             ));
         };
-        let mut exchange = Exchange::new(mechanism);
         let step = match &auth.initial {
             None => exchange.begin(None),
             Some(word) => match sasl::decode_initial(word.expose()) {
@@ -80,9 +81,10 @@ impl Session {
         match step {
             Step::Challenge(challenge) => {
                 self.phase = Phase::Auth(exchange);
-                self.respond(&Reply::plain(334, "").with_text(sasl::encode(challenge)));
+                self.respond(&Reply::plain(334, "").with_text(sasl::encode(&challenge)));
             }
-            Step::Done(credentials) => {
+            Step::Lookup(login) => self.ask(Call::ScramStart { login }, Then::Scram(exchange)),
+            Step::Done(Claim::Password(credentials)) => {
                 let login = credentials.login.clone();
                 let call = Call::Authenticate {
                     login: credentials.login,
@@ -90,18 +92,42 @@ impl Session {
                 };
                 self.ask(call, Then::Authenticate { mechanism, login });
             }
+            Step::Done(Claim::Proven(account, epoch)) => {
+                let login = exchange.login().to_owned();
+                let call = Call::ScramDone { account, epoch };
+                self.ask(call, Then::Authenticate { mechanism, login });
+            }
             Step::Failed(Failure::Malformed) => {
                 self.fail(&Reply::new(501, "5.5.2", "Malformed authentication response"));
             }
-            Step::Failed(Failure::Authorization) => {
+            Step::Failed(failure) => {
                 self.out.note(Note::LoginFailed {
-                    login: String::new(),
+                    login: printable(exchange.login().as_bytes()),
                     mechanism: mechanism.name(),
-                    reason: "authorization as another user",
+                    reason: failure.reason(),
                 });
                 self.fail(&refusal(Context::Auth, Refusal::BadCredentials));
             }
         }
+    }
+
+    /// What is stored of the user whom a client wants to be.
+    pub(super) fn scram_found(&mut self, mut exchange: Exchange, result: Result<ScramUser, Refusal>) {
+        match result {
+            Ok(user) => {
+                let step = exchange.found(user);
+                self.auth_step(exchange, step);
+            }
+            Err(word) => {
+                let (mechanism, login) = (exchange.mechanism(), exchange.login().to_owned());
+                self.authenticated(mechanism, &login, Err(word));
+            }
+        }
+    }
+
+    /// What SCRAM can bind to.
+    pub(super) fn bindings(&self) -> Option<Bindings> {
+        self.tls.as_ref().and_then(Bindings::of)
     }
 
     pub(super) fn authenticated(

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::addr::{AccountName, Address, ForwardPath, ReversePath};
 use crate::machine::SpoolId;
 use crate::refusal::Refusal;
+use crate::sasl::ScramUser;
 use crate::secret::Secret;
 
 /// What the session is there for.
@@ -89,6 +90,19 @@ pub enum Call {
         /// Password.
         password: Secret,
     },
+    /// SCRAM: what is stored of this user? Nobody and somebody disabled get false keys that stay the same.
+    ScramStart {
+        /// Login name, as in [`Call::Authenticate`].
+        login: String,
+    },
+    /// SCRAM: the user has proved that it knows the password, and comes in unless it has changed meanwhile. Answered with
+    /// [`Reply::Authenticated`].
+    ScramDone {
+        /// As told by the answer to [`Call::ScramStart`].
+        account: AccountName,
+        /// The same.
+        epoch: u64,
+    },
     /// MAIL FROM: may this client send as this?
     Sender {
         /// Who has logged in.
@@ -138,6 +152,8 @@ pub enum Call {
 pub enum Reply {
     /// Account and its present epoch (changes with password, `enabled`, deletion).
     Authenticated(Result<(AccountName, u64), Refusal>),
+    /// What is stored of a user.
+    Scram(Result<ScramUser, Refusal>),
     /// MAIL FROM is acceptable or not.
     Sender(Result<(), Refusal>),
     /// RCPT TO is acceptable or not.

@@ -116,8 +116,11 @@ impl Session {
             lines.push(Cow::Borrowed("STARTTLS"));
         }
         if self.knows_auth() && self.is_private() && self.login.is_none() {
-            let names = Mechanism::ALL.map(Mechanism::name).join(" ");
-            lines.push(Cow::Owned(format!("AUTH {names}")));
+            let bindings = self.bindings().is_some();
+            let names = Mechanism::offered(bindings).map(Mechanism::name);
+            lines.push(Cow::Owned(
+                names.fold("AUTH".to_owned(), |line, name| line + " " + name),
+            ));
         }
         lines.push(Cow::Borrowed("HELP"));
         self.respond_lines(250, &lines);

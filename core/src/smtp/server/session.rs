@@ -82,6 +82,8 @@ struct Awaiting {
 /// What follows a reply.
 #[derive(Debug)]
 pub(super) enum Then {
+    /// The next challenge of AUTH.
+    Scram(Exchange),
     /// Reply to AUTH.
     Authenticate { mechanism: Mechanism, login: String },
     /// Reply to MAIL.
@@ -326,6 +328,7 @@ impl Session {
             (Then::Authenticate { mechanism, login }, Reply::Authenticated(result)) => {
                 self.authenticated(mechanism, &login, result);
             }
+            (Then::Scram(exchange), Reply::Scram(result)) => self.scram_found(exchange, result),
             (Then::Sender(mail), Reply::Sender(result)) => self.sender_checked(mail, result),
             (Then::Recipient(path), Reply::Recipient(result)) => self.recipient_checked(path, result),
             (Then::Open(body), Reply::Opened(result)) => self.opened(body, result),

@@ -1,0 +1,146 @@
+//! What SCRAM is told of users, and that nobody can be told from somebody.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod service_common;
+
+use futures_lite::future::block_on;
+use rmail_core::auth::password::{Hash, ScramKeys};
+use rmail_core::imap::server as imap;
+use rmail_core::refusal::Refusal;
+use rmail_core::sasl::ScramUser;
+use rmail_core::secret::Secret;
+use rmail_core::smtp::server as smtp;
+use service_common::*;
+
+fn start(session: &Imap, login: &str) -> ScramUser {
+    let call = imap::Call::ScramStart {
+        login: login.to_owned(),
+    };
+    match ask(session, call) {
+        imap::Reply::Scram(Ok(user)) => user,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn done(session: &Imap, name: &str, epoch: u64) -> Result<u64, Refusal> {
+    let call = imap::Call::ScramDone {
+        account: account(name),
+        epoch,
+    };
+    match ask(session, call) {
+        imap::Reply::Authenticated(result) => result.map(|(_, epoch)| epoch),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_user_of_ours_has_the_keys_of_its_password() {
+    let world = World::new();
+    let session = world.imap();
+    let user = start(&session, "ALICE@example.com");
+    let keys = ScramKeys::derive(&Secret::new(PASSWORD), &user.keys.salt, user.keys.rounds);
+    assert_eq!(user.keys, keys);
+    let (name, epoch) = user.account.expect("an account");
+    assert_eq!(name, account("alice@example.com"));
+    assert_eq!(done(&session, "alice@example.com", epoch), Ok(epoch));
+    // SMTP is told the same.
+    let call = smtp::Call::ScramStart {
+        login: "alice@example.com".into(),
+    };
+    let smtp::Reply::Scram(Ok(user)) = ask(&world.smtp(), call) else {
+        panic!("no user");
+    };
+    assert_eq!(user.keys, keys);
+}
+
+#[test]
+fn a_proof_is_worth_nothing_once_the_account_has_changed() {
+    let world = World::new();
+    let session = world.imap();
+    let epoch = start(&session, "alice@example.com")
+        .account
+        .expect("an account")
+        .1;
+    world.set_password("alice@example.com", "another");
+    assert_eq!(
+        done(&session, "alice@example.com", epoch),
+        Err(Refusal::BadCredentials)
+    );
+    let epoch = start(&session, "alice@example.com")
+        .account
+        .expect("an account")
+        .1;
+    block_on(
+        world
+            .service
+            .accounts()
+            .set_enabled(&account("alice@example.com"), false),
+    )
+    .expect("a change");
+    assert_eq!(
+        done(&session, "alice@example.com", epoch),
+        Err(Refusal::BadCredentials)
+    );
+}
+
+#[test]
+fn nobody_has_a_salt_of_the_usual_form_that_stays_the_same() {
+    let world = World::new();
+    let session = world.imap();
+    let real = start(&session, "alice@example.com").keys;
+    let names = [
+        "nobody@example.com",
+        "somebody@example.com",
+        "x@elsewhere.net",
+        "x",
+    ];
+    let all: Vec<ScramUser> = names.iter().map(|name| start(&session, name)).collect();
+    for (name, user) in names.iter().zip(&all) {
+        assert_eq!(user.account, None, "{name}");
+        assert_eq!(
+            (user.keys.salt.len(), user.keys.rounds),
+            (real.salt.len(), settings().pbkdf2_rounds)
+        );
+        assert_eq!(start(&session, &name.to_uppercase()), *user);
+    }
+    assert_ne!(all[0].keys.salt, all[1].keys.salt);
+    assert_ne!(all[2].keys.salt, all[3].keys.salt);
+    // Another process on the same mail_root, and one that is started later.
+    let other = accounts(&world.disk, 99);
+    let other =
+        rmail_store::service::Service::new(std::sync::Arc::new(open_store(&world.disk)), other, settings());
+    assert_eq!(start(&other.imap_session(), names[0]), all[0]);
+    assert_eq!(world.read_file("secrets/salts").len(), 65);
+}
+
+#[test]
+fn disabled_users_and_hashes_of_another_form_look_like_nobody() {
+    let world = World::new();
+    let session = world.imap();
+    let name = account("alice@example.com");
+    let was = start(&session, "alice@example.com");
+    block_on(world.service.accounts().set_enabled(&name, false)).expect("a change");
+    let disabled = start(&session, "alice@example.com");
+    assert_eq!(disabled.account, None);
+    assert_ne!(disabled.keys.salt, was.keys.salt);
+    assert_eq!(start(&session, "alice@example.com"), disabled);
+    block_on(world.service.accounts().set_enabled(&name, true)).expect("a change");
+    // A short key of PBKDF2 is good for PLAIN only.
+    let hash = |len| {
+        Hash::parse(&format!("$pbkdf2-sha256$i=5$c2FsdA${}", "A".repeat(len)))
+            .expect("a hash")
+            .to_string()
+    };
+    for (len, can) in [(32, false), (43, true)] {
+        let path = user_file("alice@example.com");
+        world.edit(&path, &format!("{{\"password\": \"{}\"}}", hash(len)));
+        let user = start(&session, "alice@example.com");
+        assert_eq!(user.account.is_some(), can, "{len}");
+    }
+}
