@@ -9,10 +9,11 @@ mod grammar;
 #[path = "mime_list/reader.rs"]
 mod reader;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use reader::{Entry, escape};
+use reader::Entry;
 use rmail_core::mime::scanner::{Scanner, scan};
 use rmail_core::mime::structure::body_structure;
 
@@ -26,6 +27,26 @@ fn entries() -> Vec<Entry> {
     paths.sort();
     let files = paths.iter().map(|path| fs::read(path).expect("list"));
     files.flat_map(|file| reader::entries(&file)).collect()
+}
+
+/// For messages of failures; what is not printable ASCII is escaped.
+#[expect(
+    clippy::allow_attributes,
+    reason = "who only reads the list does not show octets"
+)]
+#[allow(dead_code, reason = "who only reads the list does not show octets")]
+fn escape(octets: &[u8]) -> String {
+    let mut out = String::new();
+    for octet in octets {
+        match octet {
+            b'\\' => out.push_str("\\\\"),
+            b' '..=b'~' => out.push(char::from(*octet)),
+            b'\r' => out.push_str("\\r"),
+            b'\n' => out.push_str("\\n"),
+            octet => write!(out, "\\x{octet:02x}").expect("a string takes all"),
+        }
+    }
+    out
 }
 
 #[test]

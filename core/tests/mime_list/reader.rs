@@ -1,7 +1,5 @@
 //! Reads the files of the list; their grammar is in `README.md`.
 
-use std::fmt::Write as _;
-
 /// One message and what is expected of it.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
@@ -72,21 +70,6 @@ fn unescape(text: &str) -> Vec<u8> {
         }
     }
     out.extend_from_slice(rest.as_bytes());
-    out
-}
-
-/// For messages of failures; what is not printable ASCII is escaped.
-pub(crate) fn escape(octets: &[u8]) -> String {
-    let mut out = String::new();
-    for octet in octets {
-        match octet {
-            b'\\' => out.push_str("\\\\"),
-            b' '..=b'~' => out.push(char::from(*octet)),
-            b'\r' => out.push_str("\\r"),
-            b'\n' => out.push_str("\\n"),
-            octet => write!(out, "\\x{octet:02x}").expect("a string takes all"),
-        }
-    }
     out
 }
 
