@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Replays the list of messages in core/tests/mime_list against any IMAP server.
 
-    mime_list.py [--tls] [--file NAME] host:port:user:password
+    mime_list.py [--tls] [--file NAME] [--unexplained TEXT] host:port:user:password
 
 Each message is appended to a mailbox of its own making, its ENVELOPE, BODYSTRUCTURE and BODY are fetched and compared
 with what the list expects; what differs is printed. Case of the names that have none (types, attributes, encodings) does
@@ -85,7 +85,6 @@ def parse(octets, at=0):
 def plain_body(body):
     """BODY from a BODYSTRUCTURE: without extension data (RFC 9051 §9, body-ext-1part and body-ext-mpart)."""
     if isinstance(body[0], list):
-        parts = [plain_body(part) for part in body if isinstance(part, list) and part is not body[len(body) - 1]]
         count = next(at for at, item in enumerate(body) if not isinstance(item, list))
         return [plain_body(part) for part in body[:count]] + [body[count]]
     kind = body[0].upper()
@@ -192,18 +191,21 @@ def main():
     arguments = argparse.ArgumentParser(description="Replays core/tests/mime_list against an IMAP server.")
     arguments.add_argument("--tls", action="store_true", help="TLS from the start; certificates are not checked")
     arguments.add_argument("--file", help="only this file of the list, without its ending")
+    arguments.add_argument("--unexplained", metavar="TEXT", help="pass over messages that have a remark with this text")
     arguments.add_argument("server", help="host:port:user:password")
     options = arguments.parse_args()
     host, port, user, password = options.server.split(":", 3)
     paths = sorted(LIST.glob(f"{options.file or '*'}.list"))
-    messages = [message for path in paths for message in read(path)]
+    # An empty message and NUL (RFC 9051 §4.3: a literal is of CHAR8) come by other ways than APPEND alone.
+    messages = [message for path in paths for message in read(path) if message.octets and 0 not in message.octets]
     quoted = [b'"%s"' % re.sub(r'(["\\])', r"\\\1", text).encode() for text in (user, password)]
     different = 0
     try:
         imap = Imap(host, int(port), options.tls)
         imap.ok(b"LOGIN " + b" ".join(quoted))
         for message, got in answers(imap, messages):
-            found = list(differences(message, got))
+            known = options.unexplained and any(options.unexplained in remark for remark in message.remarks)
+            found = [] if known else list(differences(message, got))
             different += bool(found)
             for name, want, answer in found:
                 print(f"{message.name}: {name}\n  expected {want}\n  got      {answer}")
