@@ -11,16 +11,68 @@ use std::process::{Command, Output, Stdio};
 /// If it is required and missing.
 #[must_use]
 pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file());
+    let found = on_path(name);
     if found.is_none() {
         let required = std::env::var("RMAIL_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
         assert!(!required, "{name} is required here but not installed");
         eprintln!("SKIPPED: {name} is not installed");
     }
     found
+}
+
+/// What `.ci/run` has put under `target/clients` from other registries: a Python environment in `venv`, modules of Node in
+/// `node`. `RMAIL_CLIENTS` names another directory.
+fn clients() -> PathBuf {
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/clients");
+    std::env::var_os("RMAIL_CLIENTS").map_or_else(own, PathBuf::from)
+}
+
+/// A Python that has this module. Where there is none the test is skipped with a visible line: not every host reaches the
+/// registry.
+#[must_use]
+pub fn python_with(module: &str) -> Option<PathBuf> {
+    let has = |python: &PathBuf| {
+        let tried = Command::new(python)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let own = clients().join("venv/bin/python3");
+    let found = [own, PathBuf::from("python3")].into_iter().find(has);
+    if found.is_none() {
+        eprintln!("SKIPPED: Python's {module} is not installed");
+    }
+    found
+}
+
+/// A command that runs Node with this module at hand. Where it is missing the test is skipped with a visible line.
+#[must_use]
+pub fn node_with(module: &str) -> Option<Command> {
+    let modules = clients().join("node/node_modules");
+    if !modules.join(module).is_dir() {
+        eprintln!("SKIPPED: Node's {module} is not installed");
+        return None;
+    }
+    let mut command = Command::new("node");
+    command.env("NODE_PATH", modules);
+    Some(command)
+}
+
+/// A program that is used if it is there, also where `RMAIL_REQUIRE_CLIENTS` is set.
+#[must_use]
+pub fn find_optional(name: &str) -> Option<PathBuf> {
+    let found = on_path(name);
+    if found.is_none() {
+        eprintln!("SKIPPED: {name} is not installed");
+    }
+    found
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// Runs a command to its end and returns its standard output.

@@ -132,3 +132,16 @@ pub fn replay<S: Stage>(
     }
     Ok(())
 }
+
+/// What the server sends on each connection of a transcript, played line by line: for checks that look at all of it.
+///
+/// # Errors
+/// The first thing that goes another way than the transcript says.
+pub fn sent<S: Stage>(
+    transcript: &Transcript,
+    mut stage: impl FnMut(&Transcript, Now) -> Result<S, String>,
+) -> Result<BTreeMap<usize, Vec<u8>>, Failure> {
+    let mut player = Player::open(transcript, &mut stage, Delivery::Lines)?;
+    player.play(transcript)?;
+    Ok(player.sent())
+}

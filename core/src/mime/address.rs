@@ -1,5 +1,6 @@
 //! Address lists (RFC 5322 §3.4, with the obsolete forms of §4.4), read in one pass.
 
+use super::header::unfold;
 use super::token::{Token, Tokens, unquote};
 
 /// An element of an address list, all text unquoted; encoded words are left as they are.
@@ -55,6 +56,8 @@ struct Parser {
     phrase: Vec<u8>,
     /// The same as the addr-spec it is if no `<` comes.
     bare: Spec,
+    /// A quoted string is part of it.
+    quoted: bool,
     angle: Option<Angle>,
     comment: Vec<u8>,
 }
@@ -64,19 +67,29 @@ struct Angle {
     spec: Spec,
     route: Vec<u8>,
     closed: bool,
+    /// Nothing but commas so far: before a route they are empty elements (RFC 5322 §4.4, obs-domain-list).
+    commas: bool,
 }
 
 impl Parser {
     fn token(&mut self, token: Token<'_>, spaced: bool) {
         match token {
             Token::Comment(text) => self.comment = unquote(text).into_owned(),
-            Token::Atom(word) | Token::Literal(word) => self.word(word, spaced),
-            Token::Quoted(text) => self.word(&unquote(text), spaced),
+            Token::Atom(word) => self.word(word, spaced),
+            // One that is never closed goes up to the end of the field.
+            Token::Literal(word) => self.word(&unfold(word), spaced),
+            Token::Quoted(text) => {
+                self.quoted |= self.angle.is_none();
+                self.word(&unquote(text), spaced);
+            }
             Token::Special(special) => self.special(special, spaced),
         }
     }
 
     fn word(&mut self, word: &[u8], spaced: bool) {
+        if self.angle.as_ref().is_some_and(|angle| angle.commas) {
+            self.finish_mailbox();
+        }
         match &mut self.angle {
             Some(angle) if angle.closed => {}
             Some(angle) => angle.spec.word(word, spaced, 0),
@@ -94,10 +107,15 @@ impl Parser {
         match (special, &mut self.angle) {
             (b'<', None) => self.angle = Some(Angle::default()),
             (b'>', Some(angle)) => angle.closed = true,
-            (b',', Some(angle)) if !angle.closed && angle.spec.is_route() => angle.spec.glue(b','),
+            (b',', Some(angle)) if !angle.closed && angle.spec.is_route() => angle.spec.glue_once(b','),
+            (b',', Some(angle)) if !angle.closed && angle.spec.text.is_empty() => angle.commas = true,
             (b':', Some(angle)) if !angle.closed && angle.spec.is_route() => {
                 angle.route = core::mem::take(&mut angle.spec).text;
+                if angle.route.last() == Some(&b',') {
+                    angle.route.pop();
+                }
             }
+            (b':', Some(angle)) if !angle.closed => angle.spec.glue(b':'),
             (b',', _) => self.finish_mailbox(),
             (b';', _) => {
                 self.finish_mailbox();
@@ -109,7 +127,10 @@ impl Parser {
                 self.clear();
                 self.out.push(Address::Group(name));
             }
-            (b'.' | b'@', Some(angle)) if !angle.closed => angle.spec.glue(special),
+            (b'.' | b'@', Some(angle)) if !angle.closed => {
+                angle.commas = false;
+                angle.spec.glue(special);
+            }
             (b'.' | b'@', None) => {
                 self.bare.glue(special);
                 if spaced && !self.phrase.is_empty() {
@@ -125,6 +146,7 @@ impl Parser {
         let comment = core::mem::take(&mut self.comment);
         let mut phrase = core::mem::take(&mut self.phrase);
         let bare = core::mem::take(&mut self.bare);
+        let quoted = core::mem::take(&mut self.quoted);
         let mailbox = match self.angle.take() {
             Some(angle) => {
                 let (local, domain) = angle.spec.split();
@@ -145,8 +167,13 @@ impl Parser {
                     ..Mailbox::default()
                 }
             }
+            // Several words, or a quoted string, are nobody's local part: a name, whose address is missing.
+            None if quoted || bare.run > 0 => Mailbox {
+                name: phrase,
+                ..Mailbox::default()
+            },
             None if !phrase.is_empty() => Mailbox {
-                local: phrase,
+                local: bare.text,
                 ..Mailbox::default()
             },
             None => return,
@@ -170,6 +197,7 @@ impl Parser {
 
     fn clear(&mut self) {
         self.bare = Spec::default();
+        self.quoted = false;
         self.comment.clear();
     }
 }
@@ -215,6 +243,12 @@ impl Spec {
         }
         self.glued = true;
         self.text.push(special);
+    }
+
+    fn glue_once(&mut self, special: u8) {
+        if self.text.last() != Some(&special) {
+            self.glue(special);
+        }
     }
 
     fn is_route(&self) -> bool {
@@ -320,6 +354,10 @@ mod tests {
                 "<@a.test,@b.test:joe@where.test>",
                 &["|@a.test,@b.test|joe|where.test"],
             ),
+            (
+                "<,,@a.test,,@b.test,:joe@where.test>",
+                &["|@a.test,@b.test|joe|where.test"],
+            ),
         ] {
             assert_eq!(show(value), want, "{value}");
         }
@@ -336,7 +374,12 @@ mod tests {
                 &["John Doe||jdoe|machine.example"],
             ),
             ("joe", &["||joe|"]),
-            ("Joe Doe", &["||Joe Doe|"]),
+            ("Joe Doe", &["Joe Doe|||"]),
+            ("\"Joe\"", &["Joe|||"]),
+            ("joe . doe", &["||joe.doe|"]),
+            ("joe@[192.0.2.1\r\n", &["||joe|[192.0.2.1"]),
+            ("<mailto:joe@x.test>", &["||mailto:joe|x.test"]),
+            ("Joe <, ann@x.test", &["Joe|||", "||ann|x.test"]),
             ("<>", &["|||"]),
             ("Joe <>", &["Joe|||"]),
             ("@example.org", &["|||example.org"]),
@@ -354,7 +397,7 @@ mod tests {
                 "Team: a@b.test, c@d.test",
                 &["Team:", "||a|b.test", "||c|d.test", ";"],
             ),
-            ("\"never closed <a@b.test>", &["||never closed <a@b.test>|"]),
+            ("\"never closed <a@b.test>", &["never closed <a@b.test>|||"]),
             ("\"joe smith\"@example.org", &["||joe smith|example.org"]),
             ("joe@[192.0.2.1]", &["||joe|[192.0.2.1]"]),
             (

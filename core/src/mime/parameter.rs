@@ -59,7 +59,9 @@ fn parameter_value(tokens: &mut Tokens<'_>) -> Vec<u8> {
     value.iter().copied().filter(|octet| *octet != 0).collect()
 }
 
-/// Joins the sections of continued values (RFC 2231 §3).
+/// Joins the sections of continued values (RFC 2231 §3), as IMAP servers should (RFC 2231 §6: "SHOULD decode parameter
+/// value continuations"). Charset, language and percent escapes are left to the client: the RFC asks for no more, and
+/// `body-fld-param` has no place for a charset; Dovecot and Cyrus do the same.
 ///
 /// `name*0=a; name*1=b` becomes `name=ab`. If a section is extended (`name*0*=utf-8''…`), the whole becomes `name*` in
 /// the extended form with its charset and percent escapes, which is the form that clients decode. Sections that do not

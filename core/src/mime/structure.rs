@@ -106,7 +106,8 @@ fn basic(out: &mut Vec<u8>, part: &Part) {
     string(out, subtype.as_bytes());
     out.push(b' ');
     let text = part.kind == Kind::Leaf && mime.is_type("TEXT");
-    parameters(out, &mime.parameters, text && mime.parameter("CHARSET").is_none());
+    let charset = mime.parameter("CHARSET").or_else(|| mime.parameter("CHARSET*"));
+    parameters(out, &mime.parameters, text && charset.is_none());
     out.push(b' ');
     nstring(out, mime.id.as_deref());
     out.push(b' ');
