@@ -146,6 +146,10 @@ impl From<Chunk> for Bytes {
     }
 }
 
+/// In [`Action::Watch`], in the place of what was seen: the session looks only after it watches, so that nothing can have
+/// come in between, and it is not to be woken for what was there before.
+pub const LOOKS_LATER: ModSeq = ModSeq(u64::MAX);
+
 /// What a watch covers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
@@ -153,6 +157,10 @@ pub enum Scope {
     Mailbox(crate::mailbox::MailboxRef),
     /// The account itself: disabled, deleted, other password. The MODSEQ is the account's epoch as told at login.
     Account(crate::addr::AccountName),
+    /// What [`Call::List`](crate::imap::server::Call::List) tells of the account, and more about its mailboxes than their
+    /// messages: which there are and how they are called, subscriptions, annotations, rights. It has no MODSEQ: a session
+    /// watches ([`LOOKS_LATER`]), and looks then.
+    List(crate::addr::AccountName),
 }
 
 /// What is known of a TLS session.

@@ -94,6 +94,14 @@ impl Hub {
         wakes.iter().for_each(|wake| wake());
     }
 
+    /// Tells the watchers of a scope that has no MODSEQ, or whose MODSEQ is not known, that it changed.
+    pub fn announce_change(&self, scope: &Scope) {
+        let latest = self.lock().scopes.get(scope).map(|watched| watched.latest);
+        if let Some(latest) = latest {
+            self.announce(scope, ModSeq(latest.0.saturating_add(1)));
+        }
+    }
+
     /// The scopes that somebody watches, with the latest MODSEQ announced: for the poll that finds the changes of
     /// other processes.
     #[must_use]
@@ -122,6 +130,12 @@ impl Hub {
     #[must_use]
     pub fn is_watched(&self, what: impl Fn(&Scope) -> bool) -> bool {
         self.lock().scopes.keys().any(what)
+    }
+
+    /// Whether somebody watches this scope.
+    #[must_use]
+    pub fn watches(&self, scope: &Scope) -> bool {
+        self.lock().scopes.contains_key(scope)
     }
 
     /// Whether there is an ear on every watched scope of this kind.

@@ -37,7 +37,9 @@
 //! * **News after the fact**: an operation tells the [`Hub`] what it changed before it returns and after others can see it,
 //!   with the MODSEQ that the mailbox has then (or a higher one when it is gone). Never with a lock in hand that a look
 //!   needs: whoever is woken may look at once. A session looks, watches from there, and asks
-//!   [`MailStore::snapshot_now`] once more, so nothing is lost between look and watch.
+//!   [`MailStore::snapshot_now`] once more, so nothing is lost between look and watch. What changes the account's list (see
+//!   [`Scope::List`](rmail_core::machine::Scope::List)) is announced likewise, by
+//!   [`Hub::announce_change`](crate::hub::Hub::announce_change).
 //! * **Names** are [`MailboxName`]s: valid, in NFC, INBOX in capitals. Everything else is compared octet by octet. A store
 //!   that cannot keep one says `BadMailboxName`. A level without a mailbox exists as long as there is one below it.
 //! * **A [`MailboxRef`]** comes from [`MailStore::select`] and means that mailbox, whatever its name, until
@@ -236,7 +238,8 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
-    /// Subscribes to a name, or no longer. It need not be of a mailbox, and stays whatever becomes of one.
+    /// Subscribes to a name, or no longer. Like CREATE, DELETE and RENAME it is told to those who watch the account's list
+    /// ([`Scope::List`](rmail_core::machine::Scope::List)). It need not be of a mailbox, and stays whatever becomes of one.
     ///
     /// # Errors
     /// `NoSuchMailbox`: there is no such account.

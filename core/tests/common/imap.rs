@@ -22,7 +22,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Body, Call, Reply, Session, Settings, Stored};
 use rmail_core::limits::Limits;
 use rmail_core::machine::{
-    Action, BlobId, CallId, Input, Machine as _, Scope, Session as _, SpoolId, TlsInfo, WatchId,
+    Action, BlobId, CallId, Input, LOOKS_LATER, Machine as _, Scope, Session as _, SpoolId, TlsInfo, WatchId,
 };
 use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Uid};
 use rmail_core::mime::section::Section;
@@ -154,7 +154,7 @@ impl Client {
         let mut dirty = Vec::new();
         for (watch, (scope, seen)) in &mut self.watches {
             let latest = world.modseq(scope);
-            if latest > *seen {
+            if latest > *seen || (latest != *seen && matches!(scope, Scope::List(_))) {
                 *seen = latest;
                 dirty.push(*watch);
             }
@@ -220,8 +220,10 @@ impl Client {
             Action::Watch(watch, scope, seen) => {
                 self.trace
                     .push(Done::Other(format!("watch {watch:?} {scope:?} {seen:?}")));
-                let late = world.modseq(&scope) > seen;
-                self.watches.insert(watch, (scope, seen.max(ModSeq(0))));
+                let latest = world.modseq(&scope);
+                let late = latest > seen;
+                let seen = if seen == LOOKS_LATER { latest } else { seen };
+                self.watches.insert(watch, (scope, seen));
                 if late {
                     self.tell_dirty(world);
                 }

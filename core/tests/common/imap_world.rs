@@ -1,6 +1,7 @@
 //! A small mail store in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use rmail_core::addr::{AccountName, Address};
@@ -327,6 +328,7 @@ impl World {
                 .map(|known| known.special_use.clone())
                 .unwrap_or_default(),
             subscribed: self.subscribed.contains(name),
+            id: self.boxes.get(name).map(|known| known.id),
         };
         names.into_iter().map(entry).collect()
     }
@@ -457,6 +459,14 @@ impl World {
     pub fn modseq(&self, scope: &Scope) -> ModSeq {
         match scope {
             Scope::Account(_) => ModSeq(self.epoch),
+            // Not a count, but what it is of: it need not ascend.
+            Scope::List(_) => {
+                let mut hasher = DefaultHasher::new();
+                for entry in self.list() {
+                    (entry.name.as_str(), entry.id.map(|id| id.0), entry.subscribed).hash(&mut hasher);
+                }
+                ModSeq(hasher.finish() >> 1)
+            }
             Scope::Mailbox(mailbox) => self
                 .boxes
                 .values()

@@ -129,7 +129,7 @@ async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
 }
 
 fn is_mailbox(scope: &Scope) -> bool {
-    matches!(scope, Scope::Mailbox(_))
+    matches!(scope, Scope::Mailbox(_) | Scope::List(_))
 }
 
 fn is_account(scope: &Scope) -> bool {

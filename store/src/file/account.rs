@@ -25,6 +25,9 @@ pub(crate) const ACCOUNT_LOCK: &str = "account.lock";
 /// The account's lock, and the user's directory.
 pub(super) struct AccountHold<D: Disk> {
     pub(super) dir: D::Dir,
+    /// The lock's file, which counts the changes of the list: see [`super::list_watch`].
+    pub(super) file: D::File,
+    pub(super) inode: u64,
     _lock: D::Lock,
 }
 
@@ -101,7 +104,12 @@ impl<D: Disk> FileStore<D> {
             let inode = self.disk().stat(&file).await.during(label)?.inode;
             let named = found(self.disk().stat_at(&dir, ACCOUNT_LOCK).await).during(label)?;
             if named.is_some_and(|named| named.inode == inode) {
-                return Ok(AccountHold { dir, _lock: lock });
+                return Ok(AccountHold {
+                    dir,
+                    file,
+                    inode,
+                    _lock: lock,
+                });
             }
         }
     }
@@ -203,6 +211,12 @@ impl<D: Disk> FileStore<D> {
         if self.has_mailbox(account, &inbox).await? {
             return Ok(());
         }
+        self.list_changes(account, &held, self.make_defaults(account, &held, now))
+            .await
+    }
+
+    async fn make_defaults(&self, account: &AccountName, held: &AccountHold<D>, now: Unix) -> Result<()> {
+        let inbox = MailboxName::inbox();
         let mut subscribed = self.subscriptions(&held.dir).await?.unwrap_or_default();
         subscribed.insert(inbox.clone());
         for (name, special) in DEFAULT_MAILBOXES {
@@ -212,12 +226,12 @@ impl<D: Disk> FileStore<D> {
                 continue;
             }
             if !self.has_mailbox(account, &name).await? {
-                self.make_mailbox(account, &held, &name, special, now).await?;
+                self.make_mailbox(account, held, &name, special, now).await?;
             }
             subscribed.insert(name);
         }
-        self.save_subscriptions(&held, &subscribed).await?;
-        self.make_mailbox(account, &held, &inbox, &[], now).await
+        self.save_subscriptions(held, &subscribed).await?;
+        self.make_mailbox(account, held, &inbox, &[], now).await
     }
 
     /// Removes all mail of an account; what else lies in the user's directory stays.
@@ -226,12 +240,17 @@ impl<D: Disk> FileStore<D> {
             return Ok(());
         };
         let held = self.lock_dir(account, dir).await?;
+        self.list_changes(account, &held, self.remove_mail(account, &held))
+            .await
+    }
+
+    async fn remove_mail(&self, account: &AccountName, held: &AccountHold<D>) -> Result<()> {
         let label = || format!("remove the mail of {account}");
         for (name, status) in self.walk(account).await? {
             if status.is_some() {
                 let level = self.level_dir(account, &name).await?;
                 if let Some(level) = level {
-                    let mailbox = self.open_mailbox(account, &level, &held).await?;
+                    let mailbox = self.open_mailbox(account, &level, held).await?;
                     // Already gone: a removal was cut short.
                     match self.set_gone(&mailbox).await {
                         Err(error) if error.refusal != Refusal::NoSuchMailbox => return Err(error),
@@ -372,7 +391,8 @@ impl<D: Disk> FileStore<D> {
             names.remove(mailbox)
         };
         if changed {
-            self.save_subscriptions(&held, &names).await?;
+            self.list_changes(account, &held, self.save_subscriptions(&held, &names))
+                .await?;
         }
         Ok(())
     }
@@ -381,6 +401,7 @@ impl<D: Disk> FileStore<D> {
         let Some(user) = self.user_dir(account).await? else {
             return Ok(Vec::new());
         };
+        self.hear_list(account, &user).await;
         let levels = self.walk(account).await?;
         let mut subscribed = self.subscriptions(&user).await?.unwrap_or_default();
         let mut entries: Vec<MailboxEntry> = Vec::with_capacity(levels.len());
@@ -400,6 +421,7 @@ impl<D: Disk> FileStore<D> {
             entries.push(MailboxEntry {
                 selectable: status.is_some(),
                 exists: true,
+                id: status.as_ref().map(|status| status.id),
                 special_use: status.map(|status| status.special_use).unwrap_or_default(),
                 subscribed: subscribed.remove(&name),
                 name,
@@ -411,6 +433,7 @@ impl<D: Disk> FileStore<D> {
             exists: false,
             special_use: Vec::new(),
             subscribed: true,
+            id: None,
         }));
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)

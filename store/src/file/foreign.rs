@@ -63,10 +63,16 @@ impl<D: Disk> FileStore<D> {
     /// Announces what other processes have changed in those mailboxes.
     pub(super) async fn look_at_changed(&self, changes: &Changes) {
         for (scope, told) in self.hub.changed(changes) {
-            let Scope::Mailbox(reference) = &scope else {
-                continue;
+            let reference = match &scope {
+                Scope::Mailbox(reference) => reference,
+                Scope::List(account) => {
+                    self.look_at_list(account).await;
+                    continue;
+                }
+                Scope::Account(_) => continue,
             };
             let Some(mailbox) = self.registry().by_reference(reference) else {
+                self.hub.announce_change(&scope);
                 continue;
             };
             if let Err(error) = self.look_at_one(&mailbox, told).await {

@@ -58,8 +58,11 @@ impl<D: Disk> FileStore<D> {
         if self.has_mailbox(account, name).await? {
             return Err(Refusal::MailboxExists.into());
         }
-        self.make_parents(account, &held, name, now).await?;
-        self.make_mailbox(account, &held, name, special_use, now).await
+        self.list_changes(account, &held, async {
+            self.make_parents(account, &held, name, now).await?;
+            self.make_mailbox(account, &held, name, special_use, now).await
+        })
+        .await
     }
 
     /// Makes the mailboxes above a name that are not there.
@@ -182,14 +185,17 @@ impl<D: Disk> FileStore<D> {
             return Err(refusal.into());
         }
         let mailbox = self.open_mailbox(account, &found.dir, &held).await?;
-        if has_children {
-            self.delete_here(&mailbox).await?;
-        } else {
-            let place = self.place_of(account, &held, name).await?;
-            self.delete_whole(&held, &mailbox, &place).await?;
-        }
-        self.forget_gone(&mailbox);
-        Ok(())
+        self.list_changes(account, &held, async {
+            if has_children {
+                self.delete_here(&mailbox).await?;
+            } else {
+                let place = self.place_of(account, &held, name).await?;
+                self.delete_whole(&held, &mailbox, &place).await?;
+            }
+            self.forget_gone(&mailbox);
+            Ok(())
+        })
+        .await
     }
 
     /// A mailbox has been deleted: whoever has it selected looks again, and finds it gone.
@@ -324,9 +330,23 @@ impl<D: Disk> FileStore<D> {
                 MailboxName::new(&format!("{to}{below}")).map_err(|_| Refusal::BadMailboxName)?;
             }
         }
-        self.make_parents(account, &held, to, now).await?;
-        let old = self.place_of(account, &held, from).await?;
-        let new = self.place_of(account, &held, to).await?;
+        let moved = async {
+            self.make_parents(account, &held, to, now).await?;
+            self.move_level(account, &held, from, to).await
+        };
+        self.list_changes(account, &held, moved).await
+    }
+
+    /// Gives a level with all that is below it another name; the level above the new one is there.
+    async fn move_level(
+        &self,
+        account: &AccountName,
+        held: &AccountHold<D>,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<()> {
+        let old = self.place_of(account, held, from).await?;
+        let new = self.place_of(account, held, to).await?;
         let label = || format!("rename {from} of {account} to {to}");
         let disk = self.disk();
         // The shell of a mailbox that is no more.

@@ -3,7 +3,8 @@
 //! ```text
 //! {mail_root}/
 //!   domains/{domain}/users/{username}/      names by [`escape`]
-//!     account.lock                          flock: CREATE, DELETE, RENAME, subscriptions, account.json
+//!     account.lock                          flock: CREATE, DELETE, RENAME, subscriptions, account.json; a count of
+//!                                           these, see [`list_watch`]
 //!     account.json                          {"version":1,"last_uid_validity":N}
 //!     subscriptions.json                    {"version":1,"mailboxes":["INBOX", ...]}
 //!     usage                                 see [`usage`]; its flock is held for itself only
@@ -61,6 +62,7 @@ pub(crate) mod io;
 pub mod keywords;
 mod ledger;
 mod levels;
+mod list_watch;
 mod lock;
 mod mailbox;
 mod manage;
@@ -94,9 +96,11 @@ mod warm;
 mod watch;
 
 use core::fmt;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
+use rmail_core::addr::AccountName;
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::{ModSeq, Uid};
@@ -147,6 +151,8 @@ pub struct FileStore<D: Disk> {
     levels: levels::Levels,
     /// What STATUS has said.
     told: told::Told,
+    /// What the watchers of lists of mailboxes were told last.
+    lists: Mutex<HashMap<AccountName, list_watch::Counted>>,
     /// What earlier starts of the machine have synced.
     synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
@@ -173,6 +179,7 @@ impl<D: Disk> FileStore<D> {
             deaf: AtomicBool::new(false),
             levels: levels::Levels::default(),
             told: told::Told::default(),
+            lists: Mutex::default(),
             synced: Mutex::default(),
             spooled: Arc::default(),
             parsed: parsed::Files::default(),

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use rmail_core::addr::AccountName;
 use rmail_core::imap::server::MailboxStatus;
-use rmail_core::mailbox::MailboxName;
+use rmail_core::mailbox::{MailboxName, MailboxRef};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::{Disk, Mode};
@@ -34,14 +34,19 @@ impl<D: Disk> FileStore<D> {
         name: &MailboxName,
     ) -> Result<MailboxStatus> {
         let mailbox = match self.opened(account, name).await? {
-            Some(mailbox) => mailbox,
+            Some(mailbox) => {
+                self.hear(&mailbox.reference);
+                mailbox
+            }
             None => {
                 let dir = self.level_dir(account, name).await?;
                 let dir = dir.ok_or(Refusal::NoSuchMailbox)?;
-                if let Some(status) = self.told_status(&dir).await? {
+                if let Some(status) = self.told_status(account, &dir).await? {
                     return Ok(status);
                 }
-                self.resolve_in(account, name, &dir).await?
+                let mailbox = self.resolve_in(account, name, &dir).await?;
+                self.hear(&mailbox.reference);
+                mailbox
             }
         };
         let (view, state) = self.look(&mailbox).await?;
@@ -70,12 +75,13 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// The answer of before, if the mailbox is not open and has not changed since.
-    async fn told_status(&self, dir: &D::Dir) -> Result<Option<MailboxStatus>> {
+    async fn told_status(&self, account: &AccountName, dir: &D::Dir) -> Result<Option<MailboxStatus>> {
         let label = || "look at a mailbox".to_owned();
         let stat = self.disk().stat_dir(dir).await.during(label)?;
         let key = (stat.device, stat.inode);
         let told = guard(&self.told.0).get(&key).copied();
-        let Some((before, status)) = told.filter(|_| self.registry().by_key(key).is_none()) else {
+        let told = told.filter(|_| self.registry().by_key(key).is_none());
+        let Some((before, status)) = told else {
             return Ok(None);
         };
         // What is in the way is met again by opening the mailbox.
@@ -83,6 +89,11 @@ impl<D: Disk> FileStore<D> {
             return Ok(None);
         };
         let inode = self.disk().stat(&file).await.during(label)?.inode;
+        let reference = MailboxRef {
+            account: account.clone(),
+            id: status.id,
+        };
+        self.hear_far(reference, &file, inode);
         let mut bytes = [0; state::LEN];
         let count = self.disk().read_at(&file, &mut bytes, 0).await.during(label)?;
         let open = StateFile {

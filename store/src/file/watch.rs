@@ -22,12 +22,18 @@ const IDLE_FLUSHES: u32 = 30;
 impl<D: Disk> FileStore<D> {
     pub(super) async fn poll(&self) {
         for (scope, told) in self.hub.watched() {
-            let Scope::Mailbox(reference) = &scope else {
-                continue;
+            let reference = match &scope {
+                Scope::Mailbox(reference) => reference,
+                Scope::List(account) => {
+                    self.poll_list(account).await;
+                    continue;
+                }
+                Scope::Account(_) => continue,
             };
             // It may have failed before, and `state` may be another file by now.
             self.hear(reference);
             let Some(mailbox) = self.registry().by_reference(reference) else {
+                self.poll_far(&scope);
                 continue;
             };
             if let Err(error) = self.poll_one(&mailbox, told).await {

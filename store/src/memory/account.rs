@@ -185,6 +185,7 @@ impl Account {
                     .map(|mailbox| mailbox.special_use().to_vec())
                     .unwrap_or_default(),
                 subscribed: self.subscribed.contains(name),
+                id: mailbox.map(|mailbox| mailbox.reference().id),
             }
         };
         names.into_iter().map(entry).collect()

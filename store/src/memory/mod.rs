@@ -90,6 +90,11 @@ impl MemoryStore {
     fn announce(&self, mailbox: MailboxRef, modseq: ModSeq) {
         self.hub.announce(&Scope::Mailbox(mailbox), modseq);
     }
+
+    /// Tells the watchers of an account's list of mailboxes, likewise.
+    fn announce_list(&self, account: &AccountName) {
+        self.hub.announce_change(&Scope::List(account.clone()));
+    }
 }
 
 impl World {

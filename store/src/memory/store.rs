@@ -31,7 +31,9 @@ impl MailStore for MemoryStore {
     }
 
     async fn create_account(&self, account: &AccountName, now: Unix) -> Result<()> {
-        self.world().ensure_account(account, now).map(drop)
+        self.world().ensure_account(account, now).map(drop)?;
+        self.announce_list(account);
+        Ok(())
     }
 
     async fn delete_account(&self, account: &AccountName) -> Result<()> {
@@ -46,6 +48,7 @@ impl MailStore for MemoryStore {
         for mailbox in removed.into_mailboxes() {
             self.announce(mailbox.reference().clone(), mailbox.past());
         }
+        self.announce_list(account);
         Ok(())
     }
 
@@ -93,7 +96,10 @@ impl MailStore for MemoryStore {
         let mut world = self.world();
         world
             .ensure_account(account, now)?
-            .create(mailbox, special_use, now)
+            .create(mailbox, special_use, now)?;
+        drop(world);
+        self.announce_list(account);
+        Ok(())
     }
 
     async fn delete(&self, account: &AccountName, mailbox: &MailboxName) -> Result<()> {
@@ -102,6 +108,7 @@ impl MailStore for MemoryStore {
         }
         let gone = self.world().account(account)?.delete(mailbox)?;
         self.announce(gone.reference().clone(), gone.past());
+        self.announce_list(account);
         Ok(())
     }
 
@@ -121,11 +128,14 @@ impl MailStore for MemoryStore {
         if from.is_inbox() {
             return self.rename_inbox(account, to, now);
         }
-        self.world().account(account)?.rename(from, to, now)
+        self.world().account(account)?.rename(from, to, now)?;
+        self.announce_list(account);
+        Ok(())
     }
 
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()> {
         self.world().account(account)?.subscribe(mailbox, on);
+        self.announce_list(account);
         Ok(())
     }
 
@@ -380,16 +390,17 @@ impl MemoryStore {
     /// RENAME of INBOX (RFC 9051 §6.3.6): its messages move into a new mailbox, itself and what is below it stay.
     fn rename_inbox(&self, account: &AccountName, to: &MailboxName, now: Unix) -> Result<()> {
         let mut world = self.world();
-        let account = world.account(account)?;
-        account.create(to, &[], now)?;
-        let inbox = account.named(&MailboxName::inbox())?;
+        let owner = world.account(account)?;
+        owner.create(to, &[], now)?;
+        let inbox = owner.named(&MailboxName::inbox())?;
         let (source, news) = inbox.choose(&UidSet::from_ranges([(1, u32::MAX)]));
-        let moved = account.named(to)?.take_in(source, news, &self.limits, now)?;
-        let inbox = account.named(&MailboxName::inbox())?;
+        let moved = owner.named(to)?.take_in(source, news, &self.limits, now)?;
+        let inbox = owner.named(&MailboxName::inbox())?;
         inbox.remove(&moved.uids.source, &self.limits);
         let (reference, modseq) = (inbox.reference().clone(), inbox.modseq());
         drop(world);
         self.announce(reference, modseq);
+        self.announce_list(account);
         Ok(())
     }
 }

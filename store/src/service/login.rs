@@ -254,7 +254,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 fn accounts_of(scopes: Vec<(Scope, ModSeq)>) -> Vec<AccountName> {
     let account = |(scope, _)| match scope {
         Scope::Account(account) => Some(account),
-        Scope::Mailbox(_) => None,
+        Scope::Mailbox(_) | Scope::List(_) => None,
     };
     scopes.into_iter().filter_map(account).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use rmail_core::chunk::Chunk;
-use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
+use rmail_core::machine::{BlobId, LOOKS_LATER, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{ModSeq, Usage};
 use rmail_core::refusal::Refusal;
 
@@ -190,6 +190,8 @@ impl<S: MailStore> Desk<S> {
         }
         // What came between the session's look and the watch was announced to nobody.
         let late = match &scope {
+            _ if seen == LOOKS_LATER => false,
+            Scope::List(_) => true,
             Scope::Mailbox(mailbox) => self
                 .store
                 .snapshot_now(mailbox)

@@ -247,6 +247,7 @@ macro_rules! backend_suite {
             the_end_of_a_mailbox_is_announced
             a_refused_operation_shows_nothing_new
             who_hears_looks_and_sees
+            every_change_of_the_list_is_announced
         }
         $crate::backend_suite! { @ $backend, queueing,
             an_entry_lives_until_it_is_removed

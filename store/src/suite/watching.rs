@@ -163,3 +163,39 @@ pub fn who_hears_looks_and_sees<B: Backend>(backend: &B) {
         }
     });
 }
+
+/// Every change of an account's list is announced by the time the operation returns, to the watchers of that account's list
+/// only; and what happens to messages is not.
+pub fn every_change_of_the_list_is_announced<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        let bob = User::of(&alice.store, "bob");
+        bob.make().await;
+        let (ear, bobs) = (alice.watch_list(), bob.watch_list());
+        let mut before = alice.list().await;
+        assert!(!ear.heard(), "nothing has happened");
+        for round in 0..7 {
+            match round {
+                0 => alice.create("a/b").await.expect("create"),
+                1 => alice.rename("a", "c").await.expect("rename"),
+                2 => alice.subscribe("c/b", true).await.expect("subscribe"),
+                3 => alice.subscribe("c/b", false).await.expect("unsubscribe"),
+                4 => alice.delete("c").await.expect("delete a level"),
+                5 => alice.delete("c/b").await.expect("delete"),
+                _ => alice.rename("INBOX", "old").await.expect("rename INBOX"),
+            }
+            assert!(ear.heard(), "round {round}");
+            let now = alice.list().await;
+            assert_ne!(now, before, "round {round}");
+            before = now;
+        }
+        alice.append("INBOX", "one").await;
+        alice.deliver(&[&bob], "two").await.expect("deliver");
+        assert!(!ear.heard() && !bobs.heard());
+        assert_eq!(refusal(alice.create("old").await), Some(Refusal::MailboxExists));
+        assert_eq!(alice.list().await, before);
+        let deleted = alice.store.delete_account(&alice.account).await;
+        deleted.expect("delete the account");
+        assert!(ear.heard() && !bobs.heard());
+        assert_eq!(alice.list().await, []);
+    });
+}

@@ -7,7 +7,7 @@ use rmail_core::addr::{AccountName, Address};
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Stored};
 use rmail_core::limits::Limits;
-use rmail_core::machine::Scope;
+use rmail_core::machine::{LOOKS_LATER, Scope};
 use rmail_core::mailbox::{
     FlagChange, FlagOp, Flags, Keyword, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SystemFlags, Uid,
     UidSet,
@@ -239,6 +239,10 @@ impl<S: MailStore> User<S> {
             .await
     }
 
+    pub(super) async fn subscribe(&self, mailbox: &str, on: bool) -> Result<()> {
+        self.store.subscribe(&self.account, &name(mailbox), on).await
+    }
+
     pub(super) async fn list(&self) -> Vec<MailboxEntry> {
         self.store.list(&self.account).await.expect("a list")
     }
@@ -350,6 +354,15 @@ impl<S: MailStore> User<S> {
 
     /// Watches a mailbox from this MODSEQ on.
     pub(super) fn watch(&self, mailbox: &MailboxRef, seen: ModSeq) -> Ear {
+        self.watch_scope(Scope::Mailbox(mailbox.clone()), seen)
+    }
+
+    /// Watches the list of mailboxes.
+    pub(super) fn watch_list(&self) -> Ear {
+        self.watch_scope(Scope::List(self.account.clone()), LOOKS_LATER)
+    }
+
+    fn watch_scope(&self, scope: Scope, seen: ModSeq) -> Ear {
         let heard = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&heard);
         let wake = Arc::new(move || {
@@ -358,7 +371,7 @@ impl<S: MailStore> User<S> {
         let hub = self.store.hub();
         Ear {
             heard,
-            _watch: hub.watch(Scope::Mailbox(mailbox.clone()), seen, wake),
+            _watch: hub.watch(scope, seen, wake),
         }
     }
 

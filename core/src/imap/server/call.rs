@@ -304,6 +304,8 @@ pub struct MailboxEntry {
     pub special_use: Vec<SpecialUse>,
     /// Subscribed.
     pub subscribed: bool,
+    /// Its identity, which stays when it is renamed: that of [`MailboxStatus::id`]. None: it cannot be selected.
+    pub id: Option<MailboxId>,
 }
 
 /// Answer to STATUS.
