@@ -4,8 +4,8 @@
 //! innermost one counts (RFC 2046 §5.1.1: "it is sufficient that the boundary appear in its entirety following the
 //! CRLF"). A boundary that is never closed ends with what is around it. Delimiters of a closed multipart are text.
 //!
-//! What is kept is bounded: of each header the fields that are needed, up to [`MAX_HEADER`] octets, of all headers
-//! together up to [`MAX_HEADERS`]; of each line that may be a delimiter its beginning. The work is linear: every octet
+//! What is kept is bounded: of each header the fields that are needed, up to [`MAX_HEADER`] octets (fields of MIME 64 KiB
+//! more), of all headers together up to [`MAX_HEADERS`]; of each line that may be a delimiter its beginning. The work is linear: every octet
 //! is looked at once, and a line that begins with `--` is compared with at most [`Structure::MAX_DEPTH`] boundaries.
 
 use super::content::{MAX_BOUNDARY, Mime};
@@ -15,6 +15,9 @@ use super::part::{Kind, Marks, Part, Structure};
 
 /// Octets of one header that are kept for parsing; fields that nobody needs do not count.
 pub const MAX_HEADER: usize = 256 * 1024;
+
+/// Octets beyond [`MAX_HEADER`] for the fields of MIME alone: they are found also behind a thousand recipients.
+const MAX_MIME_FIELDS: usize = 64 * 1024;
 
 /// Octets of all headers of a message that are kept for parsing; parts beyond have the defaults of MIME.
 pub const MAX_HEADERS: usize = 16 * 1024 * 1024;
@@ -105,6 +108,8 @@ struct Header {
     line: usize,
     /// The present field is kept.
     keep: bool,
+    /// The present field is one of the envelope.
+    of_envelope: bool,
     /// Fields of the envelope are needed too.
     envelope: bool,
     /// Octets that may still be kept, over all headers.
@@ -383,7 +388,8 @@ impl Scanner {
 
 impl Header {
     fn take(&mut self, piece: &[u8]) {
-        let room = MAX_HEADER.min(self.left).saturating_sub(self.octets.len());
+        let most = (MAX_HEADER + MAX_MIME_FIELDS).min(self.left);
+        let room = most.saturating_sub(self.octets.len());
         self.octets.extend(piece.iter().take(room));
     }
 
@@ -391,13 +397,28 @@ impl Header {
     fn end_line(&mut self) {
         let line = self.octets.get(self.line..).unwrap_or_default();
         if !matches!(line.first(), Some(b' ' | b'\t')) {
-            let wanted = |name| Mime::is_mime_field(name) || (self.envelope && is_envelope_field(name));
-            self.keep = name_of(line).is_some_and(wanted);
+            let name = name_of(line);
+            self.of_envelope = self.envelope && name.is_some_and(is_envelope_field);
+            self.keep = self.of_envelope || name.is_some_and(Mime::is_mime_field);
         }
         if !self.keep {
             self.octets.truncate(self.line);
+        } else if self.octets.len() > MAX_HEADER && self.of_envelope {
+            self.cut();
         }
         self.line = self.octets.len();
+    }
+
+    /// Leaves of the present line what fits into [`MAX_HEADER`], and ends it, so that the next field is one of its own.
+    fn cut(&mut self) {
+        const END: &[u8] = b"\r\n";
+        let most = MAX_HEADER - END.len();
+        if self.line < most {
+            self.octets.truncate(most);
+            self.octets.extend_from_slice(END);
+        } else {
+            self.octets.truncate(self.line);
+        }
     }
 
     /// What was kept. A last line that was not ended by `end_line` is the empty line or a delimiter.

@@ -251,7 +251,7 @@ fn headers_are_bounded() {
     let mut scanner = Scanner::new();
     for piece in huge.as_bytes().chunks(4096) {
         scanner.push(piece);
-        assert!(scanner.header.octets.len() <= MAX_HEADER);
+        assert!(scanner.header.octets.len() <= MAX_HEADER + MAX_MIME_FIELDS);
     }
     let structure = scanner.finish();
     let envelope = structure.parts[0].envelope.as_deref().expect("envelope");
@@ -276,6 +276,24 @@ fn headers_are_bounded() {
 }
 
 /// Pieces of messages that make structure when put together in any order.
+#[test]
+fn mime_fields_are_found_behind_any_number_of_recipients() {
+    let folded = "a@b.test,\r\n ".repeat(MAX_HEADER / 8) + "c@d.test\r\n";
+    let one_line = "a@b.test,".repeat(MAX_HEADER / 4) + "\r\n";
+    let fields = format!("To: x@x.test\r\nCc: {}", "y@y.test, ".repeat(MAX_HEADER / 8));
+    for to in [folded, one_line, fields + "\r\n"] {
+        let message = format!(
+            "To: {to}Subject: too late\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\n"
+        );
+        let structure = scan(message.as_bytes());
+        assert_eq!(structure.parts.len(), 2);
+        assert_eq!(in_pieces(message.as_bytes(), &[7, 4_096, 1]), structure);
+        let envelope = structure.parts[0].envelope.clone().expect("an envelope");
+        let shown = String::from_utf8(envelope).expect("ASCII");
+        assert!(!shown.contains("boundary"), "the next field is one of its own");
+    }
+}
+
 fn material() -> impl Strategy<Value = Vec<u8>> {
     let pieces: Vec<&'static [u8]> = vec![
         b"Content-Type: multipart/mixed; boundary=b\r\n",
