@@ -109,7 +109,7 @@ impl Deflate {
         self.outgoing.flush(&mut out);
         self.heard.push(Chunk::from(out));
         let mut heard = Vec::new();
-        while let Some(piece) = self.heard.next().map_err(|error| error.to_string())? {
+        while let Some(piece) = self.heard.piece().map_err(|error| error.to_string())? {
             heard.extend_from_slice(&piece);
         }
         if heard == octets {
@@ -122,7 +122,7 @@ impl Deflate {
     /// What the client had sent compressed nevertheless.
     fn stop(mut self) -> Result<Chunk, String> {
         let mut rest = Vec::new();
-        while let Some(piece) = self.incoming.next().map_err(|error| error.to_string())? {
+        while let Some(piece) = self.incoming.piece().map_err(|error| error.to_string())? {
             rest.extend_from_slice(&piece);
         }
         Ok(Chunk::from(rest))
@@ -198,7 +198,7 @@ where
             return Ok(self.unread.pop_front());
         };
         loop {
-            match deflate.incoming.next().map_err(|error| error.to_string())? {
+            match deflate.incoming.piece().map_err(|error| error.to_string())? {
                 Some(piece) => return Ok(Some(piece)),
                 None => match self.unread.pop_front() {
                     Some(chunk) => deflate.incoming.push(chunk),

@@ -5,7 +5,7 @@
 //! compressor of a session that rests: it has some 300 KiB, a flushed stream ends at an octet, and the next compressor
 //! goes on from there with an empty window.
 //!
-//! In: [`Decompressor::push`] what was read, then [`Decompressor::next`] a piece at a time, and let the session work
+//! In: [`Decompressor::push`] what was read, then [`Decompressor::piece`] a piece at a time, and let the session work
 //! through each before the next. A piece is bounded, so what little input grows to is never all there at once.
 
 use core::fmt;
@@ -131,7 +131,7 @@ impl Decompressor {
         }
     }
 
-    /// Adds what was read. To keep memory bounded read only when [`Decompressor::next`] has given all.
+    /// Adds what was read. To keep memory bounded read only when [`Decompressor::piece`] has given all.
     pub fn push(&mut self, chunk: Chunk) {
         if self.unread.is_empty() {
             self.unread = chunk;
@@ -147,7 +147,7 @@ impl Decompressor {
     ///
     /// # Errors
     /// [`Corrupt`]; nothing can be understood any more.
-    pub fn next(&mut self) -> Result<Option<Chunk>, Corrupt> {
+    pub fn piece(&mut self) -> Result<Option<Chunk>, Corrupt> {
         if !self.has_more() {
             return Ok(None);
         }
@@ -184,7 +184,7 @@ impl Decompressor {
         Ok(None)
     }
 
-    /// Whether there is something that [`Decompressor::next`] may give without further input.
+    /// Whether there is something that [`Decompressor::piece`] may give without further input.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.more || !self.unread.is_empty()
@@ -271,7 +271,7 @@ mod tests {
 
     fn all(decompressor: &mut Decompressor) -> Vec<u8> {
         let mut out = Vec::new();
-        while let Some(piece) = decompressor.next().expect("DEFLATE") {
+        while let Some(piece) = decompressor.piece().expect("DEFLATE") {
             assert!(!piece.is_empty() && piece.len() <= PIECE);
             out.extend_from_slice(&piece);
         }
@@ -332,7 +332,7 @@ mod tests {
         let mut decompressor = Decompressor::new();
         decompressor.push(Chunk::from(bomb));
         let mut octets = 0;
-        while let Some(piece) = decompressor.next().expect("DEFLATE") {
+        while let Some(piece) = decompressor.piece().expect("DEFLATE") {
             assert!(piece.len() <= PIECE);
             octets += piece.len();
         }
@@ -347,7 +347,7 @@ mod tests {
             let (mut decompressor, mut got) = (Decompressor::new(), Vec::new());
             for part in [&whole[..cut], &whole[cut..]] {
                 decompressor.push(Chunk::copy_from(part));
-                while let Some(piece) = decompressor.next().expect("DEFLATE") {
+                while let Some(piece) = decompressor.piece().expect("DEFLATE") {
                     got.extend_from_slice(&piece);
                     // The session has seen the line: the host stops.
                     if got.ends_with(b"a UNAUTHENTICATE\r\n") {
@@ -369,13 +369,13 @@ mod tests {
         for stopped in [true, false] {
             let mut decompressor = Decompressor::new();
             decompressor.push(Chunk::copy_from(&stream));
-            let line = decompressor.next().expect("DEFLATE").expect("a line");
+            let line = decompressor.piece().expect("DEFLATE").expect("a line");
             assert_eq!(&*line, b"a UNAUTHENTICATE\r\n");
             if stopped {
                 decompressor.stop();
                 assert_eq!(all(&mut decompressor), b"b NOOP\r\n");
             } else {
-                assert_eq!(decompressor.next(), Err(Corrupt), "nothing compressed follows");
+                assert_eq!(decompressor.piece(), Err(Corrupt), "nothing compressed follows");
             }
         }
     }
@@ -384,12 +384,12 @@ mod tests {
     fn what_is_no_deflate_is_corrupt() {
         let mut decompressor = Decompressor::new();
         decompressor.push(Chunk::copy_from(b"a NOOP\r\nb NOOP\r\nc NOOP\r\n"));
-        let mut last = decompressor.next();
+        let mut last = decompressor.piece();
         while let Ok(Some(_)) = last {
-            last = decompressor.next();
+            last = decompressor.piece();
         }
         assert_eq!(last, Err(Corrupt));
         decompressor.push(Chunk::copy_from(b"more"));
-        assert_eq!(decompressor.next(), Err(Corrupt), "it stays so");
+        assert_eq!(decompressor.piece(), Err(Corrupt), "it stays so");
     }
 }

@@ -72,7 +72,7 @@ fn scram_tries_are_counted_and_faults_of_the_service_are_not() {
     let mut client = Client::new(settings());
     client.listen(world);
     for _ in 0..20 {
-        world.refuse = Some(("ScramStart".into(), Refusal::Unavailable));
+        world.refuse = Some(("ScramStart", Refusal::Unavailable));
         let first = STANDARD.encode(format!("n,,n={USER},r=abcdef"));
         assert_eq!(
             client.say(world, &format!("a AUTHENTICATE SCRAM-SHA-256 {first}\r\n")),

@@ -186,7 +186,7 @@ mod tests {
         let mut heard = rmail_core::deflate::Decompressor::new();
         heard.push(Chunk::copy_from(&octets[6..]));
         let mut text = Vec::new();
-        while let Some(piece) = heard.next().expect("DEFLATE") {
+        while let Some(piece) = heard.piece().expect("DEFLATE") {
             text.extend_from_slice(&piece);
             if text.ends_with(b"two ") {
                 heard.stop();

@@ -553,7 +553,7 @@ where
         if !self.drained {
             return Some(false);
         }
-        let piece = incoming.next();
+        let piece = incoming.piece();
         if incoming.is_over() {
             self.incoming = None;
         }

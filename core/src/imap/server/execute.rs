@@ -46,7 +46,6 @@ impl Session {
             Command::Logout => self.logout(&tag),
             Command::Id(_) => self.id(tag),
             Command::Enable(names) => self.enable(tag, &names),
-            Command::Enable(_) => self.enable(tag),
             Command::Compress { mechanism } => self.compress(&tag, &mechanism),
             Command::Unauthenticate => self.unauthenticate(tag),
             Command::Namespace => self.namespace(tag),
