@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_lite::future::block_on;
 use rmail_core::chunk::Chunk;
+use rmail_core::deflate::{Compressor, Decompressor};
 use rmail_core::machine::{Action, Input, Session, SpoolId, TlsInfo, WatchId};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{Mono, Now};
@@ -81,6 +82,53 @@ impl State {
     }
 }
 
+/// Both ends of a compressed connection.
+#[derive(Default)]
+struct Deflate {
+    /// The client's.
+    client: Compressor,
+    heard: Decompressor,
+    /// Ours.
+    outgoing: Compressor,
+    incoming: Decompressor,
+}
+
+impl Deflate {
+    /// What the client sends for these octets.
+    fn say(&mut self, octets: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.client.write(octets, &mut out);
+        self.client.flush(&mut out);
+        out
+    }
+
+    /// Whether the client reads what we say.
+    fn check_sent(&mut self, octets: &[u8]) -> Result<(), String> {
+        let mut out = Vec::new();
+        self.outgoing.write(octets, &mut out);
+        self.outgoing.flush(&mut out);
+        self.heard.push(Chunk::from(out));
+        let mut heard = Vec::new();
+        while let Some(piece) = self.heard.piece().map_err(|error| error.to_string())? {
+            heard.extend_from_slice(&piece);
+        }
+        if heard == octets {
+            Ok(())
+        } else {
+            Err("what was compressed is not what was sent".to_owned())
+        }
+    }
+
+    /// What the client had sent compressed nevertheless.
+    fn stop(mut self) -> Result<Chunk, String> {
+        let mut rest = Vec::new();
+        while let Some(piece) = self.incoming.piece().map_err(|error| error.to_string())? {
+            rest.extend_from_slice(&piece);
+        }
+        Ok(Chunk::from(rest))
+    }
+}
+
 /// The reply that refuses a call; `None` if that call cannot be refused.
 pub type Refuse<M> = fn(&<M as Session>::Call, Refusal) -> Option<<M as Session>::Reply>;
 
@@ -92,6 +140,8 @@ pub struct Host<M: Session, V> {
     state: State,
     /// In the socket.
     unread: VecDeque<Chunk>,
+    /// COMPRESS is on: what a transcript says plainly goes through both codecs.
+    deflate: Option<Box<Deflate>>,
     woken: Arc<Mutex<Vec<WatchId>>>,
 }
 
@@ -109,6 +159,7 @@ where
             refuse,
             state: State::default(),
             unread: VecDeque::new(),
+            deflate: None,
             woken: Arc::default(),
         }
     }
@@ -129,7 +180,7 @@ where
                 continue;
             }
             let next = if self.machine.wants_bytes() {
-                self.unread.pop_front()
+                self.read()?
             } else {
                 None
             };
@@ -141,12 +192,28 @@ where
         Err("the machine wants something without end".to_owned())
     }
 
+    /// The next octets, decompressed if they have to be.
+    fn read(&mut self) -> Result<Option<Chunk>, String> {
+        let Some(deflate) = &mut self.deflate else {
+            return Ok(self.unread.pop_front());
+        };
+        loop {
+            match deflate.incoming.piece().map_err(|error| error.to_string())? {
+                Some(piece) => return Ok(Some(piece)),
+                None => match self.unread.pop_front() {
+                    Some(chunk) => deflate.incoming.push(chunk),
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
     fn perform(&mut self, now: Now, action: Action<M::Call>) -> Result<(), String> {
         if self.state.closed {
             return Err("an action after Close".to_owned());
         }
         match action {
-            Action::Send(octets) => self.send(octets.as_ref()),
+            Action::Send(octets) => self.send(octets.as_ref())?,
             Action::SendBlob(blob, range) => {
                 self.note(format!("SendBlob {range:?}"));
                 let mut at = range.start;
@@ -158,7 +225,7 @@ where
                         return Err("a body is shorter than was promised".to_owned());
                     }
                     at += chunk.len() as u64;
-                    self.send(&chunk);
+                    self.send(&chunk)?;
                 }
                 self.serve.close_blob(blob);
             }
@@ -205,7 +272,17 @@ where
                 self.unread.clear();
                 self.state.tls_wanted = true;
             }
-            Action::StartDeflate => return Err("compression is not built".to_owned()),
+            Action::StartDeflate => {
+                self.note("StartDeflate".to_owned());
+                self.deflate = Some(Box::default());
+            }
+            Action::StopDeflate => {
+                self.note("StopDeflate".to_owned());
+                if let Some(deflate) = self.deflate.take() {
+                    let rest = deflate.stop()?;
+                    self.unread.push_front(rest);
+                }
+            }
             Action::Note(note) => self.note(format!("Note {note:?}")),
             Action::Close => {
                 self.note("Close".to_owned());
@@ -215,9 +292,13 @@ where
         Ok(())
     }
 
-    fn send(&mut self, octets: &[u8]) {
+    fn send(&mut self, octets: &[u8]) -> Result<(), String> {
+        if let Some(deflate) = &mut self.deflate {
+            deflate.check_sent(octets)?;
+        }
         self.state.unseen.extend_from_slice(octets);
         self.state.sent.extend_from_slice(octets);
+        Ok(())
     }
 
     fn note(&mut self, action: String) {
@@ -263,7 +344,13 @@ where
         match event {
             // What comes between StartTls and the handshake is no TLS record: a real host would end the connection.
             Event::Bytes(_) if self.state.tls_wanted => {}
-            Event::Bytes(octets) => self.unread.push_back(Chunk::copy_from(octets)),
+            Event::Bytes(octets) => {
+                let octets = match &mut self.deflate {
+                    Some(deflate) => deflate.say(octets),
+                    None => octets.to_vec(),
+                };
+                self.unread.push_back(Chunk::from(octets));
+            }
             Event::Eof => self.machine.handle_input(now, Input::Eof),
             Event::Tick => self.machine.handle_input(now, Input::Tick),
             Event::Tls | Event::OldTls => {

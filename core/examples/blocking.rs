@@ -65,7 +65,7 @@ fn drive<S: Session>(
                 Action::Note(note) => println!("  {note:?}"),
                 Action::Watch(..) | Action::Unwatch(_) => {} // nothing ever changes here
                 Action::Close => return Ok(()),
-                Action::SendBlob(..) | Action::StartTls | Action::StartDeflate => {
+                Action::SendBlob(..) | Action::StartTls | Action::StartDeflate | Action::StopDeflate => {
                     return Err(io::Error::other("not offered by this host"));
                 }
             }

@@ -25,6 +25,7 @@ pub mod addr;
 pub mod auth;
 pub mod chunk;
 pub mod config;
+pub mod deflate;
 pub mod directory;
 pub mod dns;
 pub mod http;

@@ -108,8 +108,12 @@ pub enum Action<C> {
     /// Once all sent so far is flushed, begin TLS; then feed [`Input::TlsStarted`]. Octets read before that and not
     /// yet fed must be dropped (the session drops what it was fed).
     StartTls,
-    /// Once all sent so far is flushed, both directions are compressed (RFC 4978).
+    /// Behind what was sent so far both directions are compressed (RFC 4978): see [`crate::deflate`]. Octets that were
+    /// read and not fed yet are compressed already. Only where the host said that it can.
     StartDeflate,
+    /// Behind what was sent so far our direction is plain again (RFC 8437 §4.1). The peer's is since the end of the command
+    /// that this answers.
+    StopDeflate,
     /// Something worth a log line, a metric or a rate limit.
     Note(Note),
     /// Flush, then close the stream. Nothing follows.

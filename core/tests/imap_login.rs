@@ -71,7 +71,7 @@ fn login_names_capabilities_and_watches_the_account() {
     );
     assert_eq!(
         client.say(world, &format!("{PASSWORD}\r\n")),
-        format!("c OK [CAPABILITY {ALWAYS}] Logged in\r\n")
+        format!("c OK [CAPABILITY {ALWAYS} UNAUTHENTICATE COMPRESS=DEFLATE] Logged in\r\n")
     );
     assert_eq!(
         client.say(world, "d LOGIN x y\r\n"),

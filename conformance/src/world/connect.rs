@@ -157,6 +157,7 @@ fn imap_settings(options: &mut Options, tls: Tls) -> Result<imap::Settings, Stri
         autologout: Duration::from_secs(30 * 60),
         login_timeout: Duration::from_secs(60),
         idle_keepalive: Duration::from_secs(28 * 60),
+        compress: true,
         limits: Limits::default(),
     })
 }

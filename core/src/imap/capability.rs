@@ -14,6 +14,8 @@ pub struct Offer {
     pub login: bool,
     /// The connection has something that SCRAM can bind to.
     pub bindings: bool,
+    /// COMPRESS can be given, once somebody is logged in.
+    pub compress: bool,
 }
 
 /// Always offered.
@@ -42,6 +44,10 @@ pub fn write(out: &mut Vec<u8>, offer: Offer) {
         .chain(starttls);
     response::words(out, words);
     if offer.authenticated {
+        out.extend_from_slice(b" UNAUTHENTICATE");
+        if offer.compress {
+            out.extend_from_slice(b" COMPRESS=DEFLATE");
+        }
         return;
     }
     if !offer.login {
@@ -65,6 +71,7 @@ mod tests {
             starttls,
             login,
             bindings: starttls,
+            compress: starttls,
         };
         write(&mut out, offer);
         String::from_utf8(out).expect("ASCII")
@@ -81,6 +88,7 @@ mod tests {
         assert!(
             bound.ends_with(" STARTTLS AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN")
         );
-        assert!(list(true, true, true).ends_with(" CREATE-SPECIAL-USE"));
+        assert!(list(true, true, true).ends_with(" UNAUTHENTICATE COMPRESS=DEFLATE"));
+        assert!(list(true, false, true).ends_with(" UNAUTHENTICATE"));
     }
 }

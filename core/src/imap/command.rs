@@ -42,6 +42,12 @@ pub enum Command {
         mechanism: String,
         initial: Option<Secret>,
     },
+    /// RFC 4978. The mechanism comes in capitals.
+    Compress {
+        mechanism: String,
+    },
+    /// RFC 8437.
+    Unauthenticate,
     Enable(Vec<String>),
     Select {
         mailbox: MailboxArg,

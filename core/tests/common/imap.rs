@@ -42,6 +42,7 @@ pub fn settings() -> Settings {
         autologout: Duration::from_secs(30 * 60),
         login_timeout: Duration::from_secs(60),
         idle_keepalive: Duration::from_secs(29 * 60),
+        compress: true,
         limits: Limits::default(),
     }
 }
@@ -58,6 +59,8 @@ pub struct Client {
     pub calls: Vec<String>,
     pub closed: bool,
     pub tls_wanted: bool,
+    /// Compression is on; the octets here are plain nevertheless.
+    pub deflated: bool,
     /// Replies are kept back while this is set.
     pub hold: bool,
     held: Option<(CallId, Call)>,
@@ -93,6 +96,7 @@ impl Client {
             calls: Vec::new(),
             closed: false,
             tls_wanted: false,
+            deflated: false,
             hold: false,
             held: None,
             spools: BTreeMap::new(),
@@ -236,7 +240,14 @@ impl Client {
                 self.trace.push(Done::Other("starttls".into()));
                 self.tls_wanted = true;
             }
-            Action::StartDeflate => panic!("no compression yet"),
+            Action::StartDeflate => {
+                self.trace.push(Done::Other("startdeflate".into()));
+                self.deflated = true;
+            }
+            Action::StopDeflate => {
+                self.trace.push(Done::Other("stopdeflate".into()));
+                self.deflated = false;
+            }
             Action::Note(note) => {
                 self.trace.push(Done::Other(format!("{note:?}")));
                 self.notes.push(note);

@@ -166,7 +166,9 @@ impl Host {
             Action::StartTls => self.tls_wanted = true,
             Action::Note(note) => self.notes.push(note.clone()),
             Action::Close => self.closed = true,
-            Action::SendBlob(..) | Action::StartDeflate => panic!("not in SMTP: {action:?}"),
+            Action::SendBlob(..) | Action::StartDeflate | Action::StopDeflate => {
+                panic!("not in SMTP: {action:?}")
+            }
         }
         self.record(action);
         true

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::time::{Duration, Instant};
 
+use rmail_core::deflate::Compressor;
 use rmail_core::machine::Bytes;
 
 /// Slices of one vectored write.
 const BATCH: usize = 32;
 /// Small sends are joined up to this size: one TLS record.
 const JOIN: usize = 16 * 1024;
+/// A compressor that was not needed for so long is dropped.
+const COMPRESSOR_KEPT: Duration = Duration::from_secs(1);
 
 /// A queue of buffers, written from the front.
 #[derive(Debug, Default)]
@@ -17,6 +21,15 @@ pub(super) struct Outbox {
     /// Octets of the first buffer that are written.
     head: usize,
     len: usize,
+    /// What is added is compressed.
+    deflate: Option<Deflate>,
+}
+
+/// The compressor, while there is something to do for it, and when it was last flushed.
+#[derive(Debug)]
+struct Deflate {
+    compressor: Option<Compressor>,
+    flushed: Instant,
 }
 
 impl Outbox {
@@ -35,6 +48,22 @@ impl Outbox {
         if new.is_empty() {
             return;
         }
+        if let Some(deflate) = &mut self.deflate {
+            let mut out = Vec::new();
+            deflate
+                .compressor
+                .get_or_insert_with(Compressor::new)
+                .write(new, &mut out);
+            return self.push_plain(out.into());
+        }
+        self.push_plain(bytes);
+    }
+
+    fn push_plain(&mut self, bytes: Bytes) {
+        let new = bytes.as_ref();
+        if new.is_empty() {
+            return;
+        }
         self.len += new.len();
         if let Some(Bytes::Owned(last)) = self.queue.back_mut()
             && last.len() + new.len() <= JOIN
@@ -43,6 +72,51 @@ impl Outbox {
             return;
         }
         self.queue.push_back(bytes);
+    }
+
+    /// From here on what is added is compressed.
+    pub(super) fn start_deflate(&mut self) {
+        self.deflate = Some(Deflate {
+            compressor: None,
+            flushed: Instant::now(),
+        });
+    }
+
+    /// From here on it is plain again.
+    pub(super) fn stop_deflate(&mut self) {
+        if let Some(deflate) = self.deflate.take() {
+            let mut out = Vec::new();
+            deflate.compressor.unwrap_or_default().finish(&mut out);
+            self.push_plain(out.into());
+        }
+    }
+
+    /// Nothing more is added for now: all that was can be read by the peer once it is written.
+    pub(super) fn settle(&mut self) {
+        if let Some(deflate) = &mut self.deflate
+            && let Some(compressor) = deflate.compressor.as_mut().filter(|it| !it.is_flushed())
+        {
+            let mut out = Vec::new();
+            compressor.flush(&mut out);
+            deflate.flushed = Instant::now();
+            self.push_plain(out.into());
+        }
+    }
+
+    /// When to call [`Outbox::rest`].
+    pub(super) fn rest_at(&self) -> Option<Instant> {
+        let deflate = self.deflate.as_ref()?;
+        let compressor = deflate.compressor.as_ref()?;
+        compressor.is_flushed().then(|| deflate.flushed + COMPRESSOR_KEPT)
+    }
+
+    /// Drops a compressor that is not needed: it is large, and the next one goes on where it ended.
+    pub(super) fn rest(&mut self, now: Instant) {
+        if self.rest_at().is_some_and(|at| at <= now)
+            && let Some(deflate) = &mut self.deflate
+        {
+            deflate.compressor = None;
+        }
     }
 
     /// Calls `write` with the first buffers.
@@ -87,6 +161,38 @@ mod tests {
 
     fn front(outbox: &Outbox) -> Vec<u8> {
         outbox.with_front(|slices| slices.iter().flat_map(|slice| slice.to_vec()).collect())
+    }
+
+    #[test]
+    fn what_is_added_between_start_and_stop_is_compressed() {
+        let mut outbox = Outbox::default();
+        let push = |outbox: &mut Outbox, text: &str| outbox.push(text.as_bytes().to_vec().into());
+        push(&mut outbox, "plain ");
+        outbox.start_deflate();
+        assert_eq!(outbox.rest_at(), None, "there is no compressor yet");
+        push(&mut outbox, "one ");
+        assert_eq!(front(&outbox), b"plain ", "not flushed yet");
+        outbox.settle();
+        outbox.settle();
+        let first = front(&outbox).len();
+        let at = outbox.rest_at().expect("a compressor that may go");
+        outbox.rest(at);
+        assert_eq!(outbox.rest_at(), None);
+        push(&mut outbox, "two ");
+        outbox.stop_deflate();
+        push(&mut outbox, "plain");
+        let octets = front(&outbox);
+        assert!(octets.starts_with(b"plain ") && octets.len() > first && outbox.len() == octets.len());
+        let mut heard = rmail_core::deflate::Decompressor::new();
+        heard.push(Chunk::copy_from(&octets[6..]));
+        let mut text = Vec::new();
+        while let Some(piece) = heard.piece().expect("DEFLATE") {
+            text.extend_from_slice(&piece);
+            if text.ends_with(b"two ") {
+                heard.stop();
+            }
+        }
+        assert_eq!(text, b"one two plain");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
 use async_io::Timer;
+use rmail_core::deflate::Decompressor;
 use rmail_core::machine::{Action, Bytes, CallId, Input, Scope, Session, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::time::Mono;
@@ -43,6 +44,10 @@ pub(super) struct Driver<M: Session, V> {
     serve: Arc<V>,
     context: Context,
     out: Outbox,
+    /// The peer compresses.
+    incoming: Option<Decompressor>,
+    /// The machine was polled until it wanted nothing, and has heard nothing since.
+    drained: bool,
     work: Work,
     call: Option<(CallId, Pending<M::Reply>)>,
     watches: Vec<(WatchId, Arc<AtomicBool>)>,
@@ -88,6 +93,8 @@ where
             serve,
             context,
             out: Outbox::default(),
+            incoming: None,
+            drained: false,
             work,
             call: None,
             watches: Vec::new(),
@@ -140,6 +147,9 @@ where
         moved |= self.take_deadlines()?;
         moved |= self.go_on(cx)?;
         moved |= self.perform()?;
+        if self.drained || self.call.is_some() || matches!(self.work, Work::Closing) {
+            self.out.settle();
+        }
         moved |= self.write(cx)?;
         moved |= self.read(cx);
         if !moved {
@@ -149,6 +159,7 @@ where
     }
 
     fn feed(&mut self, input: Input<M::Reply>) {
+        self.drained = false;
         self.machine.handle_input(self.context.clock.now(), input);
     }
 
@@ -192,6 +203,7 @@ where
     fn take_deadlines(&mut self) -> Step {
         let now = self.context.clock.now();
         let instant = Instant::now();
+        self.out.rest(instant);
         if self.waits_for_peer() && instant >= self.stall_deadline() {
             self.break_off(End::Stalled)?;
             self.stream = None;
@@ -209,6 +221,7 @@ where
             .machine_deadline()
             .is_some_and(|deadline| deadline <= now.mono)
         {
+            self.drained = false;
             self.machine.handle_input(now, Input::Tick);
             return Ok(true);
         }
@@ -332,8 +345,10 @@ where
         let mut moved = false;
         while matches!(self.work, Work::Idle) && !self.choked {
             let Some(action) = self.machine.poll_action() else {
+                self.drained = true;
                 break;
             };
+            self.drained = false;
             moved = true;
             // A step of long work ends with a `Send`, be it empty: the place to look at the clock.
             let step = matches!(action, Action::Send(_));
@@ -370,9 +385,14 @@ where
             }
             Action::StartTls => self.work = Work::FlushForTls,
             Action::StartDeflate => {
-                return Err(End::Fault(
-                    "compression was asked for where there is none".to_owned(),
-                ));
+                self.out.start_deflate();
+                self.incoming = Some(Decompressor::new());
+            }
+            Action::StopDeflate => {
+                self.out.stop_deflate();
+                if let Some(incoming) = &mut self.incoming {
+                    incoming.stop();
+                }
             }
             Action::Note(note) => note_log::write(&self.context.label, &note),
             Action::Close => {
@@ -499,6 +519,9 @@ where
         if !self.may_read() {
             return false;
         }
+        if let Some(moved) = self.inflate() {
+            return moved;
+        }
         let Some(stream) = &mut self.stream else {
             return false;
         };
@@ -506,7 +529,10 @@ where
             Poll::Ready(Ok(Some(chunk))) => {
                 self.moved += chunk.len();
                 self.blind += chunk.len();
-                self.feed(Input::Bytes(chunk));
+                match &mut self.incoming {
+                    Some(incoming) => incoming.push(chunk),
+                    None => self.feed(Input::Bytes(chunk)),
+                }
                 true
             }
             Poll::Pending if self.broken.is_none() => false,
@@ -520,8 +546,35 @@ where
         }
     }
 
+    /// Feeds the next piece of what was read and is compressed: only once the machine has worked through the last, for
+    /// one command may be the end of compression. `None`: there is nothing, the peer must send more.
+    fn inflate(&mut self) -> Option<bool> {
+        let incoming = self.incoming.as_mut().filter(|incoming| incoming.has_more())?;
+        if !self.drained {
+            return Some(false);
+        }
+        let piece = incoming.piece();
+        if incoming.is_over() {
+            self.incoming = None;
+        }
+        match piece {
+            Ok(Some(piece)) => {
+                self.moved += piece.len();
+                self.feed(Input::Bytes(piece));
+                Some(true)
+            }
+            Ok(None) => None,
+            Err(corrupt) => {
+                log::debug!(target: self.context.label.protocol, "{} event=read_failed error={:?}",
+                    self.context.label, corrupt.to_string());
+                Some(self.end_of_input())
+            }
+        }
+    }
+
     fn end_of_input(&mut self) -> bool {
         self.eof = true;
+        self.incoming = None;
         self.feed(Input::Eof);
         true
     }
@@ -563,7 +616,10 @@ where
         let machine = self
             .machine_deadline()
             .map(|mono| self.context.clock.instant(mono));
-        let next = [machine, work, stall].into_iter().flatten().min();
+        let next = [machine, work, stall, self.out.rest_at()]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(next) = next
             && self.armed.is_none_or(|armed| next < armed)
         {

@@ -223,6 +223,7 @@ impl ServerConfig {
             autologout: self.imap.autologout,
             login_timeout: self.imap.login_timeout,
             idle_keepalive: self.imap.idle_keepalive,
+            compress: true,
             limits: self.store.limits,
         }
     }

@@ -1,4 +1,4 @@
-//! LOGIN, AUTHENTICATE, ID, ENABLE.
+//! LOGIN, AUTHENTICATE, ID, COMPRESS, ENABLE.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -70,6 +70,13 @@ pub(super) fn id(c: &mut Cursor<'_>) -> Parse<Command> {
         Ok((field, value))
     })?;
     Ok(Command::Id(fields))
+}
+
+/// `"COMPRESS" SP algorithm` (RFC 4978 §5)
+pub(super) fn compress(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a space and a compression mechanism")?;
+    let mechanism = c.atom("a compression mechanism")?.to_ascii_uppercase();
+    Ok(Command::Compress { mechanism })
 }
 
 /// `"ENABLE" 1*(SP capability)` (RFC 9051 §9)

@@ -80,6 +80,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
             }
         }
         "AUTHENTICATE" => auth::authenticate(&mut c)?,
+        "COMPRESS" => auth::compress(&mut c)?,
         "COPY" => mailbox::copy(&mut c, false)?,
         "CREATE" => mailbox::create(&mut c)?,
         "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,

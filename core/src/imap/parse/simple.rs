@@ -15,6 +15,7 @@ pub(super) fn simple(c: &Cursor<'_>, name: &str) -> Parse<Command> {
         "NAMESPACE" => Command::Namespace,
         "NOOP" => Command::Noop,
         "STARTTLS" => Command::StartTls,
+        "UNAUTHENTICATE" => Command::Unauthenticate,
         "UNSELECT" => Command::Unselect,
         other => return Err(c.unknown("command", other)),
     })

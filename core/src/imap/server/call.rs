@@ -37,6 +37,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// In IDLE, a line of ours after this long, so that middleboxes keep the connection.
     pub idle_keepalive: Duration,
+    /// The host can compress: COMPRESS=DEFLATE is offered.
+    pub compress: bool,
     /// Bounds of the store that the session must keep to.
     pub limits: crate::limits::Limits,
 }

@@ -46,6 +46,8 @@ impl Session {
             Command::Logout => self.logout(&tag),
             Command::Id(_) => self.id(tag),
             Command::Enable(names) => self.enable(tag, &names),
+            Command::Compress { mechanism } => self.compress(&tag, &mechanism),
+            Command::Unauthenticate => self.unauthenticate(tag),
             Command::Namespace => self.namespace(tag),
             Command::StartTls => self.start_tls(&tag),
             Command::Login { user, password } => self.login(tag, user, password),

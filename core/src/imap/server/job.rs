@@ -9,7 +9,7 @@ use super::news::{After, News};
 use super::resync::Resync;
 use super::search::Search;
 use crate::chunk::Chunk;
-use crate::machine::{Action, Bytes};
+use crate::machine::{Action, Bytes, WatchId};
 
 /// Octets after which a step ends.
 pub(super) const STEP_OCTETS: usize = 32 * 1024;
@@ -40,6 +40,8 @@ pub(super) enum Job {
 pub(super) struct Output {
     queue: VecDeque<Action<Call>>,
     text: Vec<u8>,
+    /// Watches that were begun and not ended.
+    watches: Vec<WatchId>,
 }
 
 impl Output {
@@ -60,7 +62,19 @@ impl Output {
             let text = core::mem::take(&mut self.text);
             self.queue.push_back(Action::Send(Bytes::Owned(text)));
         }
+        match &action {
+            Action::Watch(watch, ..) => self.watches.push(*watch),
+            Action::Unwatch(watch) => self.watches.retain(|other| other != watch),
+            _ => {}
+        }
         self.queue.push_back(action);
+    }
+
+    /// Ends all watches, whoever began them.
+    pub(super) fn unwatch_all(&mut self) {
+        for watch in core::mem::take(&mut self.watches) {
+            self.push(Action::Unwatch(watch));
+        }
     }
 
     /// Appends octets; many are shared, few are copied.

@@ -4,6 +4,7 @@
 //! the next one is looked at. What is in progress is the `Phase`; a question to the service is an `Awaiting` whose
 //! `Then` says how the reply goes on. Long answers are jobs: each poll takes one step of them.
 
+mod again;
 mod append;
 mod call;
 mod copy;
@@ -98,6 +99,8 @@ pub struct Session {
     /// When the client last did something, or was last answered.
     activity: Mono,
     tls: bool,
+    /// COMPRESS is on.
+    compressed: bool,
     /// What SCRAM can bind to.
     bindings: Option<Box<Bindings>>,
     random: Random,
@@ -168,6 +171,8 @@ enum Then {
     Login(Attempt),
     /// AUTHENTICATE with this tag.
     Scram(String, Box<Exchange>),
+    /// The mailbox is closed: UNAUTHENTICATE with this tag goes on.
+    Unauthenticate(String),
     Changes(After),
     /// New messages are `\Recent` here, or not; now the news is told.
     Claimed(Box<(After, Option<OwnStore>)>),
@@ -228,6 +233,7 @@ impl Session {
             selected: None,
             activity: now.mono,
             tls: false,
+            compressed: false,
             bindings: None,
             random,
             recheck: false,
@@ -277,6 +283,7 @@ impl Session {
             starttls: self.settings.starttls && !self.tls,
             login: self.tls || self.settings.cleartext_auth,
             bindings: self.bindings.is_some(),
+            compress: self.settings.compress && !self.compressed,
         }
     }
 
@@ -373,6 +380,7 @@ impl Session {
             (Then::Recheck, Reply::Recheck(holds)) => self.rechecked(holds),
             (Then::Login(attempt), Reply::Authenticated(result)) => self.authenticated(attempt, result),
             (Then::Scram(tag, exchange), Reply::Scram(result)) => self.scram_found(tag, exchange, result),
+            (Then::Unauthenticate(tag), Reply::Discarded) => self.unauthenticate(tag),
             (Then::Changes(after), Reply::Changes(result)) => self.changes(after, result),
             (Then::Claimed(news), Reply::Claimed(result)) => self.claimed(*news, result),
             (Then::Select(target), Reply::Discarded) => self.open(target),

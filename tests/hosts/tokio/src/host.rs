@@ -73,7 +73,7 @@ where
                 }
                 Action::Unwatch(id) => serve.unwatch(id),
                 Action::Note(note) => eprintln!("{note:?}"),
-                Action::StartTls | Action::StartDeflate => {
+                Action::StartTls | Action::StartDeflate | Action::StopDeflate => {
                     return Err(io::Error::other("this host offers neither TLS nor compression"));
                 }
                 Action::Close => return stream.shutdown().await,

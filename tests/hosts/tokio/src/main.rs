@@ -97,6 +97,7 @@ fn imap_settings(peer: std::net::IpAddr) -> imap::server::Settings {
         autologout: Duration::from_secs(1_800),
         login_timeout: Duration::from_secs(60),
         idle_keepalive: Duration::from_secs(1_740),
+        compress: false,
         limits: Limits::default(),
     }
 }

@@ -1,0 +1,395 @@
+//! Raw DEFLATE (RFC 1951) as COMPRESS uses it (RFC 4978): what a host puts between a session and its stream after
+//! [`Action::StartDeflate`](crate::machine::Action::StartDeflate), until `StopDeflate`.
+//!
+//! Out: [`Compressor::write`] what the session sends, [`Compressor::flush`] when it has nothing more to say, and drop the
+//! compressor of a session that rests: it has some 300 KiB, a flushed stream ends at an octet, and the next compressor
+//! goes on from there with an empty window.
+//!
+//! In: [`Decompressor::push`] what was read, then [`Decompressor::piece`] a piece at a time, and let the session work
+//! through each before the next. A piece is bounded, so what little input grows to is never all there at once.
+
+use core::fmt;
+
+use miniz_oxide::deflate::core::CompressorOxide;
+use miniz_oxide::deflate::stream::deflate;
+use miniz_oxide::deflate::{CompressionLevel, core::create_comp_flags_from_zip_params};
+use miniz_oxide::inflate::stream::{InflateState, inflate};
+use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
+
+use crate::chunk::Chunk;
+
+/// Octets of a piece that a [`Decompressor`] gives, and of a step of a [`Compressor`].
+pub const PIECE: usize = 16 * 1024;
+
+/// What a flush ends with: an empty stored block without its head (RFC 1951 §3.2.4).
+const FLUSHED: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// Compresses, fast rather than well. It takes some 300 KiB.
+pub struct Compressor {
+    state: Box<CompressorOxide>,
+    unflushed: bool,
+}
+
+impl Compressor {
+    /// With an empty window.
+    #[must_use]
+    pub fn new() -> Self {
+        let level = CompressionLevel::BestSpeed as i32;
+        let flags = create_comp_flags_from_zip_params(level, DataFormat::Raw.to_window_bits(), 0);
+        Self {
+            state: Box::new(CompressorOxide::new(flags)),
+            unflushed: false,
+        }
+    }
+
+    /// Compresses these octets behind those before; appends to `out` what comes of it so far.
+    pub fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) {
+        if !octets.is_empty() {
+            self.unflushed = true;
+            self.run(octets, MZFlush::None, out);
+        }
+    }
+
+    /// Appends what is missing for the peer to read all that was written.
+    pub fn flush(&mut self, out: &mut Vec<u8>) {
+        if core::mem::take(&mut self.unflushed) {
+            self.run(&[], MZFlush::Sync, out);
+        }
+    }
+
+    /// Whether the peer can read all that was written.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        !self.unflushed
+    }
+
+    /// Ends the stream: what follows is not compressed.
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.run(&[], MZFlush::Finish, out);
+    }
+
+    fn run(&mut self, mut octets: &[u8], flush: MZFlush, out: &mut Vec<u8>) {
+        loop {
+            let begun = out.len();
+            out.resize(begun + PIECE, 0);
+            let room = out.get_mut(begun..).unwrap_or_default();
+            let done = deflate(&mut self.state, octets, room, flush);
+            out.truncate(begun + done.bytes_written);
+            octets = octets.get(done.bytes_consumed..).unwrap_or_default();
+            if done.bytes_written < PIECE {
+                return;
+            }
+        }
+    }
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor")
+            .field("unflushed", &self.unflushed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The peer's octets are no DEFLATE, or go on behind the end of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not DEFLATE")]
+pub struct Corrupt;
+
+/// Decompresses. It takes 43 KiB.
+pub struct Decompressor {
+    /// `None`: what comes is plain.
+    state: Option<Box<InflateState>>,
+    /// Octets that were not looked at.
+    unread: Chunk,
+    /// The last octets that were looked at: a flush's end may have begun in them.
+    last: [u8; FLUSHED.len()],
+    /// Compression is over once the present flush is.
+    stopping: bool,
+    /// There may be more output of what was looked at.
+    more: bool,
+    ended: bool,
+}
+
+impl Decompressor {
+    /// At the beginning of a stream.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Some(InflateState::new_boxed(DataFormat::Raw)),
+            unread: Chunk::default(),
+            last: [1; FLUSHED.len()],
+            stopping: false,
+            more: false,
+            ended: false,
+        }
+    }
+
+    /// Adds what was read. To keep memory bounded read only when [`Decompressor::piece`] has given all.
+    pub fn push(&mut self, chunk: Chunk) {
+        if self.unread.is_empty() {
+            self.unread = chunk;
+        } else {
+            self.unread = Chunk::from([self.unread.as_slice(), chunk.as_slice()].concat());
+        }
+    }
+
+    /// The next piece, at most [`PIECE`] octets; `None` when more input is needed.
+    ///
+    /// Never looks beyond the end of a flush before all that comes before it was given: a client that ends compression
+    /// (RFC 8437 §4.1) goes on in plain octets right there: see [`Decompressor::stop`].
+    ///
+    /// # Errors
+    /// [`Corrupt`]; nothing can be understood any more.
+    pub fn piece(&mut self) -> Result<Option<Chunk>, Corrupt> {
+        if !self.has_more() {
+            return Ok(None);
+        }
+        let mut piece = vec![0; PIECE];
+        while self.has_more() {
+            let part = self.unread.slice(0..self.part());
+            let Some(state) = &mut self.state else {
+                return Ok(Some(core::mem::take(&mut self.unread)));
+            };
+            if self.ended {
+                return Err(Corrupt);
+            }
+            let done = inflate(state, &part, &mut piece, MZFlush::None);
+            self.took(done.bytes_consumed);
+            self.more = done.bytes_written == PIECE;
+            match done.status {
+                Ok(MZStatus::StreamEnd) => {
+                    self.ended = true;
+                    self.more = false;
+                }
+                Ok(_) | Err(MZError::Buf) => {}
+                Err(_) => return Err(Corrupt),
+            }
+            self.end_if_over();
+            if done.bytes_written > 0 {
+                return Ok(Some(Chunk::copy_from(
+                    piece.get(..done.bytes_written).unwrap_or_default(),
+                )));
+            }
+            if done.bytes_consumed == 0 && !self.unread.is_empty() && !self.ended {
+                return Err(Corrupt);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there is something that [`Decompressor::piece`] may give without further input.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.more || !self.unread.is_empty()
+    }
+
+    /// The end of compression: what follows the present flush, or the end of the stream, is plain, and given as it is.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.end_if_over();
+    }
+
+    /// Whether all that comes from now on is plain, and nothing is held: it is needed no more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_none() && self.unread.is_empty()
+    }
+
+    fn end_if_over(&mut self) {
+        if self.stopping && !self.more && (self.ended || self.last == FLUSHED) {
+            self.state = None;
+        }
+    }
+
+    /// Octets up to the end of the first flush, or all.
+    fn part(&self) -> usize {
+        let unread = self.unread.as_slice();
+        let mut seam = self.last.to_vec();
+        seam.extend(unread.iter().take(FLUSHED.len() - 1));
+        // The last octets may be such an end themselves: only one that takes in what is unread counts.
+        let behind = seam.get(1..).unwrap_or_default();
+        if let Some(at) = memchr::memmem::find(behind, &FLUSHED) {
+            return at + 1;
+        }
+        memchr::memmem::find(unread, &FLUSHED).map_or(unread.len(), |at| at + FLUSHED.len())
+    }
+
+    fn took(&mut self, count: usize) {
+        let taken = self.unread.split_to(count);
+        for octet in taken
+            .get(taken.len().saturating_sub(FLUSHED.len())..)
+            .unwrap_or_default()
+        {
+            self.last.rotate_left(1);
+            if let Some(last) = self.last.last_mut() {
+                *last = *octet;
+            }
+        }
+        if self.unread.is_empty() {
+            // The buffer it was read into goes.
+            self.unread = Chunk::default();
+        }
+    }
+}
+
+impl Default for Decompressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decompressor")
+            .field("unread", &self.unread.len())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    fn compressed(parts: &[&[u8]]) -> Vec<u8> {
+        let (mut compressor, mut out) = (Compressor::new(), Vec::new());
+        for part in parts {
+            compressor.write(part, &mut out);
+            compressor.flush(&mut out);
+            assert!(compressor.is_flushed());
+        }
+        out
+    }
+
+    fn all(decompressor: &mut Decompressor) -> Vec<u8> {
+        let mut out = Vec::new();
+        while let Some(piece) = decompressor.piece().expect("DEFLATE") {
+            assert!(!piece.is_empty() && piece.len() <= PIECE);
+            out.extend_from_slice(&piece);
+        }
+        out
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut noise = vec![0; len];
+        Random::from_seed([5; 32]).fill(&mut noise);
+        noise
+    }
+
+    #[test]
+    fn what_is_flushed_can_be_read_however_it_is_cut() {
+        let noise = noise(40_000);
+        let parts: [&[u8]; 5] = [b"a1 NOOP\r\n", &noise, b"", &[b'x'; 100_000], b"a2 NOOP\r\n"];
+        let stream = compressed(&parts);
+        for step in [1, 2, 3, 7, 1000, 65_536, stream.len()] {
+            let (mut decompressor, mut got) = (Decompressor::new(), Vec::new());
+            for cut in stream.chunks(step) {
+                decompressor.push(Chunk::copy_from(cut));
+                got.extend(all(&mut decompressor));
+                assert!(!decompressor.has_more());
+            }
+            assert!(got == parts.concat(), "{step}");
+        }
+    }
+
+    #[test]
+    fn each_flush_is_readable_on_its_own_and_costs_nothing_twice() {
+        let (mut compressor, mut decompressor) = (Compressor::new(), Decompressor::new());
+        for n in 0..100 {
+            let line = format!("* {n} FETCH (FLAGS (\\Seen))\r\n");
+            let mut out = Vec::new();
+            compressor.write(line.as_bytes(), &mut out);
+            compressor.flush(&mut out);
+            let len = out.len();
+            compressor.flush(&mut out);
+            assert_eq!(out.len(), len);
+            decompressor.push(Chunk::from(out));
+            assert_eq!(all(&mut decompressor), line.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_new_compressor_goes_on_where_a_flushed_one_ended() {
+        let text = b"the same text again and again, the same text again and again\r\n";
+        let stream = [compressed(&[text]), compressed(&[text, text])].concat();
+        let mut decompressor = Decompressor::new();
+        decompressor.push(Chunk::from(stream));
+        assert_eq!(all(&mut decompressor), text.repeat(3));
+    }
+
+    #[test]
+    fn a_bomb_comes_in_pieces() {
+        let bomb = compressed(&[&vec![0; 20_000_000]]);
+        assert!(bomb.len() < 200_000, "{}", bomb.len());
+        let mut decompressor = Decompressor::new();
+        decompressor.push(Chunk::from(bomb));
+        let mut octets = 0;
+        while let Some(piece) = decompressor.piece().expect("DEFLATE") {
+            assert!(piece.len() <= PIECE);
+            octets += piece.len();
+        }
+        assert_eq!(octets, 20_000_000);
+    }
+
+    #[test]
+    fn plain_octets_behind_a_flush_are_left_alone() {
+        let stream = compressed(&[b"a UNAUTHENTICATE\r\n"]);
+        for cut in 0..=stream.len() {
+            let whole = [&stream[..], b"b LOGIN x y\r\n"].concat();
+            let (mut decompressor, mut got) = (Decompressor::new(), Vec::new());
+            for part in [&whole[..cut], &whole[cut..]] {
+                decompressor.push(Chunk::copy_from(part));
+                while let Some(piece) = decompressor.piece().expect("DEFLATE") {
+                    got.extend_from_slice(&piece);
+                    // The session has seen the line: the host stops.
+                    if got.ends_with(b"a UNAUTHENTICATE\r\n") {
+                        decompressor.stop();
+                    }
+                }
+            }
+            assert_eq!(got, b"a UNAUTHENTICATE\r\nb LOGIN x y\r\n", "{cut}");
+            assert!(decompressor.is_over());
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_stream_is_the_end_of_compression() {
+        let (mut compressor, mut stream) = (Compressor::new(), Vec::new());
+        compressor.write(b"a UNAUTHENTICATE\r\n", &mut stream);
+        compressor.finish(&mut stream);
+        stream.extend_from_slice(b"b NOOP\r\n");
+        for stopped in [true, false] {
+            let mut decompressor = Decompressor::new();
+            decompressor.push(Chunk::copy_from(&stream));
+            let line = decompressor.piece().expect("DEFLATE").expect("a line");
+            assert_eq!(&*line, b"a UNAUTHENTICATE\r\n");
+            if stopped {
+                decompressor.stop();
+                assert_eq!(all(&mut decompressor), b"b NOOP\r\n");
+            } else {
+                assert_eq!(decompressor.piece(), Err(Corrupt), "nothing compressed follows");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_deflate_is_corrupt() {
+        let mut decompressor = Decompressor::new();
+        decompressor.push(Chunk::copy_from(b"a NOOP\r\nb NOOP\r\nc NOOP\r\n"));
+        let mut last = decompressor.piece();
+        while let Ok(Some(_)) = last {
+            last = decompressor.piece();
+        }
+        assert_eq!(last, Err(Corrupt));
+        decompressor.push(Chunk::copy_from(b"more"));
+        assert_eq!(decompressor.piece(), Err(Corrupt), "it stays so");
+    }
+}
