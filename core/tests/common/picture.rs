@@ -190,13 +190,11 @@ impl Watcher {
         for uid in uids(set) {
             let is = |known: &Known| known.uid == Some(uid);
             let at = self.messages.iter().position(is).unwrap_or_else(|| {
-                // One of those that it has not asked for yet.
-                let above = |known: &Known| known.uid.is_some_and(|known| known > uid);
-                let end = self
-                    .messages
-                    .iter()
-                    .position(above)
-                    .unwrap_or(self.messages.len());
+                // One of those that it has not asked for yet; without numbers, they stand last.
+                let by_uid = self.mode == Mode::UidOnly;
+                let above = |known: &Known| !by_uid && known.uid.is_some_and(|known| known > uid);
+                let end = self.messages.iter().position(above);
+                let end = end.unwrap_or(self.messages.len());
                 let known = self.messages[..end].iter().rposition(|known| known.uid.is_none());
                 known.unwrap_or_else(|| panic!("VANISHED {uid}: {:?}", self.messages))
             });
