@@ -55,7 +55,7 @@ fn store_says_that_messages_are_gone_unless_it_is_silent() {
     // §4.2.1.
     assert_eq!(
         say("STORE 1:2 +FLAGS.SILENT (\\Seen)"),
-        "a OK STORE completed\r\n"
+        "a OK [EXPUNGEISSUED] STORE completed\r\n"
     );
     // RFC 3501 §6.4.8: a UID without a message is no error.
     assert_eq!(

@@ -64,7 +64,10 @@ fn login_names_capabilities_and_watches_the_account() {
         client.say(world, &format!("a LOGIN {USER} wrong\r\n")),
         "a NO [AUTHENTICATIONFAILED] Authentication failed\r\n"
     );
-    assert_eq!(client.say(world, "b SELECT INBOX\r\n"), "b BAD Log in first\r\n");
+    assert_eq!(
+        client.say(world, "b SELECT INBOX\r\n"),
+        "b BAD [CLIENTBUG] Log in first\r\n"
+    );
     assert_eq!(
         client.say(world, &format!("c login \"{USER}\" {{6}}\r\n")),
         "+ Ready for more\r\n"
@@ -75,7 +78,7 @@ fn login_names_capabilities_and_watches_the_account() {
     );
     assert_eq!(
         client.say(world, "d LOGIN x y\r\n"),
-        "d BAD Already logged in\r\n"
+        "d BAD [CLIENTBUG] Already logged in\r\n"
     );
     assert!(
         client
@@ -200,7 +203,7 @@ fn what_any_state_has() {
     );
     assert_eq!(
         client.say(world, "d CHECK\r\n"),
-        "d BAD No mailbox is selected\r\n"
+        "d BAD [CLIENTBUG] No mailbox is selected\r\n"
     );
     assert_eq!(
         client.say(world, "e LOGOUT\r\nf NOOP\r\n"),

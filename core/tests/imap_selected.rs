@@ -41,7 +41,7 @@ fn select_and_examine_introduce_the_mailbox() {
         ("EXPUNGE", "NO [NOPERM] Mailbox is open read-only"),
         ("MOVE 1 Sent", "NO [NOPERM] Mailbox is open read-only"),
         ("CLOSE", "OK CLOSE completed"),
-        ("FETCH 1 FLAGS", "BAD No mailbox is selected"),
+        ("FETCH 1 FLAGS", "BAD [CLIENTBUG] No mailbox is selected"),
     ] {
         assert_eq!(
             other.say(world, &format!("b {command}\r\n")),
@@ -55,7 +55,7 @@ fn select_and_examine_introduce_the_mailbox() {
     );
     assert_eq!(
         client.say(world, "d CHECK\r\n"),
-        "d BAD No mailbox is selected\r\n"
+        "d BAD [CLIENTBUG] No mailbox is selected\r\n"
     );
     client.say(world, "e SELECT INBOX\r\n");
     let answer = client.say(world, "f SELECT \"a//b\"\r\n");
@@ -66,7 +66,7 @@ fn select_and_examine_introduce_the_mailbox() {
     );
     assert_eq!(
         client.say(world, "g UNSELECT\r\n"),
-        "g BAD No mailbox is selected\r\n"
+        "g BAD [CLIENTBUG] No mailbox is selected\r\n"
     );
 }
 
@@ -101,7 +101,7 @@ fn expunges_wait_while_numbers_are_in_use() {
         client.say(world, "a FETCH 1:2 (UID FLAGS)\r\n"),
         format!(
             "* 5 EXISTS\r\n* 5 RECENT\r\n* 1 FETCH (UID 1 FLAGS ({recent}))\r\n\
-             * 2 FETCH (UID 2 FLAGS ({recent}))\r\na OK FETCH completed\r\n"
+             * 2 FETCH (UID 2 FLAGS ({recent}))\r\na OK [EXPUNGEISSUED] FETCH completed\r\n"
         )
     );
     assert_eq!(
@@ -111,11 +111,11 @@ fn expunges_wait_while_numbers_are_in_use() {
     );
     assert_eq!(
         client.say(world, "c SEARCH ALL\r\n"),
-        "* SEARCH 1 2 3 4 5\r\nc OK SEARCH completed\r\n"
+        "* SEARCH 1 2 3 4 5\r\nc OK [EXPUNGEISSUED] SEARCH completed\r\n"
     );
     assert_eq!(
         client.say(world, "d STORE 2 +FLAGS (\\Seen)\r\n"),
-        format!("* 2 FETCH (FLAGS (\\Seen {recent}))\r\nd OK STORE completed\r\n")
+        format!("* 2 FETCH (FLAGS (\\Seen {recent}))\r\nd OK [EXPUNGEISSUED] STORE completed\r\n")
     );
     // A UID command lets them through.
     assert_eq!(
@@ -549,7 +549,7 @@ fn a_mailbox_that_goes_away_ends_the_session() {
     );
     assert_eq!(
         other.say(world, "e CHECK\r\n"),
-        "e BAD No mailbox is selected\r\n"
+        "e BAD [CLIENTBUG] No mailbox is selected\r\n"
     );
     // Renaming follows.
     world.create(&name("Old"), &[]);

@@ -51,7 +51,7 @@ impl MailboxName {
             if level.len() > Self::MAX_LEVEL {
                 return Err(BadName::TooLong);
             }
-            if matches!(level, "." | "..") || level.chars().any(char::is_control) {
+            if matches!(level, "." | "..") || level.chars().any(is_forbidden) {
                 return Err(BadName::Forbidden);
             }
         }
@@ -165,6 +165,11 @@ impl SpecialUse {
             .into_iter()
             .find(|known| known.attribute().eq_ignore_ascii_case(text))
     }
+}
+
+/// Controls, and what separates lines and paragraphs (RFC 9755 §3, RFC 9051 §5.1).
+fn is_forbidden(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use super::literal::{self, Head};
 use super::token::{Stop, tag_of};
-use super::{Event, Parsed};
+use super::{Event, Parsed, Utf8};
 use crate::imap::command::Tagged;
 use crate::line::{Inbox, Line};
 
@@ -29,8 +29,7 @@ const MAX_SKIPPED: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Parser {
     max_message_size: u64,
-    /// Mailbox names are UTF-8, not modified UTF-7.
-    utf8: bool,
+    utf8: Utf8,
     state: State,
     /// The command so far, when a literal is or was in it: its lines and literals as they came.
     held: Vec<u8>,
@@ -80,7 +79,7 @@ impl Parser {
     pub fn new(max_message_size: u64) -> Self {
         Self {
             max_message_size,
-            utf8: false,
+            utf8: Utf8::default(),
             state: State::Line,
             held: Vec::new(),
             literals: 0,
@@ -88,9 +87,8 @@ impl Parser {
         }
     }
 
-    /// From the next command on mailbox names are UTF-8 in which `&` stands for itself, and quoted strings must be UTF-8
-    /// (RFC 6855 §3, RFC 9051 §5.1); or no longer.
-    pub fn set_utf8(&mut self, utf8: bool) {
+    /// How the next command is read.
+    pub fn set_utf8(&mut self, utf8: Utf8) {
         self.utf8 = utf8;
     }
 

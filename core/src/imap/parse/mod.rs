@@ -50,6 +50,16 @@ pub enum Event {
     TooBig,
 }
 
+/// What a client has enabled of UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Utf8 {
+    /// Mailbox names are UTF-8 in which `&` stands for itself, and quoted strings must be UTF-8 (RFC 6855 §3, RFC 9051
+    /// §5.1).
+    pub names: bool,
+    /// All of its strings are: SEARCH names no charset any more (RFC 6855 §3).
+    pub accept: bool,
+}
+
 /// What the octets of a command, as far as they have come, are.
 enum Parsed {
     /// All of it.
@@ -59,8 +69,8 @@ enum Parsed {
 }
 
 /// Reads a command: `octets` are its lines and literals, and end with a line. A last line that ends in a literal's head
-/// gives [`Parsed::Append`], or [`token::Stop::Literal`] where a literal may stand. `utf8`: mailbox names come in UTF-8.
-fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
+/// gives [`Parsed::Append`], or [`token::Stop::Literal`] where a literal may stand.
+fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
     let mut c = Cursor::new(octets, authenticated).with_utf8(utf8);
     let tag = c.tag()?;
     c.space("a space and a command name after the tag")?;

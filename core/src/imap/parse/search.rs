@@ -66,6 +66,10 @@ struct Program<'c, 'a> {
 impl Program<'_, '_> {
     /// `SP charset SP`
     fn charset(&mut self) -> Parse<()> {
+        if self.c.has_one_charset() {
+            // RFC 6855 §3.
+            return Err(self.c.wrong("CHARSET is not allowed once UTF8=ACCEPT is enabled"));
+        }
         self.c.space("a space and a charset")?;
         let charset = self.c.astring("a charset")?;
         self.charset_known = [b"US-ASCII".as_slice(), b"UTF-8"]

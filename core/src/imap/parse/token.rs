@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::Utf8;
 use super::literal::{self, Head};
 use crate::imap::command::{MailboxArg, Tagged};
 use crate::imap::mailbox_name;
@@ -42,8 +43,7 @@ pub(super) struct Cursor<'a> {
     line: usize,
     /// Whether literals may stand anywhere; before login only a few commands may have them.
     literals: bool,
-    /// The client has said that it speaks UTF-8.
-    utf8: bool,
+    utf8: Utf8,
 }
 
 /// `ATOM-CHAR`: printable ASCII but atom-specials.
@@ -73,18 +73,23 @@ impl<'a> Cursor<'a> {
             at: 0,
             line: 0,
             literals,
-            utf8: false,
+            utf8: Utf8::default(),
         }
     }
 
     /// For a client that has enabled UTF-8 ([`super::Parser::set_utf8`]).
-    pub(super) fn with_utf8(self, utf8: bool) -> Self {
+    pub(super) fn with_utf8(self, utf8: Utf8) -> Self {
         Self { utf8, ..self }
     }
 
     /// Whether mailbox names are in UTF-8.
     pub(super) fn speaks_utf8(&self) -> bool {
-        self.utf8
+        self.utf8.names
+    }
+
+    /// Whether there is no charset but UTF-8 any more.
+    pub(super) fn has_one_charset(&self) -> bool {
+        self.utf8.accept
     }
 
     /// From here on literals may stand even before login.
@@ -227,7 +232,7 @@ impl<'a> Cursor<'a> {
         match self.peek() {
             Some(b'"') => {
                 let text = self.quoted()?;
-                if self.utf8 && core::str::from_utf8(&text).is_err() {
+                if self.utf8.names && core::str::from_utf8(&text).is_err() {
                     return Err(self.wrong("a quoted string that is not UTF-8"));
                 }
                 Ok(text)
@@ -350,7 +355,7 @@ impl<'a> Cursor<'a> {
         if core::str::from_utf8(octets).is_err() {
             return Err(self.wrong("a mailbox name that is not UTF-8"));
         }
-        Ok(mailbox_name::decode(octets, self.utf8))
+        Ok(mailbox_name::decode(octets, self.utf8.names))
     }
 
     /// `number64`: digits only, up to 2⁶³−1.

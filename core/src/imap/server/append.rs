@@ -37,7 +37,7 @@ impl Session {
         } = append;
         if self.account.is_none() {
             self.parser.refuse_literal();
-            return self.refuse_bad(&tag, "Log in first");
+            return self.refuse_bad(&tag, "[CLIENTBUG] Log in first");
         }
         let problem = match &mailbox {
             Err(bad) => Some(refusal::no_name(*bad)),

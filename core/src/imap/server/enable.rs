@@ -1,6 +1,7 @@
 //! ENABLE (RFC 5161): what a client has switched on, and what follows from it.
 
 use super::Session;
+use crate::imap::parse::Utf8;
 use crate::imap::response;
 use crate::mailbox::Uid;
 
@@ -121,7 +122,10 @@ impl Session {
         if condstore {
             self.enable_condstore();
         }
-        self.parser.set_utf8(self.enabled.utf8_names());
+        self.parser.set_utf8(Utf8 {
+            names: self.enabled.utf8_names(),
+            accept: self.enabled.utf8,
+        });
         self.complete(tag, "OK ENABLE completed");
     }
 

@@ -17,7 +17,7 @@ impl Session {
             _ => None,
         };
         if let Some(problem) = problem {
-            return self.refuse_bad(&tagged.tag, problem);
+            return self.refuse_bad(&tagged.tag, &["[CLIENTBUG] ", problem].concat());
         }
         if self.enabled.uid_only && has_numbers(&tagged.command) {
             // RFC 9586 §3.

@@ -98,6 +98,10 @@ impl Session {
     pub(super) fn changed(&mut self, change: Change, result: Result<(), Refusal>) {
         let Change { tag, what } = change;
         if let Err(refused) = result {
+            if matches!(what, What::Delete(_)) && refused == Refusal::NotPossible {
+                // A level stays as long as there are mailboxes below it (RFC 9051 §6.3.5).
+                return self.complete(tag, "NO [HASCHILDREN] There are mailboxes below it");
+            }
             return self.complete(tag, refusal::no(refused));
         }
         match what {

@@ -372,20 +372,24 @@ impl Session {
             .text
             .strip_prefix("OK ")
             .filter(|text| !text.starts_with('['));
+        if waits {
+            response::ok_number(
+                self.out.text(),
+                "HIGHESTMODSEQ",
+                told.0,
+                "Expunges are to be told",
+            );
+        }
         match free {
             Some(text) if finish.modseq && !waits => {
                 let text = format!("OK [HIGHESTMODSEQ {}] {text}", told.0);
                 return self.tagged(&finish.tag, &text);
             }
-            _ if waits => {
-                response::ok_number(
-                    self.out.text(),
-                    "HIGHESTMODSEQ",
-                    told.0,
-                    "Expunges are to be told",
-                );
+            Some(text) if view.has_untold_expunges() => {
+                // RFC 5530 §3.
+                return self.tagged(&finish.tag, &["OK [EXPUNGEISSUED] ", text].concat());
             }
-            _ if finish.modseq => {
+            _ if finish.modseq && !waits => {
                 response::ok_number(self.out.text(), "HIGHESTMODSEQ", told.0, "Highest mod-sequence");
             }
             _ => {}

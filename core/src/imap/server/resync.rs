@@ -44,14 +44,14 @@ impl Session {
         let Some(open) = &self.selected else {
             return self.internal("QRESYNC without a mailbox");
         };
-        let all = || UidSet::from_ranges([(1, open.view.latest().uid_next.0.saturating_sub(1))]);
+        let all = || up_to(open.view.latest().uid_next.0.saturating_sub(1));
         let known = qresync.known.unwrap_or_else(all);
         // What the client knows to be there up to some message cannot have vanished below it.
         let spared = qresync.matched.map_or(0, |(numbers, uids)| {
             known_up_to(open.view.told(), &numbers, &uids)
         });
         let cursor = Cursor::new(open.view.uid_ranks(&known));
-        let asked = known.without(&UidSet::from_ranges([(1, spared)]));
+        let asked = known.without(&up_to(spared));
         self.ask_vanished(qresync.modseq, asked, After::Select(cursor, tag, text));
     }
 
@@ -124,6 +124,11 @@ impl Session {
             After::Fetch(fetch) => self.phase = Phase::Job(Job::Fetch(fetch)),
         }
     }
+}
+
+/// All UIDs up to this one.
+fn up_to(last: u32) -> UidSet {
+    UidSet::from_ranges((last > 0).then_some((1, last)))
 }
 
 impl Resync {

@@ -106,6 +106,11 @@ impl View {
         self.behind || (expunges && self.expunges_untold)
     }
 
+    /// Whether the client counts messages of which it is known that they are gone.
+    pub(super) fn has_untold_expunges(&self) -> bool {
+        self.expunges_untold
+    }
+
     /// The client was told all of the latest snapshot, but of no expunges unless `expunges`.
     pub(super) fn settle(&mut self, expunges: bool, gone: bool, inserted: bool) {
         self.expunges_untold = gone && !expunges;
