@@ -2,6 +2,8 @@
 
 use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
+use crate::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
+use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, SpecialUse};
 use crate::mime::section::Spec;
 use crate::search::Key;
 use crate::secret::Secret;
@@ -222,19 +224,46 @@ pub enum FetchItem {
     Rfc822Text,
 }
 
-/// What APPEND says before its literal.
+/// What APPEND or REPLACE says before its first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     /// The tag.
     pub tag: String,
     /// Where to.
     pub mailbox: MailboxArg,
+    /// REPLACE (RFC 8508): the message that goes.
+    pub replaces: Option<Replaces>,
+}
+
+/// The message that REPLACE takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaces {
+    /// UID REPLACE.
+    pub uid: bool,
+    /// Which.
+    pub number: SeqNumber,
+}
+
+/// What APPEND says before a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
     /// Flags.
     pub flags: Flags,
     /// INTERNALDATE.
     pub date: Option<DateTime>,
-    /// Octets of the literal.
+    /// It comes in parts (RFC 4469), else as one literal.
+    pub catenate: bool,
+}
+
+/// The head of a message literal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Literal {
+    /// Octets.
     pub size: u64,
-    /// The client waits for `+` before it sends the literal.
+    /// The client waits for `+` before it sends them.
     pub synchronising: bool,
+    /// `~{n}`: any octets may be in it (RFC 3516 §4.4).
+    pub binary: bool,
+    /// It stands in `UTF8 (…)` (RFC 6855 §4).
+    pub utf8: bool,
 }

@@ -4,6 +4,7 @@
 //! session's spools, open messages and watches, and drop them with themselves.
 
 mod bodies;
+mod catenate;
 mod imap;
 mod login;
 mod message;
@@ -11,6 +12,7 @@ mod outbound;
 mod passwords;
 mod recipients;
 mod search;
+mod sections;
 mod serve;
 mod session;
 mod settings;

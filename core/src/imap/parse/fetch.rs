@@ -150,9 +150,9 @@ fn section(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
 }
 
 /// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing
-fn section_spec(c: &mut Cursor<'_>) -> Parse<Spec> {
+pub(super) fn section_spec(c: &mut Cursor<'_>) -> Parse<Spec> {
     let mut part = Vec::new();
-    if c.peek() == Some(b']') {
+    if matches!(c.peek(), None | Some(b']')) {
         return Ok(Spec::default());
     }
     while c.peek().is_some_and(|octet| octet.is_ascii_digit()) {

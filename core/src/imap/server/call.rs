@@ -11,7 +11,7 @@ use crate::mailbox::{
     FlagChange, Flags, MailboxId, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
     UidValidity, Vanished,
 };
-use crate::mime::section::Section;
+use crate::mime::section::{Section, Spec};
 use crate::refusal::Refusal;
 use crate::sasl::ScramUser;
 use crate::search::Key;
@@ -146,6 +146,8 @@ pub enum Call {
         mailbox: MailboxName,
         /// Octets announced.
         size: u64,
+        /// Octets of a message of the same account that goes when this one comes (REPLACE).
+        instead: Option<u64>,
     },
     /// APPEND: all messages or none, synced before the answer.
     Commit {
@@ -155,6 +157,38 @@ pub enum Call {
         mailbox: MailboxName,
         /// The messages in order.
         messages: Vec<NewMessage>,
+    },
+    /// CATENATE: octets of a message that is there already, appended to a spool.
+    SpoolFrom {
+        /// Which.
+        spool: SpoolId,
+        /// Whose mailbox.
+        account: AccountName,
+        /// Which mailbox.
+        mailbox: MailboxName,
+        /// It must have this UIDVALIDITY.
+        uid_validity: Option<UidValidity>,
+        /// Which message.
+        uid: Uid,
+        /// What of it.
+        section: Spec,
+        /// First octet and how many at most.
+        partial: Option<(u64, u64)>,
+        /// Octets at most; with more it is `TooLarge`.
+        room: u64,
+    },
+    /// REPLACE (RFC 8508): the new message is there and the old one gone, or neither.
+    Replace {
+        /// Where the old message is.
+        mailbox: MailboxRef,
+        /// The old message.
+        uid: Uid,
+        /// Whose mailbox the new one goes to.
+        account: AccountName,
+        /// Which mailbox.
+        to: MailboxName,
+        /// The new message.
+        message: NewMessage,
     },
     /// Bodies that are not wanted after all.
     Discard {
@@ -274,6 +308,10 @@ pub enum Reply {
     Opened(Result<(), Refusal>),
     /// The messages are safe, or nothing of them remains.
     Committed(Result<Appended, Refusal>),
+    /// Octets that were appended; none: there is no such message, or it has no such part.
+    SpooledFrom(Result<Option<u64>, Refusal>),
+    /// The new message, and where the old one was as it is now; none: the old one was gone already, and nothing is done.
+    Replaced(Result<Option<(Appended, Snapshot)>, Refusal>),
     /// The spools are gone; also the answer to `CloseBlob` and `Unselect`.
     Discarded,
     /// Flags are changed.
