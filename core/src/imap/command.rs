@@ -1,9 +1,7 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
-use crate::imap::sequence::{PartialRange, SequenceSet};
-use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
 use crate::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
-use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, SpecialUse};
+use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
 use crate::mime::section::Spec;
 use crate::search::Key;
 use crate::secret::Secret;
@@ -173,6 +171,10 @@ pub enum StatusItem {
     Deleted,
     Size,
     HighestModSeq,
+    /// RFC 8474 §4.3.
+    MailboxId,
+    /// RFC 7889 §4.
+    AppendLimit,
 }
 
 /// SEARCH.
@@ -216,6 +218,26 @@ pub enum FetchItem {
         partial: Option<(u64, u64)>,
         peek: bool,
     },
+    /// `BINARY[…]<partial>` and `BINARY.PEEK[…]` (RFC 3516).
+    Binary {
+        part: Vec<u32>,
+        partial: Option<(u64, u64)>,
+        peek: bool,
+    },
+    /// `BINARY.SIZE[…]`.
+    BinarySize {
+        part: Vec<u32>,
+    },
+    /// PREVIEW (RFC 8970); LAZY in parentheses behind it.
+    Preview {
+        lazy: bool,
+    },
+    /// RFC 8514.
+    SaveDate,
+    /// RFC 8474.
+    EmailId,
+    /// RFC 8474.
+    ThreadId,
     /// RFC822: as `BODY[]`.
     Rfc822,
     /// RFC822.HEADER: as `BODY.PEEK[HEADER]`.

@@ -10,9 +10,10 @@ use rmail_core::mime::parsed::Parsed;
 use rmail_core::mime::section::Section;
 use rmail_core::refusal::Refusal;
 
+use super::binary::{Decoding, Part};
 use super::message::{Known, Message};
 use super::sections::{Found, find, find_kept, is_plain};
-use super::session::{Desk, Source};
+use super::session::{Desk, Source, without_nul};
 use super::{Settings, lock, refused};
 use crate::error::Result;
 use crate::mailstore::MailStore;
@@ -170,7 +171,7 @@ impl<'a, S: MailStore> Job<'a, S> {
         match found {
             Some(Found::Nil) => return Ok(Body::Nil),
             Some(Found::Made(octets)) => return Ok(self.made(octets)),
-            Some(Found::Range(_)) | None => {}
+            Some(Found::Range(_) | Found::Binary(_)) | None => {}
         }
         let message = match &mut present.message {
             Some(message) => message,
@@ -184,17 +185,50 @@ impl<'a, S: MailStore> Job<'a, S> {
             None => find(message, section).await?,
         };
         match found {
-            Found::Nil => Ok(Body::Nil),
-            Found::Made(octets) => Ok(self.made(octets)),
+            Found::Nil | Found::Binary(Part::Nil) => Ok(Body::Nil),
+            Found::Made(octets) => Ok(self.made(without_nul(octets))),
             Found::Range(range) => {
                 let len = range.end.saturating_sub(range.start);
                 if self.take(len) {
-                    return message.read(range).await.map(Body::Small);
+                    return message.read(range).await.map(without_nul).map(Body::Small);
                 }
                 let source = Source::Stored(Arc::clone(message.blob()), range.start, len);
                 Ok(self.large(source, len))
             }
+            Found::Binary(part) => self.binary(message, part).await,
         }
+    }
+
+    async fn binary(&mut self, message: &mut Message<'_, S>, part: Part) -> Result<Body> {
+        let blob = || Arc::clone(message.blob());
+        let (source, len, nul) = match part {
+            Part::Nil => return Ok(Body::Nil),
+            Part::UnknownEncoding => return Ok(Body::UnknownEncoding),
+            Part::Decoded(octets) => {
+                let len = octets.len() as u64;
+                if self.take(len) {
+                    return Ok(Body::Small(octets));
+                }
+                let nul = memchr::memchr(0, &octets).is_some();
+                (Source::Memory(octets), len, nul)
+            }
+            Part::Plain { range, nul } => {
+                let len = range.end.saturating_sub(range.start);
+                if self.take(len) {
+                    return message.read(range).await.map(Body::Small);
+                }
+                (Source::Raw(blob(), range.start, len), len, nul)
+            }
+            Part::Large { encoded, window, nul } => {
+                let len = window.end.saturating_sub(window.start);
+                let decoding = Decoding::new(blob(), encoded, window);
+                (Source::Decoded(Arc::new(decoding)), len, nul)
+            }
+        };
+        Ok(match self.large(source, len) {
+            Body::Large(blob, len) if nul => Body::Binary(blob, len),
+            body => body,
+        })
     }
 
     async fn open(&self, uid: Uid, kept: Option<&Parsed>) -> Result<Option<Message<'a, S>>> {

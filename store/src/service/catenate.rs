@@ -66,7 +66,7 @@ async fn copy<S: MailStore>(
     };
     let mut message = Message::new(store, blob, known);
     match octets(&mut message, &wanted.section).await?.cut(wanted.partial) {
-        Found::Nil => Ok(Ok(None)),
+        Found::Nil | Found::Binary(_) => Ok(Ok(None)),
         Found::Made(octets) if octets.len() as u64 > wanted.room => Ok(Err(Refusal::TooLarge)),
         Found::Made(octets) => {
             let len = octets.len() as u64;

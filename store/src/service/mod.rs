@@ -3,6 +3,7 @@
 //! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
 //! session's spools, open messages and watches, and drop them with themselves.
 
+mod binary;
 mod bodies;
 mod catenate;
 mod imap;

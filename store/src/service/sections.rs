@@ -3,17 +3,22 @@
 use core::ops::Range;
 
 use rmail_core::chunk::Chunk;
+use rmail_core::imap::response;
 use rmail_core::mime::locate::{Located, cut, locate};
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::mime::structure::body_structure;
+use rmail_core::mime::thread_id::ThreadId;
 
+use super::binary::{self, Part};
 use super::message::Message;
 use crate::error::Result;
 use crate::mailstore::MailStore;
 
 /// What a section is.
 pub(super) enum Found {
+    /// A part for BINARY.
+    Binary(Part),
     /// These octets of the message.
     Range(Range<u64>),
     /// Octets that we made.
@@ -25,7 +30,7 @@ pub(super) enum Found {
 pub(super) fn is_plain(section: &Section) -> bool {
     match section {
         Section::Octets { spec, .. } => spec.part.is_empty() && spec.text == Text::Whole,
-        Section::Envelope | Section::Body | Section::BodyStructure => false,
+        _ => false,
     }
 }
 
@@ -39,6 +44,15 @@ pub(super) fn find_kept(kept: &Parsed, section: &Section) -> Option<Found> {
             let found = octets_kept(kept, spec)?;
             Some(found.cut(*partial))
         }
+        // What the encoding is stands in the message only.
+        Section::Binary { .. } | Section::BinarySize { .. } => None,
+        Section::Preview { lazy } => match kept.preview() {
+            Some(text) => Some(Found::Made(string(text))),
+            None if *lazy => Some(Found::Nil),
+            None => None,
+        },
+        Section::EmailId => kept.email_id().map(object_id),
+        Section::ThreadId => ThreadId::of_kept(kept).map(object_id),
     }
 }
 
@@ -68,7 +82,29 @@ pub(super) async fn find<S: MailStore>(message: &mut Message<'_, S>, section: &S
         Section::Body => Found::Made(body_structure(&*message.structure().await?, false).into()),
         Section::BodyStructure => Found::Made(body_structure(&*message.structure().await?, true).into()),
         Section::Octets { spec, partial } => octets(message, spec).await?.cut(*partial),
+        Section::Binary { part, partial } => Found::Binary(binary::part(message, part, *partial).await?),
+        Section::BinarySize { part } => match binary::size(message, part).await? {
+            Ok(size) => Found::Made(size.to_string().into_bytes().into()),
+            // A number must stand there, and nothing has no octets.
+            Err(Part::Nil) => Found::Made(Chunk::copy_from(b"0")),
+            Err(unknown) => Found::Binary(unknown),
+        },
+        Section::Preview { lazy: true } => Found::Nil,
+        Section::Preview { lazy: false } => Found::Made(string(&message.preview().await?)),
+        Section::EmailId => object_id(message.email_id().await?),
+        Section::ThreadId => object_id(message.thread_id().await?),
     })
+}
+
+/// `(M…)`
+fn object_id(id: impl core::fmt::Display) -> Found {
+    Found::Made(format!("({id})").into_bytes().into())
+}
+
+fn string(text: &str) -> Chunk {
+    let mut out = Vec::new();
+    response::string(&mut out, text.as_bytes());
+    Chunk::from(out)
 }
 
 /// The octets of a section. Those of the message itself need no more than its header's end.
@@ -110,7 +146,7 @@ impl Found {
                 let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
                 Self::Made(octets.slice(at(range.start)..at(range.end)))
             }
-            Self::Nil => Self::Nil,
+            other => other,
         }
     }
 }

@@ -107,6 +107,16 @@ impl<'a> Cursor<'a> {
         there
     }
 
+    /// Takes this word if it is next, in any case.
+    pub(super) fn eat_word(&mut self, word: &[u8]) -> bool {
+        let next = self.rest().get(..word.len());
+        let there = next.is_some_and(|next| next.eq_ignore_ascii_case(word));
+        if there {
+            self.at += word.len();
+        }
+        there
+    }
+
     /// A syntax error here.
     pub(super) fn wrong(&self, text: impl Into<Cow<'static, str>>) -> Stop {
         Stop::Syntax(Syntax {

@@ -410,8 +410,20 @@ pub enum Body {
     Small(Chunk),
     /// Opened: send it with `SendBlob(blob, 0..len)`.
     Large(BlobId, u64),
+    /// Of BINARY: opened, and there is a NUL in it.
+    Binary(BlobId, u64),
+    /// Of BINARY: nobody knows how to undo the part's transfer encoding.
+    UnknownEncoding,
     /// The message has no such part: NIL.
     Nil,
     /// The message is no longer there (RFC 2180 §4.1).
     Gone,
+}
+
+impl Body {
+    /// Whether it can stand in a response.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Self::Gone | Self::UnknownEncoding)
+    }
 }

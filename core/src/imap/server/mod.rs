@@ -180,6 +180,8 @@ enum Then {
     /// The mailbox is closed: CLOSE, UNSELECT, or DELETE of the selected one. Tag and text.
     Unselected(String, Cow<'static, str>),
     Changed(mailbox::Change),
+    /// CREATE is done; the identity of the new mailbox is asked for.
+    Created(String),
     List(Box<Question>),
     Status(Box<Asked>),
     Opened(Box<Incoming>, Wanted),
@@ -281,6 +283,7 @@ impl Session {
             starttls: self.settings.starttls && !self.tls,
             login: self.tls || self.settings.cleartext_auth,
             bindings: self.bindings.is_some(),
+            append_limit: self.settings.max_message_size,
         }
     }
 
@@ -386,6 +389,7 @@ impl Session {
             (Then::CloseExpunged(tag), Reply::Expunged(_)) => self.unselect(tag, "OK CLOSE completed"),
             (Then::Unselected(tag, text), Reply::Discarded) => self.complete(tag, text),
             (Then::Changed(change), Reply::Done(result)) => self.changed(change, result),
+            (Then::Created(tag), Reply::Status(result)) => self.created(tag, result),
             (Then::List(question), Reply::List(result)) => self.listed(*question, result),
             (Then::Status(asked), Reply::Status(result)) => self.counted(*asked, result),
             (Then::Opened(incoming, wanted), Reply::Opened(result)) => {
@@ -407,7 +411,6 @@ impl Session {
             (Then::SelectListed(opening), Reply::List(result)) => self.select_listed(*opening, result),
             (Then::Vanished(resync), Reply::Vanished(result)) => self.vanished(resync, result),
             (Then::StoredAgain(storing), Reply::Stored(result)) => self.stored_again(*storing, result),
-            (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(None, reason),
             (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(Vec::new(), reason),
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
