@@ -11,7 +11,8 @@ use rmail_core::machine::Input;
 use rmail_core::note::Note;
 
 const ALWAYS: &str = "IMAP4rev1 LITERAL+ SASL-IR ID ENABLE NAMESPACE IDLE UNSELECT UIDPLUS MOVE CHILDREN \
-                      SPECIAL-USE CREATE-SPECIAL-USE";
+                      SPECIAL-USE CREATE-SPECIAL-USE MULTIAPPEND CATENATE REPLACE BINARY PREVIEW SAVEDATE \
+                      OBJECTID APPENDLIMIT=100000";
 
 #[test]
 fn greeting_and_capabilities_follow_tls() {
@@ -51,7 +52,7 @@ fn greeting_and_capabilities_follow_tls() {
     assert!(
         implicit
             .listen(world)
-            .contains("CREATE-SPECIAL-USE AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN] mail.demo.test")
+            .contains(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN] mail.demo.test")
     );
 }
 

@@ -29,7 +29,8 @@ fn select_and_examine_introduce_the_mailbox() {
          * OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $Work \\*)] Flags that are kept\r\n\
          * 3 EXISTS\r\n* 3 RECENT\r\n* OK [UNSEEN 2] First unseen message\r\n\
          * OK [UIDVALIDITY 101] UIDs are valid\r\n* OK [UIDNEXT 4] Predicted next UID\r\n\
-         * OK [HIGHESTMODSEQ 5] Highest mod-sequence\r\na OK [READ-WRITE] SELECT completed\r\n"
+         * OK [HIGHESTMODSEQ 5] Highest mod-sequence\r\n\
+         * OK [MAILBOXID (F101)] Identity of the mailbox\r\na OK [READ-WRITE] SELECT completed\r\n"
     );
     // Messages are recent for one session only.
     let mut other = Client::logged_in(world);

@@ -29,6 +29,7 @@ pub mod mailstore;
 pub mod mem;
 pub mod memory;
 mod recent_map;
+mod replace;
 pub mod service;
 pub mod suite;
 pub mod transfer;

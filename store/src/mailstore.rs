@@ -95,6 +95,12 @@ pub struct Numbering {
     pub uid_next: Option<Uid>,
 }
 
+/// Whose mailbox a message goes to, and which.
+pub type NewHome<'a> = (&'a AccountName, &'a MailboxName);
+
+/// A message on its way in: its octets, flags, and INTERNALDATE; without one it is of the time of saving.
+pub type NewMail<S> = (<S as MailStore>::Spool, Flags, Option<DateTime>);
+
 /// The mailboxes of a new account and what they are for, in the order in which they are made: with INBOX, which comes last,
 /// the account is there. All of them are subscribed.
 pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
@@ -415,6 +421,28 @@ pub trait MailStore: Send + Sync + 'static {
     /// # Errors
     /// `NoSuchMailbox`.
     async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot>;
+
+    /// REPLACE (RFC 8508): adds a message as [`MailStore::append`] does, and removes the old one, which need not have
+    /// `\Deleted`, for good. The answer has the new one's UID, and the mailbox of the old one as it is now; `None`: the
+    /// old one is not there, and nothing is done. Of the quota only what the account gets more counts, if both are its.
+    ///
+    /// The new message is there, durably, before the old one goes: a crash in between may leave both, none ever leaves
+    /// neither. After an error the old one is there; the new one is taken back as far as that is possible. The default does
+    /// it in steps, and others may see both for a moment. A store with transactions does it in one.
+    ///
+    /// # Errors
+    /// As [`MailStore::append`]; `NoSuchMailbox` for the old one's mailbox too.
+    async fn replace(
+        &self,
+        mailbox: &MailboxRef,
+        uid: Uid,
+        to: NewHome<'_>,
+        message: NewMail<Self>,
+        quota: &Quota,
+        now: Unix,
+    ) -> Result<Option<(Appended, Snapshot)>> {
+        crate::replace::in_steps(self, mailbox, uid, to, message, quota, now).await
+    }
 
     /// Opens a message. `None`: it is not there (any more), which is no error.
     ///

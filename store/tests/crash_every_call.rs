@@ -82,6 +82,7 @@ async fn run(op: Op, at: u64, end: End, world: &MemDisk, expected: &(Tree, Tree)
     let gone: &[u32] = match op {
         Op::Expunge => &[2, 3, 5],
         Op::Move => &[2, 3, 4, 5],
+        Op::Replace => &[2],
         _ => &[],
     };
     if told.is_ok() {
@@ -132,6 +133,11 @@ fn check_tree(op: Op, what: &str, acknowledged: bool, kill: bool, after: &Tree, 
             let found = places.iter().any(|place| after[*place].contains_key(text));
             assert!(found, "{what}: {text} is nowhere");
         }
+    }
+    if op == Op::Replace {
+        let old = after["alice@example.com INBOX"].contains_key("in 1");
+        let new = after["alice@example.com Trash"].contains_key("r");
+        assert!(old || new, "{what}: neither the old nor the new");
     }
     if matches!(op, Op::Rename | Op::RenameUnder) {
         let found = ["work", op.renamed_to()].iter().any(|place| {
@@ -250,6 +256,11 @@ fn copy() {
 #[test]
 fn move_messages() {
     every_call(Op::Move);
+}
+
+#[test]
+fn replace_message() {
+    every_call(Op::Replace);
 }
 
 #[test]

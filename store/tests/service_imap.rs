@@ -34,6 +34,7 @@ fn append(session: &Imap, mailbox: &str, messages: &[&[u8]]) -> Result<Appended,
             account: account(BOB),
             mailbox: mailbox_name(mailbox),
             size: message.len() as u64,
+            instead: None,
         };
         match ask(session, open) {
             Reply::Opened(Ok(())) => feed(session, spool, message),

@@ -110,7 +110,7 @@ impl Process {
     fn text(&self, body: &Body) -> String {
         match body {
             Body::Small(chunk) => chunk.escape_ascii().to_string(),
-            Body::Large(blob, len) => {
+            Body::Large(blob, len) | Body::Binary(blob, len) => {
                 let mut all = Vec::new();
                 while (all.len() as u64) < *len {
                     let piece =
@@ -122,6 +122,7 @@ impl Process {
             }
             Body::Nil => "NIL".to_owned(),
             Body::Gone => "gone".to_owned(),
+            Body::UnknownEncoding => "unknown".to_owned(),
         }
     }
 

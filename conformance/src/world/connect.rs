@@ -192,6 +192,8 @@ fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
         }
         Call::Open { .. } => Some(Reply::Opened(Err(word))),
         Call::Commit { .. } => Some(Reply::Committed(Err(word))),
+        Call::SpoolFrom { .. } => Some(Reply::SpooledFrom(Err(word))),
+        Call::Replace { .. } => Some(Reply::Replaced(Err(word))),
         Call::Store { .. } => Some(Reply::Stored(Err(word))),
         Call::Copy { .. } | Call::Move { .. } => Some(Reply::Copied(Err(word))),
         Call::Expunge { .. } => Some(Reply::Expunged(Err(word))),

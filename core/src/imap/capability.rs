@@ -16,6 +16,8 @@ pub struct Offer {
     pub bindings: bool,
     /// COMPRESS can be given, once somebody is logged in.
     pub compress: bool,
+    /// Octets of a message that APPEND takes (RFC 7889).
+    pub append_limit: u64,
 }
 
 /// Always offered.
@@ -33,14 +35,23 @@ const ALWAYS: &[&str] = &[
     "CHILDREN",
     "SPECIAL-USE",
     "CREATE-SPECIAL-USE",
+    "MULTIAPPEND",
+    "CATENATE",
+    "REPLACE",
+    "BINARY",
+    "PREVIEW",
+    "SAVEDATE",
+    "OBJECTID",
 ];
 
 /// Appends `CAPABILITY IMAP4rev1 …`, as it stands in the untagged response and in the response code.
 pub fn write(out: &mut Vec<u8>, offer: Offer) {
     let starttls = (offer.starttls && !offer.authenticated).then_some("STARTTLS");
+    let append_limit = format!("APPENDLIMIT={}", offer.append_limit);
     let words = ["CAPABILITY"]
         .into_iter()
         .chain(ALWAYS.iter().copied())
+        .chain([append_limit.as_str()])
         .chain(starttls);
     response::words(out, words);
     if offer.authenticated {
@@ -72,6 +83,7 @@ mod tests {
             login,
             bindings: starttls,
             compress: starttls,
+            append_limit: 7,
         };
         write(&mut out, offer);
         String::from_utf8(out).expect("ASCII")
@@ -83,12 +95,13 @@ mod tests {
         assert!(clear.starts_with("CAPABILITY IMAP4rev1 LITERAL+ "));
         assert!(clear.ends_with(" STARTTLS LOGINDISABLED"));
         let open = list(false, false, true);
-        assert!(open.ends_with(" CREATE-SPECIAL-USE AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
+        assert!(open.ends_with(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
         let bound = list(false, true, true);
         assert!(
             bound.ends_with(" STARTTLS AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN")
         );
         assert!(list(true, true, true).ends_with(" UNAUTHENTICATE COMPRESS=DEFLATE"));
         assert!(list(true, false, true).ends_with(" UNAUTHENTICATE"));
+        assert!(!list(true, true, true).contains("AUTH="));
     }
 }

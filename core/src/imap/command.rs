@@ -1,6 +1,6 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
-use crate::imap::sequence::{PartialRange, SequenceSet};
+use crate::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
 use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
 use crate::mime::section::Spec;
 use crate::search::Key;
@@ -177,6 +177,10 @@ pub enum StatusItem {
     Deleted,
     Size,
     HighestModSeq,
+    /// RFC 8474 §4.3.
+    MailboxId,
+    /// RFC 7889 §4.
+    AppendLimit,
 }
 
 /// SEARCH.
@@ -220,6 +224,26 @@ pub enum FetchItem {
         partial: Option<(u64, u64)>,
         peek: bool,
     },
+    /// `BINARY[…]<partial>` and `BINARY.PEEK[…]` (RFC 3516).
+    Binary {
+        part: Vec<u32>,
+        partial: Option<(u64, u64)>,
+        peek: bool,
+    },
+    /// `BINARY.SIZE[…]`.
+    BinarySize {
+        part: Vec<u32>,
+    },
+    /// PREVIEW (RFC 8970); LAZY in parentheses behind it.
+    Preview {
+        lazy: bool,
+    },
+    /// RFC 8514.
+    SaveDate,
+    /// RFC 8474.
+    EmailId,
+    /// RFC 8474.
+    ThreadId,
     /// RFC822: as `BODY[]`.
     Rfc822,
     /// RFC822.HEADER: as `BODY.PEEK[HEADER]`.
@@ -228,19 +252,46 @@ pub enum FetchItem {
     Rfc822Text,
 }
 
-/// What APPEND says before its literal.
+/// What APPEND or REPLACE says before its first message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     /// The tag.
     pub tag: String,
     /// Where to.
     pub mailbox: MailboxArg,
+    /// REPLACE (RFC 8508): the message that goes.
+    pub replaces: Option<Replaces>,
+}
+
+/// The message that REPLACE takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaces {
+    /// UID REPLACE.
+    pub uid: bool,
+    /// Which.
+    pub number: SeqNumber,
+}
+
+/// What APPEND says before a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
     /// Flags.
     pub flags: Flags,
     /// INTERNALDATE.
     pub date: Option<DateTime>,
-    /// Octets of the literal.
+    /// It comes in parts (RFC 4469), else as one literal.
+    pub catenate: bool,
+}
+
+/// The head of a message literal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Literal {
+    /// Octets.
     pub size: u64,
-    /// The client waits for `+` before it sends the literal.
+    /// The client waits for `+` before it sends them.
     pub synchronising: bool,
+    /// `~{n}`: any octets may be in it (RFC 3516 §4.4).
+    pub binary: bool,
+    /// It stands in `UTF8 (…)` (RFC 6855 §4).
+    pub utf8: bool,
 }

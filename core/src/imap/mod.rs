@@ -8,3 +8,4 @@ pub mod parse;
 pub mod response;
 pub mod sequence;
 pub mod server;
+pub mod url;

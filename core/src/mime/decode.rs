@@ -30,6 +30,17 @@ impl TransferEncoding {
         }
     }
 
+    /// The encoding of this name, in upper case, if it is one that we know (RFC 2045 §6.1).
+    #[must_use]
+    pub fn known(name: &str) -> Option<Self> {
+        match name {
+            "7BIT" | "8BIT" | "BINARY" => Some(Self::Identity),
+            "BASE64" => Some(Self::Base64),
+            "QUOTED-PRINTABLE" => Some(Self::QuotedPrintable),
+            _ => None,
+        }
+    }
+
     /// Decodes a body and hands it out in pieces of at most [`PIECE`] octets. Never fails: what is malformed is passed
     /// over (base64) or left as it is (quoted-printable). Stops when `sink` answers false.
     pub fn decode(self, body: &[u8], sink: impl FnMut(&[u8]) -> bool) {

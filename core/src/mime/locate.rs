@@ -65,6 +65,40 @@ pub fn locate<'a>(structure: &impl Places, spec: &'a Spec) -> Located<'a> {
     }
 }
 
+/// A part as BINARY has it (RFC 3516 §4.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The header that names its transfer encoding; none of what has no encoding: the message itself, multiparts,
+    /// embedded messages.
+    pub header: Option<Range<u64>>,
+    /// Its octets as they are stored.
+    pub body: Range<u64>,
+}
+
+/// Finds a part by its numbers; without any it is the whole message. `None`: the message has no such part.
+#[must_use]
+pub fn leaf(structure: &impl Places, numbers: &[u32]) -> Option<Leaf> {
+    if numbers.is_empty() {
+        return Some(Leaf {
+            header: None,
+            body: 0..structure.size(),
+        });
+    }
+    match find(structure, numbers)? {
+        Target::Empty(at) => Some(Leaf {
+            header: None,
+            body: at..at,
+        }),
+        Target::Part(index) => {
+            let place = structure.place(index)?;
+            Some(Leaf {
+                header: (place.kind == Kind::Leaf).then_some(place.header),
+                body: place.body,
+            })
+        }
+    }
+}
+
 /// Cuts a range as `<offset.length>` says; empty if it begins beyond the end (RFC 9051 §6.4.5).
 #[must_use]
 pub fn cut(range: Range<u64>, partial: Option<(u64, u64)>) -> Range<u64> {

@@ -16,6 +16,27 @@ pub enum Section {
         /// First octet and how many at most.
         partial: Option<(u64, u64)>,
     },
+    /// `BINARY[…]<…>`: octets of a part, its transfer encoding undone (RFC 3516 §4.2).
+    Binary {
+        /// `1.2.3`; empty for the whole message.
+        part: Vec<u32>,
+        /// First octet and how many at most, of those that are decoded.
+        partial: Option<(u64, u64)>,
+    },
+    /// `BINARY.SIZE[…]`, rendered.
+    BinarySize {
+        /// `1.2.3`; empty for the whole message.
+        part: Vec<u32>,
+    },
+    /// PREVIEW (RFC 8970), rendered.
+    Preview {
+        /// NIL if it is not at hand.
+        lazy: bool,
+    },
+    /// EMAILID (RFC 8474 §5.1), rendered.
+    EmailId,
+    /// THREADID (RFC 8474 §5.2), rendered.
+    ThreadId,
 }
 
 /// `section-spec`: the octets of a part.

@@ -365,6 +365,52 @@ impl Client {
                     })
                 }))
             }
+            Call::SpoolFrom {
+                spool,
+                mailbox,
+                uid,
+                section: spec,
+                partial,
+                room,
+                ..
+            } => Reply::SpooledFrom(refused.and_then(|()| {
+                let message = world.by_name(&mailbox)?.messages.get(&uid.0);
+                let wanted = Section::Octets { spec, partial };
+                let octets = message.and_then(|message| section(&message.body, &wanted));
+                let Some(octets) = octets else {
+                    return Ok(None);
+                };
+                if octets.len() as u64 > room {
+                    return Err(Refusal::TooLarge);
+                }
+                let len = octets.len() as u64;
+                self.spools.get_mut(&spool).expect("an open spool").extend(octets);
+                Ok(Some(len))
+            })),
+            Call::Replace {
+                mailbox,
+                uid,
+                to,
+                message,
+                ..
+            } => {
+                let body = self.spools.remove(&message.spool).unwrap();
+                let now = DateTime::from(self.now.unix);
+                Reply::Replaced(refused.and_then(|()| {
+                    if !world.by_ref(&mailbox)?.messages.contains_key(&uid.0) {
+                        return Ok(None);
+                    }
+                    let target = world.by_name(&to)?;
+                    let new = target.add(&body, &message.flags, message.date.unwrap_or(now));
+                    let appended = Appended {
+                        uids: vec![new],
+                        uid_validity: target.uid_validity,
+                    };
+                    let source = world.by_ref(&mailbox)?;
+                    source.remove(&[uid.0]);
+                    Ok(Some((appended, source.snapshot(shard))))
+                }))
+            }
             Call::Discard { spools } => {
                 for spool in spools {
                     self.spools.remove(&spool).expect("a spool to discard");

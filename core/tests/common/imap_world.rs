@@ -517,6 +517,11 @@ pub fn section(body: &[u8], section: &Section) -> Option<Vec<u8>> {
             return Some(plain.into_bytes());
         }
         Section::Octets { spec, partial } => (spec, partial),
+        Section::Binary { .. }
+        | Section::BinarySize { .. }
+        | Section::Preview { .. }
+        | Section::EmailId
+        | Section::ThreadId => return None,
     };
     let whole = octets(header, text, body, spec)?;
     Some(match partial {

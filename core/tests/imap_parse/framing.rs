@@ -2,7 +2,7 @@
 
 use super::{AUTHENTICATED, MAX_MESSAGE, REFUSING, Run, STRANGER, events};
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::command::{Append, Command, Tagged};
+use rmail_core::imap::command::{Append, Command, Literal, Message, Replaces, Tagged};
 use rmail_core::imap::parse::{Event, Parser};
 use rmail_core::line::Inbox;
 use rmail_core::mailbox::{Flags, Keyword, MailboxName, SystemFlags};
@@ -14,7 +14,22 @@ fn kinds(run: Run, input: &str) -> Vec<String> {
         Event::NeedBytes => "need".to_owned(),
         Event::Continue => "+".to_owned(),
         Event::Command(tagged) => format!("command {}", tagged.tag),
-        Event::Append(append) => format!("append {} {}", append.tag, append.size),
+        Event::Append(append) => match append.replaces {
+            Some(Replaces { number, .. }) => format!("replace {} {number:?}", append.tag),
+            None => format!("append {}", append.tag),
+        },
+        Event::Message(message) if message.catenate => "parts".to_owned(),
+        Event::Message(_) => "message".to_owned(),
+        Event::Url(url) => format!("url {}", url.escape_ascii()),
+        Event::Offer(literal) => {
+            let mark = |is: bool, mark| if is { mark } else { "" };
+            format!(
+                "offer {}{}{}",
+                mark(literal.utf8, "utf8 "),
+                mark(literal.binary, "~"),
+                literal.size
+            )
+        }
         Event::Literal(octets) => format!("octets {}", octets.escape_ascii()),
         Event::AppendEnd => "end".to_owned(),
         Event::Bad { tag, .. } => format!("bad {}", tag.as_deref().unwrap_or("*")),
@@ -36,100 +51,196 @@ fn commands_follow_each_other() {
 
 #[test]
 fn append_hands_its_message_on() {
-    let append = |size, synchronising| Append {
-        tag: "A003".into(),
-        mailbox: Ok(MailboxName::new("saved-messages").expect("good")),
-        flags: Flags {
-            system: SystemFlags::SEEN,
-            keywords: vec![Keyword::new("k").expect("keyword")],
-        },
-        date: date::parse_imap_date_time(b"17-Jul-1996 02:44:25 -0700"),
-        size,
-        synchronising,
-    };
     let line = "A003 APPEND saved-messages (\\Seen k) \"17-Jul-1996 02:44:25 -0700\" ";
-    assert_eq!(
-        events(
-            AUTHENTICATED,
-            format!("{line}{{5}}\r\na\r\nb\n\r\nA4 NOOP\r\n").as_bytes()
-        ),
+    let begin = |size, synchronising| {
         [
-            Event::Append(append(5, true)),
-            Event::Literal(Chunk::copy_from(b"a\r\nb\n")),
-            Event::AppendEnd,
-            Event::Command(Tagged {
-                tag: "A4".into(),
-                command: Command::Noop
+            Event::Append(Append {
+                tag: "A003".into(),
+                mailbox: Ok(MailboxName::new("saved-messages").expect("good")),
+                replaces: None,
+            }),
+            Event::Message(Message {
+                flags: Flags {
+                    system: SystemFlags::SEEN,
+                    keywords: vec![Keyword::new("k").expect("keyword")],
+                },
+                date: date::parse_imap_date_time(b"17-Jul-1996 02:44:25 -0700"),
+                catenate: false,
+            }),
+            Event::Offer(Literal {
+                size,
+                synchronising,
+                binary: false,
+                utf8: false,
             }),
         ]
-    );
+    };
+    let input = format!("{line}{{5}}\r\na\r\nb\n\r\nA4 NOOP\r\n");
+    let mut want = begin(5, true).to_vec();
+    want.extend([
+        Event::Literal(Chunk::copy_from(b"a\r\nb\n")),
+        Event::AppendEnd,
+        Event::Command(Tagged {
+            tag: "A4".into(),
+            command: Command::Noop,
+        }),
+    ]);
+    assert_eq!(events(AUTHENTICATED, input.as_bytes()), want);
+    let mut want = begin(0, false).to_vec();
+    want.push(Event::AppendEnd);
     assert_eq!(
         events(AUTHENTICATED, format!("{line}{{0+}}\r\n\r\n").as_bytes()),
-        [Event::Append(append(0, false)), Event::AppendEnd]
+        want
     );
+}
+
+/// What comes of an input, its words joined by commas.
+fn told(input: &str) -> String {
+    kinds(AUTHENTICATED, input).join(", ")
 }
 
 #[test]
 fn append_in_its_forms() {
+    let one = "append a, message, offer 1, octets x, end";
     for (line, want) in [
-        (
-            "a APPEND INBOX {1}\r\nx\r\n",
-            vec!["append a 1", "octets x", "end"],
-        ),
-        (
-            "a APPEND INBOX () {1}\r\nx\r\n",
-            vec!["append a 1", "octets x", "end"],
-        ),
-        (
-            "a APPEND INBOX \" 7-Jul-1996 02:44:25 -0700\" {1+}\r\nx\r\n",
-            vec!["append a 1", "octets x", "end"],
-        ),
+        ("a APPEND INBOX {1}\r\nx\r\n", one),
+        ("a APPEND INBOX () {1}\r\nx\r\n", one),
+        ("a APPEND INBOX \" 7-Jul-1996 02:44:25 -0700\" {1+}\r\nx\r\n", one),
         (
             "a APPEND {5}\r\nINBOX {1}\r\nx\r\n",
-            vec!["+", "append a 1", "octets x", "end"],
+            "+, append a, message, offer 1, octets x, end",
+        ),
+        ("a APPEND \"{5}\" {1}\r\nx\n", one),
+        (
+            "a APPEND INBOX {4294967295}\r\n",
+            "append a, message, offer 4294967295",
         ),
         (
-            "a APPEND \"{5}\" {1}\r\nx\n",
-            vec!["append a 1", "octets x", "end"],
+            "a APPEND INBOX ~{1}\r\nx\r\n",
+            "append a, message, offer ~1, octets x, end",
         ),
-        ("a APPEND INBOX {4294967295}\r\n", vec!["append a 4294967295"]),
-        // Something behind the message, even a further one.
+        (
+            "a APPEND INBOX ~{1+}\r\n\0\r\n",
+            "append a, message, offer ~1, octets \\x00, end",
+        ),
+        (
+            "a APPEND INBOX utf8 (~{1}\r\nx)\r\n",
+            "append a, message, offer utf8 ~1, octets x, end",
+        ),
         (
             "a APPEND INBOX {1}\r\nx y\r\nb NOOP\r\n",
-            vec!["append a 1", "octets x", "bad a", "command b"],
+            "append a, message, offer 1, octets x, bad a, command b",
         ),
         (
-            "a APPEND INBOX {1}\r\nx {3}\r\nb NOOP\r\n",
-            vec!["append a 1", "octets x", "bad a", "command b"],
+            "a APPEND INBOX {1}\r\nx \r\nb NOOP\r\n",
+            "append a, message, offer 1, octets x, bad a, command b",
         ),
         (
-            "a APPEND INBOX {1+}\r\nx {9+}\r\nz LOGOUT\r\r\nb NOOP\r\n",
-            vec!["append a 1", "octets x", "bad a", "command b"],
+            "a APPEND INBOX {1}\r\nx()\r\nb NOOP\r\n",
+            "append a, message, offer 1, octets x, bad a, command b",
         ),
-        ("a APPEND INBOX\r\nb NOOP\r\n", vec!["bad a", "command b"]),
-        ("a APPEND INBOX x\r\n", vec!["bad a"]),
-        ("a APPEND INBOX \"message\"\r\n", vec!["bad a"]),
         (
-            "a APPEND INBOX (\\Recent) {1}\r\nb NOOP\r\n",
-            vec!["bad a", "command b"],
+            "a APPEND INBOX {1+}\r\nx y {9+}\r\nz LOGOUT\r\r\nb NOOP\r\n",
+            "append a, message, offer 1, octets x, bad a, command b",
         ),
+        ("a APPEND INBOX\r\nb NOOP\r\n", "bad a, command b"),
+        ("a APPEND INBOX x\r\n", "bad a"),
+        ("a APPEND INBOX \"message\"\r\n", "bad a"),
+        ("a APPEND INBOX (\\Recent) {1}\r\nb NOOP\r\n", "bad a, command b"),
         (
             "a APPEND INBOX {99999999999999999999}\r\nb NOOP\r\n",
-            vec!["bad a", "command b"],
+            "bad a, command b",
         ),
+        ("a APPEND INBOX {99999999999999999999+}\r\nb NOOP\r\n", "too big"),
+        ("a APPEND INBOX UTF8 ({1}\r\nb NOOP\r\n", "bad a, command b"),
+        ("a APPEND INBOX UTF8 ~{1}\r\nb NOOP\r\n", "bad a, command b"),
         (
-            "a APPEND INBOX {99999999999999999999+}\r\nb NOOP\r\n",
-            vec!["too big"],
+            "a APPEND INBOX UTF8 (~{1}\r\nx\r\nb NOOP\r\n",
+            "append a, message, offer utf8 ~1, octets x, bad a, command b",
         ),
-        ("a APPEND INBOX ~{1}\r\nb NOOP\r\n", vec!["bad a", "command b"]),
     ] {
-        assert_eq!(kinds(AUTHENTICATED, line), want, "{line:?}");
+        assert_eq!(told(line), want, "{line:?}");
     }
     let long_tail = format!("a APPEND INBOX {{1}}\r\nx{}\r\nb NOOP\r\n", "y".repeat(70_000));
     assert_eq!(
-        kinds(AUTHENTICATED, &long_tail),
-        ["append a 1", "octets x", "bad a", "command b"]
+        told(&long_tail),
+        "append a, message, offer 1, octets x, bad a, command b"
     );
+}
+
+#[test]
+fn several_messages() {
+    assert_eq!(
+        told("a APPEND INBOX (\\Seen) {1}\r\nx () {2+}\r\nyy {0}\r\n ~{1}\r\nz\r\nb NOOP\r\n"),
+        "append a, message, offer 1, octets x, message, offer 2, octets yy, message, offer 0, message, offer ~1, \
+         octets z, end, command b"
+    );
+    assert_eq!(
+        told("a APPEND INBOX {1+}\r\nx {99999999999999999999}\r\nb NOOP\r\n"),
+        "append a, message, offer 1, octets x, bad a, command b"
+    );
+}
+
+#[test]
+fn messages_of_parts() {
+    for (line, want) in [
+        (
+            "a APPEND INBOX CATENATE (URL /a TEXT {1}\r\nx URL \"b\" text ~{1+}\r\ny)\r\n",
+            "append a, parts, url /a, offer 1, octets x, url b, offer ~1, octets y, end",
+        ),
+        (
+            "a APPEND INBOX (\\Seen) CATENATE (URL {2}\r\n/a) {1}\r\nz\r\n",
+            "+, append a, parts, url /a, message, offer 1, octets z, end",
+        ),
+        (
+            "a APPEND INBOX CATENATE (TEXT {1}\r\nx URL {2+}\r\n/a)\r\n",
+            "append a, parts, offer 1, octets x, url /a, end",
+        ),
+        (
+            "a APPEND INBOX CATENATE (UTF8 (~{1}\r\nx) URL /a) CATENATE (URL /b)\r\n",
+            "append a, parts, offer utf8 ~1, octets x, url /a, parts, url /b, end",
+        ),
+        ("a APPEND INBOX CATENATE ()\r\nb NOOP\r\n", "bad a, command b"),
+        ("a APPEND INBOX CATENATE (TEXT x)\r\n", "bad a"),
+        (
+            "a APPEND INBOX CATENATE (URL /a\r\nb NOOP\r\n",
+            "bad a, command b",
+        ),
+        ("a APPEND INBOX CATENATE (FOO /a)\r\n", "bad a"),
+        (
+            "a APPEND INBOX CATENATE {1+}\r\nx\r\nb NOOP\r\n",
+            "bad a, command b",
+        ),
+        (
+            "a APPEND INBOX CATENATE (TEXT {1+}\r\nx FOO {3+}\r\nyyy)\r\nb NOOP\r\n",
+            "append a, parts, offer 1, octets x, bad a, command b",
+        ),
+    ] {
+        assert_eq!(told(line), want, "{line:?}");
+    }
+}
+
+#[test]
+fn replace_has_one_message() {
+    for (line, want) in [
+        (
+            "a REPLACE 4 INBOX (\\Seen) {1}\r\nx\r\n",
+            "replace a Number(4), message, offer 1, octets x, end",
+        ),
+        (
+            "a UID REPLACE * INBOX CATENATE (URL /a)\r\n",
+            "replace a Star, parts, url /a, end",
+        ),
+        (
+            "a REPLACE 4 INBOX {1}\r\nx {1+}\r\ny\r\nb NOOP\r\n",
+            "replace a Number(4), message, offer 1, octets x, bad a, command b",
+        ),
+        ("a REPLACE 1:2 INBOX {1+}\r\nx\r\nb NOOP\r\n", "bad a, command b"),
+        ("a REPLACE 0 INBOX {1}\r\n", "bad a"),
+        ("a REPLACE INBOX {1}\r\n", "bad a"),
+    ] {
+        assert_eq!(told(line), want, "{line:?}");
+    }
 }
 
 #[test]
@@ -138,23 +249,23 @@ fn refused_messages_are_no_commands() {
         // The client waits for `+`, and sends its next command after the NO.
         (
             "a APPEND INBOX {9}\r\nb NOOP\r\n",
-            vec!["append a 9", "command b"],
+            vec!["append a", "message", "offer 9", "command b"],
         ),
         (
             "a APPEND INBOX {9+}\r\nx LOGOUT\n\r\nb NOOP\r\n",
-            vec!["append a 9", "command b"],
+            vec!["append a", "message", "offer 9", "command b"],
         ),
         (
             "a APPEND INBOX {9+}\r\nx LOGOUT\n {1+}\r\n\n\r\nb NOOP\r\n",
-            vec!["append a 9", "command b"],
+            vec!["append a", "message", "offer 9", "command b"],
         ),
         (
             "a APPEND INBOX {0+}\r\n\r\nb NOOP\r\n",
-            vec!["append a 0", "command b"],
+            vec!["append a", "message", "offer 0", "command b"],
         ),
         (
             "a APPEND INBOX {4294967295+}\r\nb NOOP\r\n",
-            vec!["append a 4294967295", "too big"],
+            vec!["append a", "message", "offer 4294967295", "too big"],
         ),
     ] {
         assert_eq!(kinds(REFUSING, input), want, "{input:?}");
@@ -172,7 +283,7 @@ fn swallowing_has_a_bound() {
             format!("a APPEND INBOX {{{size}+}}\r\n").as_bytes(),
         ));
         assert!(matches!(parser.poll(&mut inbox, true), Event::Append(_)));
-        parser.refuse_literal();
+        parser.refuse_append();
         inbox.push(Chunk::copy_from(body.as_bytes()));
         inbox.push(Chunk::copy_from(b"\r\nb NOOP\r\n"));
         parser.poll(&mut inbox, true)
@@ -324,8 +435,10 @@ fn the_parser_knows_when_it_is_between_commands() {
         Event::Append(_)
     ));
     assert!(!parser.is_idle());
+    assert!(matches!(feed(&mut parser, b""), Event::Message(_)));
+    assert!(matches!(feed(&mut parser, b""), Event::Offer(_)));
     assert_eq!(feed(&mut parser, b""), Event::NeedBytes);
-    parser.refuse_literal();
+    parser.refuse_append();
     assert!(parser.is_idle());
     parser.accept_literal();
     assert!(parser.is_idle(), "nothing was offered");

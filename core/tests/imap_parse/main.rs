@@ -55,12 +55,12 @@ fn events_of(run: Run, chunks: &[&[u8]]) -> Vec<Event> {
                     *octets = Chunk::from([&octets[..], &more[..]].concat());
                 }
                 (event, _) => {
-                    let append = matches!(event, Event::Append(_));
+                    let offer = matches!(event, Event::Offer(_));
                     events.push(event);
-                    if append && run.accept {
+                    if offer && run.accept {
                         parser.accept_literal();
-                    } else if append {
-                        parser.refuse_literal();
+                    } else if offer {
+                        parser.refuse_append();
                     }
                 }
             }

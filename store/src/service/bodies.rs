@@ -1,20 +1,19 @@
 //! Parts of messages, for FETCH.
 
-use core::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::Body;
 use rmail_core::machine::BlobId;
 use rmail_core::mailbox::{MailboxRef, Uid};
-use rmail_core::mime::locate::{Located, cut, locate};
 use rmail_core::mime::parsed::Parsed;
-use rmail_core::mime::section::{Section, Spec, Text};
-use rmail_core::mime::structure::body_structure;
+use rmail_core::mime::section::Section;
 use rmail_core::refusal::Refusal;
 
+use super::binary::{Decoding, Part};
 use super::message::{Known, Message};
-use super::session::{Desk, Source};
+use super::sections::{Found, find, find_kept, is_plain};
+use super::session::{Desk, Source, without_nul};
 use super::{Settings, lock, refused};
 use crate::error::Result;
 use crate::mailstore::MailStore;
@@ -54,15 +53,6 @@ impl LastScanned {
     pub(super) fn clear(&self) {
         *lock(&self.0) = None;
     }
-}
-
-/// What a section is.
-enum Found {
-    /// These octets of the message.
-    Range(Range<u64>),
-    /// Octets that we made.
-    Made(Chunk),
-    Nil,
 }
 
 /// One answer being made.
@@ -181,7 +171,7 @@ impl<'a, S: MailStore> Job<'a, S> {
         match found {
             Some(Found::Nil) => return Ok(Body::Nil),
             Some(Found::Made(octets)) => return Ok(self.made(octets)),
-            Some(Found::Range(_)) | None => {}
+            Some(Found::Range(_) | Found::Binary(_)) | None => {}
         }
         let message = match &mut present.message {
             Some(message) => message,
@@ -195,17 +185,50 @@ impl<'a, S: MailStore> Job<'a, S> {
             None => find(message, section).await?,
         };
         match found {
-            Found::Nil => Ok(Body::Nil),
-            Found::Made(octets) => Ok(self.made(octets)),
+            Found::Nil | Found::Binary(Part::Nil) => Ok(Body::Nil),
+            Found::Made(octets) => Ok(self.made(without_nul(octets))),
             Found::Range(range) => {
                 let len = range.end.saturating_sub(range.start);
                 if self.take(len) {
-                    return message.read(range).await.map(Body::Small);
+                    return message.read(range).await.map(without_nul).map(Body::Small);
                 }
                 let source = Source::Stored(Arc::clone(message.blob()), range.start, len);
                 Ok(self.large(source, len))
             }
+            Found::Binary(part) => self.binary(message, part).await,
         }
+    }
+
+    async fn binary(&mut self, message: &mut Message<'_, S>, part: Part) -> Result<Body> {
+        let blob = || Arc::clone(message.blob());
+        let (source, len, nul) = match part {
+            Part::Nil => return Ok(Body::Nil),
+            Part::UnknownEncoding => return Ok(Body::UnknownEncoding),
+            Part::Decoded(octets) => {
+                let len = octets.len() as u64;
+                if self.take(len) {
+                    return Ok(Body::Small(octets));
+                }
+                let nul = memchr::memchr(0, &octets).is_some();
+                (Source::Memory(octets), len, nul)
+            }
+            Part::Plain { range, nul } => {
+                let len = range.end.saturating_sub(range.start);
+                if self.take(len) {
+                    return message.read(range).await.map(Body::Small);
+                }
+                (Source::Raw(blob(), range.start, len), len, nul)
+            }
+            Part::Large { encoded, window, nul } => {
+                let len = window.end.saturating_sub(window.start);
+                let decoding = Decoding::new(blob(), encoded, window);
+                (Source::Decoded(Arc::new(decoding)), len, nul)
+            }
+        };
+        Ok(match self.large(source, len) {
+            Body::Large(blob, len) if nul => Body::Binary(blob, len),
+            body => body,
+        })
     }
 
     async fn open(&self, uid: Uid, kept: Option<&Parsed>) -> Result<Option<Message<'a, S>>> {
@@ -241,99 +264,5 @@ impl<'a, S: MailStore> Job<'a, S> {
         let blob = self.desk.open_blob(source);
         self.opened.push(blob);
         Body::Large(blob, len)
-    }
-}
-
-/// Whether a section is found without anything being known of the message.
-fn is_plain(section: &Section) -> bool {
-    match section {
-        Section::Octets { spec, .. } => spec.part.is_empty() && spec.text == Text::Whole,
-        Section::Envelope | Section::Body | Section::BodyStructure => false,
-    }
-}
-
-/// A section as far as what is kept tells; a range is to be read from the message.
-fn find_kept(kept: &Parsed, section: &Section) -> Option<Found> {
-    match section {
-        Section::Envelope => kept.envelope().map(Found::Made),
-        Section::Body => kept.body_structure(false).map(Found::Made),
-        Section::BodyStructure => kept.body_structure(true).map(Found::Made),
-        Section::Octets { spec, partial } => {
-            let found = octets_kept(kept, spec)?;
-            Some(found.cut(*partial))
-        }
-    }
-}
-
-fn octets_kept(kept: &Parsed, spec: &Spec) -> Option<Found> {
-    if spec.part.is_empty() {
-        let header_end = kept.header_end();
-        return match &spec.text {
-            Text::Whole => Some(Found::Range(0..kept.size())),
-            Text::Header => header_end.map(|end| Found::Range(0..end)),
-            Text::Text => header_end.map(|end| Found::Range(end..kept.size())),
-            Text::HeaderFields(names) => kept.header_fields(names).map(|fields| Found::Made(fields.into())),
-            Text::HeaderFieldsNot(_) => None,
-            Text::Mime => Some(Found::Nil),
-        };
-    }
-    match locate(&kept.parts()?, spec) {
-        Located::Range(range) => Some(Found::Range(range)),
-        Located::Nil => Some(Found::Nil),
-        // The message itself is not asked for here; of others no fields are kept.
-        Located::Fields { .. } => None,
-    }
-}
-
-async fn find<S: MailStore>(message: &mut Message<'_, S>, section: &Section) -> Result<Found> {
-    Ok(match section {
-        Section::Envelope => Found::Made(message.envelope().await?),
-        Section::Body => Found::Made(body_structure(&*message.structure().await?, false).into()),
-        Section::BodyStructure => Found::Made(body_structure(&*message.structure().await?, true).into()),
-        Section::Octets { spec, partial } => octets(message, spec).await?.cut(*partial),
-    })
-}
-
-/// The octets of a section. Those of the message itself need no more than its header's end.
-async fn octets<S: MailStore>(message: &mut Message<'_, S>, spec: &Spec) -> Result<Found> {
-    if spec.part.is_empty() {
-        return Ok(match &spec.text {
-            Text::Whole => Found::Range(0..message.len()),
-            Text::Header => Found::Range(0..message.header_end().await?),
-            Text::Text => Found::Range(message.header_end().await?..message.len()),
-            Text::HeaderFields(names) => Found::Made(message.header_fields(names).await?.into()),
-            Text::HeaderFieldsNot(names) => {
-                let end = message.header_end().await?;
-                Found::Made(message.fields(0..end, names, true).await?.into())
-            }
-            Text::Mime => Found::Nil,
-        });
-    }
-    let parts = message.known().parsed.clone();
-    let located = match parts.as_ref().and_then(Parsed::parts) {
-        Some(parts) => locate(&parts, spec),
-        None => locate(&*message.structure().await?, spec),
-    };
-    Ok(match located {
-        Located::Range(range) => Found::Range(range),
-        Located::Fields { header, names, not } => {
-            Found::Made(message.fields(header, names, not).await?.into())
-        }
-        Located::Nil => Found::Nil,
-    })
-}
-
-impl Found {
-    /// Cuts octets as `<offset.length>` says.
-    fn cut(self, partial: Option<(u64, u64)>) -> Self {
-        match self {
-            Self::Range(range) => Self::Range(cut(range, partial)),
-            Self::Made(octets) => {
-                let range = cut(0..octets.len() as u64, partial);
-                let at = |offset| usize::try_from(offset).unwrap_or(usize::MAX);
-                Self::Made(octets.slice(at(range.start)..at(range.end)))
-            }
-            Self::Nil => Self::Nil,
-        }
     }
 }

@@ -6,11 +6,12 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Call, CopyUid, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, UidSet, Usage};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, UidSet, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
+use super::catenate::{Wanted, spool_from};
 use super::search::search;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
@@ -43,7 +44,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         spool: SpoolId,
         account: &AccountName,
         mailbox: &MailboxName,
-        size: u64,
+        (size, instead): (u64, Option<u64>),
     ) -> core::result::Result<(), Refusal> {
         if size > self.settings.max_message_size {
             return Err(Refusal::TooLarge);
@@ -51,9 +52,9 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let service = &*self.service;
         let status = service.store.status(account, mailbox).await;
         status.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))?;
-        service
-            .check_room(account, self.desk.announced() + Usage::message(size))
-            .await?;
+        let more = self.desk.announced() + Usage::message(size);
+        let less = instead.map(Usage::message).unwrap_or_default();
+        service.check_room(account, more.without(less)).await?;
         service.check_free(&self.settings, size).await?;
         self.desk.open_spool(spool, size).await
     }
@@ -79,6 +80,25 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let quota = self.service.quota_of(account).await?;
         let appended = store.append(account, mailbox, bodies, &quota, now.unix).await;
         appended.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))
+    }
+
+    /// REPLACE: the new message is whole.
+    async fn replace(
+        &self,
+        now: Now,
+        mailbox: &MailboxRef,
+        uid: Uid,
+        (account, to): (&AccountName, &MailboxName),
+        message: NewMessage,
+    ) -> core::result::Result<Option<(Appended, Snapshot)>, Refusal> {
+        let body = self.desk.take_spool(message.spool)?;
+        let quota = self.service.quota_of(account).await?;
+        let message = (body, message.flags, message.date);
+        let store = &*self.service.store;
+        let replaced = store
+            .replace(mailbox, uid, (account, to), message, &quota, now.unix)
+            .await;
+        replaced.map_err(|error| refused(&format!("replace in {account}/{to}"), error))
     }
 
     /// COPY needs room; MOVE inside an account does not. Nothing goes from one account to another.
@@ -121,6 +141,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Status { .. }
             | Call::Select { .. }
             | Call::Open { .. }
+            | Call::SpoolFrom { .. }
             | Call::Bodies { .. }
             | Call::Recheck { .. }
             | Call::Vanished { .. }
@@ -133,6 +154,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Rename { .. }
             | Call::Subscribe { .. }
             | Call::Commit { .. }
+            | Call::Replace { .. }
             | Call::Store { .. }
             | Call::Copy { .. }
             | Call::Move { .. }
@@ -207,7 +229,37 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 account,
                 mailbox,
                 size,
-            } => Reply::Opened(self.open_spool(spool, &account, &mailbox, size).await),
+                instead,
+            } => Reply::Opened(self.open_spool(spool, &account, &mailbox, (size, instead)).await),
+            Call::SpoolFrom {
+                spool,
+                account,
+                mailbox,
+                uid_validity,
+                uid,
+                section,
+                partial,
+                room,
+            } => {
+                let wanted = Wanted {
+                    spool,
+                    account,
+                    mailbox,
+                    uid_validity,
+                    uid,
+                    section,
+                    partial,
+                    room,
+                };
+                Reply::SpooledFrom(spool_from(store, &self.desk, wanted).await)
+            }
+            Call::Replace {
+                mailbox,
+                uid,
+                account,
+                to,
+                message,
+            } => Reply::Replaced(self.replace(now, &mailbox, uid, (&account, &to), message).await),
             Call::Commit {
                 account,
                 mailbox,

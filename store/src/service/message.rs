@@ -10,9 +10,11 @@ use rmail_core::chunk::Chunk;
 use rmail_core::mime::digest::{self, Digest, FRONT};
 use rmail_core::mime::field_filter::FieldFilter;
 use rmail_core::mime::header::HeaderEnd;
-use rmail_core::mime::parsed::Parsed;
+use rmail_core::mime::parsed::{EmailId, Parsed};
 use rmail_core::mime::part::Structure;
+use rmail_core::mime::preview::preview;
 use rmail_core::mime::scanner::Scanner;
+use rmail_core::mime::thread_id::{self, ThreadId};
 use rmail_core::refusal::Refusal;
 
 use crate::error::{Error, Result};
@@ -187,6 +189,46 @@ impl<'a, S: MailStore> Message<'a, S> {
         let structure = self.structure().await?;
         let envelope = structure.root().and_then(|root| root.envelope.clone());
         Ok(Chunk::from(envelope.unwrap_or_default()))
+    }
+
+    /// PREVIEW's text.
+    pub(super) async fn preview(&mut self) -> Result<String> {
+        let structure = self.structure().await?;
+        if let Some(text) = self.known.parsed.as_ref().and_then(Parsed::preview) {
+            return Ok(text.to_owned());
+        }
+        let front = usize::try_from(self.len).map_or(FRONT, |len| len.min(FRONT));
+        while self.front.len() < front {
+            let at = self.front.len() as u64;
+            self.piece(at, PIECE).await?;
+        }
+        Ok(preview(&structure, &self.front))
+    }
+
+    /// EMAILID.
+    pub(super) async fn email_id(&mut self) -> Result<EmailId> {
+        self.structure().await?;
+        if let Some(id) = self.known.parsed.as_ref().and_then(Parsed::email_id) {
+            return Ok(id);
+        }
+        let mut digest = Digest::new(usize::MAX);
+        self.all(|piece| digest.push(piece)).await?;
+        let parsed = digest.finish(&self.front).parsed;
+        parsed.email_id().ok_or_else(|| Error::from(Refusal::Storage))
+    }
+
+    /// THREADID.
+    pub(super) async fn thread_id(&mut self) -> Result<ThreadId> {
+        if let Some(id) = ThreadId::of_kept(self.parsed().await?) {
+            return Ok(id);
+        }
+        let names = thread_id::FIELDS.map(str::to_owned);
+        let header = self.header_fields(&names).await?;
+        if let Some(id) = ThreadId::of(&header, || None) {
+            return Ok(id);
+        }
+        let own = self.email_id().await?;
+        ThreadId::of(&header, || Some(own)).ok_or_else(|| Error::from(Refusal::Storage))
     }
 
     /// Exactly these octets.

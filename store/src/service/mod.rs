@@ -3,7 +3,9 @@
 //! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
 //! session's spools, open messages and watches, and drop them with themselves.
 
+mod binary;
 mod bodies;
+mod catenate;
 mod imap;
 mod login;
 mod message;
@@ -11,6 +13,7 @@ mod outbound;
 mod passwords;
 mod recipients;
 mod search;
+mod sections;
 mod serve;
 mod session;
 mod settings;

@@ -8,6 +8,7 @@ use rmail_core::machine::{BlobId, LOOKS_LATER, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{ModSeq, Usage};
 use rmail_core::refusal::Refusal;
 
+use super::binary::Decoding;
 use super::{Service, lock, refused};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -44,6 +45,10 @@ struct Blobs<S: MailStore> {
 pub(super) enum Source<S: MailStore> {
     /// From this offset of a stored message on, that many.
     Stored(Arc<S::Blob>, u64, u64),
+    /// The same, but a NUL stays a NUL (BINARY).
+    Raw(Arc<S::Blob>, u64, u64),
+    /// A part whose encoding is undone on the way.
+    Decoded(Arc<Decoding<S::Blob>>),
     /// Made by us.
     Memory(Chunk),
 }
@@ -52,6 +57,8 @@ impl<S: MailStore> Clone for Source<S> {
     fn clone(&self) -> Self {
         match self {
             Self::Stored(blob, offset, len) => Self::Stored(Arc::clone(blob), *offset, *len),
+            Self::Raw(blob, offset, len) => Self::Raw(Arc::clone(blob), *offset, *len),
+            Self::Decoded(decoding) => Self::Decoded(Arc::clone(decoding)),
             Self::Memory(chunk) => Self::Memory(chunk.clone()),
         }
     }
@@ -157,16 +164,29 @@ impl<S: MailStore> Desk<S> {
                 Ok(chunk.slice(start..start.saturating_add(max)))
             }
             Source::Stored(blob, start, len) => {
-                let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let mut buf = vec![0; max.min(left)];
-                let read = match buf.as_mut_slice() {
-                    [] => 0,
-                    buf => self.store.read(&blob, buf, start.saturating_add(offset)).await?,
-                };
-                buf.truncate(read);
-                Ok(Chunk::from(buf))
+                let piece = self.read_piece(&blob, start, len, (offset, max)).await?;
+                Ok(without_nul(piece))
             }
+            Source::Raw(blob, start, len) => self.read_piece(&blob, start, len, (offset, max)).await,
+            Source::Decoded(decoding) => decoding.read(&*self.store, offset, max).await,
         }
+    }
+
+    async fn read_piece(
+        &self,
+        blob: &S::Blob,
+        start: u64,
+        len: u64,
+        (offset, max): (u64, usize),
+    ) -> Result<Chunk> {
+        let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut buf = vec![0; max.min(left)];
+        let read = match buf.as_mut_slice() {
+            [] => 0,
+            buf => self.store.read(blob, buf, start.saturating_add(offset)).await?,
+        };
+        buf.truncate(read);
+        Ok(Chunk::from(buf))
     }
 
     pub(super) fn close_blob(&self, id: BlobId) {
@@ -207,6 +227,18 @@ impl<S: MailStore> Desk<S> {
         let watch = lock(&self.watches).remove(&id);
         drop(watch);
     }
+}
+
+/// Octets for a literal, which can hold no NUL (RFC 9051 §4.3): 0x80 stands for each, so that lengths stay.
+pub(super) fn without_nul(octets: Chunk) -> Chunk {
+    if memchr::memchr(0, &octets).is_none() {
+        return octets;
+    }
+    let shown: Vec<u8> = octets
+        .iter()
+        .map(|octet| if *octet == 0 { 0x80 } else { *octet })
+        .collect();
+    Chunk::from(shown)
 }
 
 impl<S: MailStore> core::fmt::Debug for Desk<S> {

@@ -53,6 +53,7 @@ pub mod naming;
 pub mod numbering;
 pub mod queueing;
 pub mod reading;
+pub mod replacing;
 pub mod restarting;
 pub mod returning;
 pub mod together;
@@ -191,6 +192,11 @@ macro_rules! backend_suite {
             unchanged_since_protects_what_changed_later
             unchanged_since_counts_expunges_of_others_for_nothing
             a_mailbox_that_is_gone_takes_no_flags
+        }
+        $crate::backend_suite! { @ $backend, replacing,
+            replace_puts_one_message_in_the_place_of_another
+            replace_changes_nothing_where_it_cannot_be
+            replace_needs_room_for_what_is_more
         }
         $crate::backend_suite! { @ $backend, copying,
             copy_keeps_what_belongs_to_the_message

@@ -34,6 +34,8 @@ pub enum Op {
     Expunge,
     Copy,
     Move,
+    /// In steps; not among those that are all or nothing.
+    Replace,
     Create,
     Delete,
     DeleteParent,
@@ -179,6 +181,14 @@ impl Op {
                 let (_, snapshot) = store.r#move(&mailbox, &uids, &name("Trash"), NOW).await?;
                 return Ok(Some(snapshot));
             }
+            Self::Replace => {
+                let message = (spool(store, "r").await?, flags(SystemFlags::SEEN, &[]), None);
+                let to = name("Trash");
+                let replaced = store
+                    .replace(&mailbox, Uid(2), (&alice(), &to), message, &Quota::UNLIMITED, NOW)
+                    .await?;
+                return Ok(replaced.map(|(_, snapshot)| snapshot));
+            }
             Self::Create => store.create(&alice(), &name("fresh"), &[], NOW).await?,
             Self::Delete => store.delete(&alice(), &name("work/sub")).await?,
             Self::DeleteParent => store.delete(&alice(), &name("work")).await?,
@@ -202,7 +212,7 @@ impl Op {
 
     /// Whether an error may leave a part of it done: the part is announced, and the next attempt does the rest.
     pub fn is_partial(self) -> bool {
-        matches!(self, Self::Flags | Self::Expunge | Self::Move)
+        matches!(self, Self::Flags | Self::Expunge | Self::Move | Self::Replace)
     }
 }
 

@@ -25,15 +25,21 @@ pub(super) fn login(c: &mut Cursor<'_>) -> Parse<Command> {
     Ok(Command::Login { user, password })
 }
 
-/// `"AUTHENTICATE" SP auth-type [SP (base64 / "=")]` (RFC 9051 §9, RFC 4959 §3). The mechanism comes in capitals.
+/// `"AUTHENTICATE" SP auth-type [SP (base64 / "=")]` (RFC 9051 §9, RFC 4959 §3). The mechanism comes in capitals. Either
+/// may come as a string too: some clients send long arguments as literals.
 pub(super) fn authenticate(c: &mut Cursor<'_>) -> Parse<Command> {
     c.space("a space and a SASL mechanism")?;
-    let mechanism = c.atom("a SASL mechanism")?.to_ascii_uppercase();
+    c.allow_literals();
+    let mechanism = c.text("a SASL mechanism")?.to_ascii_uppercase();
     let mut initial = None;
     if c.eat(b' ') {
-        let coded =
-            c.take_while(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'='));
-        let octets = match coded {
+        let coded = match c.peek() {
+            Some(b'"' | b'{') => c.string("an initial response")?,
+            _ => c
+                .take_while(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/' | b'='))
+                .into(),
+        };
+        let octets = match &*coded {
             b"" => return Err(c.expected("an initial response in base64, or =")),
             b"=" => Vec::new(),
             coded => STANDARD

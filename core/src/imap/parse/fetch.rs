@@ -122,6 +122,15 @@ fn fetch_item(c: &mut Cursor<'_>, name: &str) -> Parse<FetchItem> {
             c.expect(b'[', "[ after BODY.PEEK")?;
             section(c, true)?
         }
+        "BINARY" => binary(c, false)?,
+        "BINARY.PEEK" => binary(c, true)?,
+        "BINARY.SIZE" => FetchItem::BinarySize {
+            part: section_binary(c)?,
+        },
+        "PREVIEW" => preview(c)?,
+        "SAVEDATE" => FetchItem::SaveDate,
+        "EMAILID" => FetchItem::EmailId,
+        "THREADID" => FetchItem::ThreadId,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.HEADER" => FetchItem::Rfc822Header,
         "RFC822.TEXT" => FetchItem::Rfc822Text,
@@ -135,24 +144,60 @@ fn fetch_item(c: &mut Cursor<'_>, name: &str) -> Parse<FetchItem> {
 fn section(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
     let spec = section_spec(c)?;
     c.expect(b']', "] after the section")?;
-    let mut partial = None;
-    if c.eat(b'<') {
-        let first = c.number64()?;
-        c.expect(b'.', ". and the number of octets")?;
-        let count = c.number64()?;
-        if count == 0 {
-            return Err(c.wrong("a partial of no octets"));
-        }
-        c.expect(b'>', "> after the partial")?;
-        partial = Some((first, count));
-    }
+    let partial = partial(c)?;
     Ok(FetchItem::Section { spec, partial, peek })
 }
 
-/// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing
-fn section_spec(c: &mut Cursor<'_>) -> Parse<Spec> {
+/// `["<" number64 "." nz-number64 ">"]`
+fn partial(c: &mut Cursor<'_>) -> Parse<Option<(u64, u64)>> {
+    if !c.eat(b'<') {
+        return Ok(None);
+    }
+    let first = c.number64()?;
+    c.expect(b'.', ". and the number of octets")?;
+    let count = c.number64()?;
+    if count == 0 {
+        return Err(c.wrong("a partial of no octets"));
+    }
+    c.expect(b'>', "> after the partial")?;
+    Ok(Some((first, count)))
+}
+
+/// `"BINARY" [".PEEK"] section-binary [partial]` (RFC 9051 §9), behind its name.
+fn binary(c: &mut Cursor<'_>, peek: bool) -> Parse<FetchItem> {
+    let part = section_binary(c)?;
+    let partial = partial(c)?;
+    Ok(FetchItem::Binary { part, partial, peek })
+}
+
+/// `section-binary = "[" [section-part] "]"`
+fn section_binary(c: &mut Cursor<'_>) -> Parse<Vec<u32>> {
+    c.expect(b'[', "[ and a part number")?;
     let mut part = Vec::new();
-    if c.peek() == Some(b']') {
+    while c.peek() != Some(b']') {
+        if part.len() == Spec::MAX_DEPTH {
+            return Err(c.wrong("the part is nested too deeply"));
+        }
+        if !part.is_empty() {
+            c.expect(b'.', ". or ] after a part number")?;
+        }
+        part.push(c.nz_number()?);
+    }
+    c.expect(b']', "] after the part number")?;
+    Ok(part)
+}
+
+/// `"PREVIEW" [SP "(" "LAZY" ")"]` (RFC 8970 §6), behind its name. A list after a space that is none of its modifiers
+/// belongs to FETCH.
+fn preview(c: &mut Cursor<'_>) -> Parse<FetchItem> {
+    let lazy = c.eat_word(b" (LAZY)");
+    Ok(FetchItem::Preview { lazy })
+}
+
+/// `section-spec = section-msgtext / (section-part ["." section-text])`, or nothing
+pub(super) fn section_spec(c: &mut Cursor<'_>) -> Parse<Spec> {
+    let mut part = Vec::new();
+    if matches!(c.peek(), None | Some(b']')) {
         return Ok(Spec::default());
     }
     while c.peek().is_some_and(|octet| octet.is_ascii_digit()) {

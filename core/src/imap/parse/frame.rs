@@ -3,9 +3,15 @@
 //! A command that is refused is taken away whole. Its synchronising literal never comes (the client waits for `+`, and
 //! gets BAD or NO instead); a non-synchronising one is on its way already and is swallowed, and then the rest of its
 //! line, which may end in a further one.
+//!
+//! APPEND and REPLACE go in pieces: each line of theirs is read when it is whole, and what it says is handed out piece by
+//! piece ([`Piece`]) up to the message literal at its end. That one is offered to the server; after it the next line goes
+//! on where the grammar stopped.
 
+use super::append::{self, Appending, Piece};
+use super::discard::{Discard, Swallowed};
 use super::literal::{self, Head};
-use super::token::{Stop, tag_of};
+use super::token::{Stop, Syntax, tag_of};
 use super::{Event, Parsed, Utf8};
 use crate::imap::command::Tagged;
 use crate::line::{Inbox, Line};
@@ -22,8 +28,6 @@ const MAX_LITERALS_BEFORE_LOGIN: u64 = 8 * 1024;
 const MAX_LITERALS: usize = 64;
 /// Swallowed beside a message of the greatest size: other arguments, and messages a little too large.
 const SWALLOW_SLACK: u64 = 1024 * 1024;
-/// Octets of lines that are skipped in one command: who sends more does not speak IMAP.
-const MAX_SKIPPED: u64 = 1024 * 1024;
 
 /// Takes commands off the inbox.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Parser {
     /// Literals in it, and their octets.
     literals: usize,
     literal_octets: u64,
+    /// An APPEND or REPLACE of which at least the first line has come.
+    appending: Option<Box<Appending>>,
 }
 
 #[derive(Debug)]
@@ -44,33 +50,14 @@ enum State {
     Line,
     /// In a literal that is kept: octets that are missing.
     Literal(usize),
-    /// APPEND waits for a word on its message.
-    Offered {
-        tag: String,
-        size: u64,
-        synchronising: bool,
-    },
-    /// In the message: octets that are missing.
-    Message { tag: String, missing: u64 },
-    /// Behind the message.
-    AfterMessage { tag: String },
+    /// A message literal waits for a word.
+    Offered(Head),
+    /// In a message literal: octets that are missing.
+    Message(u64),
     /// Taking a refused command away.
     Discard(Discard),
     /// Too much is on its way: nothing can be understood any more.
     Lost,
-}
-
-#[derive(Debug)]
-struct Discard {
-    /// Octets of the present literal that are missing; then comes a line.
-    missing: u64,
-    /// The end of the present line, so far: enough to find a literal's head.
-    tail: Vec<u8>,
-    /// Octets of literals and of lines that may still come.
-    literals_left: u64,
-    lines_left: u64,
-    /// What is said at the end.
-    event: Option<Event>,
 }
 
 impl Parser {
@@ -84,6 +71,7 @@ impl Parser {
             held: Vec::new(),
             literals: 0,
             literal_octets: 0,
+            appending: None,
         }
     }
 
@@ -94,10 +82,13 @@ impl Parser {
 
     /// What is at the front of the inbox. Call again after each event but [`Event::NeedBytes`] and [`Event::TooBig`].
     ///
-    /// `authenticated`: before login literals may stand only in LOGIN and ID, at most 8 KiB a command (a larger
+    /// `authenticated`: before login literals may stand only in LOGIN, AUTHENTICATE and ID, at most 8 KiB a command (a larger
     /// synchronising one gets BAD without `+`, a larger non-synchronising one [`Event::TooBig`]).
     pub fn poll(&mut self, inbox: &mut Inbox, authenticated: bool) -> Event {
         loop {
+            if let Some(event) = self.next_piece() {
+                return event;
+            }
             let event = match &mut self.state {
                 State::Line => match inbox.line(MAX_LINE) {
                     Line::Whole(line) => self.line(&line, authenticated),
@@ -115,31 +106,18 @@ impl Parser {
                     }
                     None
                 }
-                State::Offered { .. } => return Event::NeedBytes,
-                State::Message { tag, missing: 0 } => {
-                    self.state = State::AfterMessage {
-                        tag: core::mem::take(tag),
-                    };
+                State::Offered(_) => return Event::NeedBytes,
+                State::Message(0) => {
+                    self.state = State::Line;
                     None
                 }
-                State::Message { missing, .. } => {
+                State::Message(missing) => {
                     let max = usize::try_from(*missing).unwrap_or(usize::MAX);
                     let Some(octets) = inbox.take(max) else {
                         return Event::NeedBytes;
                     };
                     *missing -= octets.len() as u64;
                     Some(Event::Literal(octets))
-                }
-                State::AfterMessage { tag } => {
-                    let tag = tag.clone();
-                    match inbox.line(MAX_LINE) {
-                        Line::Whole(line) => self.after_message(tag, &line, authenticated),
-                        Line::Partial => return Event::NeedBytes,
-                        Line::TooLong => {
-                            self.skip_line(after_message_text(tag), authenticated);
-                            None
-                        }
-                    }
                 }
                 State::Discard(discard) => match discard.go_on(inbox) {
                     Swallowed::Partly => return Event::NeedBytes,
@@ -161,45 +139,70 @@ impl Parser {
         }
     }
 
-    /// After [`Event::Append`]: the octets come as [`Event::Literal`], then [`Event::AppendEnd`], or [`Event::Bad`] if
-    /// something else than the end of the command follows them.
+    /// After [`Event::Offer`]: the octets come as [`Event::Literal`], then what the command says further.
     pub fn accept_literal(&mut self) {
-        if let State::Offered { tag, size, .. } = &mut self.state {
-            self.state = State::Message {
-                tag: core::mem::take(tag),
-                missing: *size,
-            };
+        if let State::Offered(head) = self.state {
+            self.state = State::Message(head.size.unwrap_or_default());
         }
     }
 
-    /// After [`Event::Append`], with the tagged answer: the command is over. A non-synchronising literal and what
-    /// follows it are swallowed, up to the greatest message size and a little, else [`Event::TooBig`] comes.
-    pub fn refuse_literal(&mut self) {
-        let State::Offered {
-            size, synchronising, ..
-        } = self.state
-        else {
+    /// At any time from [`Event::Append`] to [`Event::AppendEnd`], with the tagged answer: the command is over. A
+    /// non-synchronising literal and what follows it are swallowed, up to the greatest message size and a little, else
+    /// [`Event::TooBig`] comes.
+    pub fn refuse_append(&mut self) {
+        let Some(appending) = self.appending.take() else {
             return;
         };
-        let head = Head {
-            size: Some(size),
-            synchronising,
+        let head = match self.state {
+            State::Offered(head) => Some(head),
+            // The client has been told to send it.
+            State::Message(missing) => Some(Head {
+                size: Some(missing),
+                synchronising: false,
+            }),
+            _ => appending.offered(),
         };
-        // Only who has logged in gets to `Offered`.
-        self.discard(Some(head), None, true);
+        // Only who has logged in gets this far.
+        self.discard(head, None, true);
     }
 
     /// Whether it holds nothing: between commands.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Line) && self.held.is_empty()
+        matches!(self.state, State::Line) && self.held.is_empty() && self.appending.is_none()
     }
 
     fn reset(&mut self) {
+        self.next_line();
+        self.appending = None;
+    }
+
+    /// What is kept of the command so far is not needed any more.
+    fn next_line(&mut self) {
         self.state = State::Line;
         self.held = Vec::new();
         self.literals = 0;
         self.literal_octets = 0;
+    }
+
+    /// The next of the pieces that the last line of an APPEND gave.
+    fn next_piece(&mut self) -> Option<Event> {
+        let piece = self.appending.as_mut()?.next()?;
+        Some(match piece {
+            Piece::Message(message) => Event::Message(message),
+            Piece::Url(url) => Event::Url(url),
+            Piece::Literal(literal) => {
+                self.state = State::Offered(Head {
+                    size: Some(literal.size),
+                    synchronising: literal.synchronising,
+                });
+                Event::Offer(literal)
+            }
+            Piece::End => {
+                self.reset();
+                Event::AppendEnd
+            }
+        })
     }
 
     /// A line of a command.
@@ -211,36 +214,64 @@ impl Parser {
         }
         // A command of one line is read where it lies.
         let parsed = if self.held.is_empty() && head.is_none() {
-            super::parse(line, authenticated, self.utf8).map_err(|stop| (stop, tag_of(line)))
+            self.read(line, authenticated)
         } else {
             self.held.extend_from_slice(line);
-            super::parse(&self.held, authenticated, self.utf8).map_err(|stop| (stop, tag_of(&self.held)))
+            self.read(&self.held, authenticated)
         };
         match (parsed, head) {
             (Ok(Parsed::Command(tagged)), None) => {
                 self.reset();
                 Some(Event::Command(tagged))
             }
-            (Ok(Parsed::Append(append)), Some(_)) => {
+            (Ok(Parsed::Append(append, appending)), head) if appending.offered() == head => {
                 self.reset();
-                self.state = State::Offered {
-                    tag: append.tag.clone(),
-                    size: append.size,
-                    synchronising: append.synchronising,
-                };
+                self.appending = Some(appending);
                 Some(Event::Append(append))
             }
-            (Err((Stop::Literal, tag)), Some(head)) => self.literal(head, tag, authenticated),
-            (Err((Stop::Syntax(syntax), tag)), head) => {
-                let text = syntax.text();
-                self.discard(head, Some(Event::Bad { tag, text }), authenticated)
+            (Ok(Parsed::Further(appending)), head) if appending.offered() == head => {
+                self.next_line();
+                self.appending = Some(appending);
+                None
             }
+            (Err((Stop::Literal, tag)), Some(head)) => self.literal(head, tag, authenticated),
+            (Err((Stop::Syntax(syntax), tag)), head) => self.malformed(&syntax, tag, head, authenticated),
             // The two sides of framing agree on where literals are; if they did not, this is no command.
             (Ok(Parsed::Command(Tagged { tag, .. })), head) => {
                 self.out_of_place(Some(tag), head, authenticated)
             }
-            (Ok(Parsed::Append(append)), head) => self.out_of_place(Some(append.tag), head, authenticated),
+            (Ok(Parsed::Append(append, _)), head) => self.out_of_place(Some(append.tag), head, authenticated),
+            (Ok(Parsed::Further(_)), head) => self.out_of_place(self.tag(), head, authenticated),
             (Err((Stop::Literal, tag)), head) => self.out_of_place(tag, head, authenticated),
+        }
+    }
+
+    /// Reads what has come since the last message literal, or of a command.
+    fn read(&self, octets: &[u8], authenticated: bool) -> Result<Parsed, (Stop, Option<String>)> {
+        match &self.appending {
+            Some(appending) => append::further(octets, appending)
+                .map(Parsed::Further)
+                .map_err(|stop| (stop, Some(appending.tag.clone()))),
+            None => super::parse(octets, authenticated, self.utf8).map_err(|stop| (stop, tag_of(octets))),
+        }
+    }
+
+    fn malformed(
+        &mut self,
+        syntax: &Syntax,
+        tag: Option<String>,
+        head: Option<Head>,
+        authenticated: bool,
+    ) -> Option<Event> {
+        let text = syntax.text();
+        self.discard(head, Some(Event::Bad { tag, text }), authenticated)
+    }
+
+    /// The tag of the command in progress.
+    fn tag(&self) -> Option<String> {
+        match &self.appending {
+            Some(appending) => Some(appending.tag.clone()),
+            None => tag_of(&self.held),
         }
     }
 
@@ -284,29 +315,16 @@ impl Parser {
         head.synchronising.then_some(Event::Continue)
     }
 
-    /// What stands behind the message: nothing.
-    fn after_message(&mut self, tag: String, line: &[u8], authenticated: bool) -> Option<Event> {
-        if matches!(line, b"\r\n" | b"\n") {
-            self.reset();
-            return Some(Event::AppendEnd);
-        }
-        self.discard(
-            literal::at_end(line),
-            Some(after_message_text(tag)),
-            authenticated,
-        )
-    }
-
     fn bad(&self, text: String) -> Event {
         Event::Bad {
-            tag: tag_of(&self.held),
+            tag: self.tag(),
             text,
         }
     }
 
     /// A line without an end in sight.
     fn long_line(&mut self, inbox: &mut Inbox, authenticated: bool) -> Option<Event> {
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.appending.is_none() {
             // Enough to find the tag; the line is longer than that, so that no line end is among it.
             while self.held.len() <= Tagged::MAX_TAG
                 && let Some(octets) = inbox.take(Tagged::MAX_TAG + 1 - self.held.len())
@@ -341,81 +359,11 @@ impl Parser {
     }
 
     fn discarding(&self, event: Option<Event>, authenticated: bool) -> Discard {
-        Discard {
-            missing: 0,
-            tail: Vec::new(),
-            literals_left: if authenticated {
-                self.max_message_size.saturating_add(SWALLOW_SLACK)
-            } else {
-                MAX_LITERALS_BEFORE_LOGIN
-            },
-            lines_left: MAX_SKIPPED,
-            event,
-        }
-    }
-}
-
-fn after_message_text(tag: String) -> Event {
-    Event::Bad {
-        tag: Some(tag),
-        text: "expected the end of the line after the message".to_owned(),
-    }
-}
-
-enum Swallowed {
-    Partly,
-    Whole,
-    TooMuch,
-}
-
-impl Discard {
-    /// Begins with a non-synchronising literal. False: it is more than is swallowed.
-    fn begin_literal(&mut self, head: Head) -> bool {
-        let size = head.size.filter(|size| *size <= self.literals_left);
-        self.missing = size.unwrap_or(0);
-        self.literals_left -= self.missing;
-        size.is_some()
-    }
-
-    /// Swallows what has come.
-    fn go_on(&mut self, inbox: &mut Inbox) -> Swallowed {
-        loop {
-            if self.missing > 0 {
-                let max = usize::try_from(self.missing).unwrap_or(usize::MAX);
-                let Some(octets) = inbox.take(max) else {
-                    return Swallowed::Partly;
-                };
-                self.missing -= octets.len() as u64;
-                continue;
-            }
-            let Some(mut octets) = inbox.take(usize::MAX) else {
-                return Swallowed::Partly;
-            };
-            let end = memchr::memchr(b'\n', &octets).map(|lf| lf + 1);
-            let piece = octets.split_to(end.unwrap_or(octets.len()));
-            inbox.unread(octets);
-            let Some(left) = self.lines_left.checked_sub(piece.len() as u64) else {
-                return Swallowed::TooMuch;
-            };
-            self.lines_left = left;
-            self.keep_tail(&piece);
-            if end.is_none() {
-                continue;
-            }
-            let head = literal::at_end(&self.tail).filter(|head| !head.synchronising);
-            self.tail.clear();
-            match head {
-                None => return Swallowed::Whole,
-                Some(head) if !self.begin_literal(head) => return Swallowed::TooMuch,
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn keep_tail(&mut self, piece: &[u8]) {
-        let from = piece.len().saturating_sub(literal::MAX_HEAD);
-        self.tail.extend_from_slice(piece.get(from..).unwrap_or_default());
-        let spare = self.tail.len().saturating_sub(literal::MAX_HEAD);
-        self.tail.drain(..spare);
+        let literals_left = if authenticated {
+            self.max_message_size.saturating_add(SWALLOW_SLACK)
+        } else {
+            MAX_LITERALS_BEFORE_LOGIN
+        };
+        Discard::new(literals_left, event)
     }
 }

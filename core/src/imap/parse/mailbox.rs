@@ -94,6 +94,8 @@ fn status_item(c: &mut Cursor<'_>) -> Parse<StatusItem> {
         "DELETED" => StatusItem::Deleted,
         "SIZE" => StatusItem::Size,
         "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+        "MAILBOXID" => StatusItem::MailboxId,
+        "APPENDLIMIT" => StatusItem::AppendLimit,
         "" => return Err(c.expected("a status item")),
         other => return Err(c.unknown("status item", other)),
     })

@@ -2,10 +2,11 @@
 //!
 //! Framing is apart from parsing. [`Parser`] takes lines and literals off the inbox; what stands in them is read by one
 //! file per group of commands. When a line ends in a literal's head, the command so far is read first: a command that is
-//! wrong already is refused before its literal is asked for, and APPEND hands its message on instead of gathering it.
+//! wrong already is refused before its literal is asked for, and APPEND hands its messages on instead of gathering them.
 
 mod append;
 mod auth;
+mod discard;
 mod fetch;
 mod frame;
 mod list;
@@ -18,7 +19,9 @@ mod store;
 mod token;
 
 use crate::chunk::Chunk;
-use crate::imap::command::{Append, Command, Tagged};
+use crate::imap::command::{Append, Command, Literal, Message, Tagged};
+use crate::mime::section::Spec;
+use append::Appending;
 
 pub use frame::Parser;
 use token::{Cursor, Parse};
@@ -32,12 +35,19 @@ pub enum Event {
     Continue,
     /// A whole command.
     Command(Tagged),
-    /// APPEND came to its message literal. The server says `accept_literal` (after sending `+` if the literal is
-    /// synchronising) or `refuse_literal`, then goes on polling.
+    /// APPEND or REPLACE has come as far as its first message. What it says further comes as the events below, up to
+    /// [`Event::AppendEnd`]; an [`Event::Bad`] among them ends it. The server may say `refuse_append` after any of them.
     Append(Append),
+    /// A message of APPEND begins.
+    Message(Message),
+    /// Part of the message: what this URL names (RFC 4469).
+    Url(Vec<u8>),
+    /// The message, or part of it, is a literal. The server says `accept_literal` (after sending `+` if the literal is
+    /// synchronising) or `refuse_append`, then goes on polling.
+    Offer(Literal),
     /// Octets of the accepted message literal.
     Literal(Chunk),
-    /// The accepted literal and the line after it are whole.
+    /// APPEND is whole.
     AppendEnd,
     /// The command is malformed or too long; input is in step again. Answer tagged BAD (untagged without a tag).
     Bad {
@@ -60,12 +70,21 @@ pub struct Utf8 {
     pub accept: bool,
 }
 
+/// A `section-spec` that stands by itself, as in a URL.
+pub(super) fn section(octets: &[u8]) -> Option<Spec> {
+    let mut c = Cursor::new(octets, false);
+    let spec = fetch::section_spec(&mut c).ok()?;
+    c.is_done().then_some(spec)
+}
+
 /// What the octets of a command, as far as they have come, are.
 enum Parsed {
     /// All of it.
     Command(Tagged),
-    /// APPEND up to its message.
-    Append(Append),
+    /// APPEND up to its first message literal.
+    Append(Append, Box<Appending>),
+    /// APPEND from one message literal to the next.
+    Further(Box<Appending>),
 }
 
 /// Reads a command: `octets` are its lines and literals, and end with a line. A last line that ends in a literal's head
@@ -76,14 +95,15 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
     c.space("a space and a command name after the tag")?;
     let name = c.command_name()?;
     let command = match &*name {
-        "APPEND" => return append::append(&mut c, tag).map(Parsed::Append),
+        "APPEND" => return append::append(&mut c, tag),
         "UID" => {
-            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, SEARCH or STORE after UID")?;
+            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, REPLACE, SEARCH or STORE after UID")?;
             match &*c.command_name()? {
                 "COPY" => mailbox::copy(&mut c, true)?,
                 "EXPUNGE" => simple::uid_expunge(&mut c)?,
                 "FETCH" => fetch::fetch(&mut c, true)?,
                 "MOVE" => mailbox::r#move(&mut c, true)?,
+                "REPLACE" => return append::replace(&mut c, tag, true),
                 "SEARCH" => search::search(&mut c, true)?,
                 "STORE" => store::store(&mut c, true)?,
                 other => return Err(c.unknown("UID command", other)),
@@ -103,6 +123,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "LSUB" => list::lsub(&mut c)?,
         "MOVE" => mailbox::r#move(&mut c, false)?,
         "RENAME" => mailbox::rename(&mut c)?,
+        "REPLACE" => return append::replace(&mut c, tag, false),
         "SEARCH" => search::search(&mut c, false)?,
         "SELECT" => select::select(&mut c, |mailbox, params| Command::Select { mailbox, params })?,
         "STATUS" => mailbox::status(&mut c)?,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Utf8;
 use super::literal::{self, Head};
-use crate::imap::command::{MailboxArg, Tagged};
+use crate::imap::command::{Literal, MailboxArg, Tagged};
 use crate::imap::mailbox_name;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
 
@@ -112,6 +112,16 @@ impl<'a> Cursor<'a> {
         there
     }
 
+    /// Takes this word if it is next, in any case.
+    pub(super) fn eat_word(&mut self, word: &[u8]) -> bool {
+        let next = self.rest().get(..word.len());
+        let there = next.is_some_and(|next| next.eq_ignore_ascii_case(word));
+        if there {
+            self.at += word.len();
+        }
+        there
+    }
+
     /// A syntax error here.
     pub(super) fn wrong(&self, text: impl Into<Cow<'static, str>>) -> Stop {
         Stop::Syntax(Syntax {
@@ -150,6 +160,11 @@ impl<'a> Cursor<'a> {
     /// One SP, and what follows it for the error.
     pub(super) fn space(&mut self, what: &str) -> Parse<()> {
         self.expect(b' ', what)
+    }
+
+    /// Whether all is read.
+    pub(super) fn is_done(&self) -> bool {
+        self.rest().is_empty()
     }
 
     /// CRLF (or LF), the last octets.
@@ -312,15 +327,13 @@ impl<'a> Cursor<'a> {
         if self.literals {
             Ok(found)
         } else {
-            Err(self.wrong("before login literals are taken only in LOGIN and ID"))
+            Err(self.wrong("before login literals are taken only in LOGIN, AUTHENTICATE and ID"))
         }
     }
 
-    /// The head of the message literal, the last that has come.
-    pub(super) fn message_head(&mut self) -> Parse<(u64, bool)> {
-        if self.rest().starts_with(b"~{") {
-            return Err(self.wrong("~{} literals are not taken here"));
-        }
+    /// The head of a message literal, at the end of what has come.
+    pub(super) fn message_literal(&mut self) -> Parse<Literal> {
+        let binary = self.rest().starts_with(b"~{") && self.eat(b'~');
         if self.peek() != Some(b'{') {
             return Err(self.expected("the message as a literal"));
         }
@@ -331,7 +344,12 @@ impl<'a> Cursor<'a> {
         if self.at + used != self.octets.len() {
             return Err(self.expected("the end of the line"));
         }
-        Ok((size, head.synchronising))
+        Ok(Literal {
+            size,
+            synchronising: head.synchronising,
+            binary,
+            utf8: false,
+        })
     }
 
     /// An `astring` that is text in UTF-8.
@@ -406,7 +424,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn seq_number(&mut self) -> Parse<SeqNumber> {
+    /// `seq-number`: a number or `*`.
+    pub(super) fn seq_number(&mut self) -> Parse<SeqNumber> {
         match self.peek() {
             Some(b'*') => {
                 self.at += 1;

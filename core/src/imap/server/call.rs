@@ -11,7 +11,7 @@ use crate::mailbox::{
     FlagChange, Flags, MailboxId, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
     UidValidity, Vanished,
 };
-use crate::mime::section::Section;
+use crate::mime::section::{Section, Spec};
 use crate::refusal::Refusal;
 use crate::sasl::ScramUser;
 use crate::search::Key;
@@ -148,6 +148,8 @@ pub enum Call {
         mailbox: MailboxName,
         /// Octets announced.
         size: u64,
+        /// Octets of a message of the same account that goes when this one comes (REPLACE).
+        instead: Option<u64>,
     },
     /// APPEND: all messages or none, synced before the answer.
     Commit {
@@ -157,6 +159,38 @@ pub enum Call {
         mailbox: MailboxName,
         /// The messages in order.
         messages: Vec<NewMessage>,
+    },
+    /// CATENATE: octets of a message that is there already, appended to a spool.
+    SpoolFrom {
+        /// Which.
+        spool: SpoolId,
+        /// Whose mailbox.
+        account: AccountName,
+        /// Which mailbox.
+        mailbox: MailboxName,
+        /// It must have this UIDVALIDITY.
+        uid_validity: Option<UidValidity>,
+        /// Which message.
+        uid: Uid,
+        /// What of it.
+        section: Spec,
+        /// First octet and how many at most.
+        partial: Option<(u64, u64)>,
+        /// Octets at most; with more it is `TooLarge`.
+        room: u64,
+    },
+    /// REPLACE (RFC 8508): the new message is there and the old one gone, or neither.
+    Replace {
+        /// Where the old message is.
+        mailbox: MailboxRef,
+        /// The old message.
+        uid: Uid,
+        /// Whose mailbox the new one goes to.
+        account: AccountName,
+        /// Which mailbox.
+        to: MailboxName,
+        /// The new message.
+        message: NewMessage,
     },
     /// Bodies that are not wanted after all.
     Discard {
@@ -276,6 +310,10 @@ pub enum Reply {
     Opened(Result<(), Refusal>),
     /// The messages are safe, or nothing of them remains.
     Committed(Result<Appended, Refusal>),
+    /// Octets that were appended; none: there is no such message, or it has no such part.
+    SpooledFrom(Result<Option<u64>, Refusal>),
+    /// The new message, and where the old one was as it is now; none: the old one was gone already, and nothing is done.
+    Replaced(Result<Option<(Appended, Snapshot)>, Refusal>),
     /// The spools are gone; also the answer to `CloseBlob` and `Unselect`.
     Discarded,
     /// Flags are changed.
@@ -374,8 +412,20 @@ pub enum Body {
     Small(Chunk),
     /// Opened: send it with `SendBlob(blob, 0..len)`.
     Large(BlobId, u64),
+    /// Of BINARY: opened, and there is a NUL in it.
+    Binary(BlobId, u64),
+    /// Of BINARY: nobody knows how to undo the part's transfer encoding.
+    UnknownEncoding,
     /// The message has no such part: NIL.
     Nil,
     /// The message is no longer there (RFC 2180 §4.1).
     Gone,
+}
+
+impl Body {
+    /// Whether it can stand in a response.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Self::Gone | Self::UnknownEncoding)
+    }
 }

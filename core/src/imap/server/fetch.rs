@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::enable::Enabled;
 use super::job::{Job, Output, STEP_ROWS};
-use super::section::{Content, content};
+use super::section::{Content, Form, content};
 use super::view::{Cursor, Ranks, View};
 use super::{Body, Call, Phase, Session, Stored, Then, refusal};
 use crate::imap::command::{FetchItem, FetchModifiers};
@@ -13,6 +13,7 @@ use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::machine::{Action, BlobId};
 use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Row, SystemFlags, Uid};
 use crate::refusal::Refusal;
+use crate::time::DateTime;
 
 /// A FETCH being answered.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Fetch {
     unsent: Vec<BlobId>,
     /// Some messages are gone.
     gone: bool,
+    /// Some parts have an encoding that nobody knows.
+    unknown: bool,
 }
 
 /// An item of the response.
@@ -53,6 +56,7 @@ enum Item {
     ModSeq,
     InternalDate,
     Size,
+    SaveDate,
     /// The next one of the content items.
     Content,
 }
@@ -216,13 +220,21 @@ impl Session {
         if let Some(blob) = fetch.unsent.pop() {
             return self.call(Call::CloseBlob { blob }, Then::BlobClosed(fetch));
         }
-        let Fetch { tag, uid, gone, .. } = *fetch;
+        let Fetch {
+            tag,
+            uid,
+            gone,
+            unknown,
+            ..
+        } = *fetch;
         let text = if gone {
             // RFC 2180 §4.1.2; the client hears of it as soon as that is allowed.
             if let Some(open) = self.selected.as_mut() {
                 open.dirty = true;
             }
             refusal::GONE
+        } else if unknown {
+            "NO [UNKNOWN-CTE] Some parts have a transfer encoding that cannot be undone"
         } else if uid {
             "OK UID FETCH completed"
         } else {
@@ -260,6 +272,7 @@ impl Fetch {
                 FetchItem::ModSeq => Item::ModSeq,
                 FetchItem::InternalDate => Item::InternalDate,
                 FetchItem::Rfc822Size => Item::Size,
+                FetchItem::SaveDate => Item::SaveDate,
                 _ => Item::Content,
             });
             contents.extend(content(item));
@@ -285,6 +298,7 @@ impl Fetch {
             seen: Vec::new(),
             unsent: Vec::new(),
             gone: false,
+            unknown: false,
         }
     }
 
@@ -351,7 +365,7 @@ impl Fetch {
         self.batch
             .iter()
             .zip(self.bodies.chunks(self.contents.len().max(1)))
-            .filter(|(_, bodies)| !bodies.contains(&Body::Gone))
+            .filter(|(_, bodies)| bodies.iter().all(Body::is_answer))
             .filter_map(|(rank, _)| view.told().get(*rank))
             .filter(|row| !row.flags.contains(SystemFlags::SEEN))
             .map(|row| row.uid)
@@ -365,10 +379,11 @@ impl Fetch {
             let Some(row) = view.told().get(rank) else {
                 continue;
             };
-            if bodies.contains(&Body::Gone) {
-                self.gone = true;
+            if !bodies.iter().all(Body::is_answer) {
+                self.gone |= bodies.contains(&Body::Gone);
+                self.unknown |= bodies.contains(&Body::UnknownEncoding);
                 self.unsent.extend(bodies.iter().filter_map(|body| match body {
-                    Body::Large(blob, _) => Some(*blob),
+                    Body::Large(blob, _) | Body::Binary(blob, _) => Some(*blob),
                     _ => None,
                 }));
                 continue;
@@ -400,6 +415,14 @@ impl Fetch {
                 Item::Size => {
                     out.text().extend_from_slice(b"RFC822.SIZE ");
                     response::number(out.text(), row.size);
+                }
+                Item::SaveDate => {
+                    out.text().extend_from_slice(b"SAVEDATE ");
+                    let date = DateTime {
+                        unix: i64::from(row.save_date),
+                        zone: 0,
+                    };
+                    response::internal_date(out.text(), date);
                 }
                 Item::Content => {
                     if let Some((content, body)) = contents.next() {
@@ -458,20 +481,27 @@ fn write_flags(out: &mut Vec<u8>, view: &View, row: &Row) {
 fn write_body(out: &mut Output, content: &Content, body: &Body) {
     out.text().extend_from_slice(&content.label);
     out.text().push(b' ');
+    let octets = content.form != Form::Rendered;
     match body {
         Body::Small(chunk) => {
-            if content.literal {
+            if content.form == Form::Binary && memchr::memchr(0, chunk).is_some() {
+                out.text().push(b'~');
+            }
+            if octets {
                 response::literal_head(out.text(), chunk.len() as u64);
             }
             out.chunk(chunk);
         }
-        Body::Large(blob, len) => {
-            if content.literal {
+        Body::Large(blob, len) | Body::Binary(blob, len) => {
+            if matches!(body, Body::Binary(..)) {
+                out.text().push(b'~');
+            }
+            if octets {
                 response::literal_head(out.text(), *len);
             }
             out.push(Action::SendBlob(*blob, 0..*len));
         }
-        Body::Nil | Body::Gone => out.text().extend_from_slice(b"NIL"),
+        Body::Nil | Body::Gone | Body::UnknownEncoding => out.text().extend_from_slice(b"NIL"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8; RFC 6154 §3).
 
 use super::place::Place;
-use super::{Call, Session, Then, refusal};
+use super::{Call, MailboxStatus, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
 use crate::mailbox::{MailboxName, SpecialUse};
 use crate::refusal::Refusal;
@@ -15,7 +15,7 @@ pub(super) struct Change {
 
 #[derive(Debug)]
 enum What {
-    Create,
+    Create(Place),
     Delete(Place),
     Rename(Place, MailboxName),
     Subscribe,
@@ -37,12 +37,16 @@ impl Session {
         if !use_known {
             return self.complete(tag, "NO [USEATTR] No mailbox can have this use");
         }
+        let place = Place {
+            account: account.clone(),
+            mailbox: mailbox.clone(),
+        };
         let call = Call::Create {
             account,
             mailbox,
             special_use,
         };
-        let what = What::Create;
+        let what = What::Create(place);
         self.call(call, Then::Changed(Change { tag, what }));
     }
 
@@ -105,7 +109,9 @@ impl Session {
             return self.complete(tag, refusal::no(refused));
         }
         match what {
-            What::Create => self.complete(tag, "OK CREATE completed"),
+            What::Create(Place { account, mailbox }) => {
+                self.call(Call::Status { account, mailbox }, Then::Created(tag));
+            }
             What::Subscribe => self.complete(tag, "OK SUBSCRIBE completed"),
             What::Unsubscribe => self.complete(tag, "OK UNSUBSCRIBE completed"),
             What::Delete(place) => self.deleted(tag, &place),
@@ -113,6 +119,17 @@ impl Session {
                 self.follow(&from, &to);
                 self.complete(tag, "OK RENAME completed");
             }
+        }
+    }
+
+    /// The new mailbox, and what its identity is (RFC 8474 §4.1), unless somebody else has removed it already.
+    pub(super) fn created(&mut self, tag: String, result: Result<MailboxStatus, Refusal>) {
+        match result {
+            Ok(status) => {
+                let id = status.id.object_id();
+                self.complete(tag, format!("OK [MAILBOXID ({id})] CREATE completed"));
+            }
+            Err(_) => self.complete(tag, "OK CREATE completed"),
         }
     }
 

@@ -14,6 +14,7 @@ mod expected;
 mod expunge;
 mod fetch;
 mod idle;
+mod incoming;
 mod input;
 mod job;
 mod list;
@@ -40,11 +41,11 @@ pub use call::{
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use self::append::Incoming;
 use self::copy::Copying;
 use self::enable::Enabled;
 use self::execute::shown;
 use self::fetch::Fetch;
+use self::incoming::{Incoming, Wanted};
 use self::job::{Job, Output};
 use self::list::Question;
 use self::login::Attempt;
@@ -137,12 +138,12 @@ enum Phase {
     Idle(String),
     /// AUTHENTICATE with this tag.
     Sasl(String, Box<Exchange>),
-    /// APPEND's literal.
+    /// APPEND's messages.
     Append(Box<Incoming>),
     /// TLS is being set up.
     Tls,
     /// What is held is given back, then the stream is closed.
-    Ending(Option<SpoolId>, &'static str),
+    Ending(Vec<SpoolId>, &'static str),
     /// Nothing more.
     Closed,
 }
@@ -184,11 +185,16 @@ enum Then {
     /// The mailbox is closed: CLOSE, UNSELECT, or DELETE of the selected one. Tag and text.
     Unselected(String, Cow<'static, str>),
     Changed(mailbox::Change),
+    /// CREATE is done; the identity of the new mailbox is asked for.
+    Created(String),
     List(Box<Question>),
     Status(Box<Asked>),
-    Opened(Box<Incoming>),
+    Opened(Box<Incoming>, Wanted),
+    /// The URL.
+    SpooledFrom(Box<Incoming>, Vec<u8>),
     Committed(Box<Incoming>),
-    /// The spool is given back: tag and text of the refusal.
+    Replaced(Box<Incoming>),
+    /// The spools are given back: tag and text of the refusal.
     Discarded(String, String),
     Stored(Box<Storing>),
     Copied(Box<Copying>),
@@ -257,7 +263,7 @@ impl Session {
             Phase::Ready => return self.read_command(),
             Phase::Idle(_) => return self.read_idle(),
             Phase::Sasl(..) => return self.read_sasl(),
-            Phase::Append(_) => return self.read_literal(),
+            Phase::Append(_) => return self.read_append(),
             Phase::Job(_) => self.step_job(),
             Phase::Ending(..) => self.end_further(),
             Phase::Tls => return self.next_pending(),
@@ -284,6 +290,7 @@ impl Session {
             login: self.tls || self.settings.cleartext_auth,
             bindings: self.bindings.is_some(),
             compress: self.settings.compress && !self.compressed,
+            append_limit: self.settings.max_message_size,
         }
     }
 
@@ -303,7 +310,9 @@ impl Session {
             Event::Append(append) => self.append(append),
             Event::Bad { tag, text } => self.refuse_malformed(tag.as_deref().unwrap_or("*"), &text),
             Event::TooBig => self.bye("[TOOBIG] Literal or line is too long", "literal too big"),
-            Event::Literal(_) | Event::AppendEnd => self.internal("literal without APPEND"),
+            Event::Message(_) | Event::Url(_) | Event::Offer(_) | Event::Literal(_) | Event::AppendEnd => {
+                self.internal("literal without APPEND");
+            }
         }
         true
     }
@@ -388,9 +397,16 @@ impl Session {
             (Then::CloseExpunged(tag), Reply::Expunged(_)) => self.unselect(tag, "OK CLOSE completed"),
             (Then::Unselected(tag, text), Reply::Discarded) => self.complete(tag, text),
             (Then::Changed(change), Reply::Done(result)) => self.changed(change, result),
+            (Then::Created(tag), Reply::Status(result)) => self.created(tag, result),
             (Then::List(question), Reply::List(result)) => self.listed(*question, result),
             (Then::Status(asked), Reply::Status(result)) => self.counted(*asked, result),
-            (Then::Opened(incoming), Reply::Opened(result)) => self.spool_opened(incoming, result),
+            (Then::Opened(incoming, wanted), Reply::Opened(result)) => {
+                self.spool_opened(incoming, wanted, result);
+            }
+            (Then::SpooledFrom(incoming, url), Reply::SpooledFrom(result)) => {
+                self.spooled_from(incoming, &url, result);
+            }
+            (Then::Replaced(incoming), Reply::Replaced(result)) => self.replaced_by(*incoming, result),
             (Then::Committed(incoming), Reply::Committed(result)) => self.committed(*incoming, result),
             (Then::Discarded(tag, text), Reply::Discarded) => self.complete(tag, text),
             (Then::Stored(storing), Reply::Stored(result)) => self.stored(*storing, result),
@@ -403,7 +419,7 @@ impl Session {
             (Then::SelectListed(opening), Reply::List(result)) => self.select_listed(*opening, result),
             (Then::Vanished(resync), Reply::Vanished(result)) => self.vanished(resync, result),
             (Then::StoredAgain(storing), Reply::Stored(result)) => self.stored_again(*storing, result),
-            (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(None, reason),
+            (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(Vec::new(), reason),
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
     }
@@ -478,20 +494,19 @@ impl Session {
 
     /// Ends the session: gives back what it holds, then closes.
     fn end(&mut self, reason: &'static str) {
-        let spool = match &self.phase {
-            Phase::Append(incoming) => Some(incoming.spool),
-            _ => None,
+        let spools = match &self.phase {
+            Phase::Append(incoming) => incoming.spools(),
+            _ => Vec::new(),
         };
-        self.phase = Phase::Ending(spool, reason);
+        self.phase = Phase::Ending(spools, reason);
     }
 
     fn end_further(&mut self) {
-        let Phase::Ending(spool, reason) = &mut self.phase else {
+        let Phase::Ending(spools, reason) = &mut self.phase else {
             return;
         };
-        let reason = *reason;
-        if let Some(spool) = spool.take() {
-            let spools = vec![spool];
+        let (spools, reason) = (core::mem::take(spools), *reason);
+        if !spools.is_empty() {
             return self.call(Call::Discard { spools }, Then::End(reason));
         }
         if let Some(mailbox) = self.deselect() {

@@ -11,10 +11,20 @@ pub(super) struct Content {
     pub(super) section: Section,
     /// The item's name in the response.
     pub(super) label: Vec<u8>,
-    /// The value is octets, sent as a literal; otherwise it is rendered already.
-    pub(super) literal: bool,
+    pub(super) form: Form,
     /// Fetching it sets `\Seen`.
     pub(super) marks_seen: bool,
+}
+
+/// What the value of an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Rendered already.
+    Rendered,
+    /// Octets, sent as a literal.
+    Literal,
+    /// Octets, sent as a `~{}` literal if there is a NUL in them (RFC 3516 §4.3).
+    Binary,
 }
 
 /// The content that an item asks for; `None` for those that rows answer.
@@ -23,7 +33,7 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
         Some(Content {
             section,
             label: label.as_bytes().to_vec(),
-            literal: false,
+            form: Form::Rendered,
             marks_seen: false,
         })
     };
@@ -35,7 +45,7 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
         Some(Content {
             section: Section::Octets { spec, partial: None },
             label: label.as_bytes().to_vec(),
-            literal: true,
+            form: Form::Literal,
             marks_seen,
         })
     };
@@ -44,7 +54,23 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
         | FetchItem::Flags
         | FetchItem::ModSeq
         | FetchItem::InternalDate
+        | FetchItem::SaveDate
         | FetchItem::Rfc822Size => None,
+        FetchItem::Preview { lazy } => rendered(Section::Preview { lazy }, "PREVIEW"),
+        FetchItem::EmailId => rendered(Section::EmailId, "EMAILID"),
+        FetchItem::ThreadId => rendered(Section::ThreadId, "THREADID"),
+        FetchItem::BinarySize { part } => Some(Content {
+            label: binary_label(b"BINARY.SIZE[", &part, None),
+            section: Section::BinarySize { part },
+            form: Form::Rendered,
+            marks_seen: false,
+        }),
+        FetchItem::Binary { part, partial, peek } => Some(Content {
+            label: binary_label(b"BINARY[", &part, partial),
+            section: Section::Binary { part, partial },
+            form: Form::Binary,
+            marks_seen: !peek,
+        }),
         FetchItem::Envelope => rendered(Section::Envelope, "ENVELOPE"),
         FetchItem::Body => rendered(Section::Body, "BODY"),
         FetchItem::BodyStructure => rendered(Section::BodyStructure, "BODYSTRUCTURE"),
@@ -54,7 +80,7 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
         FetchItem::Section { spec, partial, peek } => Some(Content {
             label: label(&spec, partial),
             section: Section::Octets { spec, partial },
-            literal: true,
+            form: Form::Literal,
             marks_seen: !peek,
         }),
     }
@@ -63,12 +89,7 @@ pub(super) fn content(item: FetchItem) -> Option<Content> {
 /// `BODY[1.HEADER.FIELDS (Date)]<0>`: a partial one names its first octet.
 fn label(spec: &Spec, partial: Option<(u64, u64)>) -> Vec<u8> {
     let mut out = b"BODY[".to_vec();
-    for (at, number) in spec.part.iter().enumerate() {
-        if at > 0 {
-            out.push(b'.');
-        }
-        response::number(&mut out, *number);
-    }
+    numbers(&mut out, &spec.part);
     if !spec.part.is_empty() && spec.text != Text::Whole {
         out.push(b'.');
     }
@@ -80,13 +101,34 @@ fn label(spec: &Spec, partial: Option<(u64, u64)>) -> Vec<u8> {
         Text::HeaderFields(names) => fields(&mut out, b"HEADER.FIELDS (", names),
         Text::HeaderFieldsNot(names) => fields(&mut out, b"HEADER.FIELDS.NOT (", names),
     }
+    end(&mut out, partial);
+    out
+}
+
+/// `BINARY[1.2]<0>`
+fn binary_label(word: &[u8], part: &[u32], partial: Option<(u64, u64)>) -> Vec<u8> {
+    let mut out = word.to_vec();
+    numbers(&mut out, part);
+    end(&mut out, partial);
+    out
+}
+
+fn numbers(out: &mut Vec<u8>, part: &[u32]) {
+    for (at, number) in part.iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        response::number(out, *number);
+    }
+}
+
+fn end(out: &mut Vec<u8>, partial: Option<(u64, u64)>) {
     out.push(b']');
     if let Some((first, _)) = partial {
         out.push(b'<');
-        response::number(&mut out, first);
+        response::number(out, first);
         out.push(b'>');
     }
-    out
 }
 
 fn fields(out: &mut Vec<u8>, word: &[u8], names: &[String]) {
@@ -113,6 +155,8 @@ mod tests {
             };
             String::from_utf8(label(&spec, partial)).expect("ASCII")
         };
+        assert_eq!(binary_label(b"BINARY[", &[1, 2], Some((3, 4))), b"BINARY[1.2]<3>");
+        assert_eq!(binary_label(b"BINARY.SIZE[", &[], None), b"BINARY.SIZE[]");
         assert_eq!(show(&[], Text::Whole, None), "BODY[]");
         assert_eq!(show(&[], Text::Whole, Some((0, 20))), "BODY[]<0>");
         assert_eq!(show(&[1, 2], Text::Whole, None), "BODY[1.2]");

@@ -225,6 +225,9 @@ impl Open {
         response::ok_number(out, "UIDVALIDITY", snapshot.uid_validity.0, "UIDs are valid");
         response::ok_number(out, "UIDNEXT", snapshot.uid_next.0, "Predicted next UID");
         response::ok_number(out, "HIGHESTMODSEQ", snapshot.modseq.0, "Highest mod-sequence");
+        out.extend_from_slice(b"* OK [MAILBOXID (");
+        out.extend_from_slice(self.mailbox.id.object_id().as_bytes());
+        out.extend_from_slice(b")] Identity of the mailbox\r\n");
     }
 
     /// FLAGS and PERMANENTFLAGS.

@@ -44,7 +44,13 @@ impl Session {
             if at > 0 {
                 out.push(b' ');
             }
-            let (name, value) = number(*item, &status);
+            if *item == StatusItem::MailboxId {
+                out.extend_from_slice(b"MAILBOXID (");
+                out.extend_from_slice(status.id.object_id().as_bytes());
+                out.push(b')');
+                continue;
+            }
+            let (name, value) = number(*item, &status, self.settings.max_message_size);
             out.extend_from_slice(name.as_bytes());
             out.push(b' ');
             response::number(out, value);
@@ -54,7 +60,7 @@ impl Session {
     }
 }
 
-fn number(item: StatusItem, status: &MailboxStatus) -> (&'static str, u64) {
+fn number(item: StatusItem, status: &MailboxStatus, append_limit: u64) -> (&'static str, u64) {
     match item {
         StatusItem::Messages => ("MESSAGES", status.messages),
         StatusItem::Recent => ("RECENT", status.recent),
@@ -64,5 +70,7 @@ fn number(item: StatusItem, status: &MailboxStatus) -> (&'static str, u64) {
         StatusItem::Deleted => ("DELETED", status.deleted),
         StatusItem::Size => ("SIZE", status.size),
         StatusItem::HighestModSeq => ("HIGHESTMODSEQ", status.modseq.0),
+        StatusItem::MailboxId => ("MAILBOXID", status.id.0.into()),
+        StatusItem::AppendLimit => ("APPENDLIMIT", append_limit),
     }
 }
