@@ -1,6 +1,6 @@
 //! APPEND (RFC 9051 §6.3.12, RFC 4315 §3): the literal passes through as slices.
 
-use super::place::Place;
+use super::place::{NO_MAILBOX, Place};
 use super::{Appended, Call, NewMessage, Phase, Session, Then, refusal};
 use crate::imap::command::Append;
 use crate::imap::parse::Event;
@@ -53,7 +53,8 @@ impl Session {
             }
         };
         let Some(place) = self.place_of(mailbox) else {
-            return;
+            self.parser.refuse_literal();
+            return self.complete(tag, NO_MAILBOX);
         };
         self.last_spool += 1;
         let spool = SpoolId(self.last_spool);

@@ -85,9 +85,14 @@ impl Session {
     }
 
     /// SUBSCRIBE, UNSUBSCRIBE.
+    /// A subscription is to a name, also where the mailbox is another account's.
     pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
-        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
-            return;
+        let mailbox = match mailbox {
+            Ok(mailbox) => mailbox,
+            Err(bad) => return self.complete(tag, refusal::no_name(bad)),
+        };
+        let Some(account) = self.account_name() else {
+            return self.internal("a subscription without an account");
         };
         let call = Call::Subscribe { account, mailbox, on };
         let what = if on { What::Subscribe } else { What::Unsubscribe };
