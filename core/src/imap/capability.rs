@@ -31,6 +31,18 @@ const ALWAYS: &[&str] = &[
     "CHILDREN",
     "SPECIAL-USE",
     "CREATE-SPECIAL-USE",
+    "LIST-EXTENDED",
+    "LIST-STATUS",
+    "LIST-MYRIGHTS",
+    "LIST-METADATA",
+    "STATUS=SIZE",
+    "METADATA",
+    "QUOTA",
+    "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
+    "QUOTASET",
+    "ACL",
+    "RIGHTS=texk",
 ];
 
 /// Appends `CAPABILITY IMAP4rev1 …`, as it stands in the untagged response and in the response code.
@@ -82,5 +94,7 @@ mod tests {
             bound.ends_with(" STARTTLS AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN")
         );
         assert!(list(true, true, true).ends_with(" CREATE-SPECIAL-USE"));
+        assert!(list(false, false, true).ends_with(" RIGHTS=texk AUTH=PLAIN"));
+        assert!(list(true, true, true).ends_with(" RIGHTS=texk"));
     }
 }

@@ -3,8 +3,17 @@
 use super::place::Place;
 use super::{Call, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
+use crate::mailbox::others::{self, Meaning};
 use crate::mailbox::{MailboxName, SpecialUse};
 use crate::refusal::Refusal;
+
+/// What is said of a mailbox that shall be among the levels above other accounts' mailboxes.
+const NOT_HERE: &str = "NO [CANNOT] No mailbox can have this name";
+
+fn is_level(mailbox: &MailboxArg) -> bool {
+    let meaning = mailbox.as_ref().map(others::meaning);
+    meaning.is_ok_and(|meaning| meaning == Meaning::Level)
+}
 
 /// A change of the mailbox list that was asked for.
 #[derive(Debug)]
@@ -31,6 +40,9 @@ impl Session {
         special_use: Vec<SpecialUse>,
         use_known: bool,
     ) {
+        if is_level(&mailbox) {
+            return self.complete(tag, NOT_HERE);
+        }
         let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
             return;
         };
@@ -67,6 +79,9 @@ impl Session {
         let Some(from) = self.place(&tag, from) else {
             return;
         };
+        if is_level(&to) {
+            return self.complete(tag, NOT_HERE);
+        }
         let Some(to) = self.place(&tag, to) else {
             return;
         };
