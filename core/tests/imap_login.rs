@@ -200,7 +200,7 @@ fn what_any_state_has() {
     );
     assert_eq!(
         client.say(world, "c NAMESPACE\r\n"),
-        "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\nc OK NAMESPACE completed\r\n"
+        "* NAMESPACE ((\"\" \"/\")) ((\"Other users/\" \"/\")) NIL\r\nc OK NAMESPACE completed\r\n"
     );
     assert_eq!(
         client.say(world, "d CHECK\r\n"),

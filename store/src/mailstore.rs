@@ -73,12 +73,15 @@ use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
+use rmail_core::imap::server::{
+    Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, SharedMailbox, Stored,
+};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet,
-    UidValidity, Usage, Vanished,
+    Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
+    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, UidValidity, Usage, Vanished,
 };
 use rmail_core::mime::parsed::Parsed;
+use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
@@ -250,6 +253,70 @@ pub trait MailStore: Send + Sync + 'static {
     /// # Errors
     /// `NoSuchMailbox`: there is no such account.
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()>;
+
+    /// Who beside its owner may do what with a mailbox (RFC 4314). What the store is asked to do it does for anybody: the
+    /// service looks here first. A new mailbox has the list of the mailbox above it; the list stays with the mailbox when
+    /// it is renamed, and goes with it. The default, for a store that shares nothing: an empty list.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, which a list may also be empty for.
+    async fn acl(&self, account: &AccountName, mailbox: &MailboxName) -> Result<Acl> {
+        let _ = (account, mailbox);
+        Ok(Acl::default())
+    }
+
+    /// The same of a selected mailbox. It is asked before every operation of a session that is not the owner's.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`: it is gone.
+    async fn acl_of(&self, mailbox: &MailboxRef) -> Result<Acl> {
+        let _ = mailbox;
+        Ok(Acl::default())
+    }
+
+    /// Changes one entry of a mailbox's list: reading and writing are one, so that of two changes at the same time none is
+    /// lost.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `MailboxFull`: there are [`Acl::MAX`] entries; `NotPossible`, the default: this store shares
+    /// nothing.
+    async fn set_acl(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        identifier: &Identifier,
+        change: RightsChange,
+    ) -> Result<()> {
+        let _ = (account, mailbox, identifier, change);
+        Err(Refusal::NotPossible.into())
+    }
+
+    /// The mailboxes of other accounts whose lists give this one any right, in the order of accounts and names. It is asked
+    /// by every LIST: it should cost little for an account with which nobody shares anything. The default: none.
+    async fn shared(&self, with: &AccountName) -> Result<Vec<SharedMailbox>> {
+        let _ = with;
+        Ok(Vec::new())
+    }
+
+    /// All annotations (RFC 5464) of a mailbox, an account or the server, private ones of all accounts among them. They stay
+    /// with a mailbox when it is renamed, and go with it; RENAME of INBOX copies its. The default: none.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`, also for a level that cannot be selected.
+    async fn annotations(&self, about: &Annotated) -> Result<Annotations> {
+        let _ = about;
+        Ok(Annotations::default())
+    }
+
+    /// Does all of these changes, or none.
+    ///
+    /// # Errors
+    /// `NoSuchMailbox`; `MailboxFull`: there would be too many ([`Annotations::change`]); `NotPossible`, the default: this
+    /// store keeps none.
+    async fn annotate(&self, about: &Annotated, changes: &[AnnotationChange]) -> Result<()> {
+        let _ = (about, changes);
+        Err(Refusal::NotPossible.into())
+    }
 
     /// What the account's messages take, all mailboxes together. Cheap, whatever the account holds. A process that died
     /// may have left it too high, never too low; see [`MailStore::recount`].

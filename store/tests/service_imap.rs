@@ -118,7 +118,7 @@ const MESSAGE: &str = "From: a@x.y\r\nSubject: two\r\n\tlines\r\nContent-Type: m
 #[test]
 fn parts_of_messages() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let uid = world.append(BOB, "INBOX", MESSAGE.as_bytes());
     let other = world.append(BOB, "INBOX", b"no header end");
     let body_at = MESSAGE.find("--b\r\n").expect("body");
@@ -178,7 +178,7 @@ fn parts_of_messages() {
 #[test]
 fn partial_and_large_parts() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let line = "0123456789".repeat(7) + "\r\n";
     let message = format!("Subject: {}\r\n\r\n{}", "s".repeat(20_000), line.repeat(3_000));
     let header_end = message.find("\r\n\r\n").expect("end") + 4;
@@ -225,7 +225,7 @@ fn partial_and_large_parts() {
 #[test]
 fn memory_of_one_call_is_bounded() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let uids: Vec<u32> = (0..6)
         .map(|_| world.append(BOB, "INBOX", &[b'x'; 60_000]))
         .collect();
@@ -241,7 +241,7 @@ fn memory_of_one_call_is_bounded() {
 #[test]
 fn few_bodies_are_open_at_a_time() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let uids: Vec<u32> = (0..10)
         .map(|_| world.append(BOB, "INBOX", &[b'x'; 70_000]))
         .collect();
@@ -260,7 +260,7 @@ fn few_bodies_are_open_at_a_time() {
 #[test]
 fn an_expunged_message_stays_readable_while_it_is_sent() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let message = "x".repeat(100_000);
     let uid = world.append(BOB, "INBOX", message.as_bytes());
     let all = bodies(&world, &session, vec![(uid, octets(&[], Text::Whole))]).expect("open");
@@ -279,7 +279,7 @@ fn an_expunged_message_stays_readable_while_it_is_sent() {
 #[test]
 fn append_is_all_or_nothing_and_bounded() {
     let world = World::with(|settings| settings.max_message_size = 700_000);
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let count = || world.snapshot(BOB, "Sent").rows.len();
     let two = append(&session, "Sent", &[b"one", b"two"]).expect("both");
     assert_eq!((two.uids.len(), count()), (2, 2));
@@ -320,7 +320,7 @@ fn append_is_all_or_nothing_and_bounded() {
 #[test]
 fn copies_need_room_and_moves_do_not() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     world.append(BOB, "INBOX", &vec![b'x'; 600_000]);
     let uids = UidSet::from_ranges([(1, u32::MAX)]);
     let to = mailbox_name("Archive");
@@ -357,7 +357,7 @@ fn copies_need_room_and_moves_do_not() {
 fn nothing_falls_between_select_and_watch() {
     let world = World::new();
     world.disk.set_yields(false);
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let selected = ask(
         &session,
         Call::Select {
@@ -411,7 +411,7 @@ fn nothing_falls_between_select_and_watch() {
 #[test]
 fn search_reads_what_the_rows_do_not_tell() {
     let world = World::new();
-    let session = world.imap();
+    let session = world.imap_of(BOB);
     let messages: [&[u8]; 4] = [
         b"Subject: apples\r\nFrom: dan@elsewhere.net\r\n\r\nabout pears\r\n",
         b"Subject: pears\r\n\r\nabout APPLES\r\n",

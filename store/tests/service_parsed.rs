@@ -50,7 +50,7 @@ impl Process {
         Self {
             disk,
             store,
-            session: service.imap_session(),
+            session: service.imap_session_of(&account(BOB)),
         }
     }
 

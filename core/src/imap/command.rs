@@ -1,7 +1,9 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
 use crate::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
-use crate::mailbox::{BadName, FlagChange, Flags, MailboxName, ModSeq, SpecialUse, UidSet, UidValidity};
+use crate::mailbox::{
+    BadName, FlagChange, Flags, MailboxName, ModSeq, RightsChange, SpecialUse, UidSet, UidValidity,
+};
 use crate::mime::section::Spec;
 use crate::search::Key;
 use crate::secret::Secret;
@@ -87,6 +89,45 @@ pub enum Command {
         mailbox: MailboxArg,
         items: Vec<StatusItem>,
     },
+    GetQuota {
+        root: String,
+    },
+    GetQuotaRoot {
+        mailbox: MailboxArg,
+    },
+    /// Resources in capitals, and their limits.
+    SetQuota {
+        root: String,
+        limits: Vec<(String, u64)>,
+    },
+    GetMetadata {
+        mailbox: MetadataArg,
+        get: GetMetadata,
+    },
+    /// Entries and their values; `None`: NIL.
+    SetMetadata {
+        mailbox: MetadataArg,
+        values: Vec<(MetadataEntry, Option<Vec<u8>>)>,
+    },
+    GetAcl {
+        mailbox: MailboxArg,
+    },
+    DeleteAcl {
+        mailbox: MailboxArg,
+        identifier: String,
+    },
+    SetAcl {
+        mailbox: MailboxArg,
+        identifier: String,
+        change: RightsChange,
+    },
+    ListRights {
+        mailbox: MailboxArg,
+        identifier: String,
+    },
+    MyRights {
+        mailbox: MailboxArg,
+    },
     Check,
     Close,
     Unselect,
@@ -147,12 +188,52 @@ pub struct QResync {
 }
 
 /// LIST with the options of RFC 6154 (`RETURN (SPECIAL-USE CHILDREN)`), so far.
+/// A mailbox, or the server, whose annotations are meant.
+pub type MetadataArg = Option<MailboxArg>;
+
+/// The name of an annotation (RFC 5464 §3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataEntry {
+    /// `/private`, not `/shared`.
+    pub private: bool,
+    /// What follows, in lower case, from the slash on; empty: all of that scope.
+    pub path: String,
+}
+
+/// What GETMETADATA wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GetMetadata {
+    /// Values with more octets are not wanted.
+    pub max_size: Option<u64>,
+    /// Entries below those that are named.
+    pub depth: Depth,
+    /// The entries.
+    pub entries: Vec<MetadataEntry>,
+}
+
+/// How far below an entry others are wanted (RFC 5464 §4.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// `0`
+    #[default]
+    Itself,
+    /// `1`
+    Children,
+    /// `infinity`
+    All,
+}
+
+/// LIST with the options of RFC 5258, 5819, 6154, 8440 and 9590.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct List {
     /// Reference, decoded to UTF-8.
     pub reference: String,
     /// Patterns with `%` and `*`, decoded to UTF-8. One, unless the extended form was used.
     pub patterns: Vec<String>,
+    /// It has something that only the extended command has (RFC 5258 §3).
+    pub extended: bool,
+    /// Selection option RECURSIVEMATCH.
+    pub select_recursive: bool,
     /// Selection option SPECIAL-USE: only mailboxes that have one.
     pub select_special_use: bool,
     /// Selection option SUBSCRIBED.
@@ -163,6 +244,12 @@ pub struct List {
     pub return_children: bool,
     /// Return option SPECIAL-USE.
     pub return_special_use: bool,
+    /// Return option MYRIGHTS.
+    pub return_rights: bool,
+    /// Return option STATUS; empty: not wanted.
+    pub return_status: Vec<StatusItem>,
+    /// Return option METADATA; empty: not wanted.
+    pub return_metadata: Vec<MetadataEntry>,
 }
 
 /// STATUS items.
@@ -181,6 +268,8 @@ pub enum StatusItem {
     MailboxId,
     /// RFC 7889 §4.
     AppendLimit,
+    /// RFC 9208 §4.1.4.
+    DeletedStorage,
 }
 
 /// SEARCH.

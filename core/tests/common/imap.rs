@@ -24,7 +24,7 @@ use rmail_core::limits::Limits;
 use rmail_core::machine::{
     Action, BlobId, CallId, Input, LOOKS_LATER, Machine as _, Scope, Session as _, SpoolId, TlsInfo, WatchId,
 };
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Uid};
+use rmail_core::mailbox::{Acl, Keywords, MailboxRef, ModSeq, Quota, Rights, Uid, Usage};
 use rmail_core::mime::section::Section;
 use rmail_core::note::Note;
 use rmail_core::random::Random;
@@ -301,6 +301,18 @@ impl Client {
             }
             Call::Recheck { epoch, .. } => Reply::Recheck(world.epoch == epoch),
             Call::List { .. } => Reply::List(refused.map(|()| world.list())),
+            Call::Shared { .. } => Reply::Shared(refused.map(|()| world.shared.clone())),
+            Call::Acl { .. } => Reply::Acl(refused.map(|()| Acl::default())),
+            Call::Rights { .. } => Reply::Rights(refused.map(|()| Rights::ALL)),
+            Call::Annotations { .. } => Reply::Annotations(refused.map(|()| world.annotations.clone())),
+            Call::Quota { .. } | Call::SetQuota { .. } => {
+                Reply::Quota(refused.map(|()| (Usage::default(), Quota::UNLIMITED)))
+            }
+            Call::SetAcl { .. } => Reply::Done(refused),
+            Call::Annotate { changes, .. } => Reply::Done(refused.and_then(|()| {
+                let fits = world.annotations.change(&changes);
+                fits.then_some(()).ok_or(Refusal::MailboxFull)
+            })),
             Call::Status { mailbox, .. } => Reply::Status(refused.and_then(|()| world.status(&mailbox))),
             Call::Select {
                 mailbox, read_only, ..

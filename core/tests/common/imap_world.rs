@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rmail_core::addr::{AccountName, Address};
 use rmail_core::auth::password::ScramKeys;
-use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Selected};
+use rmail_core::imap::server::{CopyUid, MailboxEntry, MailboxStatus, Selected, SharedMailbox};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, Keyword, Keywords, MailboxId, MailboxName, MailboxRef, ModSeq, Row, Rows,
-    Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Vanished,
+    Annotations, FlagChange, FlagOp, Flags, Keyword, Keywords, MailboxId, MailboxName, MailboxRef, ModSeq,
+    Rights, Row, Rows, Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Vanished,
 };
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::refusal::Refusal;
@@ -37,6 +37,9 @@ pub fn name(text: &str) -> MailboxName {
 pub struct World {
     pub boxes: BTreeMap<MailboxName, Mailbox>,
     pub subscribed: BTreeSet<MailboxName>,
+    /// Mailboxes of others.
+    pub shared: Vec<SharedMailbox>,
+    pub annotations: Annotations,
     /// Goes up when the account's login is no longer valid.
     pub epoch: u64,
     /// Octets that may be stored.
@@ -233,6 +236,8 @@ impl World {
         let mut world = Self {
             boxes: BTreeMap::new(),
             subscribed: BTreeSet::new(),
+            shared: Vec::new(),
+            annotations: Annotations::default(),
             epoch: 1,
             quota: u64::MAX,
             small_body: 1000,
@@ -343,6 +348,10 @@ impl World {
             recent: rows().filter(|row| row.uid.0 >= found.recent_from).count() as u64,
             unseen: without(SystemFlags::SEEN),
             deleted: found.messages.len() as u64 - without(SystemFlags::DELETED),
+            deleted_size: rows()
+                .filter(|row| row.flags.contains(SystemFlags::DELETED))
+                .map(|row| u64::from(row.size))
+                .sum(),
             size: rows().map(|row| u64::from(row.size)).sum(),
             uid_next: Uid(found.uid_next),
             uid_validity: found.uid_validity,
@@ -365,6 +374,7 @@ impl World {
             snapshot: found.snapshot(shard),
             recent_from,
             read_only,
+            rights: Rights::ALL,
         })
     }
 

@@ -17,6 +17,7 @@ use crate::mailstore::DEFAULT_MAILBOXES;
 use super::FileStore;
 use super::io::{During as _, found, read_file, remove_tree, replace_file, settle_dir};
 use super::ledger::USAGE;
+use super::metadata::METADATA;
 use super::tree::dir_name;
 
 /// In the user's directory, as long as somebody has asked for the lock once.
@@ -56,7 +57,7 @@ pub(crate) struct Subscriptions {
     pub(crate) mailboxes: Vec<String>,
 }
 
-pub(super) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// The highest UIDVALIDITY that a clock gives (in the year 2105): one that was wrong once must not use up the counter.
 const LATEST: u32 = u32::MAX - (1 << 24);
@@ -268,7 +269,13 @@ impl<D: Disk> FileStore<D> {
         let ledger = self.ledger(account).await?;
         self.lock_ledger(&ledger).await?.void().await?;
         self.registry().forget_ledger(account);
-        for name in [USAGE, "account.json", "subscriptions.json", ACCOUNT_LOCK] {
+        for name in [
+            USAGE,
+            "account.json",
+            "subscriptions.json",
+            METADATA,
+            ACCOUNT_LOCK,
+        ] {
             found(self.disk().unlink(&held.dir, name).await).during(label)?;
         }
         self.disk().sync_dir(&held.dir).await.during(label)

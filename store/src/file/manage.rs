@@ -15,8 +15,10 @@ use crate::disk::Disk;
 use crate::error::Result;
 
 use super::account::{AccountHold, Maker};
+use super::acl::ACL;
 use super::io::{During as _, found, open_or_make_dir, or_exists, remove_tree, replace_file, settle_dir};
 use super::mailbox::Mailbox;
+use super::metadata::METADATA;
 use super::status::Status;
 use super::tree::{Level, dir_name};
 use super::{FileStore, parsed};
@@ -117,6 +119,7 @@ impl<D: Disk> FileStore<D> {
         open_or_make_dir(self.disk(), &dir, "shards")
             .await
             .during(label)?;
+        self.inherit_acl(account, name, &dir).await?;
         let status = Status::new(UidValidity(uid_validity), special_use.to_vec());
         // The directory is synced after `shards` and before the answer; what is found without `status.json` is no mailbox.
         let made = replace_file(self.disk(), &dir, "status.json", &status.encode()).await;
@@ -156,7 +159,15 @@ impl<D: Disk> FileStore<D> {
     pub(super) async fn clear(&self, dir: &D::Dir) -> std::io::Result<()> {
         remove_tree(self.disk(), dir, "shards").await?;
         remove_tree(self.disk(), dir, parsed::DIR).await?;
-        for name in ["snapshot", "keywords", "expunged", "state", "status.json"] {
+        for name in [
+            "snapshot",
+            "keywords",
+            "expunged",
+            ACL,
+            METADATA,
+            "state",
+            "status.json",
+        ] {
             found(self.disk().unlink(dir, name).await)?;
         }
         Ok(())
@@ -371,6 +382,7 @@ impl<D: Disk> FileStore<D> {
     async fn rename_inbox(&self, account: &AccountName, to: &MailboxName, now: Unix) -> Result<()> {
         let source = self.resolve(account, &MailboxName::inbox()).await?;
         self.create_mailbox(account, to, &[], now).await?;
+        self.copy_annotations(account, &MailboxName::inbox(), to).await?;
         let target = self.resolve(account, to).await?;
         let all = UidSet::from_ranges([(1, u32::MAX)]);
         self.move_to(&source, &all, &target, now).await.map(drop)

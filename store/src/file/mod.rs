@@ -7,6 +7,7 @@
 //!                                           these, see [`list_watch`]
 //!     account.json                          {"version":1,"last_uid_validity":N}
 //!     subscriptions.json                    {"version":1,"mailboxes":["INBOX", ...]}
+//!     metadata.json                         see [`metadata`]
 //!     usage                                 see [`usage`]; its flock is held for itself only
 //!     deleted/                              mailboxes on their way out
 //!     lost+found/                           what [`crate::care::fsck`] could not leave in its place
@@ -14,6 +15,8 @@
 //!       status.json                         see [`status`]; without it the level cannot be selected
 //!       state                               see [`state`]; its flock is the naming lock
 //!       keywords                            see [`keywords`]
+//!       acl.json                            see [`acl`]
+//!       metadata.json                       see [`metadata`]
 //!       expunged                            see [`expunged`]
 //!       snapshot                            a cache, see [`snapshot`]
 //!       recent                              a cache of the latest changes, while several processes use the mailbox
@@ -22,6 +25,8 @@
 //!       migrating/ status.json.migrating      while a mailbox of the earliest layout becomes one of this: see [`migrate`]
 //!       children/{level}/                   the same again
 //!   lost+found/                             likewise, of the queue
+//!   shared/{identifier}/{account}           empty: the account shares something, see [`acl`]
+//!   shared/metadata.json                    see [`metadata`]
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
 //!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
@@ -46,6 +51,7 @@
 //! * Whether a cached row is right is decided by `state` alone: `begun == done == the snapshot's MODSEQ`.
 
 pub(crate) mod account;
+pub(crate) mod acl;
 pub(crate) use account::ACCOUNT_LOCK;
 pub(crate) use ledger::USAGE;
 mod add;
@@ -66,6 +72,7 @@ mod list_watch;
 mod lock;
 mod mailbox;
 mod manage;
+pub(crate) mod metadata;
 pub mod migrate;
 pub mod names;
 mod numbered;

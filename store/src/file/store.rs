@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering;
 
 use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
+use rmail_core::imap::server::{
+    Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, SharedMailbox, Stored,
+};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Row, Snapshot, SpecialUse, Uid, UidSet, Usage,
-    Vanished,
+    Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
+    ModSeq, Quota, Rights, RightsChange, Row, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished,
 };
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::relay::entry::Entry;
@@ -82,6 +84,7 @@ impl<D: Disk> MailStore for FileStore<D> {
             snapshot: view.snapshot,
             recent_from,
             read_only,
+            rights: Rights::ALL,
         })
     }
 
@@ -159,6 +162,36 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     async fn subscribe(&self, account: &AccountName, mailbox: &MailboxName, on: bool) -> Result<()> {
         self.set_subscribed(account, mailbox, on).await
+    }
+
+    async fn acl(&self, account: &AccountName, mailbox: &MailboxName) -> Result<Acl> {
+        self.acl_of_name(account, mailbox).await
+    }
+
+    async fn acl_of(&self, mailbox: &MailboxRef) -> Result<Acl> {
+        self.acl_of_open(mailbox).await
+    }
+
+    async fn set_acl(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        identifier: &Identifier,
+        change: RightsChange,
+    ) -> Result<()> {
+        self.change_acl(account, mailbox, identifier, change).await
+    }
+
+    async fn shared(&self, with: &AccountName) -> Result<Vec<SharedMailbox>> {
+        self.shared_mailboxes(with).await
+    }
+
+    async fn annotations(&self, about: &Annotated) -> Result<Annotations> {
+        self.annotations_of(about).await
+    }
+
+    async fn annotate(&self, about: &Annotated, changes: &[AnnotationChange]) -> Result<()> {
+        self.change_annotations(about, changes).await
     }
 
     async fn usage(&self, account: &AccountName) -> Result<Usage> {

@@ -14,14 +14,18 @@ pub(super) struct Sums {
     pub(super) unseen: u64,
     /// Messages with `\Deleted`.
     pub(super) deleted: u64,
+    /// Octets of those.
+    pub(super) deleted_octets: u64,
 }
 
 impl From<&Row> for Sums {
     fn from(row: &Row) -> Self {
+        let deleted = row.flags.contains(SystemFlags::DELETED);
         Self {
             octets: u64::from(row.size),
             unseen: u64::from(!row.flags.contains(SystemFlags::SEEN)),
-            deleted: u64::from(row.flags.contains(SystemFlags::DELETED)),
+            deleted: u64::from(deleted),
+            deleted_octets: if deleted { u64::from(row.size) } else { 0 },
         }
     }
 }
@@ -37,6 +41,7 @@ impl AddAssign for Sums {
         self.octets += other.octets;
         self.unseen += other.unseen;
         self.deleted += other.deleted;
+        self.deleted_octets += other.deleted_octets;
     }
 }
 
@@ -45,6 +50,7 @@ impl SubAssign for Sums {
         self.octets = self.octets.saturating_sub(other.octets);
         self.unseen = self.unseen.saturating_sub(other.unseen);
         self.deleted = self.deleted.saturating_sub(other.deleted);
+        self.deleted_octets = self.deleted_octets.saturating_sub(other.deleted_octets);
     }
 }
 

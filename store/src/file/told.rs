@@ -58,6 +58,7 @@ impl<D: Disk> FileStore<D> {
             recent: (rows.len() - rows.rank(state.recent_from)) as u64,
             unseen: view.sums.unseen,
             deleted: view.sums.deleted,
+            deleted_size: view.sums.deleted_octets,
             size: view.sums.octets,
             uid_next: snapshot.uid_next,
             uid_validity: snapshot.uid_validity,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rmail_core::addr::AccountName;
-use rmail_core::imap::server::MailboxEntry;
-use rmail_core::mailbox::{MailboxName, MailboxRef, Quota, SpecialUse, UidValidity, Usage};
+use rmail_core::imap::server::{MailboxEntry, SharedMailbox};
+use rmail_core::mailbox::{Annotations, MailboxName, MailboxRef, Quota, SpecialUse, UidValidity, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Unix;
 
@@ -24,6 +24,8 @@ pub(super) struct Account {
     /// Names of mailboxes, whether they exist or not.
     subscribed: BTreeSet<MailboxName>,
     last_uid_validity: u32,
+    /// What it has noted about the server.
+    pub(super) annotations: Annotations,
 }
 
 impl Account {
@@ -34,6 +36,7 @@ impl Account {
             mailboxes: BTreeMap::new(),
             subscribed: BTreeSet::new(),
             last_uid_validity,
+            annotations: Annotations::default(),
         };
         for (name, special_use) in DEFAULT_MAILBOXES {
             let name = MailboxName::new(name).map_err(|_| Refusal::BadMailboxName)?;
@@ -87,7 +90,10 @@ impl Account {
         let next = self.last_uid_validity.checked_add(1);
         let now = u32::try_from(now.secs()).unwrap_or(u32::MAX);
         self.last_uid_validity = next.ok_or(Refusal::MailboxFull)?.max(now);
-        let mailbox = Mailbox::new(&self.name, UidValidity(self.last_uid_validity), special_use);
+        let mut mailbox = Mailbox::new(&self.name, UidValidity(self.last_uid_validity), special_use);
+        // RFC 4314 §4: a new mailbox has the list of the one above it.
+        let parent = name.parent().and_then(|parent| self.mailboxes.get(&parent));
+        mailbox.acl = parent.map(|parent| parent.acl.clone()).unwrap_or_default();
         self.mailboxes.insert(name.clone(), mailbox);
         Ok(())
     }
@@ -98,6 +104,19 @@ impl Account {
         if let Some(value) = numbering.uid_validity.filter(|value| u64::from(value.0) < far) {
             self.last_uid_validity = self.last_uid_validity.max(value.0);
         }
+    }
+
+    /// The mailboxes that an account may do something with.
+    pub(super) fn shared_with(&self, with: &AccountName) -> Vec<SharedMailbox> {
+        let shared = |(name, mailbox): (&MailboxName, &Mailbox)| {
+            let rights = mailbox.acl.rights_of(with);
+            (!rights.is_empty()).then(|| SharedMailbox {
+                owner: self.name.clone(),
+                name: name.clone(),
+                rights,
+            })
+        };
+        self.mailboxes.iter().filter_map(shared).collect()
     }
 
     /// Whether there is a mailbox of this name, or one below it.

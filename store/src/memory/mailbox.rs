@@ -7,8 +7,9 @@ use rmail_core::addr::AccountName;
 use rmail_core::imap::server::{CopyUid, MailboxStatus, Selected};
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
-    FlagChange, FlagOp, Flags, Keyword, KeywordSet, Keywords, MailboxId, MailboxRef, ModSeq, Row,
-    RowsBuilder, Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Usage, Vanished,
+    Acl, Annotations, FlagChange, FlagOp, Flags, Keyword, KeywordSet, Keywords, MailboxId, MailboxRef,
+    ModSeq, Rights, Row, RowsBuilder, Snapshot, SpecialUse, SystemFlags, Uid, UidSet, UidValidity, Usage,
+    Vanished,
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
@@ -23,6 +24,9 @@ pub(super) struct Mailbox {
     reference: MailboxRef,
     uid_validity: UidValidity,
     special_use: Vec<SpecialUse>,
+    /// Who else may do what with it.
+    pub(super) acl: Acl,
+    pub(super) annotations: Annotations,
     /// Ascends, and is never taken back.
     uid_next: Uid,
     /// Messages from this UID on were told to nobody as `\Recent`.
@@ -88,6 +92,8 @@ impl Mailbox {
             },
             uid_validity,
             special_use: special_use.to_vec(),
+            acl: Acl::default(),
+            annotations: Annotations::default(),
             uid_next: Uid(1),
             recent_from: Uid(1),
             modseq: ModSeq(1),
@@ -156,11 +162,18 @@ impl Mailbox {
             recent: count(&|row| row.uid >= self.recent_from),
             unseen: count(&|row| !row.flags.contains(SystemFlags::SEEN)),
             deleted: count(&|row| row.flags.contains(SystemFlags::DELETED)),
+            deleted_size: self.deleted_octets(),
             size: self.usage().octets,
             uid_next: self.uid_next,
             uid_validity: self.uid_validity,
             modseq: self.modseq,
         }
+    }
+
+    fn deleted_octets(&self) -> u64 {
+        let rows = self.messages.values().map(|message| &message.row);
+        let deleted = rows.filter(|row| row.flags.contains(SystemFlags::DELETED));
+        deleted.map(|row| u64::from(row.size)).sum()
     }
 
     /// Shows the mailbox to a session. What is `\Recent` there is so in no later one, unless it only reads.
@@ -174,6 +187,7 @@ impl Mailbox {
             snapshot: self.snapshot(),
             recent_from,
             read_only,
+            rights: Rights::ALL,
         }
     }
 

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rmail_core::addr::AccountName;
 use rmail_core::limits::Limits;
 use rmail_core::machine::Scope;
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq};
+use rmail_core::mailbox::{Annotated, Annotations, MailboxName, MailboxRef, ModSeq};
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::Unix;
@@ -61,6 +61,8 @@ struct World {
     /// nothing that a client has seen.
     validities: BTreeMap<AccountName, u32>,
     queue: BTreeMap<String, (Entry, Blob)>,
+    /// Of the server.
+    annotations: Annotations,
 }
 
 impl MemoryStore {
@@ -119,6 +121,15 @@ impl World {
 
     fn referred(&mut self, mailbox: &MailboxRef) -> Result<&mut Mailbox> {
         self.account(&mailbox.account)?.referred(mailbox)
+    }
+
+    /// The annotations of what they are about.
+    fn annotations(&mut self, about: &Annotated) -> Result<&mut Annotations> {
+        match about {
+            Annotated::Server => Ok(&mut self.annotations),
+            Annotated::Account(account) => Ok(&mut self.account(account)?.annotations),
+            Annotated::Mailbox(account, name) => Ok(&mut self.named(account, name)?.annotations),
+        }
     }
 
     /// An id for a new queue entry: letters and digits, and nobody else's.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::server::{Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, Stored};
+use rmail_core::imap::server::{
+    Appended, CopyUid, MailboxEntry, MailboxStatus, Selected, SharedMailbox, Stored,
+};
 use rmail_core::mailbox::{
-    FlagChange, Flags, MailboxName, MailboxRef, ModSeq, Quota, Snapshot, SpecialUse, Uid, UidSet, Usage,
-    Vanished,
+    Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
+    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished,
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
@@ -137,6 +139,51 @@ impl MailStore for MemoryStore {
         self.world().account(account)?.subscribe(mailbox, on);
         self.announce_list(account);
         Ok(())
+    }
+
+    async fn acl(&self, account: &AccountName, mailbox: &MailboxName) -> Result<Acl> {
+        Ok(self.world().named(account, mailbox)?.acl.clone())
+    }
+
+    async fn acl_of(&self, mailbox: &MailboxRef) -> Result<Acl> {
+        Ok(self.world().referred(mailbox)?.acl.clone())
+    }
+
+    async fn set_acl(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        identifier: &Identifier,
+        change: RightsChange,
+    ) -> Result<()> {
+        let mut world = self.world();
+        if world.named(account, mailbox)?.acl.change(identifier, change) {
+            return Ok(());
+        }
+        Err(Refusal::MailboxFull.into())
+    }
+
+    async fn shared(&self, with: &AccountName) -> Result<Vec<SharedMailbox>> {
+        let world = self.world();
+        let others = world.accounts.iter().filter(|(name, _)| *name != with);
+        Ok(others
+            .flat_map(|(_, account)| account.shared_with(with))
+            .collect())
+    }
+
+    async fn annotations(&self, about: &Annotated) -> Result<Annotations> {
+        match self.world().annotations(about) {
+            // An account that is not there has noted nothing.
+            Err(_) if matches!(about, Annotated::Account(_)) => Ok(Annotations::default()),
+            found => Ok(found?.clone()),
+        }
+    }
+
+    async fn annotate(&self, about: &Annotated, changes: &[AnnotationChange]) -> Result<()> {
+        if self.world().annotations(about)?.change(changes) {
+            return Ok(());
+        }
+        Err(Refusal::MailboxFull.into())
     }
 
     async fn usage(&self, account: &AccountName) -> Result<Usage> {
@@ -392,6 +439,8 @@ impl MemoryStore {
         let mut world = self.world();
         let owner = world.account(account)?;
         owner.create(to, &[], now)?;
+        let annotations = owner.named(&MailboxName::inbox())?.annotations.clone();
+        owner.named(to)?.annotations = annotations;
         let inbox = owner.named(&MailboxName::inbox())?;
         let (source, news) = inbox.choose(&UidSet::from_ranges([(1, u32::MAX)]));
         let moved = owner.named(to)?.take_in(source, news, &self.limits, now)?;

@@ -1,17 +1,18 @@
 //! The service as one IMAP session sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::server::{Appended, Call, CopyUid, NewMessage, Reply};
+use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, UidSet, Usage};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
 use super::catenate::{Wanted, spool_from};
+use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
@@ -22,10 +23,12 @@ use crate::mailstore::MailStore;
 
 /// Answers the calls of one IMAP session.
 pub struct ImapService<S: MailStore, D: Disk> {
-    service: Arc<Service<S, D>>,
-    settings: Arc<Settings>,
+    pub(super) service: Arc<Service<S, D>>,
+    pub(super) settings: Arc<Settings>,
     desk: Desk<S>,
     last: LastScanned,
+    /// Who is logged in.
+    pub(super) who: Mutex<Option<AccountName>>,
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
@@ -34,6 +37,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
+            who: Mutex::default(),
             service,
         }
     }
@@ -68,6 +72,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         messages: Vec<NewMessage>,
     ) -> core::result::Result<Appended, Refusal> {
         let store = &*self.service.store;
+        let rights = self.rights(account, mailbox).await?;
         // All are taken before one can fail: nothing stays behind.
         let taken: Vec<_> = messages
             .into_iter()
@@ -75,7 +80,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             .collect();
         let mut bodies = Vec::with_capacity(taken.len());
         for (body, flags, date) in taken {
-            bodies.push((body?, flags, date));
+            bodies.push((body?, rights.permitted(flags), date));
         }
         let quota = self.service.quota_of(account).await?;
         let appended = store.append(account, mailbox, bodies, &quota, now.unix).await;
@@ -101,71 +106,8 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         replaced.map_err(|error| refused(&format!("replace in {account}/{to}"), error))
     }
 
-    /// COPY needs room; MOVE inside an account does not. Nothing goes from one account to another.
-    async fn copy(
-        &self,
-        now: Now,
-        mailbox: &MailboxRef,
-        uids: &UidSet,
-        (account, to): (&AccountName, &MailboxName),
-    ) -> core::result::Result<(CopyUid, Snapshot), Refusal> {
-        within(mailbox, account)?;
-        let quota = self.service.quota_of(&mailbox.account).await?;
-        let copied = self.service.store.copy(mailbox, uids, to, &quota, now.unix).await;
-        copied.map_err(|error| refused(&format!("copy to {}/{to}", mailbox.account), error))
-    }
-}
-
-impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
-    type Call = Call;
-    type Reply = Reply;
-
-    fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
-        let pool = match &call {
-            Call::Authenticate { login, password } => {
-                self.service.login_pool(&self.settings, now, login, password)
-            }
-            Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {
-                Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
-                None => Pool::Read,
-            },
-            Call::Discard { spools } => {
-                spools.iter().for_each(|spool| self.desk.discard(*spool));
-                return Answer::Now(Reply::Discarded);
-            }
-            Call::CloseBlob { blob } => {
-                self.desk.close_blob(*blob);
-                return Answer::Now(Reply::Discarded);
-            }
-            Call::List { .. }
-            | Call::Status { .. }
-            | Call::Select { .. }
-            | Call::Open { .. }
-            | Call::SpoolFrom { .. }
-            | Call::Bodies { .. }
-            | Call::Recheck { .. }
-            | Call::Vanished { .. }
-            | Call::ScramStart { .. }
-            | Call::ScramDone { .. }
-            | Call::Unselect { .. } => Pool::Read,
-            Call::ClaimRecent { .. }
-            | Call::Create { .. }
-            | Call::Delete { .. }
-            | Call::Rename { .. }
-            | Call::Subscribe { .. }
-            | Call::Commit { .. }
-            | Call::Replace { .. }
-            | Call::Store { .. }
-            | Call::Copy { .. }
-            | Call::Move { .. }
-            | Call::Expunge { .. } => Pool::Sync,
-            Call::Search { .. } => Pool::Cpu,
-        };
-        Answer::Later(pool, call)
-    }
-
-    async fn run(&self, now: Now, call: Call) -> Reply {
-        self.service.accounts.tick(now.mono);
+    /// Answers a call that is permitted.
+    async fn perform(&self, now: Now, call: Call) -> Reply {
         let store = &*self.service.store;
         match call {
             Call::Authenticate { login, password } => Reply::Authenticated(
@@ -184,6 +126,41 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 let list = store.list(&account).await;
                 Reply::List(outcome("list", &account, &"*", list))
             }
+            Call::Shared { account } => {
+                let shared = store.shared(&account).await;
+                Reply::Shared(outcome("list for", &account, &"*", shared))
+            }
+            Call::Acl { account, mailbox } => {
+                // RFC 4314 has no list for what is no mailbox.
+                let status = store.status(&account, &mailbox).await;
+                Reply::Acl(match outcome("access to", &account, &mailbox, status) {
+                    Ok(_) => {
+                        let acl = store.acl(&account, &mailbox).await;
+                        outcome("access to", &account, &mailbox, acl)
+                    }
+                    Err(refused) => Err(refused),
+                })
+            }
+            Call::SetAcl {
+                account,
+                mailbox,
+                identifier,
+                change,
+            } => Reply::Done(self.set_acl(&account, &mailbox, &identifier, change).await),
+            Call::Rights { account, mailbox } => {
+                let status = store.status(&account, &mailbox).await;
+                Reply::Rights(match outcome("access to", &account, &mailbox, status) {
+                    Ok(_) => self.rights(&account, &mailbox).await,
+                    Err(refused) => Err(refused),
+                })
+            }
+            Call::Annotations { about } => Reply::Annotations(self.annotations(&about).await),
+            Call::Annotate { about, changes } => {
+                let done = store.annotate(&about, &changes).await;
+                Reply::Done(done.map_err(|error| refused(&format!("annotate {about:?}"), error)))
+            }
+            Call::Quota { account, .. } => Reply::Quota(self.quota(&account).await),
+            Call::SetQuota { account, quota } => Reply::Quota(self.set_quota(&account, quota).await),
             Call::Status { account, mailbox } => {
                 let status = store.status(&account, &mailbox).await;
                 Reply::Status(outcome("status of", &account, &mailbox, status))
@@ -194,7 +171,11 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 read_only,
             } => {
                 let selected = store.select(&account, &mailbox, read_only).await;
-                Reply::Selected(outcome("select", &account, &mailbox, selected))
+                let selected = outcome("select", &account, &mailbox, selected);
+                Reply::Selected(match selected {
+                    Ok(selected) => self.with_rights(selected).await,
+                    Err(refused) => Err(refused),
+                })
             }
             Call::Changes { mailbox } => {
                 let snapshot = store.snapshot(&mailbox).await;
@@ -274,10 +255,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 uids,
                 change,
                 unchanged_since,
-            } => {
-                let stored = store.store(&mailbox, &uids, &change, unchanged_since).await;
-                Reply::Stored(outcome("flags in", &mailbox.account, &mailbox.id.0, stored))
-            }
+            } => Reply::Stored(self.store_flags(&mailbox, &uids, &change, unchanged_since).await),
             Call::Copy {
                 mailbox,
                 uids,
@@ -289,13 +267,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 uids,
                 account,
                 to,
-            } => Reply::Copied(match within(&mailbox, &account) {
-                Ok(()) => {
-                    let moved = store.r#move(&mailbox, &uids, &to, now.unix).await;
-                    outcome("move to", &mailbox.account, &to, moved)
-                }
-                Err(refused) => Err(refused),
-            }),
+            } => Reply::Copied(self.move_messages(now, &mailbox, &uids, (&account, &to)).await),
             Call::Expunge { mailbox, uids } => {
                 let expunged = store.expunge(&mailbox, uids.as_ref()).await;
                 Reply::Expunged(outcome("expunge in", &mailbox.account, &mailbox.id.0, expunged))
@@ -332,6 +304,74 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             }
         }
     }
+}
+
+impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
+    type Call = Call;
+    type Reply = Reply;
+
+    fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
+        let pool = match &call {
+            Call::Authenticate { login, password } => {
+                self.service.login_pool(&self.settings, now, login, password)
+            }
+            Call::Changes { mailbox } if !self.is_own(&mailbox.account) => Pool::Read,
+            Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {
+                Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
+                None => Pool::Read,
+            },
+            Call::Discard { spools } => {
+                spools.iter().for_each(|spool| self.desk.discard(*spool));
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::CloseBlob { blob } => {
+                self.desk.close_blob(*blob);
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::List { .. }
+            | Call::Shared { .. }
+            | Call::Acl { .. }
+            | Call::Rights { .. }
+            | Call::Annotations { .. }
+            | Call::Quota { .. }
+            | Call::Status { .. }
+            | Call::Select { .. }
+            | Call::Open { .. }
+            | Call::SpoolFrom { .. }
+            | Call::Bodies { .. }
+            | Call::Recheck { .. }
+            | Call::Vanished { .. }
+            | Call::ScramStart { .. }
+            | Call::ScramDone { .. }
+            | Call::Unselect { .. } => Pool::Read,
+            Call::ClaimRecent { .. }
+            | Call::Create { .. }
+            | Call::Delete { .. }
+            | Call::Rename { .. }
+            | Call::Subscribe { .. }
+            | Call::SetAcl { .. }
+            | Call::Annotate { .. }
+            | Call::SetQuota { .. }
+            | Call::Commit { .. }
+            | Call::Replace { .. }
+            | Call::Store { .. }
+            | Call::Copy { .. }
+            | Call::Move { .. }
+            | Call::Expunge { .. } => Pool::Sync,
+            Call::Search { .. } => Pool::Cpu,
+        };
+        Answer::Later(pool, call)
+    }
+
+    async fn run(&self, now: Now, call: Call) -> Reply {
+        self.service.accounts.tick(now.mono);
+        if let Err(refusal) = self.permit(&call).await {
+            return refuse(&call, refusal);
+        }
+        let reply = self.perform(now, call).await;
+        self.note_login(&reply);
+        reply
+    }
 
     fn spool_now(&self, spool: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
         self.desk.spool_now(spool, chunk)
@@ -363,14 +403,6 @@ impl<S: MailStore, D: Disk> core::fmt::Debug for ImapService<S, D> {
         f.debug_struct("ImapService")
             .field("desk", &self.desk)
             .finish_non_exhaustive()
-    }
-}
-
-fn within(mailbox: &MailboxRef, account: &AccountName) -> core::result::Result<(), Refusal> {
-    if mailbox.account == *account {
-        Ok(())
-    } else {
-        Err(Refusal::NotPossible)
     }
 }
 

@@ -12,11 +12,13 @@ mod message;
 mod outbound;
 mod passwords;
 mod recipients;
+mod rights;
 mod search;
 mod sections;
 mod serve;
 mod session;
 mod settings;
+mod sharing;
 mod smtp;
 mod submit;
 
@@ -82,6 +84,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     #[must_use]
     pub fn imap_session(self: &Arc<Self>) -> ImapService<S, D> {
         ImapService::new(Arc::clone(self))
+    }
+
+    /// The same for an account that has proved otherwise who it is.
+    #[must_use]
+    pub fn imap_session_of(self: &Arc<Self>, account: &AccountName) -> ImapService<S, D> {
+        let session = self.imap_session();
+        *lock(&session.who) = Some(account.clone());
+        session
     }
 
     /// The settings for new sessions.

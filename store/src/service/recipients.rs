@@ -182,7 +182,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         }
     }
 
-    async fn find(
+    pub(super) async fn find(
         &self,
         account: &AccountName,
     ) -> Result<Option<std::sync::Arc<rmail_core::directory::User>>, Refusal> {

@@ -56,6 +56,7 @@ pub mod reading;
 pub mod replacing;
 pub mod restarting;
 pub mod returning;
+pub mod sharing;
 pub mod together;
 pub mod watching;
 mod words;
@@ -247,6 +248,14 @@ macro_rules! backend_suite {
             what_is_kept_of_messages_is_of_those_messages
             housekeeping_changes_nothing_to_be_seen
         }
+        $crate::backend_suite! { @ $backend, sharing,
+            rights_are_given_and_taken
+            a_list_belongs_to_its_mailbox
+            annotations_are_kept_as_they_are
+            annotations_belong_to_their_mailbox
+            lists_and_annotations_go_with_their_account
+            they_survive_a_kill
+        }
         $crate::backend_suite! { @ $backend, watching,
             every_change_is_announced
             what_changes_nothing_need_not_be_announced_but_is_never_early
@@ -323,6 +332,7 @@ mod tests {
             include_str!("reading.rs"),
             include_str!("restarting.rs"),
             include_str!("returning.rs"),
+            include_str!("sharing.rs"),
             include_str!("together.rs"),
             include_str!("watching.rs"),
         ];

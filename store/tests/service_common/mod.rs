@@ -172,6 +172,11 @@ impl World {
         self.service.smtp_session()
     }
 
+    /// A session of an account that is logged in.
+    pub fn imap_of(&self, name: &str) -> Imap {
+        self.service.imap_session_of(&account(name))
+    }
+
     pub fn imap(&self) -> Imap {
         self.service.imap_session()
     }

@@ -91,7 +91,7 @@ fn session(root: &Path, parsed_cache: bool, to: &AccountName) -> (Session, Mailb
     let accounts = Accounts::new(disk, Random::from_seed([1; 32]));
     let mailbox = select(&store, to, &inbox());
     (
-        Service::new(store, accounts, Settings::default()).imap_session(),
+        Service::new(store, accounts, Settings::default()).imap_session_of(to),
         mailbox,
     )
 }

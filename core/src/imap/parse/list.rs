@@ -1,5 +1,7 @@
-//! LIST, also in its extended form, and LSUB.
+//! LIST, also in its extended form (RFC 5258), and LSUB.
 
+use super::mailbox::status_items;
+use super::metadata::entries;
 use super::token::{Cursor, Parse};
 use crate::imap::command::{Command, List};
 use crate::imap::mailbox_name;
@@ -25,19 +27,26 @@ pub(super) fn list(c: &mut Cursor<'_>) -> Parse<Command> {
     let mut list = List::default();
     c.space("a space and a reference name")?;
     if c.eat(b'(') {
+        list.extended = true;
         if !c.eat(b')') {
             c.rest_of_list(MAX_OPTIONS, |c| select_option(c, &mut list))?;
+        }
+        if list.select_recursive && !list.select_subscribed && !list.select_special_use {
+            // RFC 5258 §3.1
+            return Err(c.wrong("RECURSIVEMATCH needs SUBSCRIBED or SPECIAL-USE beside it"));
         }
         c.space("a space and a reference name")?;
     }
     list.reference = reference(c)?;
     c.space("a space and a mailbox pattern")?;
     list.patterns = if c.eat(b'(') {
+        list.extended = true;
         c.rest_of_list(MAX_PATTERNS, pattern)?
     } else {
         vec![pattern(c)?]
     };
     if c.eat(b' ') {
+        list.extended = true;
         if c.item_name() != "RETURN" {
             return Err(c.wrong("only RETURN may follow the patterns"));
         }
@@ -66,6 +75,7 @@ fn select_option(c: &mut Cursor<'_>, list: &mut List) -> Parse<()> {
     match c.item_name().as_str() {
         "SUBSCRIBED" => list.select_subscribed = true,
         "SPECIAL-USE" => list.select_special_use = true,
+        "RECURSIVEMATCH" => list.select_recursive = true,
         // There are no mailboxes on other servers that would be shown in addition.
         "REMOTE" => {}
         "" => return Err(c.expected("a selection option")),
@@ -79,6 +89,18 @@ fn return_option(c: &mut Cursor<'_>, list: &mut List) -> Parse<()> {
         "SUBSCRIBED" => list.return_subscribed = true,
         "CHILDREN" => list.return_children = true,
         "SPECIAL-USE" => list.return_special_use = true,
+        "MYRIGHTS" => list.return_rights = true,
+        // RFC 5819 §4
+        "STATUS" => {
+            c.space("a space and a list of status items")?;
+            list.return_status = status_items(c)?;
+        }
+        // RFC 9590 §5
+        "METADATA" => {
+            c.space("a space and a list of entries")?;
+            c.expect(b'(', "( and entries")?;
+            list.return_metadata = entries(c)?;
+        }
         "" => return Err(c.expected("a return option")),
         other => return Err(c.unknown("return option", other)),
     }

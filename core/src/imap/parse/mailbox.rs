@@ -74,6 +74,12 @@ pub(super) fn rename(c: &mut Cursor<'_>) -> Parse<Command> {
 pub(super) fn status(c: &mut Cursor<'_>) -> Parse<Command> {
     let mailbox = argument(c)?;
     c.space("a space and a list of status items")?;
+    let items = status_items(c)?;
+    Ok(Command::Status { mailbox, items })
+}
+
+/// `"(" status-att *(SP status-att) ")"`
+pub(super) fn status_items(c: &mut Cursor<'_>) -> Parse<Vec<StatusItem>> {
     c.expect(b'(', "( and status items")?;
     let mut items = Vec::new();
     for item in c.rest_of_list(MAX_ITEMS, status_item)? {
@@ -81,7 +87,7 @@ pub(super) fn status(c: &mut Cursor<'_>) -> Parse<Command> {
             items.push(item);
         }
     }
-    Ok(Command::Status { mailbox, items })
+    Ok(items)
 }
 
 fn status_item(c: &mut Cursor<'_>) -> Parse<StatusItem> {
@@ -94,8 +100,9 @@ fn status_item(c: &mut Cursor<'_>) -> Parse<StatusItem> {
         "DELETED" => StatusItem::Deleted,
         "SIZE" => StatusItem::Size,
         "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
-        "MAILBOXID" => StatusItem::MailboxId,
         "APPENDLIMIT" => StatusItem::AppendLimit,
+        "DELETED-STORAGE" => StatusItem::DeletedStorage,
+        "MAILBOXID" => StatusItem::MailboxId,
         "" => return Err(c.expected("a status item")),
         other => return Err(c.unknown("status item", other)),
     })

@@ -4,6 +4,7 @@
 //! file per group of commands. When a line ends in a literal's head, the command so far is read first: a command that is
 //! wrong already is refused before its literal is asked for, and APPEND hands its messages on instead of gathering them.
 
+mod acl;
 mod append;
 mod auth;
 mod discard;
@@ -12,6 +13,7 @@ mod frame;
 mod list;
 mod literal;
 mod mailbox;
+mod metadata;
 mod search;
 mod select;
 mod simple;
@@ -113,19 +115,29 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "COMPRESS" => auth::compress(&mut c)?,
         "COPY" => mailbox::copy(&mut c, false)?,
         "CREATE" => mailbox::create(&mut c)?,
+        "DELETEACL" => acl::delete(&mut c)?,
         "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,
         "ENABLE" => auth::enable(&mut c)?,
         "EXAMINE" => select::select(&mut c, |mailbox, params| Command::Examine { mailbox, params })?,
         "FETCH" => fetch::fetch(&mut c, false)?,
+        "GETACL" => mailbox::one(&mut c, |mailbox| Command::GetAcl { mailbox })?,
+        "GETMETADATA" => metadata::get(&mut c)?,
+        "GETQUOTA" => acl::get_quota(&mut c)?,
+        "GETQUOTAROOT" => mailbox::one(&mut c, |mailbox| Command::GetQuotaRoot { mailbox })?,
         "ID" => auth::id(&mut c)?,
         "LIST" => list::list(&mut c)?,
+        "LISTRIGHTS" => acl::list_rights(&mut c)?,
         "LOGIN" => auth::login(&mut c)?,
         "LSUB" => list::lsub(&mut c)?,
         "MOVE" => mailbox::r#move(&mut c, false)?,
+        "MYRIGHTS" => mailbox::one(&mut c, |mailbox| Command::MyRights { mailbox })?,
         "RENAME" => mailbox::rename(&mut c)?,
         "REPLACE" => return append::replace(&mut c, tag, false),
         "SEARCH" => search::search(&mut c, false)?,
         "SELECT" => select::select(&mut c, |mailbox, params| Command::Select { mailbox, params })?,
+        "SETACL" => acl::set(&mut c)?,
+        "SETMETADATA" => metadata::set(&mut c)?,
+        "SETQUOTA" => acl::set_quota(&mut c)?,
         "STATUS" => mailbox::status(&mut c)?,
         "STORE" => store::store(&mut c, false)?,
         "SUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Subscribe { mailbox })?,

@@ -273,6 +273,18 @@ impl<'a> Cursor<'a> {
         self.string(what).map(Some)
     }
 
+    /// `nstring / literal8`: a value of any octets.
+    pub(super) fn nstring_or_literal8(&mut self, what: &str) -> Parse<Option<Vec<u8>>> {
+        if !self.rest().starts_with(b"~{") {
+            return Ok(self.nstring(what)?.map(Cow::into_owned));
+        }
+        self.at += 1;
+        let octets = self.literal_octets()?;
+        self.at += octets.len();
+        self.line = self.at;
+        Ok(Some(octets.to_vec()))
+    }
+
     /// `quoted`, with any octets above 127 (RFC 9051 §4.3); who needs text checks that it is UTF-8.
     fn quoted(&mut self) -> Parse<Cow<'a, [u8]>> {
         self.at += 1;
@@ -301,6 +313,18 @@ impl<'a> Cursor<'a> {
 
     /// A literal's octets. A line follows every literal that has come, be it empty.
     fn literal(&mut self) -> Parse<&'a [u8]> {
+        let octets = self.literal_octets()?;
+        if let Some(nul) = memchr::memchr(0, octets) {
+            (self.line, self.at) = (self.at, self.at + nul);
+            return Err(self.wrong("NUL is not allowed in a literal"));
+        }
+        self.at += octets.len();
+        self.line = self.at;
+        Ok(octets)
+    }
+
+    /// The octets of a literal, whatever they are; reading is before them then.
+    fn literal_octets(&mut self) -> Parse<&'a [u8]> {
         let (head, used) = self.literal_head()?;
         let start = self.at + used;
         let Some(size) = head.size else {
@@ -312,12 +336,7 @@ impl<'a> Cursor<'a> {
             .filter(|end| *end < self.octets.len())
             .and_then(|end| self.octets.get(start..end))
             .ok_or(Stop::Literal)?;
-        if let Some(nul) = memchr::memchr(0, octets) {
-            (self.line, self.at) = (start, start + nul);
-            return Err(self.wrong("NUL is not allowed in a literal"));
-        }
-        self.at = start + octets.len();
-        self.line = self.at;
+        self.at = start;
         Ok(octets)
     }
 

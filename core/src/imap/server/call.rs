@@ -8,8 +8,8 @@ use crate::addr::AccountName;
 use crate::chunk::Chunk;
 use crate::machine::{BlobId, SpoolId};
 use crate::mailbox::{
-    FlagChange, Flags, MailboxId, MailboxName, MailboxRef, ModSeq, Snapshot, SpecialUse, Uid, UidSet,
-    UidValidity, Vanished,
+    Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, MailboxId, MailboxName, MailboxRef,
+    ModSeq, Quota, Rights, RightsChange, Snapshot, SpecialUse, Uid, UidSet, UidValidity, Usage, Vanished,
 };
 use crate::mime::section::{Section, Spec};
 use crate::refusal::Refusal;
@@ -77,6 +77,62 @@ pub enum Call {
     List {
         /// Whose.
         account: AccountName,
+    },
+    /// The mailboxes of other accounts that this one may do something with.
+    Shared {
+        /// Who may.
+        account: AccountName,
+    },
+    /// GETACL, LISTRIGHTS.
+    Acl {
+        /// Whose.
+        account: AccountName,
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// SETACL, DELETEACL.
+    SetAcl {
+        /// Whose.
+        account: AccountName,
+        /// Which.
+        mailbox: MailboxName,
+        /// Whom the entry is about, as the client wrote it.
+        identifier: String,
+        /// What becomes of it.
+        change: RightsChange,
+    },
+    /// MYRIGHTS.
+    Rights {
+        /// Whose.
+        account: AccountName,
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// GETMETADATA: shared annotations, and the private ones of who is logged in.
+    Annotations {
+        /// Of what.
+        about: Annotated,
+    },
+    /// SETMETADATA: all of the changes or none.
+    Annotate {
+        /// Of what.
+        about: Annotated,
+        /// The changes.
+        changes: Vec<AnnotationChange>,
+    },
+    /// GETQUOTA, GETQUOTAROOT.
+    Quota {
+        /// Whose.
+        account: AccountName,
+        /// The mailbox that it was asked for by.
+        mailbox: Option<MailboxName>,
+    },
+    /// SETQUOTA.
+    SetQuota {
+        /// Whose.
+        account: AccountName,
+        /// What the account may have from now on.
+        quota: Quota,
     },
     /// Numbers of one mailbox, which need not be selected.
     Status {
@@ -296,6 +352,16 @@ pub enum Reply {
     Recheck(bool),
     /// Mailboxes by name.
     List(Result<Vec<MailboxEntry>, Refusal>),
+    /// In the order of accounts and names.
+    Shared(Result<Vec<SharedMailbox>, Refusal>),
+    /// Acl.
+    Acl(Result<Acl, Refusal>),
+    /// What the account that is logged in may do.
+    Rights(Result<Rights, Refusal>),
+    /// Annotations.
+    Annotations(Result<Annotations, Refusal>),
+    /// Quota, SetQuota: what the account has, and what it may have.
+    Quota(Result<(Usage, Quota), Refusal>),
     /// Numbers.
     Status(Result<MailboxStatus, Refusal>),
     /// The mailbox.
@@ -305,6 +371,7 @@ pub enum Reply {
     /// Messages from the first to before the second UID are `\Recent` in this session; none if they are the same.
     Claimed(Result<(Uid, Uid), Refusal>),
     /// Create, Delete, Rename, Subscribe.
+    /// Create, Delete, Rename, Subscribe, SetAcl, Annotate.
     Done(Result<(), Refusal>),
     /// The spool is open.
     Opened(Result<(), Refusal>),
@@ -348,6 +415,17 @@ pub struct MailboxEntry {
     pub id: Option<MailboxId>,
 }
 
+/// A mailbox of another account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedMailbox {
+    /// Whose.
+    pub owner: AccountName,
+    /// Its name there.
+    pub name: MailboxName,
+    /// What may be done with it.
+    pub rights: Rights,
+}
+
 /// Answer to STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of RFC 9051 §6.3.11")]
@@ -357,6 +435,7 @@ pub struct MailboxStatus {
     pub recent: u64,
     pub unseen: u64,
     pub deleted: u64,
+    pub deleted_size: u64,
     pub size: u64,
     pub uid_next: Uid,
     pub uid_validity: UidValidity,
@@ -372,8 +451,10 @@ pub struct Selected {
     pub snapshot: Snapshot,
     /// Messages from this UID on are `\Recent` in this session.
     pub recent_from: Uid,
-    /// Nothing can be changed: EXAMINE, or the store can only read.
+    /// Nothing can be changed: EXAMINE, or the store can only read, or there is no right to.
     pub read_only: bool,
+    /// What the account that is logged in may do. A store says all; the service narrows it.
+    pub rights: Rights,
 }
 
 /// Answer to APPEND (RFC 4315 §3).

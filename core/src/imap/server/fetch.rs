@@ -11,7 +11,7 @@ use crate::imap::command::{FetchItem, FetchModifiers};
 use crate::imap::response;
 use crate::imap::sequence::{PartialRange, SequenceSet};
 use crate::machine::{Action, BlobId};
-use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Row, SystemFlags, Uid};
+use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Rights, Row, SystemFlags, Uid};
 use crate::refusal::Refusal;
 use crate::time::DateTime;
 
@@ -102,7 +102,7 @@ impl Session {
             items,
             modifiers.changed_since,
             cursor,
-            open.read_only,
+            !open.may(Rights::SEEN),
             self.enabled,
         );
         if fetch.contents.len() > self.settings.limits.bodies_per_call {

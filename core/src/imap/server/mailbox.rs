@@ -3,8 +3,17 @@
 use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
+use crate::mailbox::others::{self, Meaning};
 use crate::mailbox::{MailboxName, SpecialUse};
 use crate::refusal::Refusal;
+
+/// What is said of a mailbox that shall be among the levels above other accounts' mailboxes.
+const NOT_HERE: &str = "NO [CANNOT] No mailbox can have this name";
+
+fn is_level(mailbox: &MailboxArg) -> bool {
+    let meaning = mailbox.as_ref().map(others::meaning);
+    meaning.is_ok_and(|meaning| meaning == Meaning::Level)
+}
 
 /// A change of the mailbox list that was asked for.
 #[derive(Debug)]
@@ -31,6 +40,9 @@ impl Session {
         special_use: Vec<SpecialUse>,
         use_known: bool,
     ) {
+        if is_level(&mailbox) {
+            return self.complete(tag, NOT_HERE);
+        }
         let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
             return;
         };
@@ -71,6 +83,9 @@ impl Session {
         let Some(from) = self.place(&tag, from) else {
             return;
         };
+        if is_level(&to) {
+            return self.complete(tag, NOT_HERE);
+        }
         let Some(to) = self.place(&tag, to) else {
             return;
         };
@@ -89,9 +104,14 @@ impl Session {
     }
 
     /// SUBSCRIBE, UNSUBSCRIBE.
+    /// A subscription is to a name, also where the mailbox is another account's.
     pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
-        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
-            return;
+        let mailbox = match mailbox {
+            Ok(mailbox) => mailbox,
+            Err(bad) => return self.complete(tag, refusal::no_name(bad)),
+        };
+        let Some(account) = self.account_name() else {
+            return self.internal("a subscription without an account");
         };
         let call = Call::Subscribe { account, mailbox, on };
         let what = if on { What::Subscribe } else { What::Unsubscribe };

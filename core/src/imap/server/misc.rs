@@ -4,6 +4,7 @@ use super::{Phase, Session};
 use crate::imap::capability;
 use crate::imap::parse::Parser;
 use crate::machine::Action;
+use crate::mailbox::others::OTHER_USERS;
 
 impl Session {
     /// RFC 9051 §6.1.1.
@@ -31,9 +32,10 @@ impl Session {
         self.complete(tag, "OK ID completed");
     }
 
-    /// RFC 2342: one personal namespace without a prefix.
+    /// RFC 2342: one personal namespace without a prefix, and one of what other accounts share.
     pub(super) fn namespace(&mut self, tag: String) {
-        self.out.line("* NAMESPACE ((\"\" \"/\")) NIL NIL");
+        let line = ["* NAMESPACE ((\"\" \"/\")) ((\"", OTHER_USERS, "/\" \"/\")) NIL"];
+        self.out.line(&line.concat());
         self.complete(tag, "OK NAMESPACE completed");
     }
 

@@ -4,6 +4,7 @@
 //! the next one is looked at. What is in progress is the `Phase`; a question to the service is an `Awaiting` whose
 //! `Then` says how the reply goes on. Long answers are jobs: each poll takes one step of them.
 
+mod acl;
 mod again;
 mod append;
 mod call;
@@ -18,11 +19,14 @@ mod incoming;
 mod input;
 mod job;
 mod list;
+mod list_tree;
 mod login;
 mod mailbox;
+mod metadata;
 mod misc;
 mod news;
 mod place;
+mod quota;
 mod recent;
 mod refusal;
 mod resync;
@@ -35,21 +39,25 @@ mod view;
 mod walk;
 
 pub use call::{
-    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Reply, Selected, Settings, Stored,
+    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Reply, Selected, Settings,
+    SharedMailbox, Stored,
 };
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use self::acl::AclQuestion;
 use self::copy::Copying;
 use self::enable::Enabled;
 use self::execute::shown;
 use self::fetch::Fetch;
 use self::incoming::{Incoming, Wanted};
 use self::job::{Job, Output};
-use self::list::Question;
+use self::list::{Listing, Question};
 use self::login::Attempt;
+use self::metadata::MetadataQuestion;
 use self::news::{After, OwnStore};
+use self::quota::QuotaQuestion;
 use self::resync::Resync;
 use self::search::Search;
 use self::select::{Open, Opening, Target};
@@ -188,6 +196,15 @@ enum Then {
     /// CREATE is done; the identity of the new mailbox is asked for.
     Created(String),
     List(Box<Question>),
+    /// The mailboxes of others.
+    Shared(Box<Question>, Vec<MailboxEntry>),
+    /// What LIST returns beside its lines.
+    Listing(Box<Listing>),
+    Acl(Box<AclQuestion>),
+    Quota(Box<QuotaQuestion>),
+    Metadata(Box<MetadataQuestion>),
+    /// SETMETADATA with this tag.
+    MetadataSet(String),
     Status(Box<Asked>),
     Opened(Box<Incoming>, Wanted),
     /// The URL.
@@ -399,6 +416,14 @@ impl Session {
             (Then::Changed(change), Reply::Done(result)) => self.changed(change, result),
             (Then::Created(tag), Reply::Status(result)) => self.created(tag, result),
             (Then::List(question), Reply::List(result)) => self.listed(*question, result),
+            (Then::Shared(question, own), Reply::Shared(result)) => {
+                self.shared_listed(*question, own, result)
+            }
+            (Then::Listing(listing), reply) => self.listing_told(listing, reply),
+            (Then::Acl(question), reply) => self.acl_answered(*question, reply),
+            (Then::Quota(question), Reply::Quota(result)) => self.quota_answered(*question, result),
+            (Then::MetadataSet(tag), Reply::Done(result)) => self.metadata_set(tag, result),
+            (Then::Metadata(question), Reply::Annotations(result)) => self.annotated(*question, result),
             (Then::Status(asked), Reply::Status(result)) => self.counted(*asked, result),
             (Then::Opened(incoming, wanted), Reply::Opened(result)) => {
                 self.spool_opened(incoming, wanted, result);

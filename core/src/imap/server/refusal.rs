@@ -33,11 +33,10 @@ const fn words(refusal: Refusal) -> (&'static str, &'static str) {
         Refusal::MailboxFull => ("LIMIT", "Mailbox is full"),
         Refusal::ReadOnly => ("NOPERM", "Mailbox is open read-only"),
         Refusal::NotPermitted => ("NOPERM", "Not permitted"),
-        Refusal::NoSuchUser
-        | Refusal::RelayDenied
-        | Refusal::RelayDisabled
-        | Refusal::SenderNotOwned
-        | Refusal::AuthorNotOwned => ("CANNOT", "Not possible"),
+        Refusal::NoSuchUser => ("NONEXISTENT", "No such user"),
+        Refusal::RelayDenied | Refusal::RelayDisabled | Refusal::SenderNotOwned | Refusal::AuthorNotOwned => {
+            ("CANNOT", "Not possible")
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
 use super::enable::Enabled;
-use super::place::Place;
+use super::place::{NO_MAILBOX, Place};
 use super::recent::Recent;
 use super::view::View;
 use super::{Call, MailboxEntry, Selected, Session, Then, list, refusal};
 use crate::imap::command::{MailboxArg, SelectParams};
 use crate::imap::response;
 use crate::machine::{Action, Scope, WatchId};
-use crate::mailbox::{Keyword, Keywords, MailboxName, MailboxRef, SystemFlags, Uid};
+use crate::mailbox::{Keyword, Keywords, MailboxName, MailboxRef, Rights, SystemFlags, Uid};
 use crate::refusal::Refusal;
 
 /// The selected mailbox.
@@ -18,6 +18,8 @@ pub(super) struct Open {
     pub(super) name: MailboxName,
     /// EXAMINE, or the store can only read.
     pub(super) read_only: bool,
+    /// What may be done with it (RFC 4314).
+    pub(super) rights: Rights,
     pub(super) view: View,
     pub(super) watch: WatchId,
     /// The mailbox may have changed.
@@ -61,7 +63,7 @@ impl Session {
             Err(bad) => return self.unselect(tag, refusal::no_name(bad)),
         };
         let Some(place) = self.place_of(name.clone()) else {
-            return;
+            return self.unselect(tag, NO_MAILBOX);
         };
         let target = Target {
             tag,
@@ -94,6 +96,7 @@ impl Session {
             snapshot,
             recent_from,
             read_only,
+            rights,
         } = match result {
             Ok(selected) => selected,
             Err(refused) => return self.complete(target.tag, refusal::no(refused)),
@@ -114,6 +117,7 @@ impl Session {
             mailbox,
             name: target.place.mailbox.clone(),
             read_only,
+            rights,
             view: View::new(snapshot, recent),
             watch,
             dirty: false,
@@ -124,6 +128,11 @@ impl Session {
             only_read: read_only && !target.examine,
             target,
         };
+        let own = self.is_me(&opening.target.place.account);
+        if self.enabled.rev2 && !own {
+            // RFC 9051 §6.3.2: the name; the attributes in its owner's list are not ours.
+            return self.select_listed(opening, Ok(Vec::new()));
+        }
         if self.enabled.rev2 {
             let account = opening.target.place.account.clone();
             return self.call(Call::List { account }, Then::SelectListed(Box::new(opening)));
@@ -174,7 +183,8 @@ impl Session {
 
     /// CLOSE: removes deleted messages without telling, unless the mailbox is open read-only.
     pub(super) fn close_mailbox(&mut self, tag: String) {
-        match self.selected.as_ref().filter(|open| !open.read_only) {
+        // RFC 4314 §4: without the right to expunge the mailbox is only closed.
+        match self.selected.as_ref().filter(|open| open.may(Rights::EXPUNGE)) {
             Some(open) => {
                 let mailbox = open.mailbox.clone();
                 let uids = None;
@@ -204,6 +214,11 @@ impl Open {
     /// Whether it is the mailbox of this name.
     pub(super) fn is_at(&self, place: &Place) -> bool {
         self.name == place.mailbox && self.mailbox.account == place.account
+    }
+
+    /// Whether this may be done here.
+    pub(super) fn may(&self, rights: Rights) -> bool {
+        !self.read_only && self.rights.contains(rights)
     }
 
     /// What SELECT tells of a mailbox (RFC 3501 §6.3.1, RFC 9051 §6.3.2, RFC 7162 §3.1.2).
@@ -240,8 +255,11 @@ impl Open {
             out.extend_from_slice(b"()] Nothing can be changed\r\n");
             return;
         }
-        let more = (keywords.names().len() < Keywords::MAX).then_some("\\*");
-        response::flag_list(out, SystemFlags::ALL, names().chain(more));
+        // RFC 4314 §5.1.1: those that there is a right to change.
+        let writes = self.rights.contains(Rights::WRITE);
+        let more = (writes && keywords.names().len() < Keywords::MAX).then_some("\\*");
+        let names = names().filter(|_| writes);
+        response::flag_list(out, self.rights.system_flags(), names.chain(more));
         out.extend_from_slice(b"] Flags that are kept\r\n");
     }
 

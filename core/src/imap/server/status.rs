@@ -1,4 +1,4 @@
-//! STATUS (RFC 9051 §6.3.11).
+//! STATUS (RFC 9051 §6.3.11; RFC 7889 §4, RFC 8438, RFC 8474 §4.3, RFC 9208 §4.1.4).
 
 use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
@@ -35,32 +35,36 @@ impl Session {
             Ok(status) => status,
             Err(refused) => return self.complete(asked.tag, refusal::no(refused)),
         };
-        let utf8 = self.enabled.utf8_names();
-        let out = self.out.text();
-        out.extend_from_slice(b"* STATUS ");
-        response::mailbox(out, &asked.place.mailbox, utf8);
-        out.extend_from_slice(b" (");
-        for (at, item) in asked.items.iter().enumerate() {
+        self.write_status(&asked.place, &asked.items, &status);
+        self.complete(asked.tag, "OK STATUS completed");
+    }
+
+    /// `* STATUS name (…)`.
+    pub(super) fn write_status(&mut self, place: &Place, items: &[StatusItem], status: &MailboxStatus) {
+        self.out.text().extend_from_slice(b"* STATUS ");
+        self.write_name(place);
+        self.out.text().extend_from_slice(b" (");
+        let limit = self.settings.max_message_size;
+        for (at, item) in items.iter().enumerate() {
+            let out = self.out.text();
             if at > 0 {
                 out.push(b' ');
             }
             if *item == StatusItem::MailboxId {
-                out.extend_from_slice(b"MAILBOXID (");
-                out.extend_from_slice(status.id.object_id().as_bytes());
-                out.push(b')');
+                out.extend_from_slice(b"MAILBOXID ");
+                self.write_mailbox_id(&place.account, status.id);
                 continue;
             }
-            let (name, value) = number(*item, &status, self.settings.max_message_size);
+            let (name, value) = number(*item, status, limit);
             out.extend_from_slice(name.as_bytes());
             out.push(b' ');
             response::number(out, value);
         }
-        out.extend_from_slice(b")\r\n");
-        self.complete(asked.tag, "OK STATUS completed");
+        self.out.text().extend_from_slice(b")\r\n");
     }
 }
 
-fn number(item: StatusItem, status: &MailboxStatus, append_limit: u64) -> (&'static str, u64) {
+fn number(item: StatusItem, status: &MailboxStatus, limit: u64) -> (&'static str, u64) {
     match item {
         StatusItem::Messages => ("MESSAGES", status.messages),
         StatusItem::Recent => ("RECENT", status.recent),
@@ -70,7 +74,8 @@ fn number(item: StatusItem, status: &MailboxStatus, append_limit: u64) -> (&'sta
         StatusItem::Deleted => ("DELETED", status.deleted),
         StatusItem::Size => ("SIZE", status.size),
         StatusItem::HighestModSeq => ("HIGHESTMODSEQ", status.modseq.0),
-        StatusItem::MailboxId => ("MAILBOXID", status.id.0.into()),
-        StatusItem::AppendLimit => ("APPENDLIMIT", append_limit),
+        StatusItem::AppendLimit => ("APPENDLIMIT", limit),
+        StatusItem::DeletedStorage => ("DELETED-STORAGE", status.deleted_size.div_ceil(1_024)),
+        StatusItem::MailboxId => ("MAILBOXID", u64::from(status.id.0)),
     }
 }

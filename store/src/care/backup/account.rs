@@ -7,6 +7,7 @@ use rmail_core::addr::AccountName;
 
 use crate::disk::Disk;
 use crate::file::io::read_file;
+use crate::file::metadata::METADATA;
 
 use super::super::lock::lock;
 use super::super::places::{DomainDir, UserDir, levels};
@@ -68,7 +69,7 @@ impl<D: Disk> Run<'_, D> {
             }
         }
         // Last: the counter is above all that were copied.
-        for name in ["account.json", "subscriptions.json", "user.json"] {
+        for name in ["account.json", "subscriptions.json", METADATA, "user.json"] {
             let octets = match read_file(disk, &user.dir, name).await {
                 Ok(Some(octets)) => octets,
                 Ok(None) => continue,

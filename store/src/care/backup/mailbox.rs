@@ -11,8 +11,10 @@ use rmail_core::addr::AccountName;
 use rmail_core::mailbox::{MailboxName, Row, Uid};
 
 use crate::disk::{Disk, Mode, Stat};
+use crate::file::acl::ACL;
 use crate::file::io::{found, open_or_make_dir};
 use crate::file::keywords;
+use crate::file::metadata::METADATA;
 use crate::file::spool::link_fails;
 use crate::file::status::Status;
 
@@ -101,7 +103,8 @@ impl<D: Disk> Run<'_, D> {
             }
         }
         self.enter(account, name, path, &image, &status, &rows, copy)
-            .await
+            .await?;
+        self.files(dir, path, |name| matches!(name, ACL | METADATA)).await
     }
 
     /// Reads the names; what cannot be read is a problem.

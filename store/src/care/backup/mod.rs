@@ -6,6 +6,7 @@
 //!   2026-11-21T10-00-00Z/     a backup, by the time at which it was begun
 //!     manifest.jsonl          see [`manifest`]
 //!     domains/…               as in the mail_root: messages under their names, status.json, keywords, expunged,
+//!                             acl.json, metadata.json,
 //!                             account.json, subscriptions.json, user.json; no `state`, no caches
 //!     secrets/ tls/           the files of the mail_root's directories of these names
 //!   2026-11-22T10-00-00Z.partial/  one that is being made, or was cut short; the next backup removes the latter
@@ -41,7 +42,9 @@ use rmail_core::time::Unix;
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
 use crate::file::FileStore;
+use crate::file::acl::SHARED;
 use crate::file::io::{found, open_or_make_dir, remove_tree};
+use crate::file::metadata::METADATA;
 
 use super::image::Rules;
 use super::places;
@@ -236,6 +239,13 @@ impl<D: Disk> Run<'_, D> {
                     self.account(account, user).await?;
                 }
             }
+        }
+        let root = self.disk.root().clone();
+        if users.is_empty()
+            && let Some(dir) = found(self.disk.open_dir(&root, SHARED).await)?
+        {
+            // Of the server. Who shares what is told by the mailboxes.
+            self.files(&dir, SHARED, |name| name == METADATA).await?;
         }
         if users.is_empty() && self.options.secrets {
             for name in ["secrets", "tls"] {

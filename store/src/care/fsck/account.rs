@@ -107,6 +107,8 @@ impl<D: Disk> Run<'_, D> {
         let known = self.known(patient, &all).await?;
         self.counter(patient, &known, &mut drafts).await?;
         self.subscriptions(patient, &mut drafts).await?;
+        self.annotations(patient.dir, path, patient.dir, &mut drafts)
+            .await?;
         twice(&known, &mut drafts);
         self.names(patient, &all, &mut drafts).await?;
         if let Some(deleted) = found(disk.open_dir(patient.dir, "deleted").await)? {

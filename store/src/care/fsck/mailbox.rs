@@ -127,6 +127,7 @@ impl<D: Disk> Run<'_, D> {
             self.summary.messages += rows.len() as u64;
             self.summary.octets += rows.iter().map(|row| u64::from(row.size)).sum::<u64>();
         }
+        self.beside(subject, drafts).await?;
         self.snapshot(subject, &image, uid_next, drafts).await?;
         self.names_of(subject, (&image, &status), uid_next, count, drafts)
             .await

@@ -10,6 +10,7 @@
 //! them is ever read or removed.
 
 mod account;
+mod beside;
 mod caches;
 mod files;
 mod finding;

@@ -3,7 +3,7 @@
 use std::io;
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{MailboxName, ModSeq, Row, Uid};
+use rmail_core::mailbox::{MailboxName, ModSeq, Row, Uid, Who};
 use rmail_core::refusal::Refusal;
 
 use crate::disk::Disk;
@@ -69,6 +69,14 @@ pub(super) enum Fix<D: Disk> {
     Clean,
     Counter(u32),
     Subscriptions(D::Dir),
+    /// The file goes to the user's `lost+found`.
+    File {
+        dir: D::Dir,
+        name: &'static str,
+        user: D::Dir,
+    },
+    /// With whom something is shared.
+    Shared(Who),
     Graves,
     Level {
         parent: D::Dir,
@@ -199,6 +207,15 @@ async fn in_account<D: Disk>(
                 .await?;
             store.subscribe_to_all(account).await?;
             Ok(Some(format!("subscribed to all; the file is {ASIDE}/{new}")))
+        }
+        Fix::File { dir, name, user } => {
+            let aside = aside_dir(store, user).await?;
+            let new = store.move_aside(dir, name, &aside, name).await?;
+            Ok(Some(format!("it is {ASIDE}/{new} now")))
+        }
+        Fix::Shared(who) => {
+            store.enter_shared(account, who).await?;
+            done("noted")
         }
         Fix::Graves => {
             store.clear_graves(account).await?;
