@@ -41,22 +41,19 @@ fn numbers_of_uid_search_are_those_before_its_expunges() {
 }
 
 #[test]
-fn store_says_that_messages_are_gone_unless_it_is_silent() {
+fn store_says_that_messages_are_gone() {
     let say = |command: &str| {
         let (mut world, mut client) = one_gone();
         client.say(&mut world, &format!("a {command}\r\n"))
     };
-    // RFC 2180 §4.2.2, §4.2.3.
-    assert_eq!(say("STORE 2 +FLAGS (\\Seen)"), format!("a {GONE}\r\n"));
+    let done = "OK [EXPUNGEISSUED] STORE completed for the messages that still exist";
+    // RFC 2180 §4.2.1.
+    assert_eq!(say("STORE 2 +FLAGS (\\Seen)"), format!("a {done}\r\n"));
     assert_eq!(
         say("STORE 1:2 +FLAGS (\\Seen)"),
-        format!("* 1 FETCH (FLAGS (\\Seen))\r\na {GONE}\r\n")
+        format!("* 1 FETCH (FLAGS (\\Seen))\r\na {done}\r\n")
     );
-    // §4.2.1.
-    assert_eq!(
-        say("STORE 1:2 +FLAGS.SILENT (\\Seen)"),
-        "a OK [EXPUNGEISSUED] STORE completed\r\n"
-    );
+    assert_eq!(say("STORE 1:2 +FLAGS.SILENT (\\Seen)"), format!("a {done}\r\n"));
     // RFC 3501 §6.4.8: a UID without a message is no error.
     assert_eq!(
         say("UID STORE 2:3 +FLAGS (\\Seen)"),
@@ -138,6 +135,25 @@ fn every_command_is_answered_when_the_mailbox_is_gone() {
         assert!(
             answer.ends_with("\r\n* BYE The selected mailbox is gone\r\n"),
             "{answer}"
+        );
+    }
+}
+
+#[test]
+fn nobody_goes_on_under_another_uidvalidity() {
+    for (command, answer) in [
+        ("NOOP", "c OK NOOP completed\r\n"),
+        ("EXPUNGE", "c OK EXPUNGE completed\r\n"),
+        ("STORE 1 +FLAGS (\\Seen)", "c OK STORE completed\r\n"),
+        ("UID FETCH 1 FLAGS", "c NO [NONEXISTENT] No such mailbox\r\n"),
+    ] {
+        let world = &mut World::with_messages(1);
+        let mut client = Client::selected(world);
+        world.inbox().uid_validity.0 += 1;
+        world.inbox().modseq += 1;
+        assert_eq!(
+            client.say(world, &format!("c {command}\r\n")),
+            format!("{answer}* BYE UIDVALIDITY of the selected mailbox has changed\r\n")
         );
     }
 }

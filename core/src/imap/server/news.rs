@@ -269,10 +269,17 @@ impl Session {
             let mailbox = selected.mailbox.clone();
             return self.call(Call::Changes { mailbox }, Then::Changes(after));
         }
-        if !selected.view.has_news(after.expunges()) {
-            return self.go_on(after);
+        self.tell_news(after);
+    }
+
+    /// Tells what is new, if there is something, then goes on.
+    fn tell_news(&mut self, after: After) {
+        let news = self.selected.as_ref().map(|open| &open.view);
+        if news.is_some_and(|view| view.is_replaced() || view.has_news(after.expunges())) {
+            self.start_news(after, None);
+        } else {
+            self.go_on(after);
         }
-        self.start_news(after, None);
     }
 
     /// The mailbox as it is now.
@@ -281,26 +288,17 @@ impl Session {
             return self.go_on(after);
         };
         match reply {
-            Ok(snapshot) if snapshot.uid_validity == selected.view.latest().uid_validity => {
+            Ok(snapshot) => {
                 selected.view.renew(snapshot);
-                if selected.view.has_news(after.expunges()) {
-                    self.start_news(after, None);
-                } else {
-                    self.go_on(after);
-                }
+                self.tell_news(after);
             }
-            Ok(_) => self.mailbox_lost(after, "UIDVALIDITY of the selected mailbox has changed"),
             Err(Refusal::NoSuchMailbox | Refusal::NotPossible) => {
                 self.mailbox_lost(after, "The selected mailbox is gone");
             }
             Err(_) => {
                 // Nothing is lost: the look is repeated with the next command, or the next line of an idle session.
                 selected.missed = true;
-                if selected.view.has_news(after.expunges()) {
-                    self.start_news(after, None);
-                } else {
-                    self.go_on(after);
-                }
+                self.tell_news(after);
             }
         }
     }
@@ -320,6 +318,9 @@ impl Session {
         let Some(selected) = self.selected.as_mut() else {
             return self.go_on(after);
         };
+        if selected.view.is_replaced() {
+            return self.mailbox_lost(after, "UIDVALIDITY of the selected mailbox has changed");
+        }
         if selected.view.wants_claim() {
             let mailbox = selected.mailbox.clone();
             return self.call(

@@ -24,6 +24,8 @@ pub(super) struct View {
     behind: bool,
     /// Messages are told that the latest snapshot does not have.
     expunges_untold: bool,
+    /// UIDVALIDITY is another by now: nothing that was told means anything any more.
+    replaced: bool,
 }
 
 /// Positions in the rows told: ascending, disjoint.
@@ -45,6 +47,7 @@ impl View {
             recent,
             behind: false,
             expunges_untold: false,
+            replaced: false,
         }
     }
 
@@ -93,12 +96,18 @@ impl View {
 
     /// Takes a newer state of the mailbox; nothing of it is told yet. Older ones are ignored.
     pub(super) fn renew(&mut self, snapshot: Snapshot) {
-        if snapshot.modseq < self.latest.modseq {
+        self.replaced |= snapshot.uid_validity != self.latest.uid_validity;
+        if self.replaced || snapshot.modseq < self.latest.modseq {
             return;
         }
         self.behind |= !self.latest.rows.same(&snapshot.rows);
         self.latest = snapshot;
         self.catch_up();
+    }
+
+    /// Whether the mailbox has got another UIDVALIDITY: the session must let go of it.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.replaced
     }
 
     /// Whether there is something to tell, given whether expunges may be told.
