@@ -1,5 +1,6 @@
 //! UNAUTHENTICATE (RFC 8437) and COMPRESS (RFC 4978), which it ends.
 
+use crate::imap::parse::Utf8;
 use super::{Call, Phase, Session, Then};
 use crate::machine::Action;
 
@@ -41,6 +42,7 @@ impl Session {
         let old = core::mem::replace(self, new);
         // What was read and not looked at, and what was said.
         self.parser = old.parser;
+        self.parser.set_utf8(Utf8::default());
         self.inbox = old.inbox;
         self.pending = old.pending;
         self.pending_octets = old.pending_octets;
