@@ -1,7 +1,7 @@
 //! UNAUTHENTICATE (RFC 8437) and COMPRESS (RFC 4978), which it ends.
 
-use crate::imap::parse::Utf8;
 use super::{Call, Phase, Session, Then};
+use crate::imap::parse::Utf8;
 use crate::machine::Action;
 
 impl Session {

@@ -50,9 +50,14 @@ impl Session {
     /// The message that REPLACE takes away; `None`: the command is answered.
     fn replaced(&mut self, tag: &str, replaces: Replaces) -> Option<Uid> {
         let Some(open) = &self.selected else {
-            self.refuse_bad(tag, "No mailbox is selected");
+            self.refuse_bad(tag, "[CLIENTBUG] No mailbox is selected");
             return None;
         };
+        if self.enabled.uid_only && !replaces.uid {
+            // RFC 9586 §3.8.
+            self.refuse_bad(tag, "[UIDREQUIRED] Message numbers are not allowed");
+            return None;
+        }
         if open.read_only {
             self.complete(tag.to_owned(), refusal::no(Refusal::ReadOnly));
             return None;

@@ -1,4 +1,27 @@
 //! ENABLE (RFC 5161): what a client has switched on, and what follows from it.
+//!
+//! # IMAP4rev2
+//!
+//! RFC 9051, appendix E, by its numbers. What IMAP4rev1 allows too holds for every client; what it does not comes with
+//! ENABLE IMAP4rev2.
+//!
+//! * 1, sizes of 63 bits: numbers are read and written so; a stored message has less than 4 GiB, a mailbox may have more.
+//! * 2, extensions that were folded in: all are offered by themselves too.
+//! * 3, STATUS SIZE and DELETED: for every client.
+//! * 4, ESEARCH in place of SEARCH: when enabled.
+//! * 5, substring or not; 6, RFC 2231 continuations; 7, COPYUID of MOVE; 8, TRYCREATE: for every client.
+//! * 9, CLOSED: for every client, as RFC 7162 wants it. 10, LIST with SELECT: when enabled.
+//! * 11, UNSEEN, and 12, RECENT and `\Recent`: not told any more when enabled. Who asks STATUS for RECENT is answered.
+//! * 13, PERMANENTFLAGS: told with each keyword that the client could not know, and without `\*` when there is no room.
+//! * 14, grammar only. 15, $MDNSent and the like: kept as any keyword.
+//! * 16, UTF-8 in names: when enabled; before that modified UTF-7 is written, and both are read.
+//! * 17, CHECK, 18, RFC822 and its parts, 19, LSUB: still answered; nothing of them comes unasked.
+//! * 20, other updates in IDLE: none comes unless another extension asks for it.
+//! * 21, UID in FETCH responses that were not asked for: when enabled.
+//! * 22, 23, grammar of responses: there is always a text. 24, it is ASCII.
+//! * 25 to 27, TLS and SCRAM-SHA-256: for every client. ALERT is used for quotas alone, PREAUTH never.
+//! * 28, 30, timers and closing: every octet of a command counts; BYE comes first where it can.
+//! * 29, registration of extensions: nothing to do.
 
 use super::Session;
 use crate::imap::parse::Utf8;
