@@ -101,7 +101,10 @@ fn a_proof_given_up_logs_nobody_in() {
         client.say(world, "eA==\r\n"),
         "b BAD Malformed authentication data\r\n"
     );
-    assert_eq!(client.say(world, "c SELECT INBOX\r\n"), "c BAD [CLIENTBUG] Log in first\r\n");
+    assert_eq!(
+        client.say(world, "c SELECT INBOX\r\n"),
+        "c BAD [CLIENTBUG] Log in first\r\n"
+    );
     // The account changes between proof and login.
     scram(&mut client, world, "d", USER, PASSWORD);
     world.epoch += 1;
@@ -129,7 +132,10 @@ fn unauthenticate_leaves_nothing_of_a_login() {
     assert!(client.calls.last().unwrap().starts_with("Unselect"));
     // As after the greeting, but for what names calls and watches.
     client.trace.clear();
-    assert_eq!(client.say(world, "c SELECT INBOX\r\n"), "c BAD [CLIENTBUG] Log in first\r\n");
+    assert_eq!(
+        client.say(world, "c SELECT INBOX\r\n"),
+        "c BAD [CLIENTBUG] Log in first\r\n"
+    );
     let mut fresh = Client::new(settings());
     fresh.listen(world);
     assert_eq!(

@@ -112,7 +112,6 @@ mod tests {
         assert!(clear.ends_with(" STARTTLS LOGINDISABLED"));
         let open = list(false, false, true);
         assert!(open.ends_with(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
-        assert!(open.ends_with(" RIGHTS=texk AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
         let bound = list(false, true, true);
         assert!(
             bound.ends_with(" STARTTLS AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN")
@@ -120,6 +119,5 @@ mod tests {
         assert!(list(true, true, true).ends_with(" UNAUTHENTICATE COMPRESS=DEFLATE"));
         assert!(list(true, false, true).ends_with(" UNAUTHENTICATE"));
         assert!(!list(true, true, true).contains("AUTH="));
-        assert!(list(true, true, true).ends_with(" RIGHTS=texk"));
     }
 }

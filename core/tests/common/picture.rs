@@ -21,15 +21,18 @@ pub enum Mode {
     QResync,
     UidOnly,
     Rev2,
+    /// IMAP4rev2 with QRESYNC and UTF8=ACCEPT.
+    All,
 }
 
 impl Mode {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Plain,
         Self::Condstore,
         Self::QResync,
         Self::UidOnly,
         Self::Rev2,
+        Self::All,
     ];
 
     fn enables(self) -> &'static str {
@@ -39,11 +42,20 @@ impl Mode {
             Self::QResync => "QRESYNC",
             Self::UidOnly => "UIDONLY",
             Self::Rev2 => "IMAP4rev2",
+            Self::All => "UTF8=ACCEPT QRESYNC IMAP4rev2",
         }
     }
 
+    fn is_rev2(self) -> bool {
+        matches!(self, Self::Rev2 | Self::All)
+    }
+
+    fn has_qresync(self) -> bool {
+        matches!(self, Self::QResync | Self::All)
+    }
+
     fn knows_modseqs(self) -> bool {
-        matches!(self, Self::Condstore | Self::QResync)
+        matches!(self, Self::Condstore | Self::QResync | Self::All)
     }
 }
 
@@ -142,7 +154,10 @@ impl Watcher {
                 }
                 "EXPUNGE" => {
                     assert!(!numbers_in_use, "EXPUNGE while numbers are in use: {answer}");
-                    assert!(!matches!(self.mode, Mode::QResync | Mode::UidOnly), "{answer}");
+                    assert!(
+                        !(self.mode.has_qresync() || self.mode == Mode::UidOnly),
+                        "{answer}"
+                    );
                     self.messages.remove(number - 1);
                 }
                 "FETCH" | "UIDFETCH" => {
@@ -159,7 +174,7 @@ impl Watcher {
                     self.learn(about, words[2]);
                     last = Some(about);
                 }
-                "RECENT" => assert!(self.mode != Mode::Rev2, "{answer}"),
+                "RECENT" => assert!(!self.mode.is_rev2(), "{answer}"),
                 _ => {}
             }
         }
@@ -170,13 +185,13 @@ impl Watcher {
         if self.mode.knows_modseqs() {
             assert!(line.contains("UID ") && line.contains("MODSEQ ("), "{line}");
         }
-        if self.mode == Mode::Rev2 {
+        if self.mode.is_rev2() {
             assert!(line.contains("UID ") && !line.contains("\\Recent"), "{line}");
         }
     }
 
     fn vanished(&mut self, set: &str) {
-        assert!(matches!(self.mode, Mode::QResync | Mode::UidOnly));
+        assert!(self.mode.has_qresync() || self.mode == Mode::UidOnly);
         if let Some(set) = set.strip_prefix("(EARLIER) ") {
             // Whoever comes back has forgotten all numbers; others do not count what went earlier.
             let gone = uids(set);
@@ -375,7 +390,7 @@ impl Watcher {
         let mut kept: Vec<Known> = knew.into_iter().take_while(|known| known.uid.is_some()).collect();
         let since = self.highest;
         let last = kept.last().and_then(|known| known.uid).unwrap_or(0);
-        let answer = if self.mode == Mode::QResync {
+        let answer = if self.mode.has_qresync() {
             let with = returning(&kept, how);
             let validity = world.inbox().uid_validity.0;
             let command = format!("SELECT INBOX (QRESYNC ({validity} {since}{with}))");
@@ -425,7 +440,7 @@ impl Watcher {
 
     /// What went earlier is told again, and is none of what is there.
     pub fn earlier(&mut self, world: &mut World, ago: u64) {
-        if self.mode == Mode::QResync {
+        if self.mode.has_qresync() {
             let since = self.highest.saturating_sub(ago).max(1);
             let items = format!("(UID FLAGS) (CHANGEDSINCE {since} VANISHED)");
             assert!(self.command(world, &format!("UID FETCH 1:* {items}")));
