@@ -13,6 +13,7 @@ use rmail_core::time::Now;
 use super::bodies::{LastScanned, bodies};
 use super::search::search;
 use super::session::Desk;
+use super::sort::Ranker;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -25,6 +26,7 @@ pub struct ImapService<S: MailStore, D: Disk> {
     settings: Arc<Settings>,
     desk: Desk<S>,
     last: LastScanned,
+    ranker: Ranker,
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
@@ -33,6 +35,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
+            ranker: Ranker::default(),
             service,
         }
     }
@@ -137,7 +140,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Copy { .. }
             | Call::Move { .. }
             | Call::Expunge { .. } => Pool::Sync,
-            Call::Search { .. } => Pool::Cpu,
+            Call::Search { .. } | Call::Sort { .. } | Call::Thread { .. } => Pool::Cpu,
         };
         Answer::Later(pool, call)
     }
@@ -259,7 +262,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 mailbox,
                 uids,
                 program,
-            } => Reply::Found(search(store, &mailbox, &uids, &program).await),
+            } => Reply::Found(search(store, &self.service.gists, &mailbox, &uids, &program).await),
             Call::Vanished {
                 mailbox,
                 since,
@@ -273,8 +276,29 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                     gone,
                 ))
             }
+            Call::Sort {
+                mailbox,
+                uids,
+                criteria,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Sorted(self.ranker.sort(store, gists, of, &criteria).await)
+            }
+            Call::Thread {
+                mailbox,
+                uids,
+                algorithm,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Threaded(self.ranker.thread(store, gists, of, algorithm).await)
+            }
             Call::Unselect { mailbox } => {
                 self.last.clear();
+                self.ranker.clear();
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }

@@ -4,6 +4,7 @@
 //! session's spools, open messages and watches, and drop them with themselves.
 
 mod bodies;
+mod gists;
 mod imap;
 mod login;
 mod message;
@@ -15,6 +16,7 @@ mod serve;
 mod session;
 mod settings;
 mod smtp;
+mod sort;
 mod submit;
 
 pub use imap::ImapService;
@@ -34,6 +36,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
+use gists::GistCache;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -46,6 +49,7 @@ pub struct Service<S: MailStore, D: Disk> {
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
+    gists: GistCache,
     /// Epochs of watched accounts when they were last looked at.
     epochs: Mutex<BTreeMap<AccountName, u64>>,
     /// The administrator who was found to get the postmaster's mail.
@@ -64,6 +68,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             passwords,
             salts: OnceLock::new(),
             outbound: Outbound::default(),
+            gists: GistCache::default(),
             epochs: Mutex::default(),
             admin: Mutex::default(),
         })

@@ -12,6 +12,7 @@ mod list;
 mod literal;
 mod mailbox;
 mod search;
+mod search_key;
 mod select;
 mod simple;
 mod store;
@@ -68,23 +69,27 @@ fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
     let command = match &*name {
         "APPEND" => return append::append(&mut c, tag).map(Parsed::Append),
         "UID" => {
-            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, SEARCH or STORE after UID")?;
+            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, SEARCH, SORT, STORE or THREAD after UID")?;
             match &*c.command_name()? {
                 "COPY" => mailbox::copy(&mut c, true)?,
                 "EXPUNGE" => simple::uid_expunge(&mut c)?,
                 "FETCH" => fetch::fetch(&mut c, true)?,
                 "MOVE" => mailbox::r#move(&mut c, true)?,
                 "SEARCH" => search::search(&mut c, true)?,
+                "SORT" => search::sort(&mut c, true)?,
                 "STORE" => store::store(&mut c, true)?,
+                "THREAD" => search::thread(&mut c, true)?,
                 other => return Err(c.unknown("UID command", other)),
             }
         }
         "AUTHENTICATE" => auth::authenticate(&mut c)?,
+        "CANCELUPDATE" => search::cancel_update(&mut c)?,
         "COPY" => mailbox::copy(&mut c, false)?,
         "CREATE" => mailbox::create(&mut c)?,
         "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,
         "ENABLE" => auth::enable(&mut c)?,
         "EXAMINE" => select::select(&mut c, |mailbox, params| Command::Examine { mailbox, params })?,
+        "ESEARCH" => search::esearch(&mut c)?,
         "FETCH" => fetch::fetch(&mut c, false)?,
         "ID" => auth::id(&mut c)?,
         "LIST" => list::list(&mut c)?,
@@ -94,9 +99,11 @@ fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
         "RENAME" => mailbox::rename(&mut c)?,
         "SEARCH" => search::search(&mut c, false)?,
         "SELECT" => select::select(&mut c, |mailbox, params| Command::Select { mailbox, params })?,
+        "SORT" => search::sort(&mut c, false)?,
         "STATUS" => mailbox::status(&mut c)?,
         "STORE" => store::store(&mut c, false)?,
         "SUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Subscribe { mailbox })?,
+        "THREAD" => search::thread(&mut c, false)?,
         "UNSUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Unsubscribe { mailbox })?,
         other => simple::simple(&c, other)?,
     };

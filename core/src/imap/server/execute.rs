@@ -67,7 +67,8 @@ impl Session {
             Command::Lsub { reference, pattern } => self.lsub(tag, &reference, &pattern),
             Command::Status { mailbox, items } => self.status(tag, mailbox, items),
             Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
-            Command::Search(search) => self.search(tag, &search),
+            Command::Search(search) => self.search(tag, search),
+            Command::CancelUpdate(tags) => self.cancel_update(tag, &tags),
             Command::Fetch {
                 uid,
                 set,
@@ -105,11 +106,12 @@ fn state_of(command: &Command) -> State {
         | Command::Close
         | Command::Unselect
         | Command::Expunge { .. }
-        | Command::Search(_)
+        | Command::CancelUpdate(_)
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. }
         | Command::Move { .. } => State::Selected,
+        Command::Search(search) if search.needs_selected() => State::Selected,
         _ => State::Authenticated,
     }
 }
