@@ -15,6 +15,7 @@ use super::catenate::{Wanted, spool_from};
 use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
+use super::sort::Ranker;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub struct ImapService<S: MailStore, D: Disk> {
     last: LastScanned,
     /// Who is logged in.
     pub(super) who: Mutex<Option<AccountName>>,
+    ranker: Ranker,
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
@@ -38,6 +40,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
             who: Mutex::default(),
+            ranker: Ranker::default(),
             service,
         }
     }
@@ -283,7 +286,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                 mailbox,
                 uids,
                 program,
-            } => Reply::Found(search(store, &mailbox, &uids, &program).await),
+            } => Reply::Found(search(store, &self.service.gists, &mailbox, &uids, &program).await),
             Call::Vanished {
                 mailbox,
                 since,
@@ -297,8 +300,29 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                     gone,
                 ))
             }
+            Call::Sort {
+                mailbox,
+                uids,
+                criteria,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Sorted(self.ranker.sort(store, gists, of, &criteria).await)
+            }
+            Call::Thread {
+                mailbox,
+                uids,
+                algorithm,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Threaded(self.ranker.thread(store, gists, of, algorithm).await)
+            }
             Call::Unselect { mailbox } => {
                 self.last.clear();
+                self.ranker.clear();
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }
@@ -358,7 +382,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Copy { .. }
             | Call::Move { .. }
             | Call::Expunge { .. } => Pool::Sync,
-            Call::Search { .. } => Pool::Cpu,
+            Call::Search { .. } | Call::Sort { .. } | Call::Thread { .. } => Pool::Cpu,
         };
         Answer::Later(pool, call)
     }

@@ -8,6 +8,7 @@ mod acl;
 mod again;
 mod append;
 mod call;
+mod context;
 mod copy;
 mod enable;
 mod execute;
@@ -24,6 +25,7 @@ mod login;
 mod mailbox;
 mod metadata;
 mod misc;
+mod multisearch;
 mod news;
 mod place;
 mod quota;
@@ -31,20 +33,24 @@ mod recent;
 mod refusal;
 mod resync;
 mod search;
+mod search_program;
+mod search_result;
 mod section;
 mod select;
+mod sort;
 mod status;
 mod store;
 mod view;
 mod walk;
 
 pub use call::{
-    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Reply, Selected, Settings,
-    SharedMailbox, Stored,
+    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Ranking, Reply, Selected,
+    Settings, SharedMailbox, Stored,
 };
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use self::acl::AclQuestion;
 use self::copy::Copying;
@@ -69,7 +75,7 @@ use crate::imap::capability::{self, Offer};
 use crate::imap::parse::{Event, Parser};
 use crate::line::Inbox;
 use crate::machine::{Action, CallId, Machine as _, Scope, SpoolId, WatchId};
-use crate::mailbox::ModSeq;
+use crate::mailbox::{ModSeq, UidSet};
 use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Bindings, Exchange};
@@ -228,6 +234,13 @@ enum Then {
     Vanished(Box<Resync>),
     /// A conditional STORE was tried again on what others had changed otherwise.
     StoredAgain(Box<Storing>),
+    /// SORT and THREAD of these messages.
+    Sorted(Box<Search>, Arc<UidSet>),
+    Threaded(Box<Search>, Arc<UidSet>),
+    /// ESEARCH: the account's mailboxes are listed, one is opened to be searched, or closed after it.
+    MultiListed(Box<Search>),
+    MultiOpened(Box<Search>),
+    MultiClosed(Box<Search>),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -445,6 +458,11 @@ impl Session {
             (Then::Vanished(resync), Reply::Vanished(result)) => self.vanished(resync, result),
             (Then::StoredAgain(storing), Reply::Stored(result)) => self.stored_again(*storing, result),
             (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(Vec::new(), reason),
+            (Then::Sorted(search, uids), Reply::Sorted(result)) => self.sorted(search, uids, result),
+            (Then::Threaded(search, uids), Reply::Threaded(result)) => self.threaded(search, uids, result),
+            (Then::MultiListed(search), Reply::List(result)) => self.multi_listed(search, result),
+            (Then::MultiOpened(search), Reply::Selected(result)) => self.multi_opened(search, result),
+            (Then::MultiClosed(search), Reply::Discarded) => self.next_elsewhere(search),
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
     }

@@ -329,7 +329,11 @@ impl Session {
             );
         }
         selected.write_new_keywords(self.out.text());
-        let news = News::new(&selected.view, self.enabled, after.expunges(), own);
+        let expunges = after.expunges();
+        selected
+            .contexts
+            .expunge(self.out.text(), &selected.view, expunges);
+        let news = News::new(&selected.view, self.enabled, expunges, own);
         self.phase = Phase::Job(Job::News(Box::new(news), after));
     }
 
@@ -350,7 +354,10 @@ impl Session {
         self.go_on(after);
     }
 
-    fn go_on(&mut self, after: After) {
+    pub(super) fn go_on(&mut self, after: After) {
+        let Some(after) = self.update_contexts(after) else {
+            return;
+        };
         match after {
             After::Finish(finish) => self.finish(&finish),
             After::Idle(tag) => {
