@@ -26,6 +26,7 @@ const ALWAYS: &[&str] = &[
     "NAMESPACE",
     "IDLE",
     "UNSELECT",
+    "NOTIFY",
     "UIDPLUS",
     "MOVE",
     "CHILDREN",

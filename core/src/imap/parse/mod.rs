@@ -11,6 +11,7 @@ mod frame;
 mod list;
 mod literal;
 mod mailbox;
+mod notify;
 mod search;
 mod select;
 mod simple;
@@ -91,6 +92,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: bool) -> Parse<Parsed> {
         "LOGIN" => auth::login(&mut c)?,
         "LSUB" => list::lsub(&mut c)?,
         "MOVE" => mailbox::r#move(&mut c, false)?,
+        "NOTIFY" => notify::notify(&mut c)?,
         "RENAME" => mailbox::rename(&mut c)?,
         "SEARCH" => search::search(&mut c, false)?,
         "SELECT" => select::select(&mut c, |mailbox, params| Command::Select { mailbox, params })?,

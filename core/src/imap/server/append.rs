@@ -152,6 +152,7 @@ impl Session {
         };
         if let Some(open) = self.selected.as_mut().filter(|open| open.is_at(&incoming.place)) {
             open.dirty = true;
+            self.note_mine(&appended.uids);
         }
         let mut text = b"OK [APPENDUID ".to_vec();
         response::number(&mut text, appended.uid_validity.0);

@@ -1,5 +1,6 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8; RFC 6154 §3).
 
+use super::notify_list::OwnChange;
 use super::place::Place;
 use super::{Call, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
@@ -15,11 +16,11 @@ pub(super) struct Change {
 
 #[derive(Debug)]
 enum What {
-    Create,
+    Create(Place),
     Delete(Place),
     Rename(Place, MailboxName),
-    Subscribe,
-    Unsubscribe,
+    Subscribe(Place),
+    Unsubscribe(Place),
 }
 
 impl Session {
@@ -31,18 +32,19 @@ impl Session {
         special_use: Vec<SpecialUse>,
         use_known: bool,
     ) {
-        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
+        let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
         if !use_known {
             return self.complete(tag, "NO [USEATTR] No mailbox can have this use");
         }
+        let what = What::Create(place.clone());
+        let Place { account, mailbox } = place;
         let call = Call::Create {
             account,
             mailbox,
             special_use,
         };
-        let what = What::Create;
         self.call(call, Then::Changed(Change { tag, what }));
     }
 
@@ -86,11 +88,13 @@ impl Session {
 
     /// SUBSCRIBE, UNSUBSCRIBE.
     pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
-        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
+        let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
-        let call = Call::Subscribe { account, mailbox, on };
         let what = if on { What::Subscribe } else { What::Unsubscribe };
+        let what = what(place.clone());
+        let Place { account, mailbox } = place;
+        let call = Call::Subscribe { account, mailbox, on };
         self.call(call, Then::Changed(Change { tag, what }));
     }
 
@@ -100,15 +104,31 @@ impl Session {
         if let Err(refused) = result {
             return self.complete(tag, refusal::no(refused));
         }
+        self.note_own_change(&what);
         match what {
-            What::Create => self.complete(tag, "OK CREATE completed"),
-            What::Subscribe => self.complete(tag, "OK SUBSCRIBE completed"),
-            What::Unsubscribe => self.complete(tag, "OK UNSUBSCRIBE completed"),
+            What::Create(_) => self.complete(tag, "OK CREATE completed"),
+            What::Subscribe(_) => self.complete(tag, "OK SUBSCRIBE completed"),
+            What::Unsubscribe(_) => self.complete(tag, "OK UNSUBSCRIBE completed"),
             What::Delete(place) => self.deleted(tag, &place),
             What::Rename(from, to) => {
                 self.follow(&from, &to);
                 self.complete(tag, "OK RENAME completed");
             }
+        }
+    }
+
+    /// NOTIFY does not tell a client what it did itself (RFC 5465 §5).
+    fn note_own_change(&mut self, what: &What) {
+        let (place, change) = match what {
+            What::Create(place) => (place, OwnChange::Create(place.mailbox.clone())),
+            What::Delete(place) => (place, OwnChange::Delete(place.mailbox.clone())),
+            What::Rename(from, to) => (from, OwnChange::Rename(from.mailbox.clone(), to.clone())),
+            What::Subscribe(place) | What::Unsubscribe(place) => {
+                (place, OwnChange::Subscribe(place.mailbox.clone()))
+            }
+        };
+        if Some(&place.account) == self.account_name().as_ref() {
+            self.note_own(change);
         }
     }
 
