@@ -47,6 +47,15 @@ impl World {
                 let (from, to) = (mailbox_name(from)?, mailbox_name(to)?);
                 block_on(self.store.rename(&owner, &from, &to, now.unix)).map_err(|error| error.to_string())
             }
+            ["create", mailbox] => {
+                let mailbox = mailbox_name(mailbox)?;
+                block_on(self.store.create(&owner, &mailbox, &[], now.unix))
+                    .map_err(|error| error.to_string())
+            }
+            [how @ ("subscribe" | "unsubscribe"), mailbox] => {
+                let (mailbox, on) = (mailbox_name(mailbox)?, *how == "subscribe");
+                block_on(self.store.subscribe(&owner, &mailbox, on)).map_err(|error| error.to_string())
+            }
             ["disk", "full"] => {
                 self.disk.set_full(true);
                 Ok(())

@@ -30,6 +30,7 @@ const ALWAYS: &[&str] = &[
     "NAMESPACE",
     "IDLE",
     "UNSELECT",
+    "NOTIFY",
     "UIDPLUS",
     "MOVE",
     "CONDSTORE",

@@ -163,6 +163,7 @@ pub enum Command {
         mailbox: MailboxArg,
     },
     Idle,
+    Notify(Box<crate::imap::notify::Notify>),
 }
 
 /// Parameters of SELECT and EXAMINE (RFC 4466 §2.1).

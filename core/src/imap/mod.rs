@@ -4,6 +4,7 @@ pub mod capability;
 pub mod command;
 pub mod list_match;
 pub mod mailbox_name;
+pub mod notify;
 pub mod parse;
 pub mod response;
 pub mod sequence;

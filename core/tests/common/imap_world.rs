@@ -379,7 +379,7 @@ impl World {
     }
 
     pub fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Refusal> {
-        if self.boxes.contains_key(to) {
+        if self.boxes.keys().any(|known| known == to || known.is_below(to)) {
             return Err(Refusal::MailboxExists);
         }
         if from.is_inbox() {
@@ -392,8 +392,16 @@ impl World {
             }
             return Ok(());
         }
-        let moved = self.boxes.remove(from).ok_or(Refusal::NoSuchMailbox)?;
-        self.boxes.insert(to.clone(), moved);
+        let moved = |known: &&MailboxName| *known == from || known.is_below(from);
+        let moved: Vec<MailboxName> = self.boxes.keys().filter(moved).cloned().collect();
+        if moved.is_empty() {
+            return Err(Refusal::NoSuchMailbox);
+        }
+        for old in moved {
+            let new = name(&format!("{to}{}", &old.as_str()[from.as_str().len()..]));
+            let found = self.boxes.remove(&old).unwrap();
+            self.boxes.insert(new, found);
+        }
         Ok(())
     }
 

@@ -139,7 +139,10 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             op: FlagOp::Remove,
             flags: others(rights, &first.flags, &stored.snapshot.keywords),
         };
-        let rest: UidSet = stored.snapshot.rows.of(uids)
+        let rest: UidSet = stored
+            .snapshot
+            .rows
+            .of(uids)
             .map(|row| row.uid)
             .filter(|uid| !stored.modified.contains(*uid))
             .collect();

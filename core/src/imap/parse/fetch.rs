@@ -22,16 +22,7 @@ pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     let set = c.sequence_set()?;
     c.space("a space and what to fetch")?;
     let items = if c.eat(b'(') {
-        let (mut items, mut seen) = (Vec::new(), BTreeSet::new());
-        c.rest_of_list(MAX_ITEMS, |c| {
-            let name = c.item_name();
-            let item = fetch_item(c, &name)?;
-            if seen.insert(item.clone()) {
-                items.push(item);
-            }
-            Ok(())
-        })?;
-        items
+        items(c)?
     } else {
         let name = c.item_name();
         match macro_items(&name) {
@@ -53,6 +44,20 @@ pub(super) fn fetch(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         items,
         modifiers,
     })
+}
+
+/// `fetch-att *(SP fetch-att) ")"`, behind the opening parenthesis.
+pub(super) fn items(c: &mut Cursor<'_>) -> Parse<Vec<FetchItem>> {
+    let (mut items, mut seen) = (Vec::new(), BTreeSet::new());
+    c.rest_of_list(MAX_ITEMS, |c| {
+        let name = c.item_name();
+        let item = fetch_item(c, &name)?;
+        if seen.insert(item.clone()) {
+            items.push(item);
+        }
+        Ok(())
+    })?;
+    Ok(items)
 }
 
 /// `fetch-modifier` (RFC 4466 §6), each at most once.

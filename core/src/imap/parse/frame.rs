@@ -80,6 +80,12 @@ impl Parser {
         self.utf8 = utf8;
     }
 
+    /// Whether no command has begun, as far as lines and literals were taken.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Line) && self.held.is_empty()
+    }
+
     /// What is at the front of the inbox. Call again after each event but [`Event::NeedBytes`] and [`Event::TooBig`].
     ///
     /// `authenticated`: before login literals may stand only in LOGIN, AUTHENTICATE and ID, at most 8 KiB a command (a larger

@@ -14,6 +14,7 @@ mod list;
 mod literal;
 mod mailbox;
 mod metadata;
+mod notify;
 mod search;
 mod search_key;
 mod select;
@@ -137,6 +138,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "LSUB" => list::lsub(&mut c)?,
         "MOVE" => mailbox::r#move(&mut c, false)?,
         "MYRIGHTS" => mailbox::one(&mut c, |mailbox| Command::MyRights { mailbox })?,
+        "NOTIFY" => notify::notify(&mut c)?,
         "RENAME" => mailbox::rename(&mut c)?,
         "REPLACE" => return append::replace(&mut c, tag, false),
         "SEARCH" => search::search(&mut c, false)?,

@@ -105,6 +105,11 @@ impl<'a> Cursor<'a> {
         self.octets.get(self.at).copied()
     }
 
+    /// Whether these octets are next.
+    pub(super) fn is_next(&self, octets: &[u8]) -> bool {
+        self.rest().starts_with(octets)
+    }
+
     /// Takes the octet if it is next.
     pub(super) fn eat(&mut self, octet: u8) -> bool {
         let there = self.peek() == Some(octet);

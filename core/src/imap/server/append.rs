@@ -332,6 +332,7 @@ impl Session {
         };
         if let Some(open) = self.selected.as_mut().filter(|open| open.is_at(&incoming.place)) {
             open.dirty = true;
+            self.note_mine(&appended.uids);
         }
         let code = append_uid(&appended);
         self.complete(incoming.tag, format!("OK {code}APPEND completed"));

@@ -80,9 +80,15 @@ impl Session {
             Ok(done) => done,
             Err(refused) => return self.refuse_target(tag, refused, true),
         };
+        if self.selected.as_ref().is_some_and(|open| open.is_at(&to)) {
+            self.note_mine(&copied.target);
+        }
         if let Some(open) = self.selected.as_mut() {
             open.dirty |= open.is_at(&to);
             open.view.renew(snapshot);
+        }
+        if moves {
+            self.note_removal();
         }
         let code = copy_uid(&copied);
         if !uid && code.is_empty() {

@@ -101,6 +101,7 @@ impl Session {
             Command::Copy { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, false),
             Command::Move { uid, set, mailbox } => self.copy(tag, uid, &set, mailbox, true),
             Command::Idle => self.idle(tag),
+            Command::Notify(wanted) => self.notify(tag, *wanted),
         }
     }
 }

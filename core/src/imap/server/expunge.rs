@@ -35,6 +35,7 @@ impl Session {
                 if let Some(open) = self.selected.as_mut() {
                     open.view.renew(snapshot);
                 }
+                self.note_removal();
                 self.complete(tag, text);
             }
             Err(refused) => self.complete(tag, refusal::no(refused)),

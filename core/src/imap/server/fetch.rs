@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::enable::Enabled;
 use super::job::{Job, Output, STEP_ROWS};
+use super::news::After;
 use super::section::{Content, Form, content};
 use super::view::{Cursor, Ranks, View};
 use super::{Body, Call, Phase, Session, Stored, Then, refusal};
@@ -46,6 +47,8 @@ pub(super) struct Fetch {
     gone: bool,
     /// Some parts have an encoding that nobody knows.
     unknown: bool,
+    /// Nobody asked for it by a command: it is part of the news, and this comes after it.
+    unasked: Option<After>,
 }
 
 /// An item of the response.
@@ -161,6 +164,9 @@ impl Session {
         fetch.bodies = match result {
             Ok(bodies) => bodies,
             Err(refused) => {
+                if let Some(after) = fetch.unasked {
+                    return self.go_on(after);
+                }
                 let (tag, uid) = (fetch.tag, fetch.uid);
                 return self.complete_with(tag, refusal::no(refused), uid);
             }
@@ -225,8 +231,12 @@ impl Session {
             uid,
             gone,
             unknown,
+            unasked,
             ..
         } = *fetch;
+        if let Some(after) = unasked {
+            return self.go_on(after);
+        }
         let text = if gone {
             // RFC 2180 §4.1.2; the client hears of it as soon as that is allowed.
             if let Some(open) = self.selected.as_mut() {
@@ -299,6 +309,15 @@ impl Fetch {
             unsent: Vec::new(),
             gone: false,
             unknown: false,
+            unasked: None,
+        }
+    }
+
+    /// What a client wants to be told of new messages (RFC 5465 §5.2). It sets no flag.
+    pub(super) fn unasked(after: After, items: Vec<FetchItem>, cursor: Cursor, enabled: Enabled) -> Self {
+        Self {
+            unasked: Some(after),
+            ..Self::new(String::new(), false, items, None, cursor, true, enabled)
         }
     }
 

@@ -1,6 +1,8 @@
 //! IDLE (RFC 2177): news at once.
 
 use super::news::After;
+use super::notify_news::{Round, Why};
+use super::view::Telling;
 use super::{Phase, Session};
 use crate::line::Line;
 
@@ -27,6 +29,12 @@ impl Session {
             }
             return true;
         }
+        if self.has_other_news() {
+            if let Phase::Idle(tag) = core::mem::replace(&mut self.phase, Phase::Ready) {
+                self.go_round(Round::new(Why::Idle(tag)));
+            }
+            return true;
+        }
         let line = match self.inbox.line(MAX_LINE) {
             Line::Partial => return self.next_pending(),
             Line::TooLong => {
@@ -47,9 +55,13 @@ impl Session {
 
     /// Whether there is something to look at or to tell.
     fn has_idle_news(&self) -> bool {
+        let telling = match &self.notified {
+            Some(notified) => notified.while_idle(),
+            None => Telling::from(true),
+        };
         self.selected
             .as_ref()
-            .is_some_and(|open| open.dirty || open.view.has_news(true))
+            .is_some_and(|open| open.dirty || open.view.has_news(telling))
     }
 
     /// Says something, so that nobody on the way takes the connection for dead.
@@ -58,6 +70,10 @@ impl Session {
         self.out.line("* OK Still here");
         if let Some(open) = self.selected.as_mut() {
             open.dirty |= open.missed;
+        }
+        if let Some(notified) = self.notified.as_mut() {
+            notified.retry();
+            notified.speaks = matches!(self.phase, Phase::Ready);
         }
     }
 }

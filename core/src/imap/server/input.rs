@@ -3,7 +3,7 @@
 use super::{Call, ENOUGH_UNREAD, Pending, Phase, Reply, Session};
 use crate::chunk::Chunk;
 use crate::line::Inbox;
-use crate::machine::{self, Action, Input, Machine};
+use crate::machine::{self, Action, Input, Machine, WatchId};
 use crate::note::Note;
 use crate::sasl::Bindings;
 use crate::time::{Mono, Now};
@@ -56,6 +56,8 @@ impl Machine for Session {
         match &self.phase {
             _ if self.awaiting.is_some() => None,
             Phase::Idle(_) => Some(self.activity + self.settings.idle_keepalive),
+            // A client that listens need not speak.
+            Phase::Ready if self.listens() => Some(self.activity + self.settings.idle_keepalive),
             Phase::Ready | Phase::Sasl(..) | Phase::Append(_) | Phase::Tls => {
                 let patience = if self.account.is_some() {
                     self.settings.autologout
@@ -91,13 +93,21 @@ impl Session {
     /// Keeps what happened, unless it says the same again.
     fn note_pending(&mut self, pending: Pending) {
         let again = match (&pending, self.pending.back()) {
-            (Pending::Dirty(new), Some(Pending::Dirty(last))) => new == last,
+            (Pending::Dirty(new), _) => self.is_pending(*new),
             (Pending::Tick, Some(Pending::Tick)) => true,
             _ => false,
         };
         if !again {
             self.pending.push_back(pending);
         }
+    }
+
+    /// Whether this was said since the last octets came. There are no more of them than there are watches.
+    fn is_pending(&self, watch: WatchId) -> bool {
+        let latest = self.pending.iter().rev();
+        latest
+            .take_while(|pending| !matches!(pending, Pending::Bytes(_)))
+            .any(|pending| matches!(pending, Pending::Dirty(other) if *other == watch))
     }
 
     fn take_bytes(&mut self, chunk: Chunk) {

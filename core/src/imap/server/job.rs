@@ -6,6 +6,7 @@ use super::call::Call;
 use super::fetch::Fetch;
 use super::list::Listing;
 use super::news::{After, News};
+use super::notify_news::Round;
 use super::resync::Resync;
 use super::search::Search;
 use crate::chunk::Chunk;
@@ -31,6 +32,8 @@ pub(super) enum Job {
     Search(Box<Search>),
     /// What a client that comes back has missed.
     Resync(Box<Resync>),
+    /// What became of the list of mailboxes.
+    Notices(Box<Round>),
     /// LIST, LSUB.
     Listing(Box<Listing>),
 }

@@ -1,5 +1,6 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 9051 §6.3.4 to §6.3.8; RFC 6154 §3).
 
+use super::notify_list::OwnChange;
 use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
 use crate::imap::command::MailboxArg;
@@ -27,8 +28,8 @@ enum What {
     Create(Place),
     Delete(Place),
     Rename(Place, MailboxName),
-    Subscribe,
-    Unsubscribe,
+    Subscribe(Place),
+    Unsubscribe(Place),
 }
 
 impl Session {
@@ -43,22 +44,19 @@ impl Session {
         if is_level(&mailbox) {
             return self.complete(tag, NOT_HERE);
         }
-        let Some(Place { account, mailbox }) = self.place(&tag, mailbox) else {
+        let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
         if !use_known {
             return self.complete(tag, "NO [USEATTR] No mailbox can have this use");
         }
-        let place = Place {
-            account: account.clone(),
-            mailbox: mailbox.clone(),
-        };
+        let what = What::Create(place.clone());
+        let Place { account, mailbox } = place;
         let call = Call::Create {
             account,
             mailbox,
             special_use,
         };
-        let what = What::Create(place);
         self.call(call, Then::Changed(Change { tag, what }));
     }
 
@@ -113,8 +111,12 @@ impl Session {
         let Some(account) = self.account_name() else {
             return self.internal("a subscription without an account");
         };
-        let call = Call::Subscribe { account, mailbox, on };
         let what = if on { What::Subscribe } else { What::Unsubscribe };
+        let what = what(Place {
+            account: account.clone(),
+            mailbox: mailbox.clone(),
+        });
+        let call = Call::Subscribe { account, mailbox, on };
         self.call(call, Then::Changed(Change { tag, what }));
     }
 
@@ -128,12 +130,13 @@ impl Session {
             }
             return self.complete(tag, refusal::no(refused));
         }
+        self.note_own_change(&what);
         match what {
             What::Create(Place { account, mailbox }) => {
                 self.call(Call::Status { account, mailbox }, Then::Created(tag));
             }
-            What::Subscribe => self.complete(tag, "OK SUBSCRIBE completed"),
-            What::Unsubscribe => self.complete(tag, "OK UNSUBSCRIBE completed"),
+            What::Subscribe(_) => self.complete(tag, "OK SUBSCRIBE completed"),
+            What::Unsubscribe(_) => self.complete(tag, "OK UNSUBSCRIBE completed"),
             What::Delete(place) => self.deleted(tag, &place),
             What::Rename(from, to) => {
                 self.follow(&from, &to);
@@ -150,6 +153,21 @@ impl Session {
                 self.complete(tag, format!("OK [MAILBOXID ({id})] CREATE completed"));
             }
             Err(_) => self.complete(tag, "OK CREATE completed"),
+        }
+    }
+
+    /// NOTIFY does not tell a client what it did itself (RFC 5465 §5).
+    fn note_own_change(&mut self, what: &What) {
+        let (place, change) = match what {
+            What::Create(place) => (place, OwnChange::Create(place.mailbox.clone())),
+            What::Delete(place) => (place, OwnChange::Delete(place.mailbox.clone())),
+            What::Rename(from, to) => (from, OwnChange::Rename(from.mailbox.clone(), to.clone())),
+            What::Subscribe(place) | What::Unsubscribe(place) => {
+                (place, OwnChange::Subscribe(place.mailbox.clone()))
+            }
+        };
+        if Some(&place.account) == self.account_name().as_ref() {
+            self.note_own(change);
         }
     }
 

@@ -27,6 +27,9 @@ mod metadata;
 mod misc;
 mod multisearch;
 mod news;
+mod notify;
+mod notify_list;
+mod notify_news;
 mod place;
 mod quota;
 mod recent;
@@ -63,6 +66,8 @@ use self::list::{Listing, Question};
 use self::login::Attempt;
 use self::metadata::MetadataQuestion;
 use self::news::{After, OwnStore};
+use self::notify::Notified;
+use self::notify_news::Round;
 use self::quota::QuotaQuestion;
 use self::resync::Resync;
 use self::search::Search;
@@ -75,7 +80,7 @@ use crate::imap::capability::{self, Offer};
 use crate::imap::parse::{Event, Parser};
 use crate::line::Inbox;
 use crate::machine::{Action, CallId, Machine as _, Scope, SpoolId, WatchId};
-use crate::mailbox::{ModSeq, UidSet};
+use crate::mailbox::{MailboxName, ModSeq, UidSet};
 use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Bindings, Exchange};
@@ -111,6 +116,8 @@ pub struct Session {
     account: Option<Box<Account>>,
     enabled: Enabled,
     selected: Option<Box<Open>>,
+    /// What NOTIFY has asked for; none before the first.
+    notified: Option<Box<Notified>>,
     /// When the client last did something, or was last answered.
     activity: Mono,
     tls: bool,
@@ -241,6 +248,10 @@ enum Then {
     MultiListed(Box<Search>),
     MultiOpened(Box<Search>),
     MultiClosed(Box<Search>),
+    /// What became of the list of mailboxes.
+    NotifyList(Box<Round>),
+    /// What became of a mailbox that is not selected.
+    NotifyStatus(Box<Round>, MailboxName),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -267,6 +278,7 @@ impl Session {
             account: None,
             enabled: Enabled::default(),
             selected: None,
+            notified: None,
             activity: now.mono,
             tls: false,
             compressed: false,
@@ -329,6 +341,9 @@ impl Session {
             self.bye("[UNAVAILABLE] Server is shutting down", "shutdown");
             return true;
         }
+        if self.speak() {
+            return true;
+        }
         match self.parser.poll(&mut self.inbox, self.account.is_some()) {
             Event::NeedBytes => return self.next_pending(),
             Event::Continue => self.out.line("+ Ready for more"),
@@ -365,6 +380,7 @@ impl Session {
                 if let Some(selected) = self.selected.as_mut().filter(|open| open.watch == watch) {
                     selected.dirty = true;
                 }
+                self.woken(watch);
             }
             Some(Pending::Shutdown) => self.stop(),
         }
@@ -383,7 +399,7 @@ impl Session {
         if self.poll_timeout().is_none_or(|at| at > self.now.mono) {
             return;
         }
-        if matches!(self.phase, Phase::Idle(_)) {
+        if matches!(self.phase, Phase::Idle(_)) || (matches!(self.phase, Phase::Ready) && self.listens()) {
             self.keep_alive();
         } else if matches!(self.phase, Phase::Tls) {
             self.end("TLS was not set up in time");
@@ -463,6 +479,10 @@ impl Session {
             (Then::MultiListed(search), Reply::List(result)) => self.multi_listed(search, result),
             (Then::MultiOpened(search), Reply::Selected(result)) => self.multi_opened(search, result),
             (Then::MultiClosed(search), Reply::Discarded) => self.next_elsewhere(search),
+            (Then::NotifyList(round), Reply::List(result)) => self.notify_listed(round, result),
+            (Then::NotifyStatus(round, name), Reply::Status(result)) => {
+                self.notify_counted(round, &name, result)
+            }
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
     }
@@ -474,6 +494,7 @@ impl Session {
             Phase::Job(Job::Search(search)) => self.step_search(search),
             Phase::Job(Job::Resync(resync)) => self.step_resync(resync),
             Phase::Job(Job::Listing(listing)) => self.step_listing(listing),
+            Phase::Job(Job::Notices(round)) => self.step_notices(round),
             other => self.phase = other,
         }
     }
@@ -500,6 +521,7 @@ impl Session {
     fn answered(&mut self, line: &str, note: String) {
         self.activity = self.now.mono;
         self.phase = Phase::Ready;
+        self.command_is_over();
         self.out.line(line);
         self.out.push(Action::Note(Note::Response(note)));
     }
@@ -568,6 +590,7 @@ impl Session {
         self.pending = VecDeque::new();
         self.pending_octets = 0;
         self.selected = None;
+        self.notified = None;
         self.account = None;
     }
 

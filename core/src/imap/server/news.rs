@@ -10,7 +10,7 @@ use super::enable::Enabled;
 use super::expected::Expected;
 use super::job::{Job, Output, STEP_ROWS};
 use super::recent::Recent;
-use super::view::View;
+use super::view::{Telling, View};
 use super::walk::{Met, Walk};
 use super::{Call, Phase, Session, Then, refusal};
 use crate::imap::command::{Command, Tagged};
@@ -40,16 +40,18 @@ pub(super) enum After {
     Finish(Finish),
     /// Idling goes on.
     Idle(String),
+    /// The next command: nothing was asked for.
+    Ready,
     /// A command that has to know the mailbox as it is.
     Execute(Box<Tagged>),
 }
 
 impl After {
     /// Whether expunges may be told now (RFC 9051 §7.5.1).
-    fn expunges(&self) -> bool {
+    pub(super) fn expunges(&self) -> bool {
         match self {
             Self::Finish(finish) => finish.expunges,
-            Self::Idle(_) => true,
+            Self::Idle(_) | Self::Ready => true,
             Self::Execute(tagged) => match &tagged.command {
                 Command::Fetch { uid, .. } => *uid,
                 // Numbers in it are those before the expunges (RFC 3501 §5.5).
@@ -85,7 +87,7 @@ pub(super) struct News {
     last: Uid,
     /// Messages before the present one, as the client counts them by now.
     number: u64,
-    expunges: bool,
+    telling: Telling,
     enabled: Enabled,
     old_floor: ModSeq,
     floor: ModSeq,
@@ -96,10 +98,12 @@ pub(super) struct News {
     gone: bool,
     inserted: bool,
     fresh: bool,
+    /// Flags have changed that are not told.
+    flags: bool,
 }
 
 impl News {
-    pub(super) fn new(view: &View, enabled: Enabled, expunges: bool, own: Option<OwnStore>) -> Self {
+    pub(super) fn new(view: &View, enabled: Enabled, telling: Telling, own: Option<OwnStore>) -> Self {
         let latest = view.latest();
         let silent = own
             .as_ref()
@@ -112,7 +116,7 @@ impl News {
             recent: view.recent().clone(),
             last: view.told().last_uid().unwrap_or_default(),
             number: 0,
-            expunges,
+            telling,
             enabled,
             old_floor: view.told().floor(),
             floor: latest.rows.floor(),
@@ -122,6 +126,7 @@ impl News {
             gone: false,
             inserted: false,
             fresh: false,
+            flags: false,
         }
     }
 
@@ -142,7 +147,7 @@ impl News {
                     self.tell_gone(out.text(), row.uid);
                 }
                 Some(Met::Fresh(row)) if row.uid > self.last => {
-                    self.number += 1;
+                    self.number += u64::from(self.telling.fresh);
                     self.fresh = true;
                 }
                 Some(Met::Fresh(_)) => self.inserted = true,
@@ -156,7 +161,7 @@ impl News {
 
     /// A message that is no longer there.
     fn tell_gone(&mut self, out: &mut Vec<u8>, uid: Uid) {
-        if !self.expunges {
+        if !self.telling.gone {
             self.number += 1;
         } else if self.enabled.vanished() {
             self.vanished.push(uid);
@@ -197,6 +202,10 @@ impl News {
         if flags_known && modseq_known {
             return;
         }
+        if !self.telling.flags && !own && !left_alone {
+            self.flags = true;
+            return;
+        }
         self.tell_vanished(out);
         self.enabled.begin_fetch(out, self.number, new.uid);
         if with_uid || self.enabled.tells_uids() {
@@ -218,11 +227,25 @@ impl News {
         out.extend_from_slice(b")\r\n");
     }
 
+    /// Whether messages came that are told.
+    fn tells_fresh(&self) -> bool {
+        self.fresh && self.telling.fresh
+    }
+
     /// The walk is over: what is left to tell, and the view knows it all.
     fn finish(&mut self, out: &mut Vec<u8>, view: &mut View) {
         self.tell_vanished(out);
-        view.settle(self.expunges, self.gone, self.inserted);
-        if !self.fresh {
+        view.withhold(self.fresh && !self.telling.fresh, self.flags);
+        view.settle(self.telling, self.gone, self.inserted);
+        if let Some(own) = self.own.as_ref().filter(|_| self.flags) {
+            // Those were told.
+            let ranks = view.uid_ranks(&own.uids).into_iter().flatten();
+            let told: Vec<Uid> = ranks
+                .filter_map(|rank| Some(view.told().get(rank)?.uid))
+                .collect();
+            view.adopt(&told);
+        }
+        if !self.tells_fresh() {
             return;
         }
         response::untagged_number(out, view.told().len() as u64, "EXISTS");
@@ -258,24 +281,25 @@ impl Session {
 
     /// Tells what is new, then goes on.
     pub(super) fn tell(&mut self, after: After) {
+        let telling = self.telling(&after);
         let Some(selected) = self.selected.as_mut() else {
             return self.go_on(after);
         };
         // An idle session that could not look does not try again and again: the next line of ours is soon enough.
-        let again = selected.missed && !matches!(after, After::Idle(_));
+        let again = selected.missed && !matches!(after, After::Idle(_) | After::Ready);
         if selected.dirty || again {
             selected.dirty = false;
             selected.missed = false;
             let mailbox = selected.mailbox.clone();
             return self.call(Call::Changes { mailbox }, Then::Changes(after));
         }
-        self.tell_news(after);
+        self.tell_news(after, telling);
     }
 
     /// Tells what is new, if there is something, then goes on.
-    fn tell_news(&mut self, after: After) {
-        let news = self.selected.as_ref().map(|open| &open.view);
-        if news.is_some_and(|view| view.is_replaced() || view.has_news(after.expunges())) {
+    fn tell_news(&mut self, after: After, telling: Telling) {
+        let view = self.selected.as_ref().map(|open| &open.view);
+        if view.is_some_and(|view| view.is_replaced() || view.has_news(telling)) {
             self.start_news(after, None);
         } else {
             self.go_on(after);
@@ -284,13 +308,14 @@ impl Session {
 
     /// The mailbox as it is now.
     pub(super) fn changes(&mut self, after: After, reply: Result<Snapshot, Refusal>) {
+        let telling = self.telling(&after);
         let Some(selected) = self.selected.as_mut() else {
             return self.go_on(after);
         };
         match reply {
             Ok(snapshot) => {
                 selected.view.renew(snapshot);
-                self.tell_news(after);
+                self.tell_news(after, telling);
             }
             Err(Refusal::NoSuchMailbox | Refusal::NotPossible) => {
                 self.mailbox_lost(after, "The selected mailbox is gone");
@@ -298,7 +323,7 @@ impl Session {
             Err(_) => {
                 // Nothing is lost: the look is repeated with the next command, or the next line of an idle session.
                 selected.missed = true;
-                self.tell_news(after);
+                self.tell_news(after, telling);
             }
         }
     }
@@ -308,20 +333,21 @@ impl Session {
         match after {
             After::Finish(finish) => self.tagged(&finish.tag, &finish.text),
             After::Execute(tagged) => self.tagged(&tagged.tag, &refusal::no(Refusal::NoSuchMailbox)),
-            After::Idle(_) => {}
+            After::Idle(_) | After::Ready => {}
         }
         self.bye(reason, reason);
     }
 
     /// Tells the difference between what was told and what is.
     pub(super) fn start_news(&mut self, after: After, own: Option<OwnStore>) {
+        let telling = self.telling(&after);
         let Some(selected) = self.selected.as_mut() else {
             return self.go_on(after);
         };
         if selected.view.is_replaced() {
             return self.mailbox_lost(after, "UIDVALIDITY of the selected mailbox has changed");
         }
-        if selected.view.wants_claim() {
+        if telling.fresh && selected.view.wants_claim() {
             let mailbox = selected.mailbox.clone();
             return self.call(
                 Call::ClaimRecent { mailbox },
@@ -329,11 +355,10 @@ impl Session {
             );
         }
         selected.write_new_keywords(self.out.text());
-        let expunges = after.expunges();
         selected
             .contexts
-            .expunge(self.out.text(), &selected.view, expunges);
-        let news = News::new(&selected.view, self.enabled, expunges, own);
+            .expunge(self.out.text(), &selected.view, telling.gone);
+        let news = News::new(&selected.view, self.enabled, telling, own);
         self.phase = Phase::Job(Job::News(Box::new(news), after));
     }
 
@@ -349,16 +374,26 @@ impl Session {
         }
         if let After::Finish(finish) = &mut after {
             // RFC 7162 §3.2.7; and where expunges had to wait, the client now knows of them.
-            finish.modseq |= news.gone && news.expunges && self.enabled.condstore;
+            finish.modseq |= news.gone && news.telling.gone && self.enabled.condstore;
         }
-        self.go_on(after);
+        if !news.tells_fresh() {
+            return self.go_on(after);
+        }
+        if let Some(after) = self.fetch_new(after, news.last) {
+            self.go_on(after);
+        }
     }
 
+    /// What comes once the news is told.
     pub(super) fn go_on(&mut self, after: After) {
         let Some(after) = self.update_contexts(after) else {
             return;
         };
         match after {
+            After::Ready => {
+                self.activity = self.now.mono;
+                self.phase = Phase::Ready;
+            }
             After::Finish(finish) => self.finish(&finish),
             After::Idle(tag) => {
                 self.activity = self.now.mono;

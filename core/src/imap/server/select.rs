@@ -209,6 +209,7 @@ impl Session {
     /// No mailbox is selected any more; says which was, for `Call::Unselect`.
     pub(super) fn deselect(&mut self) -> Option<MailboxRef> {
         let open = self.selected.take()?;
+        self.take_mine();
         self.out.push(Action::Unwatch(open.watch));
         Some(open.mailbox)
     }

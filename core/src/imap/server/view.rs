@@ -28,6 +28,32 @@ pub(super) struct View {
     replaced: bool,
     /// What the last SEARCH saved: `$` (RFC 5182). Of messages that have gone nothing remains, for no UID comes twice.
     saved: UidSet,
+    /// Messages are there that were not told, because the client does not want to hear of them now.
+    fresh_untold: bool,
+    /// The same of flags.
+    flags_untold: bool,
+}
+
+/// What of the news may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// Messages that came.
+    pub(super) fresh: bool,
+    /// Flags that others changed.
+    pub(super) flags: bool,
+    /// Messages that went.
+    pub(super) gone: bool,
+}
+
+impl From<bool> for Telling {
+    /// All; expunges as it is said.
+    fn from(expunges: bool) -> Self {
+        Self {
+            fresh: true,
+            flags: true,
+            gone: expunges,
+        }
+    }
 }
 
 /// Positions in the rows told: ascending, disjoint.
@@ -51,6 +77,8 @@ impl View {
             expunges_untold: false,
             replaced: false,
             saved: UidSet::new(),
+            fresh_untold: false,
+            flags_untold: false,
         }
     }
 
@@ -106,7 +134,8 @@ impl View {
 
     /// Whether there are messages that should be claimed as `\Recent` before the client is told of them.
     pub(super) fn wants_claim(&self) -> bool {
-        self.behind && self.recent.wants(self.latest.rows.last_uid().unwrap_or_default())
+        (self.behind || self.fresh_untold)
+            && self.recent.wants(self.latest.rows.last_uid().unwrap_or_default())
     }
 
     /// `$` means these messages from now on.
@@ -135,9 +164,13 @@ impl View {
         self.replaced
     }
 
-    /// Whether there is something to tell, given whether expunges may be told.
-    pub(super) fn has_news(&self, expunges: bool) -> bool {
-        self.behind || (expunges && self.expunges_untold)
+    /// Whether there is something to tell, given what may be told.
+    pub(super) fn has_news(&self, telling: impl Into<Telling>) -> bool {
+        let telling = telling.into();
+        self.behind
+            || (telling.gone && self.expunges_untold)
+            || (telling.fresh && self.fresh_untold)
+            || (telling.flags && self.flags_untold)
     }
 
     /// Whether the client counts messages of which it is known that they are gone.
@@ -145,11 +178,17 @@ impl View {
         self.expunges_untold
     }
 
-    /// The client was told all of the latest snapshot, but of no expunges unless `expunges`.
-    pub(super) fn settle(&mut self, expunges: bool, gone: bool, inserted: bool) {
-        self.expunges_untold = gone && !expunges;
-        self.told = if inserted || self.expunges_untold {
-            merge(&self.told, &self.latest.rows, expunges)
+    /// These are there and may not be told: what follows settles it.
+    pub(super) fn withhold(&mut self, fresh: bool, flags: bool) {
+        (self.fresh_untold, self.flags_untold) = (fresh, flags);
+    }
+
+    /// The client was told all of the latest snapshot that may be told.
+    pub(super) fn settle(&mut self, telling: impl Into<Telling>, gone: bool, inserted: bool) {
+        let telling = telling.into();
+        self.expunges_untold = gone && !telling.gone;
+        self.told = if inserted || self.expunges_untold || self.fresh_untold || self.flags_untold {
+            merge(&self.told, &self.latest.rows, telling)
         } else {
             self.latest.rows.clone()
         };
@@ -159,7 +198,8 @@ impl View {
     }
 
     fn catch_up(&mut self) {
-        if !self.behind && !self.expunges_untold {
+        let untold = self.expunges_untold || self.fresh_untold || self.flags_untold;
+        if !self.behind && !untold {
             self.told_modseq = self.latest.modseq;
         }
     }

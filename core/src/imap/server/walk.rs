@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::view::Telling;
 use crate::mailbox::{Block, Gather, Row, Rows, Uid, UidSet};
 
 /// Walks an older and a newer state of one mailbox by ascending UID. Blocks and chunks that both share are met as a whole.
@@ -159,10 +160,11 @@ impl Side {
     }
 }
 
-/// The rows that a client knows after it was told of everything but the expunges: `old` with the present flags and
-/// the messages that came after its last one; without the messages that are gone, if `drop_gone`. Messages that turn
-/// up before the last one (which a store must not do) are left out, for no response can tell of them.
-pub(super) fn merge(old: &Rows, new: &Rows, drop_gone: bool) -> Rows {
+/// The rows that a client knows after it was told of what may be told: of all but the expunges, `old` with the present
+/// flags and the messages that came after its last one. Messages that turn up before the last one (which a store must not
+/// do) are left out, for no response can tell of them.
+pub(super) fn merge(old: &Rows, new: &Rows, telling: impl Into<Telling>) -> Rows {
+    let telling = telling.into();
     let last = old.last_uid().unwrap_or(Uid(0));
     let mut walk = Walk::new(old.clone(), new.clone());
     let mut merged = Gather::default();
@@ -177,9 +179,9 @@ pub(super) fn merge(old: &Rows, new: &Rows, drop_gone: bool) -> Rows {
                 merged.chunk(core::mem::take(&mut open).into());
                 merged.chunk(chunk);
             }
-            Met::Both(_, row) => open.push(row),
-            Met::Gone(row) if !drop_gone => open.push(row),
-            Met::Fresh(row) if row.uid > last => open.push(row),
+            Met::Both(old, new) => open.push(if telling.flags { new } else { old }),
+            Met::Gone(row) if !telling.gone => open.push(row),
+            Met::Fresh(row) if row.uid > last && telling.fresh => open.push(row),
             Met::Gone(_) | Met::Fresh(_) => {}
         }
         // Chunks end where the newer state's end, so that the next walk finds shared ones again.
