@@ -34,9 +34,8 @@ fn share(world: &World, mailbox: &str, letters: &str) {
     let who = Identifier::parse(BOB).expect("an identifier");
     let rights = Rights::parse(letters).expect("rights");
     let change = RightsChange::Replace(rights);
-    let set = world
-        .store
-        .set_acl(&account(ALICE), &mailbox_name(mailbox), &who, change);
+    let (owner, mailbox) = (account(ALICE), mailbox_name(mailbox));
+    let set = world.store.set_acl(&owner, &mailbox, &who, change);
     block_on(set).expect("share");
 }
 
@@ -192,6 +191,7 @@ fn calls(inbox: &MailboxRef) -> Vec<(Call, Option<&'static str>)> {
                 account: a(),
                 mailbox: m(),
                 size: 1,
+                instead: None,
             },
             Some("i"),
         ),
@@ -395,9 +395,8 @@ fn messages_are_carried_between_accounts() {
         .with(SystemFlags::DELETED)
         .with(SystemFlags::DRAFT);
     let all: UidSet = UidSet::from_ranges([(1, 300)]);
-    let stored = world
-        .store
-        .store(&mailbox, &all, &change(FlagOp::Add, everything), None);
+    let add = change(FlagOp::Add, everything);
+    let stored = world.store.store(&mailbox, &all, &add, None);
     block_on(stored).expect("flags");
     share(&world, "Archive", "lrwis");
     let copy = |uids: UidSet| Call::Copy {
@@ -475,6 +474,7 @@ fn appended_flags_are_those_that_may_be_given() {
         account: owner.clone(),
         mailbox: inbox.clone(),
         size: 1,
+        instead: None,
     };
     assert_eq!(ask(&bob, open), Reply::Opened(Ok(())));
     feed(&bob, SpoolId(1), b"x");
