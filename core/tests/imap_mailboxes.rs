@@ -144,3 +144,78 @@ fn mailboxes_come_and_go() {
         "e NO [NONEXISTENT] No such mailbox\r\n"
     );
 }
+
+#[test]
+fn values_that_are_too_long_or_too_many_are_refused() {
+    let world = &mut World::new();
+    let client = &mut Client::logged_in(world);
+    let long = "x".repeat(32_769);
+    let answer = client.say(
+        world,
+        &format!(
+            "a SETMETADATA INBOX (/shared/a \"1\" /shared/b {{{}+}}\r\n{long})\r\n",
+            long.len()
+        ),
+    );
+    assert_eq!(answer, "a NO [METADATA MAXSIZE 32768] A value is too long\r\n");
+    assert_eq!(
+        asking(world, client, "GETMETADATA INBOX /shared/a"),
+        ["* METADATA INBOX (/shared/a NIL)"],
+        "none is set"
+    );
+    for number in 0..100 {
+        asking(
+            world,
+            client,
+            &format!("SETMETADATA INBOX (/shared/n{number} \"\")"),
+        );
+    }
+    let answer = client.say(world, "a SETMETADATA INBOX (/shared/one-more \"\")\r\n");
+    assert!(answer.starts_with("a NO [METADATA TOOMANY] "), "{answer}");
+    asking(
+        world,
+        client,
+        "SETMETADATA INBOX (/shared/n1 NIL /shared/one-more \"\")",
+    );
+}
+
+#[test]
+fn others_mailboxes_stand_among_ones_own() {
+    let world = &mut World::new();
+    let bob = rmail_core::addr::Address::parse("b/o@demo.test")
+        .unwrap()
+        .canonical();
+    for (mailbox, letters) in [("INBOX", "lr"), ("a/b", "l"), ("hidden", "r")] {
+        world.shared.push(rmail_core::imap::server::SharedMailbox {
+            owner: bob.clone(),
+            name: name(mailbox),
+            rights: rmail_core::mailbox::Rights::parse(letters).unwrap(),
+        });
+    }
+    world.subscribed.insert(name("Other users/b%2Fo@demo.test/INBOX"));
+    world.create(&name("Other users/mine"), &[]);
+    let client = &mut Client::logged_in(world);
+    assert_eq!(
+        asking(world, client, "LIST (SUBSCRIBED) \"\" Other*"),
+        ["* LIST (\\HasNoChildren \\Subscribed) \"/\" \"Other users/b%2Fo@demo.test/INBOX\""]
+    );
+    assert_eq!(
+        asking(world, client, "LIST \"Other users/\" * RETURN (MYRIGHTS)"),
+        [
+            "* LIST (\\HasNoChildren) \"/\" \"Other users/b%2Fo@demo.test/INBOX\"",
+            "* MYRIGHTS \"Other users/b%2Fo@demo.test/INBOX\" lr",
+            "* LIST (\\Noselect \\HasNoChildren) \"/\" \"Other users/b%2Fo@demo.test/a/b\"",
+            "* MYRIGHTS \"Other users/b%2Fo@demo.test/a/b\" l",
+        ]
+    );
+    let asked = client.calls.len();
+    asking(world, client, "LIST \"\" (INBOX Dra* Oth)");
+    let calls: Vec<&str> = client.calls[asked..]
+        .iter()
+        .map(|call| call.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(calls, ["List", "Shared"], "Oth is the beginning of the name");
+    asking(world, client, "LIST \"\" (INBOX Dra*)");
+    let last = client.calls.last().unwrap();
+    assert!(last.starts_with("List"), "no pattern reaches there: {last}");
+}

@@ -287,3 +287,13 @@ fn rename_mailbox() {
 fn rename_mailbox_into_another() {
     every_call(Op::RenameUnder);
 }
+
+#[test]
+fn share_mailbox() {
+    every_call(Op::Share);
+}
+
+#[test]
+fn annotate_mailbox() {
+    every_call(Op::Annotate);
+}

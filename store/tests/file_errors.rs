@@ -168,6 +168,16 @@ fn rename_mailbox_into_another() {
 }
 
 #[test]
+fn share_mailbox() {
+    every_call(Op::Share);
+}
+
+#[test]
+fn annotate_mailbox() {
+    every_call(Op::Annotate);
+}
+
+#[test]
 fn a_full_disk_refuses_and_recovers() {
     block_on(async {
         let world = world().await;

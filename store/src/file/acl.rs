@@ -133,7 +133,14 @@ impl<D: Disk> FileStore<D> {
         if acl.names(&identifier.who) {
             self.enter_shared(account, &identifier.who).await?;
         }
-        self.write_acl(&level.dir, &acl).await.during(label)?;
+        let written = self.write_acl(&level.dir, &acl).await;
+        if written.is_err()
+            && let Err(second) = self.write_acl(&level.dir, &before).await
+        {
+            // It may be there, but not for certain.
+            log::error!("{}: it could not be taken back: {second}", label());
+        }
+        written.during(label)?;
         if !acl.names(&identifier.who)
             && let Err(error) = self.leave_shared(account, &identifier.who).await
         {

@@ -175,12 +175,22 @@ impl<D: Disk> FileStore<D> {
         if all == before {
             return Ok(());
         }
-        if all.is_empty() {
-            found(self.disk().unlink(dir, METADATA).await).during(label)?;
-            return self.disk().sync_dir(dir).await.during(label);
+        let written = self.write_metadata(dir, &all).await;
+        if written.is_err()
+            && let Err(second) = self.write_metadata(dir, &before).await
+        {
+            // It may be there, but not for certain.
+            log::error!("{}: it could not be taken back: {second}", label());
         }
-        let written = replace_file(self.disk(), dir, METADATA, &encode(&all)).await;
         written.during(label)
+    }
+
+    async fn write_metadata(&self, dir: &D::Dir, all: &Annotations) -> std::io::Result<()> {
+        if all.is_empty() {
+            found(self.disk().unlink(dir, METADATA).await)?;
+            return self.disk().sync_dir(dir).await;
+        }
+        replace_file(self.disk(), dir, METADATA, &encode(all)).await
     }
 
     /// RENAME of INBOX: the new mailbox has its annotations too (RFC 5464 §4.1).

@@ -101,7 +101,8 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     ) -> core::result::Result<Option<(Appended, Snapshot)>, Refusal> {
         let body = self.desk.take_spool(message.spool)?;
         let quota = self.service.quota_of(account).await?;
-        let message = (body, message.flags, message.date);
+        let rights = self.rights(account, to).await?;
+        let message = (body, rights.permitted(message.flags), message.date);
         let store = &*self.service.store;
         let replaced = store
             .replace(mailbox, uid, (account, to), message, &quota, now.unix)

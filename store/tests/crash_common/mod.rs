@@ -17,7 +17,11 @@ pub mod file_common;
 use std::collections::BTreeMap;
 
 use file_common::*;
+use rmail_core::addr::AccountName;
 use rmail_core::limits::Limits;
+use rmail_core::mailbox::{
+    Annotated, AnnotationChange, Entry as Entry5464, Identifier, MailboxName, Rights, RightsChange,
+};
 use rmail_core::mailbox::{FlagOp, Flags, Quota, Snapshot, SystemFlags, Uid};
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_store::error::Result;
@@ -42,9 +46,12 @@ pub enum Op {
     Rename,
     /// Into another level.
     RenameUnder,
+    /// SETACL for an identifier that had nothing.
+    Share,
+    Annotate,
 }
 
-pub const OPS: [Op; 12] = [
+pub const OPS: [Op; 14] = [
     Op::Deliver,
     Op::Append,
     Op::AppendNumbered,
@@ -57,6 +64,8 @@ pub const OPS: [Op; 12] = [
     Op::DeleteParent,
     Op::Rename,
     Op::RenameUnder,
+    Op::Share,
+    Op::Annotate,
 ];
 
 /// Messages of each mailbox by text, with their flags. UIDs are left out.
@@ -112,6 +121,8 @@ pub async fn set_up_with(disk: &MemDisk, limits: Limits) {
     append(&store, "Trash", "t", Flags::default())
         .await
         .expect("append");
+    share(&store, "work", "bob@example.com").await.expect("share");
+    annotate(&store, "work", "old").await.expect("annotate");
     store.flush().await.expect("flush");
     disk.kill();
 }
@@ -197,6 +208,8 @@ impl Op {
                     .rename(&alice(), &name("work"), &name(self.renamed_to()), NOW)
                     .await?;
             }
+            Self::Share => share(store, "Trash", "anyone").await?,
+            Self::Annotate => annotate(store, "Trash", "new").await?,
         }
         Ok(None)
     }
@@ -216,6 +229,43 @@ impl Op {
     }
 }
 
+async fn share(store: &Store, mailbox: &str, who: &str) -> Result<()> {
+    let who = Identifier::parse(who).expect("an identifier");
+    let change = RightsChange::Replace(Rights::READ);
+    store.set_acl(&alice(), &name(mailbox), &who, change).await
+}
+
+async fn annotate(store: &Store, mailbox: &str, value: &str) -> Result<()> {
+    let entry = Entry5464 {
+        whose: None,
+        path: "/comment".to_owned(),
+    };
+    let value = Some(value.as_bytes().to_vec());
+    let about = Annotated::Mailbox(alice(), name(mailbox));
+    store.annotate(&about, &[AnnotationChange { entry, value }]).await
+}
+
+/// Who may do what with a mailbox, and what is noted about it. Whom it is shared with finds it.
+async fn beside(
+    store: &Store,
+    account: &AccountName,
+    mailbox: &MailboxName,
+) -> BTreeMap<String, Vec<(u8, Vec<String>)>> {
+    let mut texts = BTreeMap::new();
+    let acl = store.acl(account, mailbox).await.expect("the list");
+    for (who, rights) in acl.entries() {
+        texts.insert(format!("{who} {}", rights.letters()), vec![]);
+        let shared = store.shared(&bob()).await.expect("what is shared");
+        let there = |shared: &rmail_core::imap::server::SharedMailbox| shared.name == *mailbox;
+        assert!(shared.iter().any(there), "{mailbox} is not found by {who}");
+    }
+    let about = Annotated::Mailbox(account.clone(), mailbox.clone());
+    for (entry, value) in store.annotations(&about).await.expect("annotations").entries() {
+        texts.insert(format!("{} {value:?}", entry.path), vec![]);
+    }
+    texts
+}
+
 /// All that is in the two accounts and the queue.
 pub async fn tree(store: &Store) -> Tree {
     let mut tree = Tree::new();
@@ -228,6 +278,10 @@ pub async fn tree(store: &Store) -> Tree {
                     (text, copies.collect())
                 });
                 tree.insert(format!("{account} {}", entry.name), plain.collect());
+                let beside = beside(store, &account, &entry.name).await;
+                if !beside.is_empty() {
+                    tree.insert(format!("{account} {} beside", entry.name), beside);
+                }
             }
         }
     }

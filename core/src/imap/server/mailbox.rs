@@ -3,6 +3,7 @@
 use super::notify_list::OwnChange;
 use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
+use crate::addr::AccountName;
 use crate::imap::command::MailboxArg;
 use crate::mailbox::others::{self, Meaning};
 use crate::mailbox::{MailboxName, SpecialUse};
@@ -101,8 +102,7 @@ impl Session {
         );
     }
 
-    /// SUBSCRIBE, UNSUBSCRIBE.
-    /// A subscription is to a name, also where the mailbox is another account's.
+    /// SUBSCRIBE, UNSUBSCRIBE. A subscription is to a name, also where the mailbox is another account's.
     pub(super) fn subscribe(&mut self, tag: String, mailbox: MailboxArg, on: bool) {
         let mailbox = match mailbox {
             Ok(mailbox) => mailbox,
@@ -133,7 +133,8 @@ impl Session {
         self.note_own_change(&what);
         match what {
             What::Create(Place { account, mailbox }) => {
-                self.call(Call::Status { account, mailbox }, Then::Created(tag));
+                let then = Then::Created(tag, account.clone());
+                self.call(Call::Status { account, mailbox }, then);
             }
             What::Subscribe(_) => self.complete(tag, "OK SUBSCRIBE completed"),
             What::Unsubscribe(_) => self.complete(tag, "OK UNSUBSCRIBE completed"),
@@ -146,10 +147,15 @@ impl Session {
     }
 
     /// The new mailbox, and what its identity is (RFC 8474 §4.1), unless somebody else has removed it already.
-    pub(super) fn created(&mut self, tag: String, result: Result<MailboxStatus, Refusal>) {
+    pub(super) fn created(
+        &mut self,
+        tag: String,
+        account: &AccountName,
+        result: Result<MailboxStatus, Refusal>,
+    ) {
         match result {
             Ok(status) => {
-                let id = status.id.object_id();
+                let id = self.mailbox_id(account, status.id);
                 self.complete(tag, format!("OK [MAILBOXID ({id})] CREATE completed"));
             }
             Err(_) => self.complete(tag, "OK CREATE completed"),

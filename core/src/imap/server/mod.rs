@@ -207,7 +207,7 @@ enum Then {
     Unselected(String, Cow<'static, str>),
     Changed(mailbox::Change),
     /// CREATE is done; the identity of the new mailbox is asked for.
-    Created(String),
+    Created(String, AccountName),
     List(Box<Question>),
     /// The mailboxes of others.
     Shared(Box<Question>, Vec<MailboxEntry>),
@@ -443,7 +443,7 @@ impl Session {
             (Then::CloseExpunged(tag), Reply::Expunged(_)) => self.unselect(tag, "OK CLOSE completed"),
             (Then::Unselected(tag, text), Reply::Discarded) => self.complete(tag, text),
             (Then::Changed(change), Reply::Done(result)) => self.changed(change, result),
-            (Then::Created(tag), Reply::Status(result)) => self.created(tag, result),
+            (Then::Created(tag, account), Reply::Status(result)) => self.created(tag, &account, result),
             (Then::List(question), Reply::List(result)) => self.listed(*question, result),
             (Then::Shared(question, own), Reply::Shared(result)) => {
                 self.shared_listed(*question, own, result)

@@ -67,17 +67,13 @@ impl Session {
         response::mailbox(self.out.text(), &name, utf8);
     }
 
-    /// MAILBOXID (RFC 8474 §4): the mailbox's id, which is unique in its account, and of other accounts' mailboxes a hash of
-    /// the account beside it.
-    pub(super) fn write_mailbox_id(&mut self, account: &AccountName, id: MailboxId) {
-        let own = self.is_me(account);
-        let out = self.out.text();
-        out.extend_from_slice(b"(F");
-        response::number(out, id.0);
-        if !own {
-            out.extend_from_slice(format!("-{:016x}", hash(account.as_str())).as_bytes());
+    /// MAILBOXID (RFC 8474 §4): the mailbox's id, which is unique in its account; of other accounts' mailboxes with a hash of
+    /// the account.
+    pub(super) fn mailbox_id(&self, account: &AccountName, id: MailboxId) -> String {
+        if self.is_me(account) {
+            return id.object_id();
         }
-        out.push(b')');
+        format!("{}-{:016x}", id.object_id(), hash(account.as_str()))
     }
 }
 

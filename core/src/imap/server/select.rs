@@ -170,7 +170,8 @@ impl Session {
         let Some(open) = &self.selected else {
             return self.internal("SELECT without a mailbox");
         };
-        open.introduce(self.out.text(), self.enabled);
+        let id = self.mailbox_id(&open.mailbox.account, open.mailbox.id);
+        open.introduce(self.out.text(), self.enabled, &id);
         let qresync = target.params.qresync.map(|qresync| *qresync);
         let known = qresync.filter(|known| known.uid_validity == open.view.latest().uid_validity);
         let text = match (target.examine, only_read) {
@@ -227,7 +228,7 @@ impl Open {
     }
 
     /// What SELECT tells of a mailbox (RFC 3501 §6.3.1, RFC 9051 §6.3.2, RFC 7162 §3.1.2).
-    fn introduce(&self, out: &mut Vec<u8>, enabled: Enabled) {
+    fn introduce(&self, out: &mut Vec<u8>, enabled: Enabled, id: &str) {
         let snapshot = self.view.latest();
         let rows = &snapshot.rows;
         self.write_flags(out, &snapshot.keywords);
@@ -246,7 +247,7 @@ impl Open {
         response::ok_number(out, "UIDNEXT", snapshot.uid_next.0, "Predicted next UID");
         response::ok_number(out, "HIGHESTMODSEQ", snapshot.modseq.0, "Highest mod-sequence");
         out.extend_from_slice(b"* OK [MAILBOXID (");
-        out.extend_from_slice(self.mailbox.id.object_id().as_bytes());
+        out.extend_from_slice(id.as_bytes());
         out.extend_from_slice(b")] Identity of the mailbox\r\n");
     }
 

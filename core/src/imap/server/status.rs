@@ -51,8 +51,11 @@ impl Session {
                 out.push(b' ');
             }
             if *item == StatusItem::MailboxId {
-                out.extend_from_slice(b"MAILBOXID ");
-                self.write_mailbox_id(&place.account, status.id);
+                out.extend_from_slice(b"MAILBOXID (");
+                let id = self.mailbox_id(&place.account, status.id);
+                let out = self.out.text();
+                out.extend_from_slice(id.as_bytes());
+                out.push(b')');
                 continue;
             }
             let (name, value) = number(*item, status, limit);
