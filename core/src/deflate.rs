@@ -69,12 +69,11 @@ impl Compressor {
     }
 
     fn run(&mut self, mut octets: &[u8], flush: MZFlush, out: &mut Vec<u8>) {
+        // On the stack: buffers of this size that come and go would leave holes between what lives long.
+        let mut piece = [0; PIECE];
         loop {
-            let begun = out.len();
-            out.resize(begun + PIECE, 0);
-            let room = out.get_mut(begun..).unwrap_or_default();
-            let done = deflate(&mut self.state, octets, room, flush);
-            out.truncate(begun + done.bytes_written);
+            let done = deflate(&mut self.state, octets, &mut piece, flush);
+            out.extend_from_slice(piece.get(..done.bytes_written).unwrap_or_default());
             octets = octets.get(done.bytes_consumed..).unwrap_or_default();
             if done.bytes_written < PIECE {
                 return;
@@ -151,7 +150,7 @@ impl Decompressor {
         if !self.has_more() {
             return Ok(None);
         }
-        let mut piece = vec![0; PIECE];
+        let mut piece = [0; PIECE];
         while self.has_more() {
             let part = self.unread.slice(0..self.part());
             let Some(state) = &mut self.state else {

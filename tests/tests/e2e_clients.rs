@@ -21,6 +21,14 @@ fn python_smtplib_and_imaplib() {
 }
 
 #[test]
+fn python_scram_compress_and_unauthenticate() {
+    let Some(python) = find("python3") else { return };
+    let (_dir, demo) = demo();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python_login.py");
+    run_with_input(Command::new(python).arg(script), demo.json.as_bytes());
+}
+
+#[test]
 fn curl_sends_and_reads() {
     let Some(curl) = find("curl") else { return };
     let (dir, demo) = demo();

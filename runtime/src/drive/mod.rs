@@ -97,20 +97,30 @@ pub enum End {
 }
 
 /// Runs a session to its end. Panics inside are caught: they end it alone.
-pub async fn drive<M, V>(machine: M, stream: Stream, serve: Arc<V>, context: Context) -> Ended<M>
+///
+/// No async function: that would keep its arguments, the machine among them, beside the driver that is made of them, and
+/// so would each future around it. A session at rest has kilobytes to lose.
+pub fn drive<M, V>(
+    machine: M,
+    stream: Stream,
+    serve: Arc<V>,
+    context: Context,
+) -> impl Future<Output = Ended<M>> + Send
 where
     M: Session<Call = V::Call, Reply = V::Reply> + Send,
     V: Serve,
 {
     let label = context.label;
-    let mut driver = session::Driver::new(machine, stream, serve, context);
-    let run = AssertUnwindSafe(poll_fn(|cx| driver.poll(cx))).catch_unwind();
-    let (machine, end) = match run.await {
-        Ok(end) => (Some(driver.into_machine()), end),
-        Err(payload) => (None, End::Panicked(panic_text(payload.as_ref()))),
-    };
-    log_end(&label, &end);
-    Ended { machine, end }
+    let mut driver = Box::new(session::Driver::new(machine, stream, serve, context));
+    async move {
+        let run = AssertUnwindSafe(poll_fn(|cx| driver.poll(cx))).catch_unwind();
+        let (machine, end) = match run.await {
+            Ok(end) => (Some(driver.into_machine()), end),
+            Err(payload) => (None, End::Panicked(panic_text(payload.as_ref()))),
+        };
+        log_end(&label, &end);
+        Ended { machine, end }
+    }
 }
 
 fn log_end(label: &Label, end: &End) {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rmail_core::deflate::Compressor;
@@ -11,8 +12,13 @@ use rmail_core::machine::Bytes;
 const BATCH: usize = 32;
 /// Small sends are joined up to this size: one TLS record.
 const JOIN: usize = 16 * 1024;
-/// A compressor that was not needed for so long is dropped.
+/// A compressor that was not needed for so long is dropped…
 const COMPRESSOR_KEPT: Duration = Duration::from_secs(1);
+/// …and at once if so many others are kept: what a thousand sessions say at the same moment must not cost 300 MiB.
+const KEPT_AT_MOST: usize = 16;
+
+/// Flushed compressors of all sessions that are kept for what may come.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// A queue of buffers, written from the front.
 #[derive(Debug, Default)]
@@ -30,6 +36,28 @@ pub(super) struct Outbox {
 struct Deflate {
     compressor: Option<Compressor>,
     flushed: Instant,
+    /// While it is kept and has nothing to do.
+    kept: Option<Kept>,
+}
+
+/// One of [`KEPT`].
+#[derive(Debug)]
+struct Kept;
+
+impl Kept {
+    fn new() -> Option<Self> {
+        if KEPT.fetch_add(1, Ordering::Relaxed) < KEPT_AT_MOST {
+            return Some(Self);
+        }
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Outbox {
@@ -50,6 +78,7 @@ impl Outbox {
         }
         if let Some(deflate) = &mut self.deflate {
             let mut out = Vec::new();
+            deflate.kept = None;
             deflate
                 .compressor
                 .get_or_insert_with(Compressor::new)
@@ -79,6 +108,7 @@ impl Outbox {
         self.deflate = Some(Deflate {
             compressor: None,
             flushed: Instant::now(),
+            kept: None,
         });
     }
 
@@ -99,6 +129,10 @@ impl Outbox {
             let mut out = Vec::new();
             compressor.flush(&mut out);
             deflate.flushed = Instant::now();
+            deflate.kept = Kept::new();
+            if deflate.kept.is_none() {
+                deflate.compressor = None;
+            }
             self.push_plain(out.into());
         }
     }
@@ -116,6 +150,7 @@ impl Outbox {
             && let Some(deflate) = &mut self.deflate
         {
             deflate.compressor = None;
+            deflate.kept = None;
         }
     }
 
@@ -175,8 +210,10 @@ mod tests {
         outbox.settle();
         outbox.settle();
         let first = front(&outbox).len();
-        let at = outbox.rest_at().expect("a compressor that may go");
-        outbox.rest(at);
+        // It may be gone already, if other tests keep theirs.
+        if let Some(at) = outbox.rest_at() {
+            outbox.rest(at);
+        }
         assert_eq!(outbox.rest_at(), None);
         push(&mut outbox, "two ");
         outbox.stop_deflate();
@@ -193,6 +230,19 @@ mod tests {
             }
         }
         assert_eq!(text, b"one two plain");
+    }
+
+    #[test]
+    fn few_compressors_are_kept() {
+        let mut all: Vec<Outbox> = (0..2 * KEPT_AT_MOST).map(|_| Outbox::default()).collect();
+        for outbox in &mut all {
+            outbox.start_deflate();
+            outbox.push(b"text".to_vec().into());
+            outbox.settle();
+            assert!(!outbox.is_empty());
+        }
+        let kept = all.iter().filter(|outbox| outbox.rest_at().is_some()).count();
+        assert!(kept <= KEPT_AT_MOST, "{kept}");
     }
 
     #[test]

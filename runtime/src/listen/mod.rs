@@ -210,13 +210,21 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Finds out in a quarter of an hour that a peer is gone without a word (a session in IDLE may be silent for ever).
+/// Finds out in a quarter of an hour that a peer is gone without a word (a session in IDLE may be silent for ever), also
+/// when something that was sent to it is still under way.
 pub fn keep_alive(socket: &TcpStream) {
+    const IDLE: Duration = Duration::from_secs(600);
+    const INTERVAL: Duration = Duration::from_secs(60);
+    const RETRIES: u32 = 5;
     let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(600))
-        .with_interval(Duration::from_secs(60))
-        .with_retries(5);
-    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&keepalive) {
+        .with_time(IDLE)
+        .with_interval(INTERVAL)
+        .with_retries(RETRIES);
+    let socket = SockRef::from(socket);
+    let done = socket
+        .set_tcp_keepalive(&keepalive)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(IDLE + INTERVAL * RETRIES)));
+    if let Err(error) = done {
         log::debug!(target: "listen", "event=no_keepalive error={:?}", error.to_string());
     }
 }
@@ -241,6 +249,21 @@ mod tests {
         assert_eq!(address("2001:db8:0:1::1"), address("2001:db8:0:1:ffff::2"));
         assert_ne!(address("2001:db8:0:1::1"), address("2001:db8:0:2::1"));
         assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+    }
+
+    #[test]
+    fn accepted_sockets_are_kept_alive() {
+        let any = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let listener = TcpListener::bind(any).expect("a free port");
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        keep_alive(&socket);
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(socket.tcp_keepalive_time().ok(), Some(Duration::from_secs(600)));
+        assert_eq!(
+            socket.tcp_user_timeout().expect("an option"),
+            Some(Duration::from_secs(900))
+        );
     }
 
     #[test]

@@ -183,8 +183,9 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         V: Serve,
     {
         let present = self.sessions.enter(context.label.connection, &context.signal);
+        let session = drive(machine, stream, Arc::new(serve), context);
         let run = async move {
-            drive(machine, stream, Arc::new(serve), context).await;
+            session.await;
             drop((pass, present));
         };
         self.executor.spawn(run).detach();

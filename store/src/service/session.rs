@@ -102,7 +102,7 @@ impl<S: MailStore> Desk<S> {
 
     /// Takes a whole body, or says why there is none.
     pub(super) fn take_spool(&self, id: SpoolId) -> core::result::Result<S::Spool, Refusal> {
-        let spool = lock(&self.spools).remove(&id).ok_or(Refusal::Storage)?;
+        let spool = remove(&mut lock(&self.spools), id).ok_or(Refusal::Storage)?;
         match (spool.failed, spool.body) {
             (None, Some(body)) => Ok(body),
             (failed, _) => Err(failed.unwrap_or(Refusal::Storage)),
@@ -111,7 +111,7 @@ impl<S: MailStore> Desk<S> {
 
     /// Drops a body.
     pub(super) fn discard(&self, id: SpoolId) {
-        let spool = lock(&self.spools).remove(&id);
+        let spool = remove(&mut lock(&self.spools), id);
         drop(spool);
     }
 
@@ -190,7 +190,7 @@ impl<S: MailStore> Desk<S> {
     }
 
     pub(super) fn close_blob(&self, id: BlobId) {
-        let source = lock(&self.blobs).open.remove(&id);
+        let source = remove(&mut lock(&self.blobs).open, id);
         drop(source);
     }
 
@@ -224,7 +224,7 @@ impl<S: MailStore> Desk<S> {
     }
 
     pub(super) fn unwatch(&self, id: WatchId) {
-        let watch = lock(&self.watches).remove(&id);
+        let watch = remove(&mut lock(&self.watches), id);
         drop(watch);
     }
 }
@@ -239,6 +239,16 @@ pub(super) fn without_nul(octets: Chunk) -> Chunk {
         .map(|octet| if *octet == 0 { 0x80 } else { *octet })
         .collect();
     Chunk::from(shown)
+}
+
+/// Takes something away. A map that is empty keeps the room for its last entries, some hundred octets to some thousand:
+/// a session at rest does not need it.
+fn remove<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K) -> Option<V> {
+    let value = map.remove(&key);
+    if map.is_empty() {
+        *map = BTreeMap::new();
+    }
+    value
 }
 
 impl<S: MailStore> core::fmt::Debug for Desk<S> {
