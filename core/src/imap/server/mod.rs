@@ -27,6 +27,7 @@ mod misc;
 mod news;
 mod notify;
 mod notify_list;
+mod notify_metadata;
 mod notify_news;
 mod place;
 mod quota;
@@ -239,6 +240,8 @@ enum Then {
     NotifyList(Box<Round>),
     /// What became of a mailbox that is not selected.
     NotifyStatus(Box<Round>, MailboxName),
+    /// What became of annotations.
+    NotifyMetadata(Box<Round>, notify_metadata::About),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -461,6 +464,9 @@ impl Session {
             (Then::Vanished(resync), Reply::Vanished(result)) => self.vanished(resync, result),
             (Then::StoredAgain(storing), Reply::Stored(result)) => self.stored_again(*storing, result),
             (Then::End(reason), Reply::Discarded) => self.phase = Phase::Ending(Vec::new(), reason),
+            (Then::NotifyMetadata(round, about), Reply::Annotations(result)) => {
+                self.notify_annotated(round, about, result);
+            }
             (Then::NotifyList(round), Reply::List(result)) => self.notify_listed(round, result),
             (Then::NotifyStatus(round, name), Reply::Status(result)) => {
                 self.notify_counted(round, &name, result)
