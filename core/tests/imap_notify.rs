@@ -79,11 +79,7 @@ fn act(world: &mut World, step: Step) {
                 world.by_name(&at(index)).unwrap().change(&uids, &change);
             }
         }
-        Step::Create(index) => {
-            if !world.boxes.contains_key(&at(index)) {
-                world.create(&at(index), &[]);
-            }
-        }
+        Step::Create(index) if !world.boxes.contains_key(&at(index)) => world.create(&at(index), &[]),
         Step::Delete(index) if index > 0 => drop(world.boxes.remove(&at(index))),
         Step::Rename(from, to) if from > 0 && !at(to).is_below(&at(from)) => {
             let _ = world.rename(&at(from), &at(to));

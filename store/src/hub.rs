@@ -102,6 +102,15 @@ impl Hub {
         }
     }
 
+    /// Tells the watchers of all lists: of something that belongs to no account.
+    pub fn announce_lists(&self) {
+        for (scope, _) in self.watched() {
+            if matches!(scope, Scope::List(_)) {
+                self.announce_change(&scope);
+            }
+        }
+    }
+
     /// The scopes that somebody watches, with the latest MODSEQ announced: for the poll that finds the changes of
     /// other processes.
     #[must_use]

@@ -150,16 +150,20 @@ impl<D: Disk> FileStore<D> {
                 let dir = settle_dir(disk, disk.root(), SHARED).await.during(label)?;
                 let file = disk.open(&dir, LOCK, Mode::Create).await.during(label)?;
                 let _lock = disk.lock(&file, self.limits().lock_wait).await.during(label)?;
-                self.change_metadata(&dir, changes).await
+                self.change_metadata(&dir, changes).await?;
+                self.hub.announce_lists();
+                Ok(())
             }
             Annotated::Account(account) => {
                 let held = self.lock_account(account).await?;
-                self.change_metadata(&held.dir, changes).await
+                self.list_changes(account, &held, self.change_metadata(&held.dir, changes))
+                    .await
             }
             Annotated::Mailbox(account, name) => {
-                let _held = self.lock_account(account).await?;
+                let held = self.lock_account(account).await?;
                 let dir = self.annotated_dir(account, name).await?;
-                self.change_metadata(&dir, changes).await
+                self.list_changes(account, &held, self.change_metadata(&dir, changes))
+                    .await
             }
         }
     }

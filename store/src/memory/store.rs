@@ -180,10 +180,14 @@ impl MailStore for MemoryStore {
     }
 
     async fn annotate(&self, about: &Annotated, changes: &[AnnotationChange]) -> Result<()> {
-        if self.world().annotations(about)?.change(changes) {
-            return Ok(());
+        if !self.world().annotations(about)?.change(changes) {
+            return Err(Refusal::MailboxFull.into());
         }
-        Err(Refusal::MailboxFull.into())
+        match about {
+            Annotated::Server => self.hub.announce_lists(),
+            Annotated::Account(account) | Annotated::Mailbox(account, _) => self.announce_list(account),
+        }
+        Ok(())
     }
 
     async fn usage(&self, account: &AccountName) -> Result<Usage> {

@@ -29,6 +29,7 @@ mod multisearch;
 mod news;
 mod notify;
 mod notify_list;
+mod notify_metadata;
 mod notify_news;
 mod place;
 mod quota;
@@ -252,6 +253,8 @@ enum Then {
     NotifyList(Box<Round>),
     /// What became of a mailbox that is not selected.
     NotifyStatus(Box<Round>, MailboxName),
+    /// What became of annotations.
+    NotifyMetadata(Box<Round>, notify_metadata::About),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -479,6 +482,9 @@ impl Session {
             (Then::MultiListed(search), Reply::List(result)) => self.multi_listed(search, result),
             (Then::MultiOpened(search), Reply::Selected(result)) => self.multi_opened(search, result),
             (Then::MultiClosed(search), Reply::Discarded) => self.next_elsewhere(search),
+            (Then::NotifyMetadata(round, about), Reply::Annotations(result)) => {
+                self.notify_annotated(round, about, result);
+            }
             (Then::NotifyList(round), Reply::List(result)) => self.notify_listed(round, result),
             (Then::NotifyStatus(round, name), Reply::Status(result)) => {
                 self.notify_counted(round, &name, result)

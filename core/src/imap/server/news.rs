@@ -428,7 +428,7 @@ impl Session {
                 let text = format!("OK [HIGHESTMODSEQ {}] {text}", told.0);
                 return self.tagged(&finish.tag, &text);
             }
-            Some(text) if view.has_untold_expunges() => {
+            Some(text) if view.has_untold_expunges() && self.wants_expunges() => {
                 // RFC 5530 §3.
                 return self.tagged(&finish.tag, &["OK [EXPUNGEISSUED] ", text].concat());
             }

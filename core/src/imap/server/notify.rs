@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::news::After;
 use super::notify_list::{Known, OwnChange};
+use super::notify_metadata::{About, Digests};
 use super::notify_news::{Round, Why};
 use super::place::Place;
 use super::view::Telling;
@@ -37,7 +38,9 @@ const SUPPORTED: Events = Events::NEW
     .with(Events::EXPUNGE)
     .with(Events::FLAGS)
     .with(Events::NAME)
-    .with(Events::SUBSCRIPTION);
+    .with(Events::SUBSCRIPTION)
+    .with(Events::METADATA)
+    .with(Events::SERVER_METADATA);
 
 /// What the client hears of, and what it knows.
 #[derive(Debug)]
@@ -67,6 +70,9 @@ pub(super) struct Notified {
     pub(super) boxes: BTreeMap<MailboxName, Watched>,
     watches: BTreeMap<WatchId, MailboxName>,
     pub(super) dirty: BTreeSet<MailboxName>,
+    /// Annotations as told, and those to be looked at.
+    pub(super) digests: BTreeMap<About, Digests>,
+    pub(super) metadata_dirty: BTreeSet<About>,
     /// Changes of the list by this client.
     pub(super) own: VecDeque<OwnChange>,
     /// Messages that this client has put into the selected mailbox.
@@ -104,6 +110,8 @@ impl Notified {
             boxes: BTreeMap::new(),
             watches: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            digests: BTreeMap::new(),
+            metadata_dirty: BTreeSet::new(),
             own: VecDeque::new(),
             mine: Vec::new(),
         }
@@ -156,6 +164,12 @@ impl Notified {
             .flatten()
             .filter_map(|name| name.as_ref().ok().cloned())
             .collect()
+    }
+
+    /// Whether it hears of the server's annotations.
+    pub(super) fn hears_server(&self) -> bool {
+        let mut groups = self.groups.iter();
+        groups.any(|group| group.events.has(Events::SERVER_METADATA))
     }
 
     /// Whether it hears of the selected mailbox.
@@ -354,6 +368,12 @@ impl Session {
             Some(notified) => notified.telling(after),
             None => Telling::from(after.expunges()),
         }
+    }
+
+    /// Whether the client wants to hear of expunges at all.
+    pub(super) fn wants_expunges(&self) -> bool {
+        let notified = self.notified.as_ref();
+        notified.is_none_or(|notified| notified.while_idle().gone)
     }
 
     /// A command is answered: what was set by it counts, and what could not be looked at is tried again.

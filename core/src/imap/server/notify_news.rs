@@ -49,6 +49,11 @@ impl Round {
             notices: Vec::new(),
         })
     }
+
+    /// Whether it is NOTIFY SET that looks, for the first time.
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self.why, Why::Command { .. })
+    }
 }
 
 impl Session {
@@ -100,6 +105,12 @@ impl Session {
         if core::mem::take(&mut notified.list_dirty) {
             return self.call(Call::List { account }, Then::NotifyList(round));
         }
+        let Some(round) = self.ask_metadata(round) else {
+            return;
+        };
+        let Some(notified) = self.notified.as_mut() else {
+            return self.end_round(*round);
+        };
         let next = notified.next_dirty(selected).cloned();
         let Some((name, place)) = next.and_then(|name| {
             let place = notified.boxes.get(&name).map(|watched| watched.place.clone());
@@ -121,7 +132,8 @@ impl Session {
         }
     }
 
-    fn overflow(&mut self, round: Round) {
+    /// It is too much.
+    pub(super) fn overflow(&mut self, round: Round) {
         match round.why {
             Why::Command { tag, old, .. } => self.notify_is_refused(tag, old, TOO_MUCH.to_owned()),
             why => {
@@ -180,6 +192,7 @@ impl Session {
         if let Some(notified) = self.notified.as_mut() {
             notified.known = Some(new);
         }
+        self.look_at_metadata();
         self.step_notices(round);
     }
 
@@ -302,7 +315,15 @@ impl Session {
     ) {
         let status = match result {
             Ok(status) => status,
-            Err(Refusal::NoSuchMailbox | Refusal::NotPossible | Refusal::NotPermitted) => {
+            Err(refused @ (Refusal::NoSuchMailbox | Refusal::NotPossible | Refusal::NotPermitted)) => {
+                if refused == Refusal::NotPermitted {
+                    // RFC 5465 §3.1, §5.9: it is seen, but may not be read.
+                    let utf8 = self.enabled.utf8_names();
+                    let out = self.out.text();
+                    out.extend_from_slice(b"* LIST (\\NoAccess) \"/\" ");
+                    response::mailbox(out, name, utf8);
+                    response::end(out);
+                }
                 // The list tells what became of it.
                 self.unwatch_box(name);
                 return self.go_round(round);
