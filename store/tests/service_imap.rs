@@ -90,7 +90,7 @@ fn octets(part: &[u32], text: Text) -> Section {
 fn text(session: &Imap, body: &Body) -> String {
     match body {
         Body::Small(chunk) => String::from_utf8_lossy(chunk).into_owned(),
-        Body::Large(blob, len) => {
+        Body::Large(blob, len) | Body::Binary(blob, len) => {
             let mut all = Vec::new();
             while (all.len() as u64) < *len {
                 let piece = block_on(session.read_blob(*blob, all.len() as u64, 1000)).expect("read");
@@ -108,6 +108,7 @@ fn text(session: &Imap, body: &Body) -> String {
         }
         Body::Nil => "NIL".to_owned(),
         Body::Gone => "gone".to_owned(),
+        Body::UnknownEncoding => "unknown".to_owned(),
     }
 }
 
