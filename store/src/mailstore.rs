@@ -78,7 +78,7 @@ use rmail_core::imap::server::{
 };
 use rmail_core::mailbox::{
     Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
-    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, UidValidity, Usage, Vanished,
+    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished,
 };
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
@@ -468,9 +468,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// `\Deleted`, for good. The answer has the new one's UID, and the mailbox of the old one as it is now; `None`: the
     /// old one is not there, and nothing is done. Of the quota only what the account gets more counts, if both are its.
     ///
-    /// The new message is there, durably, before the old one goes: a crash in between may leave both, none ever leaves
-    /// neither. After an error the old one is there; the new one is taken back as far as that is possible. The default does
-    /// it in steps, and others may see both for a moment. A store with transactions does it in one.
+    /// The new message is there, durably, before the old one goes: a crash may leave both, never neither. After an error the
+    /// old one is there; the new one is taken back if possible. The default goes in steps; others may see both meanwhile.
     ///
     /// # Errors
     /// As [`MailStore::append`]; `NoSuchMailbox` for the old one's mailbox too.
