@@ -51,7 +51,7 @@ impl Default for Limits {
             spool_budget: 64 * 1024 * 1024,
             keywords: 256,
             lock_wait: Duration::from_secs(5),
-            bodies_per_call: 64,
+            bodies_per_call: 256,
             bodies_in_memory: 256 * 1024,
             small_body: 64 * 1024,
             last_uid: u32::MAX - 1,

@@ -211,16 +211,16 @@ fn fetch_of_content_sets_seen_once() {
 
 #[test]
 fn large_bodies_are_streamed_and_batches_are_bounded() {
-    let world = &mut World::with_messages(150);
+    let world = &mut World::with_messages(600);
     let large = format!("Subject: large\r\n\r\n{}", "x".repeat(50_000));
     world.deliver(&large);
     let mut client = Client::selected(world);
     let answer = client.say(world, "a FETCH 1:* (UID BODY.PEEK[])\r\n");
     assert!(answer.contains(&format!(
-        "* 151 FETCH (UID 151 BODY[] {{{}}}\r\n{large})\r\n",
+        "* 601 FETCH (UID 601 BODY[] {{{}}}\r\n{large})\r\n",
         large.len()
     )));
-    assert_eq!(answer.matches(" FETCH (UID ").count(), 151);
+    assert_eq!(answer.matches(" FETCH (UID ").count(), 601);
     let bodies = client
         .calls
         .iter()
@@ -231,7 +231,7 @@ fn large_bodies_are_streamed_and_batches_are_bounded() {
     world.small_body = 10;
     let answer = client.say(world, "b FETCH 1 (BODY.PEEK[] ENVELOPE)\r\n");
     assert!(answer.ends_with("b OK FETCH completed\r\n") && client.blobs.is_empty());
-    let many: String = (1..=65).map(|part| format!("BODY.PEEK[{part}] ")).collect();
+    let many: String = (1..=257).map(|part| format!("BODY.PEEK[{part}] ")).collect();
     assert_eq!(
         client.say(world, &format!("c FETCH 1 ({})\r\n", many.trim_end())),
         "c NO [LIMIT] Too many items at once\r\n"

@@ -32,6 +32,7 @@ mod recent_map;
 mod replace;
 pub mod service;
 pub mod suite;
+mod terms;
 pub mod transfer;
 
 pub use error::Error;

@@ -78,7 +78,7 @@ use rmail_core::imap::server::{
 };
 use rmail_core::mailbox::{
     Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
-    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, UidValidity, Usage, Vanished,
+    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished,
 };
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
@@ -88,32 +88,7 @@ use rmail_core::time::{DateTime, Unix};
 use crate::disk::{Changes, Free};
 use crate::error::Result;
 use crate::hub::Hub;
-
-/// Numbers that a mailbox brings with it from where it was before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Numbering {
-    /// UIDVALIDITY, not 0. `None`: that of the mailbox stays.
-    pub uid_validity: Option<UidValidity>,
-    /// UIDNEXT is at least this afterwards: UIDs of messages that were expunged there are not given again.
-    pub uid_next: Option<Uid>,
-}
-
-/// Whose mailbox a message goes to, and which.
-pub type NewHome<'a> = (&'a AccountName, &'a MailboxName);
-
-/// A message on its way in: its octets, flags, and INTERNALDATE; without one it is of the time of saving.
-pub type NewMail<S> = (<S as MailStore>::Spool, Flags, Option<DateTime>);
-
-/// The mailboxes of a new account and what they are for, in the order in which they are made: with INBOX, which comes last,
-/// the account is there. All of them are subscribed.
-pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
-    ("Drafts", &[SpecialUse::Drafts]),
-    ("Sent", &[SpecialUse::Sent]),
-    ("Junk", &[SpecialUse::Junk]),
-    ("Trash", &[SpecialUse::Trash]),
-    ("Archive", &[SpecialUse::Archive]),
-    ("INBOX", &[]),
-];
+pub use crate::terms::{DEFAULT_MAILBOXES, NewHome, NewMail, Numbering};
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -493,9 +468,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// `\Deleted`, for good. The answer has the new one's UID, and the mailbox of the old one as it is now; `None`: the
     /// old one is not there, and nothing is done. Of the quota only what the account gets more counts, if both are its.
     ///
-    /// The new message is there, durably, before the old one goes: a crash in between may leave both, none ever leaves
-    /// neither. After an error the old one is there; the new one is taken back as far as that is possible. The default does
-    /// it in steps, and others may see both for a moment. A store with transactions does it in one.
+    /// The new message is there, durably, before the old one goes: a crash may leave both, never neither. After an error the
+    /// old one is there; the new one is taken back if possible. The default goes in steps; others may see both meanwhile.
     ///
     /// # Errors
     /// As [`MailStore::append`]; `NoSuchMailbox` for the old one's mailbox too.

@@ -231,12 +231,94 @@ fn memory_of_one_call_is_bounded() {
         .map(|_| world.append(BOB, "INBOX", &[b'x'; 60_000]))
         .collect();
     let whole = |uid: &u32| (*uid, octets(&[], Text::Whole));
-    let all = bodies(&world, &session, uids.iter().map(whole).collect()).expect("all");
-    let small = all.iter().filter(|body| matches!(body, Body::Small(_))).count();
-    assert_eq!(small, 4, "256 KiB");
-    assert!(all.iter().all(|body| text(&session, body).len() == 60_000));
-    let many = vec![whole(&uids[0]); 65];
+    let ask = |uids: &[u32]| {
+        let all = bodies(&world, &session, uids.iter().map(whole).collect()).expect("some");
+        assert!(all.iter().all(|body| matches!(body, Body::Small(_))));
+        assert!(all.iter().all(|body| text(&session, body).len() == 60_000));
+        all.len()
+    };
+    // The session asks again for those that do not fit into 256 KiB.
+    assert_eq!(ask(&uids), 4);
+    assert_eq!(ask(&uids[4..]), 2);
+    let twice: Vec<_> = uids.iter().flat_map(|uid| vec![whole(uid); 5]).collect();
+    let large = bodies(&world, &session, twice).expect("some");
+    assert_eq!(large.len(), 5, "one message is answered whole");
+    assert!(matches!(large[4], Body::Large(..)));
+    let many = vec![whole(&uids[0]); 257];
     assert_eq!(bodies(&world, &session, many), Err(Refusal::NotPossible));
+}
+
+#[test]
+fn encodings_are_undone_in_parts_of_any_size() {
+    let world = World::new();
+    let session = world.imap_of(BOB);
+    let data: Vec<u8> = (0..3_000_000_u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let part = |encoding: &str, body: &str| {
+        format!("--b\r\nContent-Type: x/y\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n{body}\r\n")
+    };
+    let coded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &data);
+    let lines: Vec<&str> = coded
+        .as_bytes()
+        .chunks(76)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    let quoted = "=C3=A9t=\r\n ".repeat(500_000);
+    let message = [
+        head,
+        &part("base64", &lines.join("\r\n")),
+        &part("quoted-printable", &quoted),
+        &part("x-own", "x"),
+        "--b--\r\n",
+    ]
+    .concat();
+    let uid = world.append(BOB, "INBOX", message.as_bytes());
+    let ask = |section: Section| {
+        bodies(&world, &session, vec![(uid, section)])
+            .expect("answered")
+            .remove(0)
+    };
+    let read = |body: &Body| match body {
+        Body::Small(octets) => octets.to_vec(),
+        Body::Large(blob, len) | Body::Binary(blob, len) => {
+            let mut all = Vec::new();
+            while (all.len() as u64) < *len {
+                let piece = block_on(session.read_blob(*blob, all.len() as u64, 50_000)).expect("read");
+                assert!(!piece.is_empty(), "as long as it was said to be");
+                all.extend_from_slice(&piece);
+            }
+            // From the beginning once more.
+            let front = block_on(session.read_blob(*blob, 1, 10)).expect("read");
+            assert!(all[1..].starts_with(&front));
+            session.close_blob(*blob);
+            all
+        }
+        other => panic!("{other:?}"),
+    };
+    let binary = |part: u32, partial| Section::Binary {
+        part: vec![part],
+        partial,
+    };
+    let whole = ask(binary(1, None));
+    assert!(
+        matches!(whole, Body::Binary(_, 3_000_000)),
+        "there is a NUL in it"
+    );
+    assert!(read(&whole) == data);
+    let inner = ask(binary(1, Some((1_000, 2_000_000))));
+    assert!(read(&inner) == data[1_000..2_001_000]);
+    assert_eq!(read(&ask(binary(1, Some((2_999_990, 50))))), &data[2_999_990..]);
+    assert_eq!(read(&ask(binary(1, Some((3_000_000, 1))))), b"");
+    let text = ask(binary(2, None));
+    assert!(matches!(text, Body::Large(..)));
+    assert!(read(&text) == "\u{e9}t ".repeat(500_000).trim_end().as_bytes());
+    assert_eq!(ask(binary(3, None)), Body::UnknownEncoding);
+    assert_eq!(ask(binary(4, None)), Body::Nil);
+    let size = |part| read(&ask(Section::BinarySize { part: vec![part] }));
+    assert_eq!((size(1), size(4)), (b"3000000".to_vec(), b"0".to_vec()));
+    assert_eq!(size(2), (500_000 * 4 - 1).to_string().into_bytes());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! It speaks clear text, so the server must allow a login there for 127.0.0.0/8 (`auth.cleartext_networks`) and lift the
 //! per-address limits (`limits.trusted_networks`). Bounded in count and time; refuses anything but loopback.
 
+mod figures;
 mod idle;
 mod imap;
 mod smtp;
@@ -33,6 +34,8 @@ enum Command {
     Select(imap::Options),
     /// Time from the final dot to EXISTS at an idling client.
     Idle(idle::Options),
+    /// All IMAP figures: fills its own mailboxes (load-flags, load-4k, load-1m), of any server.
+    Imap(figures::Options),
     /// Puts messages into a mailbox with APPEND.
     Fill(imap::FillOptions),
 }
@@ -51,6 +54,7 @@ fn main() {
         Command::Smtp(options) => smtp::measure(host, options),
         Command::Select(options) => imap::measure(host, options),
         Command::Idle(options) => idle::measure(host, options),
+        Command::Imap(options) => figures::measure(host, options),
         Command::Fill(options) => imap::fill(host, options),
     };
     if arguments.json {

@@ -19,7 +19,7 @@ impl Wire {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("time-out");
         let mut wire = Self {
-            reader: BufReader::with_capacity(1 << 16, stream),
+            reader: BufReader::with_capacity(1 << 18, stream),
             tag: 0,
         };
         let greeting = wire.line();
@@ -66,6 +66,37 @@ impl Wire {
         let tag = format!("x{} ", self.tag);
         self.send(format!("{tag}{command}\r\n").as_bytes());
         self.until(&tag)
+    }
+
+    /// Sends an IMAP command and reads what comes in large pieces, looking at nothing but its end: returns the end of it,
+    /// which is all of a short answer.
+    pub(crate) fn drain(&mut self, command: &str) -> String {
+        /// Octets of the end that are kept.
+        const TAIL: usize = 4096;
+        self.tag += 1;
+        let tag = format!("\r\nx{} ", self.tag);
+        self.send(format!("{}{command}\r\n", &tag[2..]).as_bytes());
+        let mut tail = b"\r\n".to_vec();
+        loop {
+            let octets = self.reader.fill_buf().expect("the server answers in time");
+            assert!(!octets.is_empty(), "the server closed the connection");
+            let read = octets.len();
+            tail.extend_from_slice(&octets[read.saturating_sub(TAIL)..]);
+            self.reader.consume(read);
+            let spare = tail.len().saturating_sub(TAIL);
+            tail.drain(..spare);
+            if tail.ends_with(b"\r\n") {
+                let text = String::from_utf8_lossy(&tail);
+                if let Some(at) = text.rfind(&tag) {
+                    assert!(
+                        text[at + tag.len()..].starts_with("OK"),
+                        "{command}: {}",
+                        &text[at..]
+                    );
+                    return text.into_owned();
+                }
+            }
+        }
     }
 
     /// Reads to a line that begins with the tag, which must say OK.

@@ -26,3 +26,4 @@ pub mod section;
 pub mod structure;
 pub mod thread_id;
 pub mod token;
+pub mod unbinary;

@@ -129,6 +129,8 @@ impl<'a, S: MailStore> Job<'a, S> {
         let mut kept = kept.into_iter();
         let mut present: Option<Present<'a, S>> = None;
         let mut bodies = Vec::with_capacity(parts.len());
+        // Of the present message.
+        let mut first = 0;
         for (uid, section) in parts {
             if present.as_ref().is_none_or(|present| present.uid != uid) {
                 self.leave(present.take());
@@ -137,16 +139,43 @@ impl<'a, S: MailStore> Job<'a, S> {
                     break;
                 }
             }
-            let present = present.get_or_insert_with(|| Present {
-                uid,
-                kept: kept.next().flatten(),
-                message: None,
-            });
-            let body = self.answer(present, &section).await?;
+            let now = match &mut present {
+                Some(now) => now,
+                none => {
+                    first = bodies.len();
+                    none.insert(Present {
+                        uid,
+                        kept: kept.next().flatten(),
+                        message: None,
+                    })
+                }
+            };
+            // What does not fit any more, but would fit into an answer of its own, comes with the next one.
+            if first > 0 && bodies.len() == first && self.wants_room(now, &section).await? {
+                bodies.truncate(first);
+                return Ok(bodies);
+            }
+            let body = self.answer(now, &section).await?;
             bodies.push(body);
         }
         self.leave(present);
         Ok(bodies)
+    }
+
+    /// Whether a message as a whole is small, but there is no memory left for it in this answer.
+    async fn wants_room(&self, present: &mut Present<'a, S>, section: &Section) -> Result<bool> {
+        let small = self.settings.limits.small_body;
+        if self.left >= small || !is_plain(section) {
+            return Ok(false);
+        }
+        let message = match &mut present.message {
+            Some(message) => message,
+            message => message.insert(self.open(present.uid, present.kept.as_ref()).await?),
+        };
+        Ok(message.as_ref().is_some_and(|message| {
+            let len = usize::try_from(message.len()).unwrap_or(usize::MAX);
+            len <= small && len > self.left
+        }))
     }
 
     /// All that is asked of a message is answered: what was found out of it may be kept.

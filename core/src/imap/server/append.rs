@@ -63,6 +63,11 @@ impl Session {
             return None;
         }
         let Replaces { uid, number } = replaces;
+        if self.enabled.uid_only && !uid {
+            // RFC 9586 §3.
+            self.refuse_bad(tag, "[UIDREQUIRED] Message numbers are not allowed");
+            return None;
+        }
         let Ok(ranks) = open.view.ranks(uid, &SequenceSet(vec![(number, number)])) else {
             self.refuse_bad(tag, "No such message");
             return None;
@@ -101,8 +106,7 @@ impl Session {
             Event::Literal(chunk) => {
                 self.activity = self.now.mono;
                 if let Phase::Append(incoming) = &mut self.phase {
-                    let spooled = incoming.take(chunk);
-                    if let Some((spool, octets)) = spooled {
+                    for (spool, octets) in incoming.take(chunk) {
                         self.out.push(Action::Spool(spool, octets));
                     }
                 }
@@ -123,8 +127,10 @@ impl Session {
         let Phase::Append(incoming) = &mut self.phase else {
             return self.internal("a message without APPEND");
         };
-        if let Err(text) = incoming.end_message() {
-            return self.abandon(text);
+        match incoming.end_message() {
+            Ok(Some((spool, octets))) => self.out.push(Action::Spool(spool, octets)),
+            Ok(None) => {}
+            Err(text) => return self.abandon(text),
         }
         if incoming.messages() == MAX_MESSAGES {
             return self.abandon("NO [LIMIT] Too many messages in one command".to_owned());
@@ -172,13 +178,19 @@ impl Session {
             self.phase = Phase::Append(incoming);
             return self.abandon("NO [LIMIT] Too many parts in one command".to_owned());
         }
-        let Some(spool) = incoming.unopened() else {
+        self.open_spool(incoming, wanted);
+    }
+
+    /// Opens the next spool that a part needs; with all of them open the part is taken.
+    fn open_spool(&mut self, mut incoming: Box<Incoming>, wanted: Wanted) {
+        let Some((spool, first)) = incoming.unopened(&wanted, &mut self.last_spool) else {
             return self.take(incoming, wanted);
         };
         let Place { account, mailbox } = incoming.place.clone();
         let size = match &wanted {
-            Wanted::Literal(literal) => literal.size,
-            Wanted::Part(..) => 0,
+            // Room is asked for once.
+            Wanted::Literal(literal) if first => literal.size,
+            Wanted::Literal(_) | Wanted::Part(..) => 0,
         };
         let call = Call::Open {
             spool,
@@ -200,7 +212,7 @@ impl Session {
         match result {
             Ok(()) => {
                 incoming.opened();
-                self.take(incoming, wanted);
+                self.open_spool(incoming, wanted);
             }
             Err(refused) => self.abandon_for(incoming, refused),
         }
@@ -273,12 +285,24 @@ impl Session {
         let Phase::Append(incoming) = &mut self.phase else {
             return self.internal("the end of no APPEND");
         };
-        if let Err(text) = incoming.end_message() {
-            return self.abandon(text);
+        match incoming.end_message() {
+            Ok(Some((spool, octets))) => self.out.push(Action::Spool(spool, octets)),
+            Ok(None) => {}
+            Err(text) => return self.abandon(text),
         }
         let Phase::Append(mut incoming) = core::mem::replace(&mut self.phase, Phase::Waiting) else {
             return;
         };
+        let spools = incoming.take_spare();
+        if spools.is_empty() {
+            self.commit_all(incoming);
+        } else {
+            self.call(Call::Discard { spools }, Then::Spared(incoming));
+        }
+    }
+
+    /// All spools that are left are messages.
+    pub(super) fn commit_all(&mut self, mut incoming: Box<Incoming>) {
         let Place { account, mailbox } = incoming.place.clone();
         let mut messages = incoming.finish();
         let Some(Old { uid, .. }) = incoming.replaced else {

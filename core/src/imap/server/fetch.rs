@@ -6,12 +6,13 @@ use super::enable::Enabled;
 use super::job::{Job, Output, STEP_ROWS};
 use super::news::After;
 use super::section::{Content, Form, content};
+use super::select::Open;
 use super::view::{Cursor, Ranks, View};
-use super::{Body, Call, Phase, Session, Stored, Then, refusal};
+use super::{Awaiting, Body, Call, Phase, Session, Stored, Then, refusal};
 use crate::imap::command::{FetchItem, FetchModifiers};
 use crate::imap::response;
 use crate::imap::sequence::{PartialRange, SequenceSet};
-use crate::machine::{Action, BlobId};
+use crate::machine::{Action, BlobId, CallId};
 use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Rights, Row, SystemFlags, Uid};
 use crate::refusal::Refusal;
 use crate::time::DateTime;
@@ -134,29 +135,14 @@ impl Session {
             }
             return;
         }
-        let messages = self.settings.limits.bodies_per_call / fetch.contents.len();
-        fetch.batch = core::mem::take(&mut fetch.unanswered);
-        if fetch.batch.is_empty() {
-            fetch.batch = fetch.cursor.take(messages.max(1));
-            fetch.pass_over(&open.view);
-        }
-        if fetch.batch.is_empty() {
-            if fetch.cursor.is_done() {
-                return self.finish_fetch(fetch);
+        match fetch.ask(open, self.settings.limits.bodies_per_call) {
+            Some(call) => self.call(call, Then::Bodies(fetch)),
+            None if fetch.cursor.is_done() => self.finish_fetch(fetch),
+            None => {
+                self.out.pause();
+                self.phase = Phase::Job(Job::Fetch(fetch));
             }
-            self.out.pause();
-            self.phase = Phase::Job(Job::Fetch(fetch));
-            return;
         }
-        let mailbox = open.mailbox.clone();
-        let rows = fetch.batch.iter().filter_map(|rank| open.view.told().get(*rank));
-        let parts = rows
-            .flat_map(|row| {
-                let sections = fetch.contents.iter().map(|content| &content.section);
-                sections.map(|section| (row.uid, section.clone()))
-            })
-            .collect();
-        self.call(Call::Bodies { mailbox, parts }, Then::Bodies(fetch));
     }
 
     /// The content of a batch.
@@ -217,8 +203,33 @@ impl Session {
         let Some(open) = self.selected.as_ref() else {
             return self.internal("FETCH without a mailbox");
         };
-        fetch.write_batch(&mut self.out, &open.view);
-        self.phase = Phase::Job(Job::Fetch(fetch));
+        let batch = core::mem::take(&mut fetch.batch);
+        let bodies = core::mem::take(&mut fetch.bodies);
+        // The next batch is read while this one is written: two of them are in memory at most. Not while bodies are
+        // open that wait to be sent: each costs a descriptor.
+        let streams = bodies
+            .iter()
+            .any(|body| matches!(body, Body::Large(..) | Body::Binary(..)));
+        let next = if streams {
+            None
+        } else {
+            fetch.ask(open, self.settings.limits.bodies_per_call)
+        };
+        let next = next.map(|call| {
+            self.last_call += 1;
+            let id = CallId(self.last_call);
+            self.out.push(Action::Call(id, call));
+            id
+        });
+        fetch.write_batch(&mut self.out, &open.view, batch, &bodies);
+        match next {
+            Some(call) => {
+                let then = Then::Bodies(fetch);
+                self.phase = Phase::Waiting;
+                self.awaiting = Some(Box::new(Awaiting { call, then }));
+            }
+            None => self.phase = Phase::Job(Job::Fetch(fetch)),
+        }
     }
 
     /// All is answered: closes what was opened in vain, then ends the command.
@@ -391,9 +402,29 @@ impl Fetch {
             .collect()
     }
 
-    fn write_batch(&mut self, out: &mut Output, view: &View) {
-        let bodies = core::mem::take(&mut self.bodies);
-        let batch = core::mem::take(&mut self.batch);
+    /// Takes the next batch: the question to the service. `None`: there is nothing to ask for in this step.
+    fn ask(&mut self, open: &Open, bodies_per_call: usize) -> Option<Call> {
+        self.batch = core::mem::take(&mut self.unanswered);
+        if self.batch.is_empty() {
+            let messages = bodies_per_call / self.contents.len().max(1);
+            self.batch = self.cursor.take(messages.max(1));
+            self.pass_over(&open.view);
+        }
+        if self.batch.is_empty() {
+            return None;
+        }
+        let rows = self.batch.iter().filter_map(|rank| open.view.told().get(*rank));
+        let parts = rows.flat_map(|row| {
+            let sections = self.contents.iter().map(|content| &content.section);
+            sections.map(|section| (row.uid, section.clone()))
+        });
+        Some(Call::Bodies {
+            mailbox: open.mailbox.clone(),
+            parts: parts.collect(),
+        })
+    }
+
+    fn write_batch(&mut self, out: &mut Output, view: &View, batch: Vec<usize>, bodies: &[Body]) {
         for (rank, bodies) in batch.into_iter().zip(bodies.chunks(self.contents.len().max(1))) {
             let Some(row) = view.told().get(rank) else {
                 continue;

@@ -7,6 +7,7 @@ use crate::imap::command::{Literal, Message};
 use crate::imap::url::MessageUrl;
 use crate::machine::SpoolId;
 use crate::mailbox::Uid;
+use crate::mime::unbinary::Unbinary;
 
 /// An APPEND or REPLACE in progress.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Incoming {
     whole: Vec<NewMessage>,
     /// The message in progress.
     present: Option<Present>,
+    /// Spools that are not needed after all.
+    spare: Vec<SpoolId>,
     /// Parts so far, and octets.
     parts: usize,
     total: u64,
@@ -43,6 +46,17 @@ struct Present {
     binary: bool,
     /// There is a NUL in a literal that may have none (RFC 9051 §4.3): the rest is only taken away.
     nul: bool,
+    check: LineEnds,
+    /// The message as it can be stored if its octets cannot.
+    converted: Option<Converted>,
+}
+
+/// A message whose binary parts become base64, in a spool of its own.
+#[derive(Debug)]
+struct Converted {
+    spool: SpoolId,
+    opened: bool,
+    unbinary: Box<Unbinary>,
     check: LineEnds,
 }
 
@@ -70,6 +84,7 @@ impl Incoming {
             replaced,
             whole: Vec::new(),
             present: None,
+            spare: Vec::new(),
             parts: 0,
             total: 0,
         }
@@ -112,31 +127,47 @@ impl Incoming {
             binary: false,
             nul: false,
             check: LineEnds::default(),
+            converted: None,
         });
     }
 
-    /// The message in progress is whole.
+    /// The message in progress is whole: octets that its spool still gets.
     ///
     /// # Errors
     /// It is none: the text of the answer.
-    pub(super) fn end_message(&mut self) -> Result<(), String> {
-        let Some(present) = &self.present else {
-            return Ok(());
+    pub(super) fn end_message(&mut self) -> Result<Option<(SpoolId, Chunk)>, String> {
+        let Some(present) = &mut self.present else {
+            return Ok(None);
         };
         if present.nul {
             return Err("BAD NUL is not allowed in a literal".to_owned());
         }
-        if present.check.is_broken() {
-            return Err(
-                "NO [UNKNOWN-CTE] A message with NUL, or CR or LF by itself, cannot be stored".to_owned(),
-            );
-        }
         if present.octets == 0 {
             return Err("NO [CANNOT] A message cannot be empty".to_owned());
         }
+        let mut tail = None;
+        if present.check.is_broken() {
+            let octets = present.converted.as_mut().and_then(Converted::finish);
+            let (Some(octets), Some(converted)) = (octets, &present.converted) else {
+                return Err(
+                    "NO [UNKNOWN-CTE] A message with NUL, or CR or LF by itself, cannot be stored".to_owned(),
+                );
+            };
+            tail = Some((converted.spool, octets));
+            self.spare.push(present.message.spool);
+            present.message.spool = converted.spool;
+        } else {
+            self.spare
+                .extend(present.converted.as_ref().map(|converted| converted.spool));
+        }
         let message = self.present.take().map(|present| present.message);
         self.whole.extend(message);
-        Ok(())
+        Ok(tail)
+    }
+
+    /// The spools that are not needed.
+    pub(super) fn take_spare(&mut self) -> Vec<SpoolId> {
+        core::mem::take(&mut self.spare)
     }
 
     /// Counts a part: how many there are.
@@ -145,16 +176,38 @@ impl Incoming {
         self.parts
     }
 
-    /// A spool that has to be opened.
-    pub(super) fn unopened(&self) -> Option<SpoolId> {
-        let present = self.present.as_ref().filter(|present| !present.opened)?;
-        Some(present.message.spool)
+    /// A spool that has to be opened for this part, and whether it is the first of the message.
+    pub(super) fn unopened(&mut self, wanted: &Wanted, last_spool: &mut u32) -> Option<(SpoolId, bool)> {
+        let present = self.present.as_mut()?;
+        if !present.opened {
+            return Some((present.message.spool, true));
+        }
+        let binary = matches!(wanted, Wanted::Literal(literal) if literal.binary);
+        if !binary || present.catenate {
+            return None;
+        }
+        let converted = present.converted.get_or_insert_with(|| {
+            *last_spool += 1;
+            Converted {
+                spool: SpoolId(*last_spool),
+                opened: false,
+                unbinary: Box::default(),
+                check: LineEnds::default(),
+            }
+        });
+        (!converted.opened).then_some((converted.spool, false))
     }
 
     /// The spool is open.
     pub(super) fn opened(&mut self) {
-        if let Some(present) = &mut self.present {
-            present.opened = true;
+        match &mut self.present {
+            Some(Present {
+                opened: true,
+                converted: Some(converted),
+                ..
+            }) => converted.opened = true,
+            Some(present) => present.opened = true,
+            None => {}
         }
     }
 
@@ -170,8 +223,11 @@ impl Incoming {
     }
 
     /// Octets of the literal: what is to be written where.
-    pub(super) fn take(&mut self, chunk: Chunk) -> Option<(SpoolId, Chunk)> {
-        let present = self.present.as_mut()?;
+    pub(super) fn take(&mut self, chunk: Chunk) -> Vec<(SpoolId, Chunk)> {
+        let Some(present) = self.present.as_mut() else {
+            return Vec::new();
+        };
+        let mut taken = Vec::new();
         if present.binary {
             present.check.look_at(&chunk);
         } else {
@@ -179,8 +235,14 @@ impl Incoming {
         }
         present.octets += chunk.len() as u64;
         self.total += chunk.len() as u64;
-        let wanted = !present.nul && !present.check.broken;
-        wanted.then_some((present.message.spool, chunk))
+        if let Some(converted) = &mut present.converted {
+            let octets = converted.take(&chunk);
+            taken.extend((!octets.is_empty()).then_some((converted.spool, octets)));
+        }
+        if !present.nul && !present.check.broken {
+            taken.push((present.message.spool, chunk));
+        }
+        taken
     }
 
     /// So many octets came from the store.
@@ -194,17 +256,37 @@ impl Incoming {
     /// The spools that are open.
     pub(super) fn spools(&self) -> Vec<SpoolId> {
         let present = self.present.iter().filter(|present| present.opened);
-        let present = present.map(|present| present.message.spool);
-        self.whole
-            .iter()
-            .map(|message| message.spool)
-            .chain(present)
+        let converted = present
+            .clone()
+            .filter_map(|present| present.converted.as_ref().filter(|converted| converted.opened));
+        let whole = self.whole.iter().map(|message| message.spool);
+        whole
+            .chain(present.map(|present| present.message.spool))
+            .chain(converted.map(|converted| converted.spool))
+            .chain(self.spare.iter().copied())
             .collect()
     }
 
     /// All messages, in order.
     pub(super) fn finish(&mut self) -> Vec<NewMessage> {
         core::mem::take(&mut self.whole)
+    }
+}
+
+impl Converted {
+    fn take(&mut self, octets: &[u8]) -> Chunk {
+        let mut out = Vec::new();
+        self.unbinary.push(octets, &mut out);
+        self.check.look_at(&out);
+        Chunk::from(out)
+    }
+
+    /// The end of it; `None`: it cannot be stored either.
+    fn finish(&mut self) -> Option<Chunk> {
+        let mut out = Vec::new();
+        let done = core::mem::take(&mut *self.unbinary).finish(&mut out);
+        self.check.look_at(&out);
+        (done && !self.check.is_broken()).then(|| Chunk::from(out))
     }
 }
 

@@ -223,6 +223,8 @@ enum Then {
     Opened(Box<Incoming>, Wanted),
     /// The URL.
     SpooledFrom(Box<Incoming>, Vec<u8>),
+    /// Spools that are not needed are given back.
+    Spared(Box<Incoming>),
     Committed(Box<Incoming>),
     Replaced(Box<Incoming>),
     /// The spools are given back: tag and text of the refusal.
@@ -463,6 +465,7 @@ impl Session {
             (Then::SpooledFrom(incoming, url), Reply::SpooledFrom(result)) => {
                 self.spooled_from(incoming, &url, result);
             }
+            (Then::Spared(incoming), Reply::Discarded) => self.commit_all(incoming),
             (Then::Replaced(incoming), Reply::Replaced(result)) => self.replaced_by(*incoming, result),
             (Then::Committed(incoming), Reply::Committed(result)) => self.committed(*incoming, result),
             (Then::Discarded(tag, text), Reply::Discarded) => self.complete(tag, text),

@@ -1,0 +1,33 @@
+//! What the operations of a [`MailStore`] are told.
+
+use rmail_core::addr::AccountName;
+use rmail_core::mailbox::{Flags, MailboxName, SpecialUse, Uid, UidValidity};
+use rmail_core::time::DateTime;
+
+use crate::mailstore::MailStore;
+
+/// Numbers that a mailbox brings with it from where it was before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbering {
+    /// UIDVALIDITY, not 0. `None`: that of the mailbox stays.
+    pub uid_validity: Option<UidValidity>,
+    /// UIDNEXT is at least this afterwards: UIDs of messages that were expunged there are not given again.
+    pub uid_next: Option<Uid>,
+}
+
+/// Whose mailbox a message goes to, and which.
+pub type NewHome<'a> = (&'a AccountName, &'a MailboxName);
+
+/// A message on its way in: its octets, flags, and INTERNALDATE; without one it is of the time of saving.
+pub type NewMail<S> = (<S as MailStore>::Spool, Flags, Option<DateTime>);
+
+/// The mailboxes of a new account and what they are for, in the order in which they are made: with INBOX, which comes last,
+/// the account is there. All of them are subscribed.
+pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
+    ("Drafts", &[SpecialUse::Drafts]),
+    ("Sent", &[SpecialUse::Sent]),
+    ("Junk", &[SpecialUse::Junk]),
+    ("Trash", &[SpecialUse::Trash]),
+    ("Archive", &[SpecialUse::Archive]),
+    ("INBOX", &[]),
+];
