@@ -27,6 +27,10 @@ const BEYOND: &[(&str, &str)] = &[
     ("* % FETCH (%THREADID ", "RFC 8474 §5.2"),
     ("* % FETCH (%PREVIEW ", "RFC 8970 §3.1"),
     ("* % FETCH (%SAVEDATE ", "RFC 8514 §4.2"),
+    (
+        "* QUOTA % ()",
+        "a root without limits, of which the ABNF of RFC 9208 §7 does not think",
+    ),
     ("* ACL ", "RFC 4314 §3.6"),
     ("* LISTRIGHTS ", "RFC 4314 §3.7"),
     ("* MYRIGHTS ", "RFC 4314 §3.8"),
