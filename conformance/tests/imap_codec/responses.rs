@@ -23,6 +23,10 @@ const BEYOND: &[(&str, &str)] = &[
     ("* STATUS % (%APPENDLIMIT ", "RFC 7889 §3"),
     ("* STATUS % (%HIGHESTMODSEQ ", "RFC 7162 §3.1.7"),
     ("* STATUS % (%DELETED ", "RFC 9051 §7.3.3"),
+    (
+        "* % FETCH (%BINARY[%]<",
+        "RFC 9051 §7.5.2 tells the origin octet, its ABNF has no place for it",
+    ),
     ("* % FETCH (%EMAILID (", "RFC 8474 §5.1"),
     ("* % FETCH (%THREADID ", "RFC 8474 §5.2"),
     ("* % FETCH (%PREVIEW ", "RFC 8970 §3.1"),
