@@ -47,12 +47,13 @@ impl<D: Disk> FileStore<D> {
         })
     }
 
-    /// Claims `\Recent` for one session, and returns from which UID on, and before which.
-    pub(super) async fn take_recent(&self, mailbox: &Mailbox<D>) -> Result<(Uid, Uid)> {
+    /// Claims `\Recent` for one session, and returns from which UID on, before which, and the mailbox as it is under the
+    /// same lock: what comes a moment later is claimed by whoever is told of it first.
+    pub(super) async fn take_recent(&self, mailbox: &Mailbox<D>) -> Result<((Uid, Uid), Option<View>)> {
         let mut hold = self.hold_fresh(mailbox).await?;
         let claimed = (hold.state.recent_from, hold.state.uid_next);
         hold.claim_recent().await?;
-        Ok(claimed)
+        Ok((claimed, mailbox.view()))
     }
 
     /// Tries whether a mailbox that could only be read can be written to now.

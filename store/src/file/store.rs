@@ -75,7 +75,10 @@ impl<D: Disk> MailStore for FileStore<D> {
                     read_only = true;
                     (view, state.recent_from)
                 }
-                recent => (mailbox.view().unwrap_or(view), recent?.0),
+                recent => {
+                    let ((first, _), seen) = recent?;
+                    (seen.unwrap_or(view), first)
+                }
             }
         };
         mailbox.selected.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +97,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         let claimed = state.filter(|state| mailbox.state().read_only || state.recent_from >= state.uid_next);
         match claimed {
             Some(state) => Ok((state.uid_next, state.uid_next)),
-            None => self.take_recent(&mailbox).await,
+            None => Ok(self.take_recent(&mailbox).await?.0),
         }
     }
 
