@@ -75,7 +75,7 @@ fn few_large_messages_are_asked_about_at_a_time() {
     }
     let mut client = Client::selected(world);
     assert_eq!(
-        client.say(world, "a SEARCH SUBJECT large\r\n"),
+        client.say(world, "a SEARCH TEXT large\r\n"),
         "* SEARCH 4 5 6\r\na OK SEARCH completed\r\n"
     );
     assert_eq!(calls(&client, "Search"), 3);

@@ -206,6 +206,8 @@ fn refuse_imap(call: &imap::Call, word: Refusal) -> Option<imap::Reply> {
         Call::Bodies { .. } => Some(Reply::Bodies(Err(word))),
         Call::Search { .. } => Some(Reply::Found(Err(word))),
         Call::Vanished { .. } => Some(Reply::Vanished(Err(word))),
+        Call::Sort { .. } => Some(Reply::Sorted(Err(word))),
+        Call::Thread { .. } => Some(Reply::Threaded(Err(word))),
         Call::Recheck { .. } | Call::Discard { .. } | Call::CloseBlob { .. } | Call::Unselect { .. } => None,
     }
 }

@@ -5,7 +5,7 @@ use crate::mailbox::{
     BadName, FlagChange, Flags, MailboxName, ModSeq, RightsChange, SpecialUse, UidSet, UidValidity,
 };
 use crate::mime::section::Spec;
-use crate::search::Key;
+use crate::search::{Algorithm, Criterion, Key};
 use crate::secret::Secret;
 use crate::time::DateTime;
 
@@ -136,6 +136,8 @@ pub enum Command {
         uids: Option<SequenceSet>,
     },
     Search(Search),
+    /// CANCELUPDATE (RFC 5267 §4.3.5): tags.
+    CancelUpdate(Vec<String>),
     Fetch {
         uid: bool,
         set: SequenceSet,
@@ -273,15 +275,87 @@ pub enum StatusItem {
     DeletedStorage,
 }
 
-/// SEARCH.
+/// SEARCH, and the commands that search for messages and do more with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
-    /// UID SEARCH.
+    /// UID SEARCH and the like; ESEARCH always.
     pub uid: bool,
+    /// What is done with the messages.
+    pub verb: Verb,
+    /// RETURN (RFC 4731 §3.1); never with THREAD.
+    pub returns: Option<Returns>,
     /// False: CHARSET named one that we do not know; the server answers `NO [BADCHARSET]`.
     pub charset_known: bool,
     /// The program.
     pub key: Key,
+}
+
+/// What a command does with the messages that match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// SEARCH.
+    Search,
+    /// SORT (RFC 5256).
+    Sort(Vec<Criterion>),
+    /// THREAD (RFC 5256).
+    Thread(Algorithm),
+    /// ESEARCH (RFC 7377) in these places; in none: in the selected mailbox.
+    MultiSearch(Vec<Source>),
+}
+
+impl Search {
+    /// Whether it is of the selected mailbox, so that there must be one.
+    #[must_use]
+    pub fn needs_selected(&self) -> bool {
+        match &self.verb {
+            Verb::MultiSearch(sources) => sources.is_empty() || sources.contains(&Source::Selected),
+            _ => true,
+        }
+    }
+}
+
+/// Where ESEARCH looks (RFC 7377 §2.2, RFC 5465 §6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The selected mailbox.
+    Selected,
+    /// Mailboxes that mail is delivered to.
+    Inboxes,
+    /// All of the user's own.
+    Personal,
+    /// All subscribed ones.
+    Subscribed,
+    /// These and all below.
+    Subtree(Vec<MailboxArg>),
+    /// These and those one level below.
+    SubtreeOne(Vec<MailboxArg>),
+    /// These.
+    Mailboxes(Vec<MailboxArg>),
+}
+
+/// `search-return-opt`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own (RFC 4731 §3.1, RFC 5182 §2, RFC 5267 §4)"
+)]
+pub struct Returns {
+    /// MIN: the lowest, or the first.
+    pub min: bool,
+    /// MAX: the highest, or the last.
+    pub max: bool,
+    /// ALL; so too if there is no option.
+    pub all: bool,
+    /// COUNT.
+    pub count: bool,
+    /// SAVE: for `$`.
+    pub save: bool,
+    /// PARTIAL.
+    pub partial: Option<PartialRange>,
+    /// CONTEXT: a hint.
+    pub context: bool,
+    /// UPDATE: changes are told.
+    pub update: bool,
 }
 
 /// FETCH modifiers (RFC 4466 §2.4): what stands in parentheses behind the items.

@@ -9,7 +9,8 @@ pub enum SeqNumber {
     Star,
 }
 
-/// Ranges in the order in which they were given; a single number is a range of itself.
+/// Ranges in the order in which they were given; a single number is a range of itself. Without a range it is `$`, the
+/// messages that the last SEARCH saved (RFC 5182).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequenceSet(pub Vec<(SeqNumber, SeqNumber)>);
 
@@ -17,7 +18,20 @@ impl SequenceSet {
     /// Ranges of one set: a longer command line is refused before.
     pub const MAX_RANGES: usize = 20_000;
 
-    /// With `*` standing for `highest`: ascending, disjoint ranges. Empty if `highest` is 0.
+    /// `$`
+    #[must_use]
+    pub const fn saved() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether it is `$`.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// With `*` standing for `highest`: ascending, disjoint ranges. Empty if `highest` is 0, and for `$`,
+    /// which only a session knows.
     #[must_use]
     pub fn resolve(&self, highest: u32) -> crate::mailbox::UidSet {
         let number = |n| match n {

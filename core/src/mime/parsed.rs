@@ -23,6 +23,8 @@
 use core::fmt;
 use core::ops::Range;
 
+use sha2::{Digest as _, Sha256};
+
 use super::decode::TransferEncoding;
 use super::header::{Field, Fields, find};
 use super::locate::filter_fields;
@@ -80,6 +82,40 @@ const KEPT: [&[u8]; 27] = [
 /// EMAILID (RFC 8474 §5.1): the first 160 bits of the SHA-256 of the message's octets.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EmailId(pub [u8; 20]);
+
+impl EmailId {
+    /// Of a message, which is all of these octets.
+    #[must_use]
+    pub fn of(message: &[u8]) -> Self {
+        let hash: [u8; 32] = Sha256::digest(message).into();
+        Self(hash.first_chunk().copied().unwrap_or_default())
+    }
+
+    /// Reads what `Display` writes; case counts, as in every object id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        digits_of(text.strip_prefix('M')?).map(Self)
+    }
+}
+
+/// Twenty octets in lower-case hexadecimal digits.
+pub(super) fn digits_of(text: &str) -> Option<[u8; 20]> {
+    let mut id = [0; 20];
+    if text.len() != 2 * id.len() {
+        return None;
+    }
+    for (slot, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *slot = *slot << 4 | value;
+        }
+    }
+    Some(id)
+}
 
 impl fmt::Display for EmailId {
     /// `objectid`: `M` and lower-case hexadecimal digits. The letter keeps it apart from a THREADID.

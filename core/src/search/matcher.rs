@@ -6,8 +6,10 @@ use super::fold::fold_into;
 use super::program::{Needle, Program, Test};
 use crate::mime::decode;
 use crate::mime::header::{Field, Fields};
+use crate::mime::parsed::{EmailId, Parsed};
 use crate::mime::part::{Kind, Part};
 use crate::mime::scanner::scan;
+use crate::mime::thread_id::ThreadId;
 use crate::text::{date, encoded_word};
 
 /// Folded octets that are gathered before they are searched.
@@ -34,6 +36,18 @@ impl<'a> Content<'a> {
         &self.found
     }
 
+    /// Settles what the kept part of a message tells besides its header.
+    pub(super) fn know(&mut self, parsed: &Parsed) {
+        for (test, found) in self.program.tests.iter().zip(&mut self.found) {
+            match test {
+                Test::EmailId(id) => *found = parsed.email_id().map(|own| own == *id),
+                Test::ThreadId(id) => *found = ThreadId::of_kept(parsed).map(|own| own == *id),
+                Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
+                _ => {}
+            }
+        }
+    }
+
     /// Settles the wanted tests that the message's header settles, and those that need no look.
     pub(super) fn read_header(&mut self, wanted: &[bool]) {
         let tests = self.program.tests.iter().zip(&mut self.found).zip(wanted);
@@ -41,7 +55,7 @@ impl<'a> Content<'a> {
         for ((test, found), _) in tests.filter(|(_, wanted)| **wanted) {
             match test {
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
-                Test::Body(_) | Test::Text(_) => {}
+                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => {}
                 Test::Sent(_) | Test::Header(..) => {
                     *found = Some(false);
                     open.push((test, found));
@@ -73,12 +87,21 @@ impl<'a> Content<'a> {
         let program = self.program;
         let tests = program.tests.iter().zip(wanted).enumerate();
         let open = tests.filter(|(at, (_, wanted))| **wanted && self.found.get(*at) == Some(&None));
-        let (mut text, mut body) = (Vec::new(), Vec::new());
+        let (mut text, mut body, mut ids) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (test, _)) in open {
             match test {
                 Test::Text(needle) => text.push((at, needle)),
                 Test::Body(needle) => body.push((at, needle)),
+                Test::EmailId(id) => ids.push((at, EmailId::of(self.message) == *id)),
+                Test::ThreadId(id) => {
+                    ids.push((at, ThreadId::of_message(self.message) == Some(*id)));
+                }
                 Test::Sent(_) | Test::Header(..) => {}
+            }
+        }
+        for (at, is) in ids {
+            if let Some(slot) = self.found.get_mut(at) {
+                *slot = Some(is);
             }
         }
         let mut haystack = Haystack::new(text);

@@ -1,4 +1,5 @@
-//! What to look for, and whether a message matches: for IMAP SEARCH and the HTTP API.
+//! What to look for, whether a message matches, and in what order or threads messages stand: for IMAP SEARCH, SORT and
+//! THREAD, and the HTTP API.
 //!
 //! # Invariants
 //!
@@ -6,12 +7,21 @@
 //! * Looking for text takes time linear in the message, however long the text is.
 
 mod fold;
+mod gist;
 mod key;
 mod matcher;
+mod msgid;
 mod program;
+mod sort;
+mod subject;
+mod thread;
 
+pub use gist::{GIST_FIELDS, Gist, Gists};
 pub use key::Key;
 pub use program::Program;
+pub use sort::{Criterion, Message, SortKey, needs_gists, sort};
+pub use subject::{BaseSubject, base_subject};
+pub use thread::{Algorithm, ThreadNode, thread};
 
 use crate::mailbox::{Keywords, Row};
 

@@ -5,15 +5,18 @@ use core::ops::Range;
 use memchr::memmem::Finder;
 
 use super::fold::fold;
+use super::gist::Gist;
 use super::key::Key;
 use super::matcher::Content;
-use crate::mailbox::{Keyword, Keywords, Row, SystemFlags, UidSet};
+use crate::mailbox::{Keyword, Keywords, ModSeq, Row, SystemFlags, UidSet};
+use crate::mime::parsed::{EmailId, Parsed};
+use crate::mime::thread_id::ThreadId;
 use crate::text::date;
 
 /// A search program, ready for many messages.
 ///
-/// [`Key::Sequence`], [`Key::UidSequence`] and [`Key::Recent`], which mean something only in a session's view, match
-/// nothing here.
+/// [`Key::Sequence`], [`Key::UidSequence`], [`Key::Recent`], [`Key::Older`] and [`Key::Younger`], which mean something only
+/// in a session's view, match nothing here.
 #[derive(Debug)]
 pub struct Program {
     /// The root first; the parts of a node come after it.
@@ -40,6 +43,11 @@ enum RowTest {
     Flag(SystemFlags),
     Keyword(Keyword),
     Days(Days),
+    /// Of the save date, in UTC.
+    Saved(Days),
+    ArrivedUntil(i64),
+    ArrivedFrom(i64),
+    ModSeq(ModSeq),
     Larger(u64),
     Smaller(u64),
 }
@@ -51,9 +59,23 @@ pub(super) enum Test {
     Header(Vec<u8>, Needle),
     Body(Needle),
     Text(Needle),
+    EmailId(EmailId),
+    ThreadId(ThreadId),
 }
 
 impl Test {
+    /// What the message's gist tells.
+    fn by_gist(&self, gist: Gist<'_>) -> Option<bool> {
+        match self {
+            Self::Sent(days) => Some(gist.date().is_some_and(|sent| days.hold(date::local_day(sent)))),
+            Self::Header(name, needle) => {
+                let value = gist.field(name)?;
+                Some(value.is_some_and(|value| needle.0.find(value).is_some()))
+            }
+            Self::Body(_) | Self::Text(_) | Self::EmailId(_) | Self::ThreadId(_) => None,
+        }
+    }
+
     /// Whether the message's header suffices.
     pub(super) fn in_header(&self) -> bool {
         matches!(self, Self::Sent(_) | Self::Header(..))
@@ -142,6 +164,25 @@ impl Program {
         !self.tests.iter().all(Test::in_header)
     }
 
+    /// Whether what is kept of messages may tell what rows do not.
+    #[must_use]
+    pub fn asks_parsed(&self) -> bool {
+        let asks = |test: &Test| !matches!(test, Test::Body(_) | Test::Text(_));
+        self.tests.iter().any(asks)
+    }
+
+    /// Whether gists may tell what rows do not: something is looked for in the fields of which they are made, and nothing
+    /// in others.
+    #[must_use]
+    pub fn asks_gists(&self) -> bool {
+        !self.tests.is_empty()
+            && self.tests.iter().all(|test| match test {
+                Test::Sent(_) => true,
+                Test::Header(name, _) => super::gist::is_searched(name),
+                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => false,
+            })
+    }
+
     /// The names of the header fields that the program looks at, in no order, if it can be decided by header fields;
     /// tests of the body look at more.
     #[must_use]
@@ -149,7 +190,7 @@ impl Program {
         let name = |test: &Test| match test {
             Test::Sent(_) => Some("date".to_owned()),
             Test::Header(name, _) => Some(String::from_utf8_lossy(name).into_owned()),
-            Test::Body(_) | Test::Text(_) => None,
+            Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => None,
         };
         self.tests.iter().filter_map(name).collect()
     }
@@ -168,19 +209,42 @@ impl Program {
     /// Whether a message matches as far as its row tells; `None`: its content is needed.
     #[must_use]
     pub fn eval_row(&self, row: &Row, keywords: &Keywords) -> Option<bool> {
-        self.values(row, keywords, &[]).first().copied().flatten()
+        match self.nodes.as_slice() {
+            [Node::Row(test)] => Some(test.holds(row, keywords)),
+            [Node::Content(_)] => None,
+            _ => self.values(row, keywords, &[]).first().copied().flatten(),
+        }
     }
 
-    /// Whether a message matches as far as its row and header tell; `None`: its body is needed. `header` needs to hold
-    /// only the fields of [`Program::header_names`], all of those and in their order.
+    /// Whether a message matches as far as its row and gist tell; `None`: its content is needed.
     #[must_use]
-    pub fn eval_header(&self, row: &Row, keywords: &Keywords, header: &[u8]) -> Option<bool> {
+    pub fn eval_gist(&self, row: &Row, keywords: &Keywords, gist: Gist<'_>) -> Option<bool> {
+        if let ([Node::Content(_)], [test]) = (self.nodes.as_slice(), self.tests.as_slice()) {
+            return test.by_gist(gist);
+        }
+        let found: Vec<Option<bool>> = self.tests.iter().map(|test| test.by_gist(gist)).collect();
+        self.values(row, keywords, &found).first().copied().flatten()
+    }
+
+    /// Whether a message matches as far as its row, and what is kept of it, tell; `None`: the message is needed.
+    #[must_use]
+    pub fn eval_parsed(&self, row: &Row, keywords: &Keywords, parsed: &Parsed) -> Option<bool> {
         let values = self.values(row, keywords, &[]);
         if let Some(Some(known)) = values.first() {
             return Some(*known);
         }
-        let mut content = Content::new(self, header);
-        content.read_header(&self.wanted(&values));
+        let known = |test: &Test| match test {
+            Test::Sent(_) => parsed.knows(b"date"),
+            Test::Header(name, _) => parsed.knows(name),
+            _ => true,
+        };
+        let header = parsed.header().filter(|_| self.tests.iter().all(known));
+        let mut content = Content::new(self, header.unwrap_or_default());
+        let wanted = self.wanted(&values);
+        if header.is_some() {
+            content.read_header(&wanted);
+        }
+        content.know(parsed);
         let values = self.values(row, keywords, content.found());
         values.first().copied().flatten()
     }
@@ -274,13 +338,24 @@ fn all(values: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 fn row_test(key: &Key) -> Option<RowTest> {
     Some(match key {
         Key::All => RowTest::Always(true),
-        Key::Sequence(_) | Key::UidSequence(_) | Key::Recent => RowTest::Always(false),
+        Key::Sequence(_) | Key::UidSequence(_) | Key::Recent | Key::Older(_) | Key::Younger(_) => {
+            RowTest::Always(false)
+        }
         Key::Uids(uids) => RowTest::Uids(uids.clone()),
         Key::Flag(flags) => RowTest::Flag(*flags),
         Key::Keyword(keyword) => RowTest::Keyword(keyword.clone()),
         Key::Before(day) => RowTest::Days(Days::Before(*day)),
         Key::On(day) => RowTest::Days(Days::On(*day)),
         Key::Since(day) => RowTest::Days(Days::Since(*day)),
+        Key::SavedBefore(day) => RowTest::Saved(Days::Before(*day)),
+        Key::SavedOn(day) => RowTest::Saved(Days::On(*day)),
+        Key::SavedSince(day) => RowTest::Saved(Days::Since(*day)),
+        Key::ArrivedUntil(second) => RowTest::ArrivedUntil(*second),
+        Key::ArrivedFrom(second) => RowTest::ArrivedFrom(*second),
+        Key::ModSeq(modseq) => RowTest::ModSeq(*modseq),
+        // What is no id of ours is no message's.
+        Key::EmailId(text) if EmailId::parse(text).is_none() => RowTest::Always(false),
+        Key::ThreadId(text) if ThreadId::parse(text).is_none() => RowTest::Always(false),
         Key::Larger(size) => RowTest::Larger(*size),
         Key::Smaller(size) => RowTest::Smaller(*size),
         _ => return None,
@@ -295,6 +370,8 @@ fn content_test(key: &Key) -> Option<Test> {
         Key::Header(name, text) => Test::Header(name.as_bytes().to_vec(), Needle::new(text)),
         Key::Body(text) => Test::Body(Needle::new(text)),
         Key::Text(text) => Test::Text(Needle::new(text)),
+        Key::EmailId(text) => Test::EmailId(EmailId::parse(text)?),
+        Key::ThreadId(text) => Test::ThreadId(ThreadId::parse(text)?),
         _ => return None,
     })
 }
@@ -312,6 +389,10 @@ impl RowTest {
                         .is_some_and(|bit| keywords.has(row.keywords, bit))
             }
             Self::Days(days) => days.hold(date::local_day(row.internal_date())),
+            Self::Saved(days) => days.hold(i64::from(row.save_date).div_euclid(86_400)),
+            Self::ArrivedUntil(second) => row.date <= *second,
+            Self::ArrivedFrom(second) => row.date >= *second,
+            Self::ModSeq(modseq) => row.modseq >= *modseq,
             Self::Larger(size) => u64::from(row.size) > *size,
             Self::Smaller(size) => u64::from(row.size) < *size,
         }

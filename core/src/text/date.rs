@@ -105,6 +105,24 @@ pub fn parse_imap_date(octets: &[u8]) -> Option<i64> {
 /// seconds, two-digit years, and the obsolete zones of RFC 5322 §4.3 (unknown ones count as -0000).
 #[must_use]
 pub fn parse_header_date(octets: &[u8]) -> Option<DateTime> {
+    let (days, time) = read_header_date(octets)?;
+    let (clock, zone) = time?;
+    assemble(days, clock, zone)
+}
+
+/// The sent date (RFC 5256 §2.2): as [`parse_header_date`], but a date without a valid time is its first second in UTC.
+#[must_use]
+pub fn parse_sent_date(octets: &[u8]) -> Option<DateTime> {
+    let (days, time) = read_header_date(octets)?;
+    time.and_then(|(clock, zone)| assemble(days, clock, zone))
+        .or_else(|| assemble(days, (0, 0, 0), 0))
+}
+
+/// Hour, minute and second.
+type Clock = (u16, u16, u16);
+
+/// Days since 1970, and time and zone if there are any.
+fn read_header_date(octets: &[u8]) -> Option<(i64, Option<(Clock, i16)>)> {
     let plain = without_comments(octets);
     let mut scan = Scan(&plain);
     scan.blank();
@@ -128,16 +146,7 @@ pub fn parse_header_date(octets: &[u8]) -> Option<DateTime> {
         _ => year,
     };
     let days = checked_date(year, month, day)?;
-    scan.blank();
-    let hour = scan.number(2)?;
-    let minute = scan.spaced_colon_number()?;
-    let second = scan.spaced_colon_number().unwrap_or(0);
-    scan.blank();
-    let zone = match scan.0.first() {
-        Some(b'+' | b'-') => scan.numeric_zone().unwrap_or(0),
-        _ => named_zone(scan.letters()),
-    };
-    assemble(days, (hour, minute, second), zone)
+    Some((days, scan.time_and_zone()))
 }
 
 /// Appends a date as header fields have it: `Wed, 17 Jul 1996 02:44:25 -0700` (RFC 5322 §3.3).
@@ -233,6 +242,20 @@ impl<'a> Scan<'a> {
         self.number(2)
     }
 
+    /// What follows a date in a header field.
+    fn time_and_zone(&mut self) -> Option<(Clock, i16)> {
+        self.blank();
+        let hour = self.number(2)?;
+        let minute = self.spaced_colon_number()?;
+        let second = self.spaced_colon_number().unwrap_or(0);
+        self.blank();
+        let zone = match self.0.first() {
+            Some(b'+' | b'-') => self.numeric_zone().unwrap_or(0),
+            _ => named_zone(self.letters()),
+        };
+        Some(((hour, minute, second), zone))
+    }
+
     /// `+hhmm`, `-hhmm`: minutes east.
     fn numeric_zone(&mut self) -> Option<i16> {
         let west = self.eat(b'-');
@@ -252,7 +275,7 @@ fn checked_date(year: i64, month: u8, day: u16) -> Option<i64> {
 }
 
 /// With a clock (a leap second counts as the first of the next minute) and a zone.
-fn assemble(days: i64, (hour, minute, second): (u16, u16, u16), zone: i16) -> Option<DateTime> {
+fn assemble(days: i64, (hour, minute, second): Clock, zone: i16) -> Option<DateTime> {
     (hour < 24 && minute < 60 && second <= 60).then(|| DateTime {
         unix: days * DAY + i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second)
             - i64::from(zone) * 60,

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use rmail_core::chunk::Chunk;
-use rmail_core::imap::server::{Appended, Body, Call, Reply, Session, Settings, Stored};
+use rmail_core::imap::server::{Appended, Body, Call, Ranking, Reply, Session, Settings, Stored};
 use rmail_core::limits::Limits;
 use rmail_core::machine::{
     Action, BlobId, CallId, Input, LOOKS_LATER, Machine as _, Scope, Session as _, SpoolId, TlsInfo, WatchId,
@@ -29,6 +29,7 @@ use rmail_core::mime::section::Section;
 use rmail_core::note::Note;
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
+use rmail_core::search::{sort, thread};
 use rmail_core::time::{DateTime, Mono, Now, Unix};
 
 /// Settings of a session behind TLS, as tests want them.
@@ -468,7 +469,7 @@ impl Client {
                 uids,
                 program,
             } => {
-                assert!(uids.len() <= 256);
+                assert!(uids.len() <= 4_096);
                 Reply::Found(refused.and_then(|()| world.find(&mailbox, &uids, &program)))
             }
             Call::Vanished {
@@ -478,6 +479,37 @@ impl Client {
             } => {
                 Reply::Vanished(refused.and_then(|()| Ok(world.by_ref(&mailbox)?.vanished(since, &snapshot))))
             }
+            Call::Sort {
+                mailbox,
+                uids,
+                criteria,
+                go_on,
+            } => Reply::Sorted(refused.and_then(|()| {
+                let messages = world.ranked(&mailbox, &uids)?;
+                // The first question of each is not done.
+                if !go_on {
+                    return Ok(Ranking::More(1));
+                }
+                let order = sort(&messages.messages(), &criteria);
+                Ok(Ranking::Done(
+                    order
+                        .into_iter()
+                        .map(|at| messages.rows[at as usize].uid)
+                        .collect(),
+                ))
+            })),
+            Call::Thread {
+                mailbox,
+                uids,
+                algorithm,
+                go_on,
+            } => Reply::Threaded(refused.and_then(|()| {
+                let messages = world.ranked(&mailbox, &uids)?;
+                if !go_on {
+                    return Ok(Ranking::More(1));
+                }
+                Ok(Ranking::Done(thread(&messages.messages(), algorithm)))
+            })),
             Call::Unselect { .. } => Reply::Discarded,
         }
     }

@@ -15,7 +15,7 @@ use rmail_core::mailbox::{
 use rmail_core::mime::section::{Section, Spec, Text};
 use rmail_core::refusal::Refusal;
 use rmail_core::sasl::ScramUser;
-use rmail_core::search::{Key, eval_row};
+use rmail_core::search::{Gists, Key, eval_row};
 use rmail_core::secret::Secret;
 use rmail_core::time::DateTime;
 
@@ -491,6 +491,39 @@ impl World {
                 .find(|known| known.id == mailbox.id)
                 .map_or(ModSeq(u64::MAX), |known| ModSeq(known.modseq)),
         }
+    }
+}
+
+/// Messages to be sorted.
+#[derive(Debug)]
+pub struct Ranked {
+    pub rows: Vec<Row>,
+    gists: Gists,
+}
+
+impl Ranked {
+    pub fn messages(&self) -> Vec<rmail_core::search::Message<'_>> {
+        let message = |row| rmail_core::search::Message {
+            row,
+            gist: self.gists.get(row.uid),
+        };
+        self.rows.iter().map(message).collect()
+    }
+}
+
+impl World {
+    /// The messages that SORT and THREAD put into order.
+    pub fn ranked(&mut self, mailbox: &MailboxRef, uids: &UidSet) -> Result<Ranked, Refusal> {
+        let found = self.by_ref(mailbox)?;
+        let mut gists = Gists::default();
+        let mut rows = Vec::new();
+        for message in found.messages.values() {
+            if uids.contains(message.row.uid) {
+                gists.add(message.row.uid, &message.body);
+                rows.push(message.row);
+            }
+        }
+        Ok(Ranked { rows, gists })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{AUTHENTICATED, command};
 use rmail_core::imap::command::{
-    Command, FetchItem, FetchModifiers, List, QResync, Search, SelectParams, StatusItem,
+    Command, FetchItem, FetchModifiers, List, QResync, Returns, Search, SelectParams, Source, StatusItem,
+    Verb,
 };
 use rmail_core::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
 use rmail_core::mailbox::{
@@ -10,7 +11,7 @@ use rmail_core::mailbox::{
     UidValidity,
 };
 use rmail_core::mime::section::{Spec, Text};
-use rmail_core::search::Key;
+use rmail_core::search::{Algorithm, Criterion, Key, SortKey};
 use rmail_core::secret::Secret;
 
 fn name(text: &str) -> Result<MailboxName, BadName> {
@@ -493,6 +494,8 @@ fn key(line: &str) -> Key {
     match command(&format!("SEARCH {line}")) {
         Command::Search(Search {
             uid: false,
+            verb: Verb::Search,
+            returns: None,
             charset_known: true,
             key,
         }) => key,
@@ -541,6 +544,17 @@ fn search_keys() {
         ("SMALLER 4294967296", Key::Smaller(4_294_967_296)),
         ("KEYWORD $Junk", Key::Keyword(keyword())),
         ("UNKEYWORD $Junk", not(Key::Keyword(keyword()))),
+        ("OLDER 1", Key::Older(1)),
+        ("younger 259200", Key::Younger(259_200)),
+        ("SAVEDBEFORE 1-Jan-1970", Key::SavedBefore(0)),
+        ("SAVEDON 1-Jan-1970", Key::SavedOn(0)),
+        ("SAVEDSINCE 1-Jan-1970", Key::SavedSince(0)),
+        ("SAVEDATESUPPORTED", Key::All),
+        ("MODSEQ 620162338", Key::ModSeq(ModSeq(620_162_338))),
+        ("MODSEQ \"/flags/\\\\draft\" all 0", Key::ModSeq(ModSeq(0))),
+        ("EMAILID M6d99ac3275bb4e", Key::EmailId("M6d99ac3275bb4e".into())),
+        ("$", Key::Sequence(SequenceSet::saved())),
+        ("UID $", Key::UidSequence(SequenceSet::saved())),
         ("UID 1:3", Key::UidSequence(set(&[(1, 3)]))),
         ("2,4:*", Key::Sequence(set(&[(2, 2), (4, 0)]))),
         ("*", Key::Sequence(set(&[(0, 0)]))),
@@ -574,6 +588,8 @@ fn search_forms() {
         command("UID SEARCH 1"),
         Command::Search(Search {
             uid: true,
+            verb: Verb::Search,
+            returns: None,
             charset_known: true,
             key: Key::Sequence(set(&[(1, 1)]))
         })
@@ -641,4 +657,93 @@ fn what_condstore_and_qresync_add() {
     };
     assert_eq!(since("(UNCHANGEDSINCE 320162338)"), Some(ModSeq(320_162_338)));
     assert_eq!(since("(unchangedsince 0)"), Some(ModSeq(0)));
+}
+
+fn searching(line: &str) -> Search {
+    match command(line) {
+        Command::Search(search) => search,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn return_options() {
+    let none = Returns::default();
+    let page = |first, last, from_end| PartialRange {
+        first,
+        last,
+        from_end,
+    };
+    for (line, want) in [
+        ("()", Returns { all: true, ..none }),
+        (
+            "(MIN count)",
+            Returns {
+                min: true,
+                count: true,
+                ..none
+            },
+        ),
+        (
+            "(MAX ALL SAVE)",
+            Returns {
+                max: true,
+                all: true,
+                save: true,
+                ..none
+            },
+        ),
+        (
+            "(PARTIAL 500:1)",
+            Returns {
+                partial: Some(page(500, 1, false)),
+                ..none
+            },
+        ),
+        (
+            "(UPDATE PARTIAL -1:-100 CONTEXT)",
+            Returns {
+                partial: Some(page(1, 100, true)),
+                update: true,
+                context: true,
+                ..none
+            },
+        ),
+    ] {
+        let search = searching(&format!("UID SEARCH RETURN {line} CHARSET UTF-8 ALL"));
+        assert_eq!((search.returns, search.key), (Some(want), Key::All), "{line}");
+    }
+    let sort = searching("SORT RETURN (ALL) (REVERSE DATE SUBJECT) UTF-8 UNSEEN");
+    let by = |key, reverse| Criterion { key, reverse };
+    assert_eq!(
+        sort.verb,
+        Verb::Sort(vec![by(SortKey::Date, true), by(SortKey::Subject, false)])
+    );
+    assert_eq!(sort.returns, Some(Returns { all: true, ..none }));
+}
+
+#[test]
+fn sort_thread_and_esearch() {
+    let sort = searching("UID SORT (ARRIVAL CC DISPLAYFROM displayto FROM SIZE TO) US-ASCII ALL");
+    assert!(matches!(sort.verb, Verb::Sort(criteria) if criteria.len() == 7));
+    assert!(sort.uid && sort.returns.is_none());
+    let thread = searching("THREAD REFERENCES \"utf-8\" TEXT x");
+    assert_eq!(thread.verb, Verb::Thread(Algorithm::References));
+    assert!(!searching("THREAD orderedsubject KOI8-R ALL").charset_known);
+    let multi =
+        searching("ESEARCH IN (mailboxes \"folder1\" subtree (a b) personal selected) RETURN () unseen");
+    let sources = vec![
+        Source::Mailboxes(vec![name("folder1")]),
+        Source::Subtree(vec![name("a"), name("b")]),
+        Source::Personal,
+        Source::Selected,
+    ];
+    assert!(multi.uid && multi.needs_selected());
+    assert_eq!(multi.verb, Verb::MultiSearch(sources));
+    assert!(!searching("ESEARCH IN (inboxes subtree-one x subscribed) ALL").needs_selected());
+    assert!(searching("ESEARCH 1:100").needs_selected());
+    assert_eq!(
+        command("CANCELUPDATE \"B01\" \"B02\""),
+        Command::CancelUpdate(vec!["B01".into(), "B02".into()])
+    );
 }

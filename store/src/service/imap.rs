@@ -15,6 +15,7 @@ use super::catenate::{Wanted, spool_from};
 use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
+use super::sort::Ranker;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -27,6 +28,7 @@ pub struct ImapService<S: MailStore, D: Disk> {
     pub(super) settings: Arc<Settings>,
     desk: Desk<S>,
     last: LastScanned,
+    ranker: Ranker,
     /// Who is logged in.
     pub(super) who: Mutex<Option<AccountName>>,
 }
@@ -37,6 +39,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
+            ranker: Ranker::default(),
             who: Mutex::default(),
             service,
         }
@@ -283,7 +286,27 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                 mailbox,
                 uids,
                 program,
-            } => Reply::Found(search(store, &mailbox, &uids, &program).await),
+            } => Reply::Found(search(store, &self.service.gists, &mailbox, &uids, &program).await),
+            Call::Sort {
+                mailbox,
+                uids,
+                criteria,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Sorted(self.ranker.sort(store, gists, of, &criteria).await)
+            }
+            Call::Thread {
+                mailbox,
+                uids,
+                algorithm,
+                go_on,
+            } => {
+                let gists = &self.service.gists;
+                let of = (&mailbox, uids, go_on);
+                Reply::Threaded(self.ranker.thread(store, gists, of, algorithm).await)
+            }
             Call::Vanished {
                 mailbox,
                 since,
@@ -299,6 +322,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             }
             Call::Unselect { mailbox } => {
                 self.last.clear();
+                self.ranker.clear();
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }
@@ -358,7 +382,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             | Call::Copy { .. }
             | Call::Move { .. }
             | Call::Expunge { .. } => Pool::Sync,
-            Call::Search { .. } => Pool::Cpu,
+            Call::Search { .. } | Call::Sort { .. } | Call::Thread { .. } => Pool::Cpu,
         };
         Answer::Later(pool, call)
     }

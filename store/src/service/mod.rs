@@ -6,6 +6,7 @@
 mod binary;
 mod bodies;
 mod catenate;
+mod gists;
 mod imap;
 mod login;
 mod message;
@@ -20,6 +21,7 @@ mod session;
 mod settings;
 mod sharing;
 mod smtp;
+mod sort;
 mod submit;
 
 pub use imap::ImapService;
@@ -39,6 +41,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
+use gists::GistCache;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -51,6 +54,7 @@ pub struct Service<S: MailStore, D: Disk> {
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
+    gists: GistCache,
     /// Epochs of watched accounts when they were last looked at.
     epochs: Mutex<BTreeMap<AccountName, u64>>,
     /// The administrator who was found to get the postmaster's mail.
@@ -69,6 +73,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             passwords,
             salts: OnceLock::new(),
             outbound: Outbound::default(),
+            gists: GistCache::default(),
             epochs: Mutex::default(),
             admin: Mutex::default(),
         })

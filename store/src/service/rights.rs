@@ -144,6 +144,8 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             | Call::ClaimRecent { mailbox }
             | Call::Bodies { mailbox, .. }
             | Call::Search { mailbox, .. }
+            | Call::Sort { mailbox, .. }
+            | Call::Thread { mailbox, .. }
             | Call::Vanished { mailbox, .. }
             | Call::Store { mailbox, .. } => self.need_of(mailbox, Rights::READ).await,
             Call::Expunge { mailbox, .. } => self.need_of(mailbox, Rights::READ.with(Rights::EXPUNGE)).await,
@@ -254,6 +256,8 @@ pub(super) fn refuse(call: &Call, refusal: Refusal) -> Reply {
         Call::Expunge { .. } => Reply::Expunged(Err(refusal)),
         Call::Bodies { .. } => Reply::Bodies(Err(refusal)),
         Call::Search { .. } => Reply::Found(Err(refusal)),
+        Call::Sort { .. } => Reply::Sorted(Err(refusal)),
+        Call::Thread { .. } => Reply::Threaded(Err(refusal)),
         Call::Vanished { .. } => Reply::Vanished(Err(refusal)),
         Call::Discard { .. } | Call::CloseBlob { .. } | Call::Unselect { .. } => Reply::Discarded,
     }

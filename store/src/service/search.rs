@@ -1,22 +1,24 @@
 //! Which messages match, for SEARCH.
 
-use rmail_core::mailbox::{Keywords, MailboxRef, Row, Snapshot, Uid, UidSet};
+use rmail_core::mailbox::{Keywords, MailboxRef, Row, Uid, UidSet};
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
 use rmail_core::search::{Key, Program};
 
+use super::gists::{GistCache, chunk_of};
 use super::message::{Known, Message};
 use super::refused;
 use crate::error::Result;
 use crate::mailstore::MailStore;
 
-/// Messages that what is kept of them is looked up for at a time.
+/// Messages that are decided together at most.
 const BATCH: usize = 128;
 
-/// Answers [`rmail_core::imap::server::Call::Search`]: rows decide where they can, then what the store has kept of the
-/// messages, and no more of a message is read than the program needs. One message is in memory at a time.
+/// Answers [`rmail_core::imap::server::Call::Search`]: rows decide where they can, then gists, then what the store has kept
+/// of the messages, and no more of a message is read than the program needs. One message is in memory at a time.
 pub(super) async fn search<S: MailStore>(
     store: &S,
+    gists: &GistCache,
     mailbox: &MailboxRef,
     uids: &UidSet,
     key: &Key,
@@ -29,6 +31,7 @@ pub(super) async fn search<S: MailStore>(
         };
         let mut look = Look {
             store,
+            gists: Some(gists).filter(|_| program.asks_gists()),
             mailbox,
             keywords: &snapshot.keywords,
             names: program.header_names(),
@@ -36,18 +39,24 @@ pub(super) async fn search<S: MailStore>(
             found: UidSet::new(),
         };
         let mut batch: Vec<(Row, Option<bool>)> = Vec::with_capacity(BATCH);
-        for row in rows_of(&snapshot, uids) {
+        for row in snapshot.rows.of(uids) {
+            let first = batch.first().map(|(first, _)| chunk_of(first.uid));
+            let full = if look.gists.is_some() {
+                first.is_some_and(|first| first != chunk_of(row.uid))
+            } else {
+                batch.len() >= BATCH
+            };
+            if full {
+                look.decide(&mut batch).await?;
+                batch.clear();
+            }
             match program.eval_row(row, &snapshot.keywords) {
                 Some(false) => {}
                 // What is found stays in order.
                 known => batch.push((*row, known)),
             }
-            if batch.len() >= BATCH {
-                look.decide(&batch).await?;
-                batch.clear();
-            }
         }
-        look.decide(&batch).await?;
+        look.decide(&mut batch).await?;
         Ok(look.found)
     };
     let searched: Result<UidSet> = searched.await;
@@ -57,6 +66,8 @@ pub(super) async fn search<S: MailStore>(
 /// A search under way.
 struct Look<'a, S: MailStore> {
     store: &'a S,
+    /// If they can help.
+    gists: Option<&'a GistCache>,
     mailbox: &'a MailboxRef,
     keywords: &'a Keywords,
     program: &'a Program,
@@ -67,10 +78,11 @@ struct Look<'a, S: MailStore> {
 
 impl<S: MailStore> Look<'_, S> {
     /// Enters those of the messages that match; what their rows tell is known.
-    async fn decide(&mut self, batch: &[(Row, Option<bool>)]) -> Result<()> {
+    async fn decide(&mut self, batch: &mut [(Row, Option<bool>)]) -> Result<()> {
+        self.ask_gists(batch).await?;
         let open = batch.iter().filter(|(_, known)| known.is_none());
         let uids: Vec<Uid> = open.map(|(row, _)| row.uid).collect();
-        let kept = if uids.is_empty() || self.names.is_empty() {
+        let kept = if uids.is_empty() || !self.program.asks_parsed() {
             vec![None; uids.len()]
         } else {
             self.store.parsed(self.mailbox, &uids).await
@@ -78,7 +90,7 @@ impl<S: MailStore> Look<'_, S> {
         let mut kept = kept.into_iter();
         let mut new = Vec::new();
         let mut decided = Ok(());
-        for (row, known) in batch {
+        for (row, known) in &*batch {
             let holds = match known {
                 Some(known) => Ok(*known),
                 None => self.holds(row, kept.next().flatten().as_ref(), &mut new).await,
@@ -98,11 +110,27 @@ impl<S: MailStore> Look<'_, S> {
         decided
     }
 
+    /// Notes what gists tell of messages of one chunk.
+    async fn ask_gists(&self, batch: &mut [(Row, Option<bool>)]) -> Result<()> {
+        let Some(cache) = self.gists else {
+            return Ok(());
+        };
+        let open = batch.iter().filter(|(_, known)| known.is_none());
+        let gists = cache
+            .of(self.store, self.mailbox, open.map(|(row, _)| row))
+            .await?
+            .gists;
+        for (row, known) in batch.iter_mut().filter(|(_, known)| known.is_none()) {
+            *known = gists
+                .get(row.uid)
+                .and_then(|gist| self.program.eval_gist(row, self.keywords, gist));
+        }
+        Ok(())
+    }
+
     async fn holds(&self, row: &Row, kept: Option<&Parsed>, new: &mut Vec<(Uid, Parsed)>) -> Result<bool> {
         let (program, keywords) = (self.program, self.keywords);
-        let knows = |parsed: &&Parsed| self.names.iter().all(|name| parsed.knows(name.as_bytes()));
-        let header = kept.filter(knows).and_then(Parsed::header);
-        if let Some(holds) = header.and_then(|header| program.eval_header(row, keywords, header)) {
+        if let Some(holds) = kept.and_then(|kept| program.eval_parsed(row, keywords, kept)) {
             return Ok(holds);
         }
         let Some(blob) = self.store.open(self.mailbox, row.uid).await? else {
@@ -121,13 +149,4 @@ impl<S: MailStore> Look<'_, S> {
         }
         Ok(program.matches(row, keywords, || header))
     }
-}
-
-/// The rows of a set, ascending.
-pub(super) fn rows_of<'a>(snapshot: &'a Snapshot, uids: &'a UidSet) -> impl Iterator<Item = &'a Row> + 'a {
-    uids.ranges().flat_map(|range| {
-        let (first, last) = range.into_inner();
-        let rows = snapshot.rows.iter_from(snapshot.rows.rank(Uid(first)));
-        rows.take_while(move |row| row.uid.0 <= last)
-    })
 }

@@ -13,7 +13,6 @@ use rmail_core::time::Now;
 
 use super::imap::ImapService;
 use super::refused;
-use super::search::rows_of;
 use crate::accounts::AccountError;
 use crate::disk::Disk;
 use crate::error::Result as StoreResult;
@@ -140,7 +139,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             op: FlagOp::Remove,
             flags: others(rights, &first.flags, &stored.snapshot.keywords),
         };
-        let rest: UidSet = rows_of(&stored.snapshot, uids)
+        let rest: UidSet = stored.snapshot.rows.of(uids)
             .map(|row| row.uid)
             .filter(|uid| !stored.modified.contains(*uid))
             .collect();
@@ -211,7 +210,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     ) -> StoreResult<(CopyUid, Snapshot)> {
         let store = &*self.service.store;
         let snapshot = store.snapshot(mailbox).await?;
-        let rows: Vec<Row> = rows_of(&snapshot, uids).copied().collect();
+        let rows: Vec<Row> = snapshot.rows.of(uids).copied().collect();
         let mut copied = CopyUid {
             uid_validity: UidValidity(0),
             source: Vec::with_capacity(rows.len()),

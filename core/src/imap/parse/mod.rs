@@ -16,6 +16,7 @@ mod mailbox;
 mod metadata;
 mod notify;
 mod search;
+mod search_key;
 mod select;
 mod simple;
 mod store;
@@ -100,7 +101,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
     let command = match &*name {
         "APPEND" => return append::append(&mut c, tag),
         "UID" => {
-            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, REPLACE, SEARCH or STORE after UID")?;
+            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, REPLACE, SEARCH, SORT, STORE or THREAD after UID")?;
             match &*c.command_name()? {
                 "COPY" => mailbox::copy(&mut c, true)?,
                 "EXPUNGE" => simple::uid_expunge(&mut c)?,
@@ -108,18 +109,22 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
                 "MOVE" => mailbox::r#move(&mut c, true)?,
                 "REPLACE" => return append::replace(&mut c, tag, true),
                 "SEARCH" => search::search(&mut c, true)?,
+                "SORT" => search::sort(&mut c, true)?,
                 "STORE" => store::store(&mut c, true)?,
+                "THREAD" => search::thread(&mut c, true)?,
                 other => return Err(c.unknown("UID command", other)),
             }
         }
         "AUTHENTICATE" => auth::authenticate(&mut c)?,
         "COMPRESS" => auth::compress(&mut c)?,
+        "CANCELUPDATE" => search::cancel_update(&mut c)?,
         "COPY" => mailbox::copy(&mut c, false)?,
         "CREATE" => mailbox::create(&mut c)?,
         "DELETEACL" => acl::delete(&mut c)?,
         "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,
         "ENABLE" => auth::enable(&mut c)?,
         "EXAMINE" => select::select(&mut c, |mailbox, params| Command::Examine { mailbox, params })?,
+        "ESEARCH" => search::esearch(&mut c)?,
         "FETCH" => fetch::fetch(&mut c, false)?,
         "GETACL" => mailbox::one(&mut c, |mailbox| Command::GetAcl { mailbox })?,
         "GETMETADATA" => metadata::get(&mut c)?,
@@ -140,9 +145,11 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "SETACL" => acl::set(&mut c)?,
         "SETMETADATA" => metadata::set(&mut c)?,
         "SETQUOTA" => acl::set_quota(&mut c)?,
+        "SORT" => search::sort(&mut c, false)?,
         "STATUS" => mailbox::status(&mut c)?,
         "STORE" => store::store(&mut c, false)?,
         "SUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Subscribe { mailbox })?,
+        "THREAD" => search::thread(&mut c, false)?,
         "UNSUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Unsubscribe { mailbox })?,
         other => simple::simple(&c, other)?,
     };

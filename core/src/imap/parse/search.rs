@@ -1,212 +1,202 @@
-//! SEARCH.
+//! SEARCH, SORT, THREAD and ESEARCH.
 
+use super::fetch::partial_range;
+use super::search_key::Program;
 use super::token::{Cursor, Parse};
-use crate::imap::command::{Command, Search};
-use crate::mailbox::{Keyword, SystemFlags};
-use crate::search::Key;
-use crate::text::date;
+use crate::imap::command::{Command, MailboxArg, Returns, Search, Source, Verb};
+use crate::search::{Algorithm, Criterion, SortKey};
 
-/// Depth of parentheses, NOT and OR: what evaluates a program may recurse as deep.
-const MAX_DEPTH: usize = 32;
-/// Keys of one program: each is tried on every message.
-const MAX_KEYS: usize = 1_000;
+/// Criteria of one SORT: there are nine keys.
+const MAX_CRITERIA: usize = 32;
+/// Mailboxes that one source of ESEARCH names, and tags of CANCELUPDATE.
+const MAX_NAMES: usize = 1_000;
 
-/// `"SEARCH" [SP "CHARSET" SP charset] 1*(SP search-key)` (RFC 9051 §9)
+/// `"SEARCH" [search-return-opts] SP search-program` (RFC 9051 §9)
 pub(super) fn search(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a space and search keys")?;
-    let mut program = Program {
-        c,
-        charset_known: true,
-        keys: 0,
+    searching(c, uid, Verb::Search)
+}
+
+/// `"SORT" [search-return-opts] SP sort-criteria SP search-criteria` (RFC 5256 §5, RFC 5267 §5)
+pub(super) fn sort(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
+    c.space("a space and sort criteria")?;
+    let mut returns = None;
+    if c.keyword("RETURN") {
+        returns = Some(return_options(c)?);
+        c.space("a space and sort criteria")?;
+    }
+    c.expect(b'(', "( and sort criteria")?;
+    let criteria = c.rest_of_list(MAX_CRITERIA, criterion)?;
+    criteria_of(c, uid, Verb::Sort(criteria), returns)
+}
+
+/// `"THREAD" SP thread-alg SP search-criteria` (RFC 5256 §5)
+pub(super) fn thread(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
+    c.space("a space and a threading algorithm")?;
+    let name = c.atom("a threading algorithm")?.to_ascii_uppercase();
+    let algorithm = match name.as_str() {
+        "ORDEREDSUBJECT" => Algorithm::OrderedSubject,
+        "REFERENCES" => Algorithm::References,
+        other => return Err(c.unknown("threading algorithm", other)),
     };
-    let mut first = program.c.item_name_or_none();
-    if first.as_deref() == Some("CHARSET") {
+    criteria_of(c, uid, Verb::Thread(algorithm), None)
+}
+
+/// `"ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program` (RFC 7377 §4)
+pub(super) fn esearch(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a space and search keys")?;
+    let mut sources = Vec::new();
+    if c.keyword("IN") {
+        c.space("a space and a list of sources")?;
+        c.expect(b'(', "( and sources")?;
+        sources = c.rest_of_list(MAX_NAMES, source)?;
+        c.space("a space and search keys")?;
+    }
+    searching(c, true, Verb::MultiSearch(sources))
+}
+
+/// `"CANCELUPDATE" 1*(SP quoted)` (RFC 5267 §5)
+pub(super) fn cancel_update(c: &mut Cursor<'_>) -> Parse<Command> {
+    let mut tags = Vec::new();
+    while tags.is_empty() || c.peek() == Some(b' ') {
+        c.space("a space and a tag in quotes")?;
+        if tags.len() == MAX_NAMES {
+            return Err(c.wrong("too many tags"));
+        }
+        let tag = c.string("a tag in quotes")?;
+        tags.push(c.utf8(tag)?);
+    }
+    Ok(Command::CancelUpdate(tags))
+}
+
+/// `[search-return-opts SP] search-program`, where `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
+fn searching(c: &mut Cursor<'_>, uid: bool, verb: Verb) -> Parse<Command> {
+    let mut returns = None;
+    if c.keyword("RETURN") {
+        returns = Some(return_options(c)?);
+        c.space("a space and search keys")?;
+    }
+    let mut program = Program::new(c);
+    if program.c.keyword("CHARSET") {
+        if program.c.has_one_charset() {
+            // RFC 6855 §3.
+            return Err(program
+                .c
+                .wrong("CHARSET is not allowed once UTF8=ACCEPT is enabled"));
+        }
+        program.c.space("a space and a charset")?;
         program.charset()?;
-        first = program.c.item_name_or_none();
+        program.c.space("a space and search keys")?;
     }
-    let mut keys = vec![program.key_named(first, 0)?];
-    while program.c.eat(b' ') {
-        keys.push(program.key(0)?);
-    }
+    let key = program.all()?;
     let charset_known = program.charset_known;
     Ok(Command::Search(Search {
         uid,
+        verb,
+        returns,
         charset_known,
-        key: all_of(keys),
+        key,
     }))
 }
 
-/// One key for several that must all hold.
-fn all_of(mut keys: Vec<Key>) -> Key {
-    match keys.pop() {
-        Some(only) if keys.is_empty() => only,
-        Some(last) => {
-            keys.push(last);
-            Key::And(keys)
-        }
-        None => Key::All,
-    }
+/// `SP search-criteria`, where `search-criteria = charset 1*(SP search-key)`
+fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, returns: Option<Returns>) -> Parse<Command> {
+    c.space("a space and a charset")?;
+    let mut program = Program::new(c);
+    program.charset()?;
+    program.c.space("a space and search keys")?;
+    let key = program.all()?;
+    let charset_known = program.charset_known;
+    Ok(Command::Search(Search {
+        uid,
+        verb,
+        returns,
+        charset_known,
+        key,
+    }))
 }
 
-impl Cursor<'_> {
-    /// The name of a key in capitals, unless a set or a parenthesis stands here.
-    fn item_name_or_none(&mut self) -> Option<String> {
-        self.peek()
-            .is_some_and(|octet| octet.is_ascii_alphabetic())
-            .then(|| self.item_name())
+/// `sort-criterion = ["REVERSE" SP] sort-key`
+fn criterion(c: &mut Cursor<'_>) -> Parse<Criterion> {
+    let reverse = c.keyword("REVERSE");
+    if reverse {
+        c.space("a space and a sort key")?;
     }
-}
-
-struct Program<'c, 'a> {
-    c: &'c mut Cursor<'a>,
-    charset_known: bool,
-    keys: usize,
-}
-
-impl Program<'_, '_> {
-    /// `SP charset SP`
-    fn charset(&mut self) -> Parse<()> {
-        if self.c.has_one_charset() {
-            // RFC 6855 §3.
-            return Err(self.c.wrong("CHARSET is not allowed once UTF8=ACCEPT is enabled"));
-        }
-        self.c.space("a space and a charset")?;
-        let charset = self.c.astring("a charset")?;
-        self.charset_known = [b"US-ASCII".as_slice(), b"UTF-8"]
-            .iter()
-            .any(|known| charset.eq_ignore_ascii_case(known));
-        self.c.space("a space and search keys")
-    }
-
-    fn key(&mut self, depth: usize) -> Parse<Key> {
-        let name = self.c.item_name_or_none();
-        self.key_named(name, depth)
-    }
-
-    /// `search-key`, its name read already if it has one.
-    fn key_named(&mut self, name: Option<String>, depth: usize) -> Parse<Key> {
-        self.keys += 1;
-        if self.keys > MAX_KEYS {
-            return Err(self.c.wrong("too many search keys"));
-        }
-        if depth > MAX_DEPTH {
-            return Err(self.c.wrong("search keys are nested too deeply"));
-        }
-        let Some(name) = name else {
-            return match self.c.peek() {
-                Some(b'(') => self.parenthesised(depth),
-                Some(b'0'..=b'9' | b'*') => self.c.sequence_set().map(Key::Sequence),
-                _ => Err(self.c.expected("a search key")),
-            };
-        };
-        if let Some(key) = flag_key(&name) {
-            return Ok(key);
-        }
-        match name.as_str() {
-            "NOT" => {
-                self.c.space("a space and a search key after NOT")?;
-                Ok(Key::Not(Box::new(self.key(depth + 1)?)))
-            }
-            "OR" => {
-                self.c.space("a space and two search keys after OR")?;
-                let one = self.key(depth + 1)?;
-                self.c.space("a space and a second search key after OR")?;
-                Ok(Key::Or(Box::new((one, self.key(depth + 1)?))))
-            }
-            _ => self.key_with_argument(&name),
-        }
-    }
-
-    /// `"(" search-key *(SP search-key) ")"`
-    fn parenthesised(&mut self, depth: usize) -> Parse<Key> {
-        self.c.expect(b'(', "(")?;
-        let mut keys = vec![self.key(depth + 1)?];
-        while !self.c.eat(b')') {
-            self.c.space("a space or ) after a search key")?;
-            keys.push(self.key(depth + 1)?);
-        }
-        Ok(all_of(keys))
-    }
-
-    fn key_with_argument(&mut self, name: &str) -> Parse<Key> {
-        Ok(match name {
-            "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => Key::Header(name.to_owned(), self.text()?),
-            "HEADER" => {
-                let field = self.text()?;
-                Key::Header(field, self.text()?)
-            }
-            "BODY" => Key::Body(self.text()?),
-            "TEXT" => Key::Text(self.text()?),
-            "BEFORE" => Key::Before(self.date()?),
-            "ON" => Key::On(self.date()?),
-            "SINCE" => Key::Since(self.date()?),
-            "SENTBEFORE" => Key::SentBefore(self.date()?),
-            "SENTON" => Key::SentOn(self.date()?),
-            "SENTSINCE" => Key::SentSince(self.date()?),
-            "LARGER" => Key::Larger(self.size()?),
-            "SMALLER" => Key::Smaller(self.size()?),
-            "KEYWORD" => Key::Keyword(self.keyword()?),
-            "UNKEYWORD" => Key::Not(Box::new(Key::Keyword(self.keyword()?))),
-            "UID" => {
-                self.c.space("a space and a set of UIDs")?;
-                Key::UidSequence(self.c.sequence_set()?)
-            }
-            other => return Err(self.c.unknown("search key", other)),
-        })
-    }
-
-    /// `SP astring`. In a charset that we do not know the text has no meaning: the program will not be run.
-    fn text(&mut self) -> Parse<String> {
-        self.c.space("a space and a string")?;
-        let octets = self.c.astring("a string")?;
-        if self.charset_known {
-            self.c.utf8(octets)
-        } else {
-            Ok(String::new())
-        }
-    }
-
-    /// `SP date`
-    fn date(&mut self) -> Parse<i64> {
-        self.c.space("a space and a date such as 1-Feb-1994")?;
-        let octets = self.c.astring("a date such as 1-Feb-1994")?;
-        date::parse_imap_date(&octets).ok_or_else(|| self.c.wrong("expected a date such as 1-Feb-1994"))
-    }
-
-    fn size(&mut self) -> Parse<u64> {
-        self.c.space("a space and a number of octets")?;
-        self.c.number64()
-    }
-
-    fn keyword(&mut self) -> Parse<Keyword> {
-        self.c.space("a space and a keyword")?;
-        let name = self.c.atom("a keyword")?;
-        Keyword::new(name).ok_or_else(|| self.c.wrong("a keyword longer than 255 octets"))
-    }
-}
-
-/// Keys without arguments.
-fn flag_key(name: &str) -> Option<Key> {
-    let not = |key| Key::Not(Box::new(key));
-    let flag = |name| match name {
-        "ANSWERED" => Some(SystemFlags::ANSWERED),
-        "DELETED" => Some(SystemFlags::DELETED),
-        "DRAFT" => Some(SystemFlags::DRAFT),
-        "FLAGGED" => Some(SystemFlags::FLAGGED),
-        "SEEN" => Some(SystemFlags::SEEN),
-        _ => None,
+    let name = c.item_name();
+    let key = match name.as_str() {
+        "ARRIVAL" => SortKey::Arrival,
+        "CC" => SortKey::Cc,
+        "DATE" => SortKey::Date,
+        "DISPLAYFROM" => SortKey::DisplayFrom,
+        "DISPLAYTO" => SortKey::DisplayTo,
+        "FROM" => SortKey::From,
+        "SIZE" => SortKey::Size,
+        "SUBJECT" => SortKey::Subject,
+        "TO" => SortKey::To,
+        "" => return Err(c.expected("a sort key")),
+        other => return Err(c.unknown("sort key", other)),
     };
-    if let Some(flag) = flag(name) {
-        return Some(Key::Flag(flag));
+    Ok(Criterion { key, reverse })
+}
+
+/// `SP "(" [search-return-opt *(SP search-return-opt)] ")"` behind RETURN. Without an option it is ALL (RFC 4731 §3.1).
+fn return_options(c: &mut Cursor<'_>) -> Parse<Returns> {
+    c.space("a space and a list of return options")?;
+    c.expect(b'(', "( and return options")?;
+    let mut returns = Returns::default();
+    if c.eat(b')') {
+        returns.all = true;
+        return Ok(returns);
     }
-    if let Some(flag) = name.strip_prefix("UN").and_then(flag) {
-        return Some(not(Key::Flag(flag)));
+    c.rest_of_list(MAX_CRITERIA, |c| return_option(c, &mut returns))?;
+    Ok(returns)
+}
+
+fn return_option(c: &mut Cursor<'_>, returns: &mut Returns) -> Parse<()> {
+    let name = c.item_name();
+    match name.as_str() {
+        "MIN" => returns.min = true,
+        "MAX" => returns.max = true,
+        "COUNT" => returns.count = true,
+        "SAVE" => returns.save = true,
+        "CONTEXT" => returns.context = true,
+        "UPDATE" => returns.update = true,
+        // RFC 9394 §3.1: one of them, once.
+        "ALL" | "PARTIAL" if returns.all || returns.partial.is_some() => {
+            return Err(c.wrong("only one of ALL and PARTIAL may be asked for, once"));
+        }
+        "ALL" => returns.all = true,
+        "PARTIAL" => {
+            c.space("a space and a range")?;
+            returns.partial = Some(partial_range(c)?);
+        }
+        "" => return Err(c.expected("a return option")),
+        other => return Err(c.unknown("return option", other)),
     }
-    match name {
-        "ALL" => Some(Key::All),
-        "NEW" => Some(Key::And(vec![Key::Recent, not(Key::Flag(SystemFlags::SEEN))])),
-        "OLD" => Some(not(Key::Recent)),
-        "RECENT" => Some(Key::Recent),
-        _ => None,
+    Ok(())
+}
+
+/// `filter-mailboxes` (RFC 5465 §8, RFC 7377 §4)
+fn source(c: &mut Cursor<'_>) -> Parse<Source> {
+    let name = c.item_name();
+    Ok(match name.as_str() {
+        "SELECTED" => Source::Selected,
+        "INBOXES" => Source::Inboxes,
+        "PERSONAL" => Source::Personal,
+        "SUBSCRIBED" => Source::Subscribed,
+        "SUBTREE" => Source::Subtree(mailboxes(c)?),
+        "SUBTREE-ONE" => Source::SubtreeOne(mailboxes(c)?),
+        "MAILBOXES" => Source::Mailboxes(mailboxes(c)?),
+        "" => return Err(c.expected("a source")),
+        other => return Err(c.unknown("source", other)),
+    })
+}
+
+/// `SP one-or-more-mailbox`
+fn mailboxes(c: &mut Cursor<'_>) -> Parse<Vec<MailboxArg>> {
+    c.space("a space and a mailbox name")?;
+    if c.eat(b'(') {
+        return c.rest_of_list(MAX_NAMES, Cursor::mailbox);
     }
+    Ok(vec![c.mailbox()?])
 }

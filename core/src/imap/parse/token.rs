@@ -227,6 +227,19 @@ impl<'a> Cursor<'a> {
             .to_ascii_uppercase()
     }
 
+    /// Takes a word in any case, if it is next and whole.
+    pub(super) fn keyword(&mut self, word: &str) -> bool {
+        let next = self.rest().iter().position(|octet| !is_atom_char(*octet));
+        let there = self
+            .rest()
+            .get(..next.unwrap_or(self.rest().len()))
+            .is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()));
+        if there {
+            self.at += word.len();
+        }
+        there
+    }
+
     /// `astring`
     pub(super) fn astring(&mut self, what: &str) -> Parse<Cow<'a, [u8]>> {
         self.chars_or_string(is_astring_char, what)
@@ -432,8 +445,11 @@ impl<'a> Cursor<'a> {
             })
     }
 
-    /// `sequence-set` of numbers, ranges and `*`.
+    /// `sequence-set` of numbers, ranges and `*`, or `$` (RFC 5182 §3).
     pub(super) fn sequence_set(&mut self) -> Parse<SequenceSet> {
+        if self.eat(b'$') {
+            return Ok(SequenceSet::saved());
+        }
         let mut ranges = Vec::new();
         loop {
             let first = self.seq_number()?;

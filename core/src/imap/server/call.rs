@@ -14,7 +14,7 @@ use crate::mailbox::{
 use crate::mime::section::{Section, Spec};
 use crate::refusal::Refusal;
 use crate::sasl::ScramUser;
-use crate::search::Key;
+use crate::search::{Algorithm, Criterion, Key, ThreadNode};
 use crate::secret::Secret;
 use crate::time::DateTime;
 
@@ -323,6 +323,28 @@ pub enum Call {
         /// The mailbox as the client is told it now.
         snapshot: Snapshot,
     },
+    /// The order of these messages (RFC 5256, SORT). Long work is cut: the session asks again until it is done.
+    Sort {
+        /// Where.
+        mailbox: MailboxRef,
+        /// Which messages. Those that are not there any more count as messages without a header.
+        uids: Arc<UidSet>,
+        /// By what.
+        criteria: Vec<Criterion>,
+        /// The same was asked before, and was not done.
+        go_on: bool,
+    },
+    /// The threads of these messages (RFC 5256, THREAD); as for `Sort`.
+    Thread {
+        /// Where.
+        mailbox: MailboxRef,
+        /// Which messages.
+        uids: Arc<UidSet>,
+        /// How.
+        algorithm: Algorithm,
+        /// The same was asked before, and was not done.
+        go_on: bool,
+    },
     /// The mailbox is no longer selected here.
     Unselect {
         /// Which.
@@ -396,6 +418,19 @@ pub enum Reply {
     Found(Result<UidSet, Refusal>),
     /// What has gone.
     Vanished(Result<Vanished, Refusal>),
+    /// All of the messages in their order.
+    Sorted(Result<Ranking<Vec<Uid>>, Refusal>),
+    /// All of the messages in threads.
+    Threaded(Result<Ranking<Vec<ThreadNode>>, Refusal>),
+}
+
+/// How far SORT or THREAD is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ranking<T> {
+    /// So many messages are known; ask again.
+    More(u64),
+    /// Done.
+    Done(T),
 }
 
 /// A mailbox in the list.

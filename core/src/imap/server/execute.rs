@@ -83,7 +83,8 @@ impl Session {
             Command::ListRights { mailbox, identifier } => self.list_rights(tag, mailbox, identifier),
             Command::MyRights { mailbox } => self.my_rights(tag, mailbox),
             Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
-            Command::Search(search) => self.search(tag, &search),
+            Command::Search(search) => self.search(tag, search),
+            Command::CancelUpdate(tags) => self.cancel_update(tag, &tags),
             Command::Fetch {
                 uid,
                 set,
@@ -122,11 +123,12 @@ fn state_of(command: &Command) -> State {
         | Command::Close
         | Command::Unselect
         | Command::Expunge { .. }
-        | Command::Search(_)
+        | Command::CancelUpdate(_)
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. }
         | Command::Move { .. } => State::Selected,
+        Command::Search(search) if search.needs_selected() => State::Selected,
         _ => State::Authenticated,
     }
 }

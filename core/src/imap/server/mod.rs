@@ -8,6 +8,7 @@ mod acl;
 mod again;
 mod append;
 mod call;
+mod context;
 mod copy;
 mod enable;
 mod execute;
@@ -24,6 +25,7 @@ mod login;
 mod mailbox;
 mod metadata;
 mod misc;
+mod multisearch;
 mod news;
 mod notify;
 mod notify_list;
@@ -34,20 +36,24 @@ mod recent;
 mod refusal;
 mod resync;
 mod search;
+mod search_program;
+mod search_result;
 mod section;
 mod select;
+mod sort;
 mod status;
 mod store;
 mod view;
 mod walk;
 
 pub use call::{
-    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Reply, Selected, Settings,
-    SharedMailbox, Stored,
+    Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Ranking, Reply, Selected,
+    Settings, SharedMailbox, Stored,
 };
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use self::acl::AclQuestion;
 use self::copy::Copying;
@@ -74,7 +80,7 @@ use crate::imap::capability::{self, Offer};
 use crate::imap::parse::{Event, Parser};
 use crate::line::Inbox;
 use crate::machine::{Action, CallId, Machine as _, Scope, SpoolId, WatchId};
-use crate::mailbox::{MailboxName, ModSeq};
+use crate::mailbox::{MailboxName, ModSeq, UidSet};
 use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Bindings, Exchange};
@@ -239,6 +245,13 @@ enum Then {
     NotifyList(Box<Round>),
     /// What became of a mailbox that is not selected.
     NotifyStatus(Box<Round>, MailboxName),
+    /// SORT and THREAD of these messages.
+    Sorted(Box<Search>, Arc<UidSet>),
+    Threaded(Box<Search>, Arc<UidSet>),
+    /// ESEARCH: the account's mailboxes are listed, one is opened to be searched, or closed after it.
+    MultiListed(Box<Search>),
+    MultiOpened(Box<Search>),
+    MultiClosed(Box<Search>),
     /// The session ends for this reason.
     End(&'static str),
 }
@@ -465,6 +478,11 @@ impl Session {
             (Then::NotifyStatus(round, name), Reply::Status(result)) => {
                 self.notify_counted(round, &name, result)
             }
+            (Then::Sorted(search, uids), Reply::Sorted(result)) => self.sorted(search, uids, result),
+            (Then::Threaded(search, uids), Reply::Threaded(result)) => self.threaded(search, uids, result),
+            (Then::MultiListed(search), Reply::List(result)) => self.multi_listed(search, result),
+            (Then::MultiOpened(search), Reply::Selected(result)) => self.multi_opened(search, result),
+            (Then::MultiClosed(search), Reply::Discarded) => self.next_elsewhere(search),
             (then, _) => self.internal(&format!("wrong kind of reply for {then:?}")),
         }
     }

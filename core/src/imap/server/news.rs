@@ -354,6 +354,9 @@ impl Session {
             );
         }
         selected.write_new_keywords(self.out.text());
+        selected
+            .contexts
+            .expunge(self.out.text(), &selected.view, telling.gone);
         let news = News::new(&selected.view, self.enabled, telling, own);
         self.phase = Phase::Job(Job::News(Box::new(news), after));
     }
@@ -382,6 +385,9 @@ impl Session {
 
     /// What comes once the news is told.
     pub(super) fn go_on(&mut self, after: After) {
+        let Some(after) = self.update_contexts(after) else {
+            return;
+        };
         match after {
             After::Ready => {
                 self.activity = self.now.mono;

@@ -1,5 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
+use super::context::Contexts;
 use super::enable::Enabled;
 use super::place::{NO_MAILBOX, Place};
 use super::recent::Recent;
@@ -26,6 +27,8 @@ pub(super) struct Open {
     pub(super) dirty: bool,
     /// It could not be looked at; again later.
     pub(super) missed: bool,
+    /// Results that are kept up to date.
+    pub(super) contexts: Contexts,
 }
 
 /// A mailbox to be selected.
@@ -122,6 +125,7 @@ impl Session {
             watch,
             dirty: false,
             missed: false,
+            contexts: Contexts::default(),
         };
         self.selected = Some(Box::new(open));
         let opening = Opening {

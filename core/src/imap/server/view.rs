@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::recent::Recent;
 use super::walk::merge;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
-use crate::mailbox::{Keywords, ModSeq, Rows, Snapshot, Uid, UidSet};
+use crate::mailbox::{Keywords, ModSeq, Rows, Snapshot, Uid, UidSet, UidValidity};
 
 /// The rows last told, and the mailbox as last seen. A sequence number is a position in the rows told, from 1.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct View {
     behind: bool,
     /// Messages are told that the latest snapshot does not have.
     expunges_untold: bool,
+    /// What the last SEARCH saved: `$` (RFC 5182). Of messages that have gone nothing remains, for no UID comes twice.
+    saved: UidSet,
     /// Messages are there that were not told, because the client does not want to hear of them now.
     fresh_untold: bool,
     /// The same of flags.
@@ -73,7 +75,20 @@ impl View {
             expunges_untold: false,
             fresh_untold: false,
             flags_untold: false,
+            saved: UidSet::new(),
         }
+    }
+
+    /// Of no mailbox.
+    pub(super) fn empty() -> Self {
+        let snapshot = Snapshot {
+            uid_validity: UidValidity(0),
+            uid_next: Uid(1),
+            modseq: ModSeq(0),
+            rows: Rows::default(),
+            keywords: Arc::default(),
+        };
+        Self::new(snapshot, Recent::unclaimed(Uid(1)))
     }
 
     /// The rows that the client knows.
@@ -118,6 +133,16 @@ impl View {
     pub(super) fn wants_claim(&self) -> bool {
         (self.behind || self.fresh_untold)
             && self.recent.wants(self.latest.rows.last_uid().unwrap_or_default())
+    }
+
+    /// `$` means these messages from now on.
+    pub(super) fn save(&mut self, uids: UidSet) {
+        self.saved = uids;
+    }
+
+    /// The messages that `$` means.
+    pub(super) fn saved(&self) -> &UidSet {
+        &self.saved
     }
 
     /// Takes a newer state of the mailbox; nothing of it is told yet. Older ones are ignored.
@@ -214,6 +239,9 @@ impl View {
     /// # Errors
     /// A message number without a message.
     pub(super) fn ranks(&self, uid: bool, set: &SequenceSet) -> Result<Ranks, BeyondLast> {
+        if set.is_saved() {
+            return Ok(self.uid_ranks(&self.saved));
+        }
         if uid {
             let highest = self.told.last_uid().unwrap_or_default();
             return Ok(self.uid_ranks(&set.resolve(highest.0)));
@@ -232,6 +260,9 @@ impl View {
 
     /// The messages that have one of these numbers; numbers without a message are left out.
     pub(super) fn number_ranks(&self, set: &SequenceSet) -> Ranks {
+        if set.is_saved() {
+            return self.uid_ranks(&self.saved);
+        }
         let count = self.told.len();
         set.resolve(u32::try_from(count).unwrap_or(u32::MAX))
             .ranges()
