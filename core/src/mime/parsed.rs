@@ -91,26 +91,30 @@ impl EmailId {
         Self(hash.first_chunk().copied().unwrap_or_default())
     }
 
-    /// Reads what `Display` writes; the letters' case counts, as in every object id.
+    /// Reads what `Display` writes; case counts, as in every object id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix('M')?.as_bytes();
-        let mut id = [0; 20];
-        if digits.len() != 2 * id.len() {
-            return None;
-        }
-        for (slot, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                let value = match digit {
-                    b'0'..=b'9' => digit - b'0',
-                    b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return None,
-                };
-                *slot = *slot << 4 | value;
-            }
-        }
-        Some(Self(id))
+        digits_of(text.strip_prefix('M')?).map(Self)
     }
+}
+
+/// Twenty octets in lower-case hexadecimal digits.
+pub(super) fn digits_of(text: &str) -> Option<[u8; 20]> {
+    let mut id = [0; 20];
+    if text.len() != 2 * id.len() {
+        return None;
+    }
+    for (slot, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            *slot = *slot << 4 | value;
+        }
+    }
+    Some(id)
 }
 
 impl fmt::Display for EmailId {

@@ -5,7 +5,7 @@ use core::fmt;
 use sha2::{Digest as _, Sha256};
 
 use super::header::find;
-use super::parsed::{EmailId, Parsed};
+use super::parsed::{EmailId, Parsed, digits_of};
 
 /// Names of the fields that it depends on.
 pub const FIELDS: [&str; 3] = ["References", "In-Reply-To", "Message-ID"];
@@ -30,6 +30,18 @@ impl ThreadId {
             }
             None => email_id().map(|id| Self(id.0)),
         }
+    }
+
+    /// Of a message, which is all of these octets.
+    #[must_use]
+    pub fn of_message(message: &[u8]) -> Option<Self> {
+        Self::of(message, || Some(EmailId::of(message)))
+    }
+
+    /// Reads what `Display` writes; case counts, as in every object id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        digits_of(text.strip_prefix('T')?).map(Self)
     }
 
     /// The same of what is kept of a message. `None`: that is not enough.

@@ -54,6 +54,8 @@ pub enum Key {
     ModSeq(ModSeq),
     /// EMAILID (RFC 8474 §6.1).
     EmailId(String),
+    /// THREADID (RFC 8474 §6.1).
+    ThreadId(String),
     /// SENTBEFORE: the Date header field's own date, time and zone disregarded.
     SentBefore(i64),
     /// SENTON
@@ -86,6 +88,7 @@ impl Key {
                     | Self::Body(_)
                     | Self::Text(_)
                     | Self::EmailId(_)
+                    | Self::ThreadId(_)
             )
         })
     }

@@ -9,6 +9,7 @@ use crate::mime::header::{Field, Fields};
 use crate::mime::parsed::{EmailId, Parsed};
 use crate::mime::part::{Kind, Part};
 use crate::mime::scanner::scan;
+use crate::mime::thread_id::ThreadId;
 use crate::text::{date, encoded_word};
 
 /// Folded octets that are gathered before they are searched.
@@ -40,6 +41,7 @@ impl<'a> Content<'a> {
         for (test, found) in self.program.tests.iter().zip(&mut self.found) {
             match test {
                 Test::EmailId(id) => *found = parsed.email_id().map(|own| own == *id),
+                Test::ThreadId(id) => *found = ThreadId::of_kept(parsed).map(|own| own == *id),
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
                 _ => {}
             }
@@ -53,7 +55,7 @@ impl<'a> Content<'a> {
         for ((test, found), _) in tests.filter(|(_, wanted)| **wanted) {
             match test {
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
-                Test::Body(_) | Test::Text(_) | Test::EmailId(_) => {}
+                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => {}
                 Test::Sent(_) | Test::Header(..) => {
                     *found = Some(false);
                     open.push((test, found));
@@ -90,13 +92,16 @@ impl<'a> Content<'a> {
             match test {
                 Test::Text(needle) => text.push((at, needle)),
                 Test::Body(needle) => body.push((at, needle)),
-                Test::EmailId(id) => ids.push((at, *id)),
+                Test::EmailId(id) => ids.push((at, EmailId::of(self.message) == *id)),
+                Test::ThreadId(id) => {
+                    ids.push((at, ThreadId::of_message(self.message) == Some(*id)));
+                }
                 Test::Sent(_) | Test::Header(..) => {}
             }
         }
-        for (at, id) in ids {
+        for (at, is) in ids {
             if let Some(slot) = self.found.get_mut(at) {
-                *slot = Some(EmailId::of(self.message) == id);
+                *slot = Some(is);
             }
         }
         let mut haystack = Haystack::new(text);

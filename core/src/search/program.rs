@@ -10,6 +10,7 @@ use super::key::Key;
 use super::matcher::Content;
 use crate::mailbox::{Keyword, Keywords, ModSeq, Row, SystemFlags, UidSet};
 use crate::mime::parsed::{EmailId, Parsed};
+use crate::mime::thread_id::ThreadId;
 use crate::text::date;
 
 /// A search program, ready for many messages.
@@ -59,6 +60,7 @@ pub(super) enum Test {
     Body(Needle),
     Text(Needle),
     EmailId(EmailId),
+    ThreadId(ThreadId),
 }
 
 impl Test {
@@ -70,7 +72,7 @@ impl Test {
                 let value = gist.field(name)?;
                 Some(value.is_some_and(|value| needle.0.find(value).is_some()))
             }
-            Self::Body(_) | Self::Text(_) | Self::EmailId(_) => None,
+            Self::Body(_) | Self::Text(_) | Self::EmailId(_) | Self::ThreadId(_) => None,
         }
     }
 
@@ -177,7 +179,7 @@ impl Program {
             && self.tests.iter().all(|test| match test {
                 Test::Sent(_) => true,
                 Test::Header(name, _) => super::gist::is_searched(name),
-                Test::Body(_) | Test::Text(_) | Test::EmailId(_) => false,
+                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => false,
             })
     }
 
@@ -188,7 +190,7 @@ impl Program {
         let name = |test: &Test| match test {
             Test::Sent(_) => Some("date".to_owned()),
             Test::Header(name, _) => Some(String::from_utf8_lossy(name).into_owned()),
-            Test::Body(_) | Test::Text(_) | Test::EmailId(_) => None,
+            Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => None,
         };
         self.tests.iter().filter_map(name).collect()
     }
@@ -353,6 +355,7 @@ fn row_test(key: &Key) -> Option<RowTest> {
         Key::ModSeq(modseq) => RowTest::ModSeq(*modseq),
         // What is no id of ours is no message's.
         Key::EmailId(text) if EmailId::parse(text).is_none() => RowTest::Always(false),
+        Key::ThreadId(text) if ThreadId::parse(text).is_none() => RowTest::Always(false),
         Key::Larger(size) => RowTest::Larger(*size),
         Key::Smaller(size) => RowTest::Smaller(*size),
         _ => return None,
@@ -368,6 +371,7 @@ fn content_test(key: &Key) -> Option<Test> {
         Key::Body(text) => Test::Body(Needle::new(text)),
         Key::Text(text) => Test::Text(Needle::new(text)),
         Key::EmailId(text) => Test::EmailId(EmailId::parse(text)?),
+        Key::ThreadId(text) => Test::ThreadId(ThreadId::parse(text)?),
         _ => return None,
     })
 }

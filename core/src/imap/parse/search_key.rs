@@ -59,12 +59,6 @@ impl<'c, 'a> Program<'c, 'a> {
     /// `charset`
     pub(super) fn charset(&mut self) -> Parse<()> {
         let charset = self.c.astring("a charset")?;
-        if self.c.has_one_charset() && !charset.eq_ignore_ascii_case(b"UTF-8") {
-            // RFC 9755 §3, of SORT and THREAD.
-            return Err(self
-                .c
-                .wrong("only UTF-8 is a charset once UTF8=ACCEPT is enabled"));
-        }
         self.charset_known = [b"US-ASCII".as_slice(), b"UTF-8"]
             .iter()
             .any(|known| charset.eq_ignore_ascii_case(known));
@@ -139,6 +133,7 @@ impl<'c, 'a> Program<'c, 'a> {
             "YOUNGER" => Key::Younger(self.interval()?),
             "MODSEQ" => Key::ModSeq(self.mod_sequence()?),
             "EMAILID" => Key::EmailId(self.object_id()?),
+            "THREADID" => Key::ThreadId(self.object_id()?),
             "LARGER" => Key::Larger(self.size()?),
             "SMALLER" => Key::Smaller(self.size()?),
             "KEYWORD" => Key::Keyword(self.keyword()?),

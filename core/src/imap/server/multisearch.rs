@@ -121,7 +121,7 @@ impl Session {
         let mut todo: VecDeque<Option<Target>> = selected.then_some(None).into_iter().collect();
         for shown in names {
             let Some(place) = self.place_of(shown.clone()) else {
-                return;
+                continue;
             };
             // The selected mailbox is searched as the client sees it.
             let again = self.selected.as_ref().is_some_and(|open| open.is_at(&place));
@@ -165,7 +165,10 @@ impl Session {
                     return self.next_elsewhere(search);
                 };
                 elsewhere.present = Some(Present {
-                    shown: open.name.clone(),
+                    shown: self.name_of(&Place {
+                        account: open.mailbox.account.clone(),
+                        mailbox: open.name.clone(),
+                    }),
                     uid_validity: open.view.latest().uid_validity,
                     open: None,
                 });
