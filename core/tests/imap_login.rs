@@ -29,7 +29,7 @@ fn greeting_and_capabilities_follow_tls() {
     let mut client = Client::new(clear.clone());
     let always = always();
     assert!(
-        always.starts_with("IMAP4rev1 LITERAL+ SASL-IR ID ENABLE "),
+        always.starts_with("IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE "),
         "{always}"
     );
     assert_eq!(

@@ -23,6 +23,7 @@ pub struct Offer {
 /// Always offered.
 const ALWAYS: &[&str] = &[
     "IMAP4rev1",
+    "IMAP4rev2",
     "LITERAL+",
     "SASL-IR",
     "ID",
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn login_is_offered_when_it_works() {
         let clear = list(false, true, false);
-        assert!(clear.starts_with("CAPABILITY IMAP4rev1 LITERAL+ "));
+        assert!(clear.starts_with("CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ "));
         assert!(clear.ends_with(" STARTTLS LOGINDISABLED"));
         let open = list(false, false, true);
         assert!(open.ends_with(" AUTH=SCRAM-SHA-256 AUTH=PLAIN AUTH=LOGIN"));
