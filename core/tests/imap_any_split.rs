@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rmail_core::machine::{Input, WatchId};
 
 /// Commands, good and bad, that come in any order.
-const MENU: [&str; 44] = [
+const MENU: &[&str] = &[
     "CAPABILITY",
     "NOOP",
     "CHECK",
