@@ -9,11 +9,7 @@ use proptest::prelude::*;
 use rmail_core::machine::{Input, WatchId};
 
 /// Commands, good and bad, that come in any order.
-<<<<<<< HEAD
-const MENU: [&str; 57] = [
-=======
 const MENU: &[&str] = &[
->>>>>>> refs/heads/sharing
     "CAPABILITY",
     "NOOP",
     "CHECK",
