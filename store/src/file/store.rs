@@ -67,7 +67,8 @@ impl<D: Disk> MailStore for FileStore<D> {
         let mailbox = self.resolve(account, mailbox).await?;
         let (view, state) = self.look(&mailbox).await?;
         let mut read_only = read_only || mailbox.state().read_only;
-        let (view, recent_from) = if read_only || state.recent_from >= state.uid_next {
+        // The view may be newer than the state, and show what nobody has claimed yet.
+        let (view, recent_from) = if read_only || state.recent_from >= view.snapshot.uid_next {
             (view, state.recent_from)
         } else {
             match self.take_recent(&mailbox).await {
