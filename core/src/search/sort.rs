@@ -54,12 +54,17 @@ pub fn sort(messages: &[Message<'_>], criteria: &[Criterion]) -> Vec<u32> {
         .map(|(at, message)| (criteria.first().map_or(0, |first| first.front(message)), at))
         .collect();
     let message = |at: u32| messages.get(usize::try_from(at).unwrap_or(usize::MAX));
+    // The fronts of numbers are all of them.
+    let rest = match criteria.split_first() {
+        Some((first, rest)) if first.key.is_number() => rest,
+        _ => criteria,
+    };
     order.sort_unstable_by(|a, b| {
-        let rest = || match (message(a.1), message(b.1)) {
-            (Some(a), Some(b)) => compare(a, b, criteria),
+        let others = || match (message(a.1), message(b.1)) {
+            (Some(a), Some(b)) => compare(a, b, rest),
             _ => Ordering::Equal,
         };
-        a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
+        a.0.cmp(&b.0).then_with(others).then(a.1.cmp(&b.1))
     });
     order.into_iter().map(|(_, at)| at).collect()
 }
@@ -114,6 +119,10 @@ impl Criterion {
 }
 
 impl SortKey {
+    fn is_number(self) -> bool {
+        matches!(self, Self::Arrival | Self::Date | Self::Size)
+    }
+
     fn value<'a>(self, message: &Message<'a>) -> Value<'a> {
         let text = |text| Value::Text(message.gist.map_or(&[][..], |gist| gist.text(text)));
         match self {
