@@ -82,6 +82,28 @@ fn few_large_messages_are_asked_about_at_a_time() {
 }
 
 #[test]
+fn a_client_hears_how_far_a_long_search_is() {
+    let world = &mut World::with_messages(1_000);
+    let mut client = Client::selected(world);
+    client.search_takes = std::time::Duration::from_secs(13);
+    let answer = client.say(world, "a SEARCH BODY nowhere\r\n");
+    assert_eq!(
+        answer,
+        "* OK [INPROGRESS (\"a\" 512 1000)] Still searching\r\n\
+         * OK [INPROGRESS (\"a\" 768 1000)] Still searching\r\n\
+         * SEARCH\r\na OK SEARCH completed\r\n"
+    );
+    // A tag that could not stand in a response code is left out (RFC 9585 §4).
+    let answer = client.say(world, "b]c SEARCH BODY nowhere\r\n");
+    assert!(answer.contains("* OK [INPROGRESS (NIL 512 1000)] "), "{answer}");
+    client.search_takes = std::time::Duration::from_secs(1);
+    assert_eq!(
+        client.say(world, "d SEARCH BODY nowhere\r\n"),
+        "* SEARCH\r\nd OK SEARCH completed\r\n"
+    );
+}
+
+#[test]
 fn costly_patterns_are_cut_into_steps() {
     let world = &mut World::with_messages(0);
     for n in 100..130 {

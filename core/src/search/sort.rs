@@ -49,19 +49,32 @@ pub fn needs_gists(criteria: &[Criterion]) -> bool {
 /// The positions of the messages in the order of the criteria; what is equal stays in its order. n log n.
 #[must_use]
 pub fn sort(messages: &[Message<'_>], criteria: &[Criterion]) -> Vec<u32> {
-    let mut order: Vec<(u64, u32)> = (0_u32..)
+    let first = criteria.first().copied();
+    let (rest, down) = match criteria.split_first() {
+        Some((first, rest)) => (rest, first.reverse),
+        None => (criteria, false),
+    };
+    // The first value stands beside the position: looking it up anew for each comparison would cost most of the time.
+    let mut order: Vec<(u64, &[u8], u32)> = (0_u32..)
         .zip(messages)
-        .map(|(at, message)| (criteria.first().map_or(0, |first| first.front(message)), at))
+        .map(|(at, message)| {
+            let front = first.map_or(0, |first| first.front(message));
+            (front, first.map_or(&[][..], |first| first.text(message)), at)
+        })
         .collect();
     let message = |at: u32| messages.get(usize::try_from(at).unwrap_or(usize::MAX));
     order.sort_unstable_by(|a, b| {
-        let rest = || match (message(a.1), message(b.1)) {
-            (Some(a), Some(b)) => compare(a, b, criteria),
+        let texts = || if down { b.1.cmp(a.1) } else { a.1.cmp(b.1) };
+        let others = || match (message(a.2), message(b.2)) {
+            (Some(a), Some(b)) if !rest.is_empty() => compare(a, b, rest),
             _ => Ordering::Equal,
         };
-        a.0.cmp(&b.0).then_with(rest).then(a.1.cmp(&b.1))
+        a.0.cmp(&b.0)
+            .then_with(texts)
+            .then_with(others)
+            .then(a.2.cmp(&b.2))
     });
-    order.into_iter().map(|(_, at)| at).collect()
+    order.into_iter().map(|(_, _, at)| at).collect()
 }
 
 fn compare(a: &Message<'_>, b: &Message<'_>, criteria: &[Criterion]) -> Ordering {
@@ -94,6 +107,14 @@ impl Criterion {
             _ => Ordering::Equal,
         };
         if self.reverse { order.reverse() } else { order }
+    }
+
+    /// The value if it is a text; a number is all in front.
+    fn text<'a>(self, message: &Message<'a>) -> &'a [u8] {
+        match self.key.value(message) {
+            Value::Text(text) => text,
+            Value::Number(_) => &[],
+        }
     }
 
     /// The first octets of the value: they order as the values, as far as they differ.

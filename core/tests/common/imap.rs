@@ -69,6 +69,8 @@ pub struct Client {
     pub blobs: BTreeMap<BlobId, Vec<u8>>,
     /// How often it handed control back with nothing to say.
     pub pauses: usize,
+    /// How long the service takes for a batch of a search.
+    pub search_takes: Duration,
     last_blob: u64,
     watches: BTreeMap<WatchId, (Scope, ModSeq)>,
 }
@@ -103,6 +105,7 @@ impl Client {
             spools: BTreeMap::new(),
             blobs: BTreeMap::new(),
             pauses: 0,
+            search_takes: Duration::ZERO,
             last_blob: 0,
             watches: BTreeMap::new(),
         }
@@ -470,6 +473,7 @@ impl Client {
                 program,
             } => {
                 assert!(uids.len() <= 4_096);
+                self.now.mono = self.now.mono + self.search_takes;
                 Reply::Found(refused.and_then(|()| world.find(&mailbox, &uids, &program)))
             }
             Call::Vanished {
