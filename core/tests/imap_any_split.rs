@@ -60,6 +60,10 @@ const MENU: &[&str] = &[
     "CLOSE",
     "UNSELECT",
     "IDLE\r\nDONE",
+    "NOTIFY SET STATUS (SELECTED (MessageNew (UID BODY.PEEK[TEXT]) MessageExpunge FlagChange)) \
+     (PERSONAL (MessageNew MessageExpunge MailboxName SubscriptionChange))",
+    "NOTIFY SET (SELECTED-DELAYED (MessageNew MessageExpunge)) (MAILBOXES {4+}\r\nSent (MessageNew MessageExpunge))",
+    "NOTIFY NONE",
     "IDLE\r\nNOOP",
     "APPEND INBOX (\\Seen) {12+}\r\nSubject: x\r\n",
     "APPEND INBOX {7}\r\nx\r\n.\r\ny",
@@ -73,14 +77,15 @@ const MENU: &[&str] = &[
 #[derive(Clone, Debug)]
 enum Event {
     Octets(String),
-    Dirty,
+    /// Of the mailbox that is selected first, or of something that NOTIFY watches.
+    Dirty(u32),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         8 => (0..MENU.len(), 0..100_u32)
             .prop_map(|(at, tag)| Event::Octets(format!("t{tag} {}\r\n", MENU[at]))),
-        1 => Just(Event::Dirty),
+        2 => (2..8_u32).prop_map(Event::Dirty),
     ];
     (any::<bool>(), prop::collection::vec(event, 1..14)).prop_map(|(begin, mut events)| {
         if begin {
@@ -101,9 +106,12 @@ fn done(events: &[Event], cuts: &[(usize, usize)]) -> String {
     let mut client = Client::new(settings());
     let mut cuts = cuts.iter().cycle();
     for event in events {
-        let Event::Octets(text) = event else {
-            client.input(Input::Dirty(WatchId(2)));
-            continue;
+        let text = match event {
+            Event::Octets(text) => text,
+            Event::Dirty(watch) => {
+                client.input(Input::Dirty(WatchId(*watch)));
+                continue;
+            }
         };
         let mut rest = text.as_bytes();
         while !rest.is_empty() {

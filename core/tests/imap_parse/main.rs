@@ -3,6 +3,7 @@
 mod bad;
 mod commands;
 mod framing;
+mod notify;
 mod property;
 
 use rmail_core::chunk::Chunk;
