@@ -27,7 +27,7 @@ fn row(uid: u32) -> Row {
 /// As in a mailbox of lists: a third are replies, subjects repeat.
 fn header(n: u32) -> String {
     let subject = n.wrapping_mul(2_654_435_761) % 40_000;
-    let (re, references) = if n % 3 == 0 {
+    let (re, references) = if n.is_multiple_of(3) {
         ("", String::new())
     } else {
         let parent = n - 1 - n.wrapping_mul(40_503) % n.min(50);

@@ -214,6 +214,7 @@ fn list_and_lsub() {
             "LIST (special-use SUBSCRIBED REMOTE) \"\" (INBOX \"Sent/%\") RETURN (CHILDREN SUBSCRIBED SPECIAL-USE)"
         ),
         Command::List(List {
+            extended: true,
             select_special_use: true,
             select_subscribed: true,
             return_subscribed: true,
@@ -224,7 +225,10 @@ fn list_and_lsub() {
     );
     assert_eq!(
         command("LIST () \"\" % RETURN ()"),
-        Command::List(list("", &["%"]))
+        Command::List(List {
+            extended: true,
+            ..list("", &["%"])
+        })
     );
     assert_eq!(
         command("LSUB \"#news.\" \"comp.mail.*\""),

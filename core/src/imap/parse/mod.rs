@@ -101,7 +101,9 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
     let command = match &*name {
         "APPEND" => return append::append(&mut c, tag),
         "UID" => {
-            c.space("a space and COPY, EXPUNGE, FETCH, MOVE, REPLACE, SEARCH, SORT, STORE or THREAD after UID")?;
+            c.space(
+                "a space and COPY, EXPUNGE, FETCH, MOVE, REPLACE, SEARCH, SORT, STORE or THREAD after UID",
+            )?;
             match &*c.command_name()? {
                 "COPY" => mailbox::copy(&mut c, true)?,
                 "EXPUNGE" => simple::uid_expunge(&mut c)?,
