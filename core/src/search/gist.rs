@@ -4,9 +4,10 @@
 use core::hash::Hasher as _;
 use std::hash::DefaultHasher;
 
-use super::fold::{fold, fold_into};
+use super::fold::fold;
 use super::msgid::message_ids;
 use super::subject::base_subject;
+use super::value::{BETWEEN, searched_into};
 use crate::mailbox::Uid;
 use crate::mime::address::{self, Address};
 use crate::mime::header::{Field, Fields};
@@ -32,8 +33,6 @@ const MAX_TEXT: usize = 8 * 1024;
 const MAX_SORTED: usize = 512;
 /// References that are looked at: the first one and the last ones, as programs cut them.
 const MAX_REFERENCES: usize = 256;
-/// Between the values of several fields of one name; no text has it.
-const BETWEEN: u8 = 0xff;
 
 /// Fields that can be searched, in the order of [`Text`].
 const SEARCHED: [&[u8]; 4] = [b"subject", b"from", b"to", b"cc"];
@@ -280,7 +279,7 @@ impl Draft {
             if !all.is_empty() {
                 all.push(BETWEEN);
             }
-            fold_into(all, value.trim());
+            searched_into(all, field);
         }
         if text == Text::Subject {
             let base = || base_subject(&value);

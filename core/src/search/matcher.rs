@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::fold::fold_into;
 use super::program::{Needle, Program, Test};
+use super::value::searched_into;
 use crate::mime::decode;
 use crate::mime::header::{Field, Fields};
 use crate::mime::parsed::{EmailId, Parsed};
@@ -152,7 +153,7 @@ fn is_text(part: &Part) -> bool {
 /// A field's value decoded and folded.
 fn folded_value(field: &Field<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    fold_into(&mut out, encoded_word::decode(field.raw).trim());
+    searched_into(&mut out, field);
     out
 }
 

@@ -15,6 +15,7 @@ mod program;
 mod sort;
 mod subject;
 mod thread;
+mod value;
 
 pub use gist::{GIST_FIELDS, Gist, Gists};
 pub use key::Key;
