@@ -128,8 +128,13 @@ impl Answer {
             item(&mut head, "COUNT", numbers.len() as u64);
         }
         if let Some(range) = returns.partial {
-            let sign = if range.from_end { "-" } else { "" };
-            let text = format!(" PARTIAL ({sign}{}:{sign}{} ", range.first, range.last);
+            // `4:2` means `2:4` (RFC 9394 §4), and clients look for the latter.
+            let (low, high) = (range.first.min(range.last), range.first.max(range.last));
+            let text = if range.from_end {
+                format!(" PARTIAL (-{}:-{} ", range.first, range.last)
+            } else {
+                format!(" PARTIAL ({low}:{high} ")
+            };
             head.extend_from_slice(text.as_bytes());
             numbers = numbers.get(range.of(numbers.len())).unwrap_or_default().to_vec();
             if numbers.is_empty() {
@@ -318,7 +323,7 @@ mod tests {
         for (returns, text) in [
             (partial(2, 4, false), "(2:4 10:12)"),
             (partial(1, 2, true), "(-1:-2 12,21)"),
-            (partial(9, 8, false), "(9:8 NIL)"),
+            (partial(9, 8, false), "(8:9 NIL)"),
         ] {
             assert_eq!(
                 written(Answer::extended(of(false), &returns, found(), None)),
