@@ -541,7 +541,7 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// Room for further messages, if the store knows it: the service then refuses mail before it comes, while there is
     /// still room for what is under way. `None`, the default: not known. Either way an operation that finds no room says
-    /// [`Refusal::DiskFull`](rmail_core::refusal::Refusal::DiskFull).
+    /// [`Refusal::DiskFull`].
     async fn free(&self) -> Result<Option<Free>> {
         Ok(None)
     }

@@ -48,6 +48,17 @@ pub enum Filter {
     Mailboxes(Vec<MailboxArg>),
 }
 
+impl Filter {
+    /// How many names stand in it.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        match self {
+            Self::Subtree(names) | Self::Mailboxes(names) => names.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A set of events (RFC 5465 §5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u8);

@@ -33,12 +33,19 @@ pub struct ScramUser {
 }
 
 /// What of the TLS connection a client can bind its proof to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Bindings {
     /// `tls-exporter` (RFC 9266).
     exporter: Vec<u8>,
     /// `tls-server-end-point` (RFC 5929 §4).
     end_point: Option<Vec<u8>>,
+}
+
+impl core::fmt::Debug for Bindings {
+    /// They are secrets of the connection.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Bindings(***)")
+    }
 }
 
 impl Bindings {

@@ -25,6 +25,9 @@ const MAX_REMEMBERED_PARTS: usize = 1_000;
 /// is sent, and every session may have them.
 const MAX_OPEN: usize = 4;
 
+/// Octets that were made for one answer (decoded parts, chosen header fields) and wait in memory to be sent.
+const MAX_HELD: u64 = 16 << 20;
+
 /// What the last message looked at is like, so that a client that asks for its parts one by one costs one scan. A
 /// message never changes, so this is never wrong.
 #[derive(Debug, Default)]
@@ -66,6 +69,8 @@ struct Job<'a, S: MailStore> {
     left: usize,
     /// What was left open, to be closed if all fails.
     opened: Vec<BlobId>,
+    /// Octets that were made and do not fit the answer: they are held until they are sent.
+    held: u64,
     /// What was found out, to be kept by the store.
     found: Vec<(Uid, Parsed)>,
 }
@@ -100,6 +105,7 @@ pub(super) async fn bodies<S: MailStore>(
         mailbox,
         left: settings.limits.bodies_in_memory,
         opened: Vec::new(),
+        held: 0,
         found: Vec::new(),
     };
     let answered = job.run(parts).await;
@@ -132,6 +138,10 @@ impl<'a, S: MailStore> Job<'a, S> {
         // Of the present message.
         let mut first = 0;
         for (uid, section) in parts {
+            // Made octets wait in memory until they are sent.
+            if self.held > MAX_HELD {
+                return Err(Refusal::TooLarge.into());
+            }
             if present.as_ref().is_none_or(|present| present.uid != uid) {
                 self.leave(present.take());
                 // The session asks again for the rest.
@@ -239,6 +249,7 @@ impl<'a, S: MailStore> Job<'a, S> {
                     return Ok(Body::Small(octets));
                 }
                 let nul = memchr::memchr(0, &octets).is_some();
+                self.held += len;
                 (Source::Memory(octets), len, nul)
             }
             Part::Plain { range, nul } => {
@@ -275,6 +286,7 @@ impl<'a, S: MailStore> Job<'a, S> {
         if self.take(len) {
             return Body::Small(octets);
         }
+        self.held += len;
         self.large(Source::Memory(octets.detach()), len)
     }
 

@@ -6,7 +6,7 @@ use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Snapshot, Uid, Usage};
+use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Rights, Snapshot, Uid, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
@@ -16,7 +16,7 @@ use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
 use super::sort::Ranker;
-use super::{Answer, Pool, Serve, Service, Settings, refused};
+use super::{Answer, Pool, Serve, Service, Settings, lock, refused};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::hub::Wake;
@@ -30,6 +30,8 @@ pub struct ImapService<S: MailStore, D: Disk> {
     last: LastScanned,
     /// Who is logged in.
     pub(super) who: Mutex<Option<AccountName>>,
+    /// The mailboxes that it has selected, one for each time.
+    open: Mutex<Vec<MailboxRef>>,
     ranker: Ranker,
 }
 
@@ -40,6 +42,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
             who: Mutex::default(),
+            open: Mutex::default(),
             ranker: Ranker::default(),
             service,
         }
@@ -174,10 +177,18 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                 mailbox,
                 read_only,
             } => {
-                let selected = store.select(&account, &mailbox, read_only).await;
+                // Who may change nothing claims nothing as \Recent.
+                let may_change = match self.rights(&account, &mailbox).await {
+                    Ok(rights) => rights.has_any(Rights::CHANGES),
+                    Err(refused) => return Reply::Selected(Err(refused)),
+                };
+                let selected = store.select(&account, &mailbox, read_only || !may_change).await;
                 let selected = outcome("select", &account, &mailbox, selected);
                 Reply::Selected(match selected {
-                    Ok(selected) => self.with_rights(selected).await,
+                    Ok(selected) => {
+                        lock(&self.open).push(selected.mailbox.clone());
+                        self.with_rights(selected).await
+                    }
                     Err(refused) => Err(refused),
                 })
             }
@@ -324,6 +335,11 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
             Call::Unselect { mailbox } => {
                 self.last.clear();
                 self.ranker.clear();
+                {
+                    let mut open = lock(&self.open);
+                    let at = open.iter().position(|other| *other == mailbox);
+                    at.map(|at| open.swap_remove(at));
+                }
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }
@@ -390,6 +406,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
 
     async fn run(&self, now: Now, call: Call) -> Reply {
         self.service.accounts.tick(now.mono);
+        self.service.leave_abandoned().await;
         if let Err(refusal) = self.permit(&call).await {
             return refuse(&call, refusal);
         }
@@ -420,6 +437,13 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+}
+
+impl<S: MailStore, D: Disk> Drop for ImapService<S, D> {
+    /// A session that is cut off says nothing of what it had selected.
+    fn drop(&mut self) {
+        self.service.abandon(core::mem::take(&mut *lock(&self.open)));
     }
 }
 

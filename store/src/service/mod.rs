@@ -34,6 +34,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmail_core::addr::AccountName;
+use rmail_core::mailbox::MailboxRef;
 use rmail_core::refusal::Refusal;
 
 use crate::accounts::Accounts;
@@ -59,6 +60,8 @@ pub struct Service<S: MailStore, D: Disk> {
     epochs: Mutex<BTreeMap<AccountName, u64>>,
     /// The administrator who was found to get the postmaster's mail.
     admin: Mutex<Option<AccountName>>,
+    /// Mailboxes that sessions had selected when they were cut off.
+    abandoned: Mutex<Vec<MailboxRef>>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -76,6 +79,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             gists: GistCache::default(),
             epochs: Mutex::default(),
             admin: Mutex::default(),
+            abandoned: Mutex::default(),
         })
     }
 
@@ -97,6 +101,20 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let session = self.imap_session();
         *lock(&session.who) = Some(account.clone());
         session
+    }
+
+    /// Sessions that had these selected were cut off.
+    fn abandon(&self, mailboxes: Vec<MailboxRef>) {
+        lock(&self.abandoned).extend(mailboxes);
+    }
+
+    /// Leaves what sessions that were cut off had selected, at the next call of any session: to leave a mailbox may write
+    /// its cache, which is nothing for the thread on which a session is dropped.
+    async fn leave_abandoned(&self) {
+        let mailboxes = core::mem::take(&mut *lock(&self.abandoned));
+        for mailbox in &mailboxes {
+            self.store.unselect(mailbox).await;
+        }
     }
 
     /// The settings for new sessions.

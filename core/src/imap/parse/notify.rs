@@ -7,7 +7,7 @@ use crate::imap::notify::{Events, Filter, Group, Notify};
 
 /// Groups of one command.
 const MAX_GROUPS: usize = 64;
-/// Mailboxes of one filter: more than may be watched.
+/// Mailboxes of all filters together: more than may be watched.
 const MAX_MAILBOXES: usize = 2_048;
 /// Events of one group, the same again counted too.
 const MAX_EVENTS: usize = 64;
@@ -28,12 +28,17 @@ pub(super) fn notify(c: &mut Cursor<'_>) -> Parse<Command> {
         }
         c.space("a space and what to be notified of")?;
     }
-    let (mut groups, mut known) = (Vec::new(), true);
+    let (mut groups, mut known, mut names) = (Vec::new(), true, 0);
     loop {
         if groups.len() == MAX_GROUPS {
             return Err(c.wrong("too many groups of events"));
         }
-        groups.push(group(c, &mut known)?);
+        let group = group(c, &mut known)?;
+        names += group.filter.names();
+        if names > MAX_MAILBOXES {
+            return Err(c.wrong("too many mailboxes"));
+        }
+        groups.push(group);
         if !c.eat(b' ') {
             break;
         }

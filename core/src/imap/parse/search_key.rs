@@ -1,6 +1,7 @@
 //! Search keys (RFC 9051 §6.4.4, and those of RFC 5032, RFC 7162, RFC 8474, RFC 8514).
 
 use super::token::{Cursor, Parse};
+use crate::imap::sequence::SequenceSet;
 use crate::mailbox::{Keyword, ModSeq, SystemFlags};
 use crate::search::Key;
 use crate::text::date;
@@ -9,6 +10,8 @@ use crate::text::date;
 const MAX_DEPTH: usize = 32;
 /// Keys of one program: each is tried on every message.
 const MAX_KEYS: usize = 1_000;
+/// How often `$` may stand in one program: each becomes a set of its own, as large as the result that was saved.
+const MAX_SAVED: usize = 8;
 
 /// One key for several that must all hold.
 fn all_of(mut keys: Vec<Key>) -> Key {
@@ -36,6 +39,7 @@ pub(super) struct Program<'c, 'a> {
     pub(super) c: &'c mut Cursor<'a>,
     pub(super) charset_known: bool,
     keys: usize,
+    saved: usize,
 }
 
 impl<'c, 'a> Program<'c, 'a> {
@@ -44,7 +48,18 @@ impl<'c, 'a> Program<'c, 'a> {
             c,
             charset_known: true,
             keys: 0,
+            saved: 0,
         }
+    }
+
+    /// `sequence-set`
+    fn set(&mut self) -> Parse<SequenceSet> {
+        let set = self.c.sequence_set()?;
+        self.saved += usize::from(set.is_saved());
+        if self.saved > MAX_SAVED {
+            return Err(self.c.wrong("$ stands there too often"));
+        }
+        Ok(set)
     }
 
     /// `search-key *(SP search-key)`, all of which must hold.
@@ -78,7 +93,7 @@ impl<'c, 'a> Program<'c, 'a> {
         let Some(name) = name else {
             return match self.c.peek() {
                 Some(b'(') => self.parenthesised(depth),
-                Some(b'0'..=b'9' | b'*' | b'$') => self.c.sequence_set().map(Key::Sequence),
+                Some(b'0'..=b'9' | b'*' | b'$') => self.set().map(Key::Sequence),
                 _ => Err(self.c.expected("a search key")),
             };
         };
@@ -140,7 +155,7 @@ impl<'c, 'a> Program<'c, 'a> {
             "UNKEYWORD" => Key::Not(Box::new(Key::Keyword(self.keyword()?))),
             "UID" => {
                 self.c.space("a space and a set of UIDs")?;
-                Key::UidSequence(self.c.sequence_set()?)
+                Key::UidSequence(self.set()?)
             }
             other => return Err(self.c.unknown("search key", other)),
         })

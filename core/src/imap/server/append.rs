@@ -10,6 +10,7 @@ use crate::imap::response;
 use crate::imap::sequence::SequenceSet;
 use crate::imap::url::MessageUrl;
 use crate::machine::Action;
+use crate::mailbox::others::{Meaning, meaning};
 use crate::mailbox::{Snapshot, Uid};
 use crate::refusal::Refusal;
 
@@ -149,7 +150,11 @@ impl Session {
             "NO [CANNOT] UTF8=ACCEPT is not enabled".to_owned()
         } else if literal.size > incoming.room(max) {
             refusal::no(Refusal::TooLarge)
-        } else if literal.size > max.saturating_mul(MAX_FULL_MESSAGES) - incoming.total() {
+        } else if literal.size
+            > max
+                .saturating_mul(MAX_FULL_MESSAGES)
+                .saturating_sub(incoming.total())
+        {
             "NO [LIMIT] Too many octets in one command".to_owned()
         } else if incoming.is_cancelled_by(literal) {
             "NO [CANNOT] A message cannot be empty".to_owned()
@@ -163,7 +168,8 @@ impl Session {
     fn url(&mut self, url: Vec<u8>) {
         let selected = self.selected.as_ref();
         let base = selected.filter(|open| self.account_name().as_ref() == Some(&open.mailbox.account));
-        match MessageUrl::parse(&url, base.map(|open| &open.name)) {
+        let part = MessageUrl::parse(&url, base.map(|open| &open.name));
+        match part.filter(|part| meaning(&part.mailbox) != Meaning::Level) {
             Some(part) => self.want(Wanted::Part(Box::new(part), url)),
             None => self.abandon(bad_url(&url)),
         }
@@ -246,6 +252,7 @@ impl Session {
         else {
             return self.internal("a part of no message");
         };
+        let max = self.settings.max_message_size;
         let call = Call::SpoolFrom {
             spool,
             account,
@@ -254,7 +261,10 @@ impl Session {
             uid,
             section,
             partial,
-            room: incoming.room(self.settings.max_message_size),
+            room: incoming.room(max).min(
+                max.saturating_mul(MAX_FULL_MESSAGES)
+                    .saturating_sub(incoming.total()),
+            ),
         };
         self.call(call, Then::SpooledFrom(incoming, url));
     }

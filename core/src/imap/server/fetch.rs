@@ -17,6 +17,9 @@ use crate::mailbox::{FlagChange, FlagOp, Flags, ModSeq, Rights, Row, SystemFlags
 use crate::refusal::Refusal;
 use crate::time::DateTime;
 
+/// BINARY parts of one FETCH: each is decoded by itself, and may be held in memory.
+const MAX_BINARY: usize = 16;
+
 /// A FETCH being answered.
 #[derive(Debug)]
 pub(super) struct Fetch {
@@ -44,6 +47,8 @@ pub(super) struct Fetch {
     seen: Vec<Uid>,
     /// Bodies that were opened and will not be sent.
     unsent: Vec<BlobId>,
+    /// It cannot go on.
+    failed: Option<Refusal>,
     /// Some messages are gone.
     gone: bool,
     /// Some parts have an encoding that nobody knows.
@@ -109,7 +114,11 @@ impl Session {
             !open.may(Rights::SEEN),
             self.enabled,
         );
-        if fetch.contents.len() > self.settings.limits.bodies_per_call {
+        let binary = fetch
+            .contents
+            .iter()
+            .filter(|content| content.form == Form::Binary);
+        if fetch.contents.len() > self.settings.limits.bodies_per_call || binary.count() > MAX_BINARY {
             return self.complete_with(fetch.tag, "NO [LIMIT] Too many items at once", uid);
         }
         if let Some(open) = self.selected.as_mut() {
@@ -150,11 +159,8 @@ impl Session {
         fetch.bodies = match result {
             Ok(bodies) => bodies,
             Err(refused) => {
-                if let Some(after) = fetch.unasked {
-                    return self.go_on(after);
-                }
-                let (tag, uid) = (fetch.tag, fetch.uid);
-                return self.complete_with(tag, refusal::no(refused), uid);
+                fetch.failed = Some(refused);
+                return self.finish_fetch(fetch);
             }
         };
         if !fetch.divide() {
@@ -240,6 +246,7 @@ impl Session {
         let Fetch {
             tag,
             uid,
+            failed,
             gone,
             unknown,
             unasked,
@@ -247,6 +254,9 @@ impl Session {
         } = *fetch;
         if let Some(after) = unasked {
             return self.go_on(after);
+        }
+        if let Some(refused) = failed {
+            return self.complete_with(tag, refusal::no(refused), uid);
         }
         let text = if gone {
             // RFC 2180 §4.1.2; the client hears of it as soon as that is allowed.
@@ -318,6 +328,7 @@ impl Fetch {
             unanswered: Vec::new(),
             seen: Vec::new(),
             unsent: Vec::new(),
+            failed: None,
             gone: false,
             unknown: false,
             unasked: None,

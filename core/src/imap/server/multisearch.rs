@@ -1,6 +1,6 @@
 //! ESEARCH: one search over several mailboxes (RFC 7377), one mailbox after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::job::Job;
 use super::place::Place;
@@ -109,14 +109,15 @@ impl Session {
         };
         let mut selected = false;
         let mut names: Vec<MailboxName> = Vec::new();
+        let mut seen = BTreeSet::new();
         for source in core::mem::take(&mut elsewhere.sources) {
             selected |= source == Source::Selected;
-            names_of(source, entries, &mut names);
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        if names.len() > MAX_MAILBOXES {
-            return self.complete(search.tag, "NO [LIMIT] Too many mailboxes");
+            let mut more = Vec::new();
+            names_of(source, entries, &mut more);
+            names.extend(more.into_iter().filter(|name| seen.insert(name.clone())));
+            if names.len() > MAX_MAILBOXES {
+                return self.complete(search.tag, "NO [LIMIT] Too many mailboxes");
+            }
         }
         let mut todo: VecDeque<Option<Target>> = selected.then_some(None).into_iter().collect();
         for shown in names {
@@ -299,23 +300,21 @@ fn names_of(source: Source, entries: &[MailboxEntry], names: &mut Vec<MailboxNam
         }
         Source::Mailboxes(args) => names.extend(known(args)),
         Source::Subtree(args) => {
-            for top in known(args) {
-                let below = selectable().filter(|entry| depth_below(&top, &entry.name).is_some());
-                names.extend(below.map(|entry| entry.name.clone()));
-            }
+            let tops: BTreeSet<MailboxName> = known(args).collect();
+            let below = selectable().filter(|entry| is_below(&entry.name, &tops, MailboxName::MAX_LEVELS));
+            names.extend(below.map(|entry| entry.name.clone()));
         }
         Source::SubtreeOne(args) => {
-            for top in known(args) {
-                let below = selectable()
-                    .filter(|entry| depth_below(&top, &entry.name).is_some_and(|depth| depth < 2));
-                names.extend(below.map(|entry| entry.name.clone()));
-            }
+            let tops: BTreeSet<MailboxName> = known(args).collect();
+            let below = selectable().filter(|entry| is_below(&entry.name, &tops, 2));
+            names.extend(below.map(|entry| entry.name.clone()));
         }
     }
 }
 
-/// How many levels a name is below another, if it is.
-fn depth_below(top: &MailboxName, name: &MailboxName) -> Option<usize> {
-    let rest = name.as_str().strip_prefix(top.as_str())?;
-    (rest.is_empty() || rest.starts_with('/')).then(|| rest.matches('/').count())
+/// Whether a name, or one less than so many levels above it, is one of these.
+fn is_below(name: &MailboxName, tops: &BTreeSet<MailboxName>, levels: usize) -> bool {
+    core::iter::successors(Some(name.clone()), MailboxName::parent)
+        .take(levels)
+        .any(|name| tops.contains(&name))
 }

@@ -92,6 +92,13 @@ pub(super) struct Watched {
     pub(super) missed: bool,
 }
 
+impl Watched {
+    /// Whether it is this mailbox: ids are unique in their account.
+    pub(super) fn is(&self, mailbox: &MailboxRef) -> bool {
+        self.id == Some(mailbox.id) && self.place.account == mailbox.account
+    }
+}
+
 impl Notified {
     /// Of nothing.
     fn nothing() -> Self {
@@ -233,10 +240,10 @@ impl Notified {
 
     /// The first mailbox to be looked at. The selected one waits until it is no longer selected: what is told of it then
     /// is told here.
-    pub(super) fn next_dirty(&self, selected: Option<MailboxId>) -> Option<&MailboxName> {
+    pub(super) fn next_dirty(&self, selected: Option<&MailboxRef>) -> Option<&MailboxName> {
         let waits = |name: &&MailboxName| {
             let watched = self.boxes.get(*name);
-            selected.is_some() && watched.is_some_and(|watched| watched.id == selected)
+            watched.is_some_and(|watched| selected.is_some_and(|selected| watched.is(selected)))
         };
         self.dirty.iter().find(|name| !waits(name))
     }

@@ -215,7 +215,8 @@ impl Notified {
             more.extend(name.parent().filter(|above| hears(above, Events::NAME)));
             more.insert(name);
         }
-        more.retain(|name| lines.iter().all(|(told, _)| told != name));
+        let told: BTreeSet<MailboxName> = lines.iter().map(|(name, _)| name.clone()).collect();
+        more.retain(|name| !told.contains(name));
         lines.extend(more.into_iter().map(|name| (name, None)));
         let told: BTreeSet<&MailboxName> = lines.iter().map(|(name, _)| name).collect();
         let children = children(new, &told);

@@ -3,7 +3,7 @@
 //! Of what the client knows only names and digests of values are kept. The account's watch wakes the session; it asks for
 //! the annotations of each mailbox that the client hears of, one call each, and tells those that differ.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::notify::MAX_NAMES;
 use super::notify_news::Round;
@@ -33,12 +33,12 @@ impl Session {
             known.id.is_some() && events.has(Events::METADATA)
         };
         let heard = known.iter().filter(hears).map(|(name, _)| Some(name.clone()));
-        let mut all: Vec<About> = heard.collect();
+        let mut all: BTreeSet<About> = heard.collect();
         if notified.hears_server() {
-            all.push(None);
+            all.insert(None);
         }
         notified.digests.retain(|about, _| all.contains(about));
-        notified.metadata_dirty = all.into_iter().collect();
+        notified.metadata_dirty = all;
     }
 
     /// Asks for the next ones; gives the round back if there are none.

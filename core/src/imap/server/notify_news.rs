@@ -14,7 +14,7 @@ use crate::addr::AccountName;
 use crate::imap::notify::Events;
 use crate::imap::response;
 use crate::machine::WatchId;
-use crate::mailbox::{MailboxId, MailboxName, Uid};
+use crate::mailbox::{MailboxName, MailboxRef, Uid};
 use crate::refusal::Refusal;
 
 const TOO_MUCH: &str = "NO [NOTIFICATIONOVERFLOW] Too many mailboxes";
@@ -85,20 +85,20 @@ impl Session {
 
     /// Whether anything but the selected mailbox has to be looked at.
     pub(super) fn has_other_news(&self) -> bool {
-        let selected = self.own_selected();
+        let selected = self.mailbox_selected();
         self.notified
             .as_ref()
-            .is_some_and(|notified| notified.list_dirty || notified.next_dirty(selected).is_some())
+            .is_some_and(|notified| notified.list_dirty || notified.next_dirty(selected.as_ref()).is_some())
     }
 
-    /// The selected mailbox, if it is one of the user's.
-    fn own_selected(&self) -> Option<MailboxId> {
-        self.selected.as_ref().map(|open| open.mailbox.id)
+    /// The selected mailbox.
+    fn mailbox_selected(&self) -> Option<MailboxRef> {
+        self.selected.as_ref().map(|open| open.mailbox.clone())
     }
 
     /// Looks at the next thing that may have changed; in the end goes on.
     pub(super) fn go_round(&mut self, round: Box<Round>) {
-        let (selected, account) = (self.own_selected(), self.account_name());
+        let (selected, account) = (self.mailbox_selected(), self.account_name());
         let (Some(notified), Some(account)) = (self.notified.as_mut(), account) else {
             return self.end_round(*round);
         };
@@ -111,7 +111,7 @@ impl Session {
         let Some(notified) = self.notified.as_mut() else {
             return self.end_round(*round);
         };
-        let next = notified.next_dirty(selected).cloned();
+        let next = notified.next_dirty(selected.as_ref()).cloned();
         let Some((name, place)) = next.and_then(|name| {
             let place = notified.boxes.get(&name).map(|watched| watched.place.clone());
             notified.dirty.remove(&name);
@@ -335,16 +335,17 @@ impl Session {
                 return self.go_round(round);
             }
         };
-        let selected = self.own_selected();
+        let selected = self.mailbox_selected();
         let Some(watched) = self.watched(name) else {
             return self.go_round(round);
         };
         let (events, id) = (watched.events, watched.id);
+        let is_selected = selected
+            .is_some_and(|selected| selected.id == status.id && selected.account == watched.place.account);
         let old = watched.status.replace(status);
         if watched.watch.is_none() || id.is_some_and(|id| id != status.id) {
             self.watch_again(name, status.id, status.modseq);
         }
-        let is_selected = selected == Some(status.id);
         let items = match &round.why {
             Why::Command { status: true, .. } if !is_selected => Items::all(events.has(Events::FLAGS)),
             Why::Command { .. } => Items::default(),
