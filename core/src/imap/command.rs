@@ -190,7 +190,6 @@ pub struct QResync {
     pub matched: Option<(UidSet, UidSet)>,
 }
 
-/// LIST with the options of RFC 6154 (`RETURN (SPECIAL-USE CHILDREN)`), so far.
 /// A mailbox, or the server, whose annotations are meant.
 pub type MetadataArg = Option<MailboxArg>;
 

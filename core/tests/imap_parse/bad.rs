@@ -255,3 +255,17 @@ fn nothing_secret_is_said() {
     let (_, text) = bad(AUTHENTICATED, b"a LOGIN alice sesame extra\r\n");
     assert!(!text.contains("sesame") && !text.contains("extra"), "{text}");
 }
+
+#[test]
+fn saved_results_and_mailboxes_are_counted() {
+    let often = |n: usize| format!("SEARCH{}", " $".repeat(n));
+    assert!(text(&often(9)).starts_with("$ stands there too often"));
+    super::command(&often(8));
+    let names = |n: usize| (0..n).map(|at| format!("m{at}")).collect::<Vec<_>>().join(" ");
+    let notify = |n: usize| {
+        let group = format!("(MAILBOXES ({}) (MessageNew MessageExpunge))", names(n));
+        format!("NOTIFY SET {group} {group}")
+    };
+    assert!(text(&notify(1_025)).starts_with("too many mailboxes"));
+    super::command(&notify(1_024));
+}

@@ -392,7 +392,6 @@ pub enum Reply {
     Changes(Result<Snapshot, Refusal>),
     /// Messages from the first to before the second UID are `\Recent` in this session; none if they are the same.
     Claimed(Result<(Uid, Uid), Refusal>),
-    /// Create, Delete, Rename, Subscribe.
     /// Create, Delete, Rename, Subscribe, SetAcl, Annotate.
     Done(Result<(), Refusal>),
     /// The spool is open.
