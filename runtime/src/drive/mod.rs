@@ -36,7 +36,7 @@ pub struct Context {
     pub clock: Clock,
     /// Where calls run.
     pub pools: Arc<Pools>,
-    /// What others tell this session.
+    /// What others tell the session.
     pub signal: Arc<Signal>,
     /// How TLS is begun, if it can be.
     pub tls: Option<TlsParty>,

@@ -155,7 +155,7 @@ pub enum Call {
         /// Which.
         mailbox: MailboxRef,
     },
-    /// Claims `\Recent` of messages that came since SELECT, for this session alone.
+    /// Claims `\Recent` of messages that came since SELECT, for this client alone.
     ClaimRecent {
         /// Which.
         mailbox: MailboxRef,
@@ -390,7 +390,7 @@ pub enum Reply {
     Selected(Result<Selected, Refusal>),
     /// The mailbox now.
     Changes(Result<Snapshot, Refusal>),
-    /// Messages from the first to before the second UID are `\Recent` in this session; none if they are the same.
+    /// Messages from the first to before the second UID are `\Recent` in this client; none if they are the same.
     Claimed(Result<(Uid, Uid), Refusal>),
     /// Create, Delete, Rename, Subscribe, SetAcl, Annotate.
     Done(Result<(), Refusal>),
@@ -483,7 +483,7 @@ pub struct Selected {
     pub mailbox: MailboxRef,
     /// What it holds.
     pub snapshot: Snapshot,
-    /// Messages from this UID on are `\Recent` in this session.
+    /// Messages from this UID on are `\Recent` in this client.
     pub recent_from: Uid,
     /// Nothing can be changed: EXAMINE, or the store can only read, or there is no right to.
     pub read_only: bool,

@@ -53,7 +53,7 @@ impl Session {
         self.account.as_ref().is_some_and(|me| me.name == *account)
     }
 
-    /// What a mailbox is called in this session.
+    /// What a mailbox is called in this client.
     pub(super) fn name_of(&self, place: &Place) -> MailboxName {
         if self.is_me(&place.account) {
             return place.mailbox.clone();
@@ -61,7 +61,7 @@ impl Session {
         others::name_of(&place.account, &place.mailbox).unwrap_or_else(|| place.mailbox.clone())
     }
 
-    /// Writes what a mailbox is called in this session.
+    /// Writes what a mailbox is called in this client.
     pub(super) fn write_name(&mut self, place: &Place) {
         let (name, utf8) = (self.name_of(place), self.enabled.utf8_names());
         response::mailbox(self.out.text(), &name, utf8);

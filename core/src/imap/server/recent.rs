@@ -5,11 +5,11 @@ use super::news::{After, OwnStore};
 use crate::mailbox::{Uid, UidSet};
 use crate::refusal::Refusal;
 
-/// The messages that are `\Recent` in this session.
+/// The messages that are `\Recent` in this client.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
     uids: UidSet,
-    /// Messages from this UID on were not claimed by this session, nor left to others. `None`: it claims none.
+    /// Messages from this UID on were not claimed by this client, nor left to others. `None`: it claims none.
     next: Option<Uid>,
 }
 

@@ -92,7 +92,7 @@ impl Session {
         };
         let vanished = result.unwrap_or(Vanished::Forgotten);
         let gone = vanished.among(&resync.known, open.view.latest());
-        // What the client of this session still counts is told to it without EARLIER, when that is allowed.
+        // What the client still counts is told to it without EARLIER, when that is allowed.
         let counted = open.view.told().of(&gone).map(|row| row.uid).collect();
         resync.gone = gone.without(&counted);
         self.phase = Phase::Job(Job::Resync(resync));

@@ -135,7 +135,7 @@ impl Look {
     }
 }
 
-/// The program with UIDs and times in place of what means something only in this session. The parser bounds the depth.
+/// The program with UIDs and times in place of what means something only in this client. The parser bounds the depth.
 fn resolve(key: &Key, view: &View, now: Unix) -> Key {
     let before = |interval: u32| {
         let now = i64::try_from(now.secs()).unwrap_or(i64::MAX);
