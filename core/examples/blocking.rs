@@ -123,7 +123,7 @@ impl Serve<Call, Reply> for Service {
             Call::Commit { spool, envelope } => {
                 let message = self.spools.remove(&spool).unwrap_or_default();
                 for recipient in &envelope.recipients {
-                    println!("mail for {recipient}:");
+                    println!("mail for {}:", recipient.path);
                 }
                 println!("{}", String::from_utf8_lossy(&message));
                 Reply::Committed(Ok(()))

@@ -36,6 +36,7 @@ pub mod machine;
 pub mod mailbox;
 pub mod mime;
 pub mod note;
+pub mod peer;
 pub mod random;
 pub mod refusal;
 pub mod relay;

@@ -12,6 +12,7 @@ use rmail_core::relay::bounce::{Kind, Notice};
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::relay::queue::{Action, AttemptId, BounceId, Event, Input, Queue};
 use rmail_core::relay::{Enhanced, Outcome, Report, Route, Settings, Target, TlsPolicy};
+use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_core::time::{Mono, Now, Unix};
 
 const START: u64 = 1_000_000;
@@ -24,6 +25,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         next: START,
         last: None,
         delay_told: false,
+        dsn: DsnRequest::default(),
     };
     Entry {
         id: id.into(),
@@ -33,6 +35,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         offset: 0,
         size: 10,
         eight_bit: false,
+        wishes: Wishes::default(),
         recipients: recipients.iter().map(recipient).collect(),
     }
 }

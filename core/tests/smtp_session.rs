@@ -97,7 +97,12 @@ fn with_several_recipients_none_is_named() {
         ]
     );
     let mail = &host.mail[0];
-    let shown: Vec<String> = mail.envelope.recipients.iter().map(ToString::to_string).collect();
+    let shown: Vec<String> = mail
+        .envelope
+        .recipients
+        .iter()
+        .map(|to| to.path.to_string())
+        .collect();
     assert_eq!(shown, ["<bob@demo.test>", "<BOB@demo.test>", "<Postmaster>"]);
     assert!(mail.text.starts_with("Return-Path: <>\r\nReceived: "));
     assert!(!mail.text.contains("Delivered-To") && !mail.text.contains(" for "));

@@ -19,6 +19,7 @@ use rmail_core::limits::Limits;
 use rmail_core::mailbox::{FlagOp, Flags, MailboxName, SystemFlags};
 use rmail_core::random::Random;
 use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_store::MailStore;
 use rmail_store::care::fsck::{self, Event, Finding, Options, Outcome, Summary};
 use rmail_store::disk::{Disk as _, Mode, STAND_IN};
@@ -61,12 +62,14 @@ fn entry(id: &str) -> Entry {
         offset: 0,
         size: 5,
         eight_bit: false,
+        wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
             attempts: 0,
             next: 0,
             last: None,
             delay_told: false,
+            dsn: DsnRequest::default(),
         }],
     }
 }

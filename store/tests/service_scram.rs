@@ -115,7 +115,10 @@ fn nobody_has_a_salt_of_the_usual_form_that_stays_the_same() {
     let other = accounts(&world.disk, 99);
     let other =
         rmail_store::service::Service::new(std::sync::Arc::new(open_store(&world.disk)), other, settings());
-    assert_eq!(start(&other.imap_session(), names[0]), all[0]);
+    assert_eq!(
+        start(&other.imap_session(rmail_core::peer::Peer::LOCAL), names[0]),
+        all[0]
+    );
     assert_eq!(world.read_file("secrets/salts").len(), 65);
 }
 

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmail_core::imap::server as imap;
 use rmail_core::limits::Limits;
+use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server as smtp;
@@ -37,12 +38,22 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     let random = Random::from_seed([world.sessions; 32]);
     let mut connection: Box<dyn Connection> = match opening.kind.as_str() {
         "smtp" => {
-            let machine = smtp::Session::new(smtp_settings(&mut options, tls)?, random, now);
-            Box::new(Host::new(machine, world.service.smtp_session(), refuse_smtp))
+            let settings = smtp_settings(&mut options, tls)?;
+            let peer = Peer {
+                address: settings.peer,
+                trusted: settings.trusted,
+            };
+            let machine = smtp::Session::new(settings, random, now);
+            Box::new(Host::new(machine, world.service.smtp_session(peer), refuse_smtp))
         }
         "imap" => {
-            let machine = imap::Session::new(imap_settings(&mut options, tls)?, random, now);
-            Box::new(Host::new(machine, world.service.imap_session(), refuse_imap))
+            let settings = imap_settings(&mut options, tls)?;
+            let peer = Peer {
+                address: settings.peer,
+                trusted: false,
+            };
+            let machine = imap::Session::new(settings, random, now);
+            Box::new(Host::new(machine, world.service.imap_session(peer), refuse_imap))
         }
         other => return Err(format!("no such protocol: {other}")),
     };
@@ -125,25 +136,24 @@ impl Options {
 }
 
 fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, String> {
+    let role = match options.0.remove("role").as_deref() {
+        None | Some("mx") => smtp::Role::Mx,
+        Some("submission") => smtp::Role::Submission,
+        Some(other) => return Err(format!("role is mx or submission, not {other}")),
+    };
+    let usual = smtp::Settings::new(HOSTNAME, role, options.peer()?);
     Ok(smtp::Settings {
-        hostname: HOSTNAME.to_owned(),
-        role: match options.0.remove("role").as_deref() {
-            None | Some("mx") => smtp::Role::Mx,
-            Some("submission") => smtp::Role::Submission,
-            Some(other) => return Err(format!("role is mx or submission, not {other}")),
-        },
-        peer: options.peer()?,
         starttls: tls == Tls::Off,
         cleartext_auth: tls == Tls::None,
         auth_on_mx: options.yes("auth_on_mx", true)?,
         trusted: options.yes("trusted", false)?,
         max_message_size: options.number("max_message_size", MAX_MESSAGE_SIZE)?,
-        max_recipients: options.number("max_recipients", 100)?,
-        max_messages: options.number("max_messages", 50)?,
-        max_text_line: options.number("max_text_line", 1024 * 1024)?,
-        command_timeout: Duration::from_secs(300),
+        max_recipients: options.number("max_recipients", usual.max_recipients)?,
+        max_messages: options.number("max_messages", usual.max_messages)?,
+        max_text_line: options.number("max_text_line", usual.max_text_line)?,
         data_timeout: Duration::from_secs(600),
-        max_errors: options.number("max_errors", 20)?,
+        max_errors: options.number("max_errors", usual.max_errors)?,
+        ..usual
     })
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::smtp::envelope::{DsnRequest, Wishes};
+
 /// One message and its recipients elsewhere. Saved whole at every change; unknown fields are refused, so that an older
 /// program does not drop what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,9 @@ pub struct Entry {
     pub size: u64,
     /// Octets above 127 in it.
     pub eight_bit: bool,
+    /// What the sender asked for.
+    #[serde(default)]
+    pub wishes: Wishes,
     /// Recipients whose outcome is open. When none is left the entry is removed.
     pub recipients: Vec<Recipient>,
 }
@@ -39,4 +44,7 @@ pub struct Recipient {
     pub last: Option<String>,
     /// The sender was told of the delay.
     pub delay_told: bool,
+    /// What the sender wants to be told.
+    #[serde(default)]
+    pub dsn: DsnRequest,
 }

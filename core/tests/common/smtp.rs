@@ -15,7 +15,8 @@ use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::sasl::ScramUser;
 use rmail_core::secret::Secret;
-use rmail_core::smtp::server::{Call, Envelope, RecipientKind, Reply, Role, Session, Settings};
+use rmail_core::smtp::envelope::Envelope;
+use rmail_core::smtp::server::{Call, RecipientKind, Reply, Role, Session, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
 /// 2025-09-28T12:00:00Z.
@@ -27,20 +28,12 @@ pub(crate) const EPOCH: u64 = 7;
 /// What a test may want otherwise.
 pub(crate) fn settings(role: Role) -> Settings {
     Settings {
-        hostname: "mail.demo.test".into(),
-        role,
-        peer: IpAddr::from([192, 0, 2, 1]),
         starttls: true,
-        cleartext_auth: false,
-        auth_on_mx: true,
-        trusted: false,
         max_message_size: 10_000,
         max_recipients: 5,
-        max_messages: 50,
         max_text_line: 1_000,
-        command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
-        max_errors: 20,
+        ..Settings::new("mail.demo.test", role, IpAddr::from([192, 0, 2, 1]))
     }
 }
 

@@ -194,9 +194,6 @@ impl ServerConfig {
             smtp::server::Role::Submission
         };
         smtp::server::Settings {
-            hostname: self.hostname.clone(),
-            role,
-            peer,
             starttls: self.tls.is_some() && !service.is_implicit_tls(),
             cleartext_auth: self.allows_cleartext_auth(peer),
             auth_on_mx: self.smtp.auth_on_mx,
@@ -208,6 +205,7 @@ impl ServerConfig {
             command_timeout: self.smtp.command_timeout,
             data_timeout: self.smtp.data_timeout,
             max_errors: self.smtp.max_errors,
+            ..smtp::server::Settings::new(&self.hostname, role, peer)
         }
     }
 

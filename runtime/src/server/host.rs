@@ -12,6 +12,7 @@ use async_channel::{Receiver, Sender};
 use async_executor::Executor;
 use log::Level;
 use rmail_core::machine::Session;
+use rmail_core::peer::Peer;
 use rmail_core::{http, imap, smtp};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
@@ -155,16 +156,20 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             limits: config.drive,
             label,
         };
+        let peer = Peer {
+            address: label.peer,
+            trusted: config.is_trusted(label.peer),
+        };
         match service.group() {
             Group::Smtp => {
                 let settings = config.smtp_session(service, label.peer);
                 let machine = smtp::server::Session::new(settings, entropy::random(), now);
-                self.spawn(machine, stream, self.service.smtp_session(), context, pass);
+                self.spawn(machine, stream, self.service.smtp_session(peer), context, pass);
             }
             Group::Imap => {
                 let settings = config.imap_session(service, label.peer);
                 let machine = imap::server::Session::new(settings, entropy::random(), now);
-                self.spawn(machine, stream, self.service.imap_session(), context, pass);
+                self.spawn(machine, stream, self.service.imap_session(peer), context, pass);
             }
             Group::Api => {
                 let settings = http::Settings {

@@ -7,6 +7,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Rights, Snapshot, Uid, Usage};
+use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
@@ -26,6 +27,8 @@ use crate::mailstore::MailStore;
 pub struct ImapService<S: MailStore, D: Disk> {
     pub(super) service: Arc<Service<S, D>>,
     pub(super) settings: Arc<Settings>,
+    /// Where the session comes from.
+    pub(super) peer: Peer,
     desk: Desk<S>,
     last: LastScanned,
     /// Who is logged in.
@@ -36,8 +39,9 @@ pub struct ImapService<S: MailStore, D: Disk> {
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
-    pub(super) fn new(service: Arc<Service<S, D>>) -> Self {
+    pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
+            peer,
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
@@ -450,6 +454,7 @@ impl<S: MailStore, D: Disk> Drop for ImapService<S, D> {
 impl<S: MailStore, D: Disk> core::fmt::Debug for ImapService<S, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ImapService")
+            .field("peer", &self.peer)
             .field("desk", &self.desk)
             .finish_non_exhaustive()
     }

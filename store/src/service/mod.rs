@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmail_core::addr::AccountName;
 use rmail_core::mailbox::MailboxRef;
+use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
 
 use crate::accounts::Accounts;
@@ -85,20 +86,20 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
     /// What one SMTP session sees. It keeps the settings of now.
     #[must_use]
-    pub fn smtp_session(self: &Arc<Self>) -> SmtpService<S, D> {
-        SmtpService::new(Arc::clone(self))
+    pub fn smtp_session(self: &Arc<Self>, peer: Peer) -> SmtpService<S, D> {
+        SmtpService::new(Arc::clone(self), peer)
     }
 
     /// What one IMAP session sees. It keeps the settings of now.
     #[must_use]
-    pub fn imap_session(self: &Arc<Self>) -> ImapService<S, D> {
-        ImapService::new(Arc::clone(self))
+    pub fn imap_session(self: &Arc<Self>, peer: Peer) -> ImapService<S, D> {
+        ImapService::new(Arc::clone(self), peer)
     }
 
     /// The same for an account that has proved otherwise who it is.
     #[must_use]
     pub fn imap_session_of(self: &Arc<Self>, account: &AccountName) -> ImapService<S, D> {
-        let session = self.imap_session();
+        let session = self.imap_session(Peer::LOCAL);
         *lock(&session.who) = Some(account.clone());
         session
     }

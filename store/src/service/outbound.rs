@@ -9,6 +9,7 @@ use rmail_core::directory::Target;
 use rmail_core::mailbox::Quota;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_core::time::Now;
 
 use super::{Service, Settings, lock};
@@ -208,9 +209,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             offset,
             size: message.len() as u64,
             eight_bit: !message.is_ascii(),
+            wishes: Wishes::default(),
             recipients: external
                 .iter()
-                .map(|address| first_attempt(address, now))
+                .map(|address| first_attempt(address, DsnRequest::default(), now))
                 .collect(),
         });
         self.store
@@ -226,13 +228,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 }
 
 /// A recipient that is due now.
-pub(super) fn first_attempt(address: &Address, now: Now) -> Recipient {
+pub(super) fn first_attempt(address: &Address, request: DsnRequest, now: Now) -> Recipient {
     Recipient {
         address: address.to_string(),
         attempts: 0,
         next: now.unix.secs(),
         last: None,
         delay_told: false,
+        dsn: request,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::peer::Peer;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::Now;
 
@@ -19,12 +20,15 @@ use crate::mailstore::MailStore;
 pub struct SmtpService<S: MailStore, D: Disk> {
     service: Arc<Service<S, D>>,
     settings: Arc<Settings>,
+    /// Where the session comes from.
+    peer: Peer,
     desk: Desk<S>,
 }
 
 impl<S: MailStore, D: Disk> SmtpService<S, D> {
-    pub(super) fn new(service: Arc<Service<S, D>>) -> Self {
+    pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
+            peer,
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             service,
@@ -119,6 +123,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
 impl<S: MailStore, D: Disk> core::fmt::Debug for SmtpService<S, D> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SmtpService")
+            .field("peer", &self.peer)
             .field("desk", &self.desk)
             .finish_non_exhaustive()
     }

@@ -1,12 +1,12 @@
 //! The end of DATA: a message goes into every mailbox and into the queue, or nowhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rmail_core::addr::{AccountName, Address};
 use rmail_core::directory::Target;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
-use rmail_core::smtp::server::Envelope;
+use rmail_core::smtp::envelope::{DsnRequest, Envelope};
 use rmail_core::time::Now;
 
 use super::outbound::first_attempt;
@@ -19,7 +19,7 @@ use crate::mailstore::MailStore;
 #[derive(Default)]
 struct Targets {
     accounts: BTreeSet<AccountName>,
-    external: BTreeSet<Address>,
+    external: BTreeMap<Address, DsnRequest>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -80,8 +80,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     async fn targets(&self, settings: &Settings, envelope: &Envelope) -> Result<Targets, Refusal> {
         let mut targets = Targets::default();
         let mut lost = None;
-        for path in &envelope.recipients {
-            let resolved = match self.resolve(settings, path).await {
+        for recipient in &envelope.recipients {
+            let resolved = match self.resolve(settings, &recipient.path).await {
                 Ok(resolved) => resolved,
                 Err(refusal) => {
                     lost = Some(refusal);
@@ -94,7 +94,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             for target in resolved.targets {
                 match target {
                     Target::Account(account) => drop(targets.accounts.insert(account)),
-                    Target::External(address) => drop(targets.external.insert(address)),
+                    Target::External(address) => {
+                        targets
+                            .external
+                            .entry(address)
+                            .or_insert_with(|| recipient.dsn.clone());
+                    }
                 }
             }
         }
@@ -109,7 +114,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 }
 
 /// The queue's entry for the recipients elsewhere.
-fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeSet<Address>, now: Now) -> Entry {
+fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeMap<Address, DsnRequest>, now: Now) -> Entry {
     Entry {
         id: envelope.id.clone(),
         sender: envelope
@@ -122,9 +127,10 @@ fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeSet<Address>, now:
         offset: envelope.relay_offset,
         size,
         eight_bit: envelope.eight_bit,
+        wishes: envelope.wishes.clone(),
         recipients: recipients
             .iter()
-            .map(|address| first_attempt(address, now))
+            .map(|(address, report)| first_attempt(address, report.clone(), now))
             .collect(),
     }
 }

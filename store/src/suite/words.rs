@@ -14,6 +14,7 @@ use rmail_core::mailbox::{
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_core::time::{DateTime, Unix};
 
 use super::Backend;
@@ -126,12 +127,14 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
         offset: 0,
         size: size as u64,
         eight_bit: false,
+        wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: to.to_owned(),
             attempts: 0,
             next: NOW.secs(),
             last: None,
             delay_told: false,
+            dsn: DsnRequest::default(),
         }],
     }
 }

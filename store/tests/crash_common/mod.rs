@@ -24,6 +24,7 @@ use rmail_core::mailbox::{
 };
 use rmail_core::mailbox::{FlagOp, Flags, Quota, Snapshot, SystemFlags, Uid};
 use rmail_core::relay::entry::{Entry, Recipient};
+use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_store::error::Result;
 use rmail_store::mem::MemDisk;
 use rmail_store::{MailStore, Numbering};
@@ -80,12 +81,14 @@ pub fn entry() -> Entry {
         offset: 0,
         size: 3,
         eight_bit: false,
+        wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
             attempts: 0,
             next: 0,
             last: None,
             delay_told: false,
+            dsn: DsnRequest::default(),
         }],
     }
 }

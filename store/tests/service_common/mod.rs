@@ -19,10 +19,12 @@ use rmail_core::imap::server as imap;
 use rmail_core::limits::Limits;
 use rmail_core::machine::SpoolId;
 use rmail_core::mailbox::{Flags, MailboxName, MailboxRef, Quota, Snapshot};
+use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
 use rmail_core::secret::Secret;
+use rmail_core::smtp::envelope::{Envelope, Recipient, Wishes};
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::{Mono, Now, Unix};
 use rmail_store::MailStore as _;
@@ -169,7 +171,7 @@ impl World {
     }
 
     pub fn smtp(&self) -> Smtp {
-        self.service.smtp_session()
+        self.service.smtp_session(Peer::LOCAL)
     }
 
     /// A session of an account that is logged in.
@@ -178,7 +180,7 @@ impl World {
     }
 
     pub fn imap(&self) -> Imap {
-        self.service.imap_session()
+        self.service.imap_session(Peer::LOCAL)
     }
 }
 
@@ -327,20 +329,22 @@ pub fn forward_path(text: &str) -> ForwardPath {
     }
 }
 
-pub fn envelope(by: Option<&str>, from: &str, to: &[&str]) -> smtp::Envelope {
-    smtp::Envelope {
+pub fn envelope(by: Option<&str>, from: &str, to: &[&str]) -> Envelope {
+    Envelope {
         id: "m1".to_owned(),
         reverse_path: reverse_path(from),
-        recipients: to.iter().map(|text| forward_path(text)).collect(),
+        recipients: to.iter().map(|text| Recipient::new(forward_path(text))).collect(),
         account: by.map(account),
         authors: Vec::new(),
         relay_offset: 0,
         eight_bit: false,
+        wishes: Wishes::default(),
+        hold_until: None,
     }
 }
 
 /// Sends a message: Open, the octets, Commit.
-pub fn send(session: &Smtp, message: &[u8], envelope: smtp::Envelope) -> Result<(), Refusal> {
+pub fn send(session: &Smtp, message: &[u8], envelope: Envelope) -> Result<(), Refusal> {
     let spool = SpoolId(7);
     match ask(session, smtp::Call::Open { spool }) {
         smtp::Reply::Opened(Ok(())) => {}

@@ -3,12 +3,13 @@
 use super::header::{Defaults, Fault, Pass};
 use super::session::{Accepted, Phase, Session, Then, Transaction};
 use super::trace::{self, Arrival};
-use super::{Call, Envelope, RecipientKind};
+use super::{Call, RecipientKind};
 use crate::addr::{Address, Domain};
 use crate::machine::SpoolId;
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::smtp::data::{Decoder, Faults, Piece};
+use crate::smtp::envelope::{Envelope, Wishes};
 use crate::smtp::reply::{Context, Reply, refusal};
 
 /// Octets of a message taken from the inbox in one step.
@@ -69,6 +70,8 @@ impl Session {
                 authors: Vec::new(),
                 relay_offset: own.len() as u64,
                 eight_bit: false,
+                wishes: Wishes::default(),
+                hold_until: None,
             },
         });
         self.ask(Call::Open { spool: body.spool }, Then::Open(body));
@@ -78,7 +81,7 @@ impl Session {
     fn own_lines(&self, transaction: &Transaction) -> String {
         let mut lines = trace::return_path(&transaction.from);
         if let ([only], Some(RecipientKind::Local)) = (transaction.recipients.as_slice(), transaction.first) {
-            lines.push_str(&trace::delivered_to(only, &self.settings.hostname));
+            lines.push_str(&trace::delivered_to(&only.path, &self.settings.hostname));
         }
         lines
     }
@@ -88,7 +91,7 @@ impl Session {
             return String::new();
         };
         let only = match transaction.recipients.as_slice() {
-            [only] => Some(only),
+            [only] => Some(&only.path),
             _ => None,
         };
         trace::received(&Arrival {

@@ -3,11 +3,12 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use crate::addr::{AccountName, Address, ForwardPath, ReversePath};
+use crate::addr::{AccountName, ForwardPath, ReversePath};
 use crate::machine::SpoolId;
 use crate::refusal::Refusal;
 use crate::sasl::ScramUser;
 use crate::secret::Secret;
+use crate::smtp::envelope::Envelope;
 
 /// What the session is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,29 @@ pub struct Settings {
     pub max_errors: usize,
 }
 
+impl Settings {
+    /// The defaults of the configuration for a peer: no TLS, nothing in clear text, not trusted.
+    #[must_use]
+    pub fn new(hostname: &str, role: Role, peer: IpAddr) -> Self {
+        Self {
+            hostname: hostname.to_owned(),
+            role,
+            peer,
+            starttls: false,
+            cleartext_auth: false,
+            auth_on_mx: true,
+            trusted: false,
+            max_message_size: 52_428_800,
+            max_recipients: 100,
+            max_messages: 50,
+            max_text_line: 1 << 20,
+            command_timeout: Duration::from_secs(300),
+            data_timeout: Duration::from_secs(300),
+            max_errors: 20,
+        }
+    }
+}
+
 /// Where a recipient is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecipientKind {
@@ -58,26 +82,6 @@ pub enum RecipientKind {
     Local,
     /// Elsewhere: by the outbound queue.
     External,
-}
-
-/// A message on its way in: what the transaction said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// The id in the reply, Received and the log.
-    pub id: String,
-    /// MAIL FROM.
-    pub reverse_path: ReversePath,
-    /// RCPT TO, as accepted, without duplicates.
-    pub recipients: Vec<ForwardPath>,
-    /// Who has logged in.
-    pub account: Option<AccountName>,
-    /// The addresses in From and Sender (or the newest Resent block), which the account must own.
-    pub authors: Vec<Address>,
-    /// Octets at the front of the spooled message that are ours alone (Return-Path, Delivered-To): the relay sends from
-    /// here.
-    pub relay_offset: u64,
-    /// The body holds octets above 127 (BODY=8BITMIME or not).
-    pub eight_bit: bool,
 }
 
 /// A question to the service. One at a time.

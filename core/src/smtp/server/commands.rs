@@ -11,6 +11,7 @@ use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::sasl::Mechanism;
 use crate::smtp::command::{self, Command, MAX_LINE};
+use crate::smtp::envelope::Recipient;
 use crate::smtp::reply::{Context, Reply, refusal};
 
 const OK: Reply = Reply::new(250, "2.0.0", "OK");
@@ -200,7 +201,7 @@ impl Session {
             match result {
                 Ok(kind) => {
                     if transaction.known.insert(path.clone()) {
-                        transaction.recipients.push(path);
+                        transaction.recipients.push(Recipient::new(path));
                         transaction.first.get_or_insert(kind);
                     }
                     self.respond(&Reply::new(250, "2.1.5", "OK"));

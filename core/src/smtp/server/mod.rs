@@ -14,5 +14,5 @@ mod outbox;
 mod session;
 mod trace;
 
-pub use call::{Call, Envelope, RecipientKind, Reply, Role, Settings};
+pub use call::{Call, RecipientKind, Reply, Role, Settings};
 pub use session::Session;

@@ -16,6 +16,7 @@ use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Exchange, Mechanism};
 use crate::smtp::command::{self, MAX_AUTH_LINE};
+use crate::smtp::envelope::Recipient;
 use crate::smtp::reply;
 use crate::time::{Mono, Now};
 
@@ -131,7 +132,7 @@ pub(super) struct Transaction {
     pub(super) from: ReversePath,
     pub(super) size: Option<u64>,
     /// As accepted, in order, each once.
-    pub(super) recipients: Vec<ForwardPath>,
+    pub(super) recipients: Vec<Recipient>,
     pub(super) known: BTreeSet<ForwardPath>,
     /// Where the first of them is.
     pub(super) first: Option<RecipientKind>,

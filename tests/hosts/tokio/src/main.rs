@@ -12,6 +12,7 @@ use host::{Clock, host};
 use rmail_core::addr::{Address, Domain};
 use rmail_core::directory::Hosting;
 use rmail_core::limits::Limits;
+use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_core::{imap, smtp};
@@ -37,12 +38,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             accepted = smtp.accept() => {
                 let (stream, peer) = accepted?;
                 let machine = smtp::server::Session::new(smtp_settings(peer.ip()), random()?, clock.now());
-                tokio::spawn(host(machine, stream, Arc::new(service.smtp_session()), clock));
+                tokio::spawn(host(machine, stream, Arc::new(service.smtp_session(of(peer.ip()))), clock));
             }
             accepted = imap.accept() => {
                 let (stream, peer) = accepted?;
                 let machine = imap::server::Session::new(imap_settings(peer.ip()), random()?, clock.now());
-                tokio::spawn(host(machine, stream, Arc::new(service.imap_session()), clock));
+                tokio::spawn(host(machine, stream, Arc::new(service.imap_session(of(peer.ip()))), clock));
             }
         }
     }
@@ -68,22 +69,15 @@ fn random() -> std::io::Result<Random> {
     Ok(Random::from_seed(seed))
 }
 
+fn of(address: std::net::IpAddr) -> Peer {
+    Peer { address, trusted: true }
+}
+
 fn smtp_settings(peer: std::net::IpAddr) -> smtp::server::Settings {
     smtp::server::Settings {
-        hostname: "mail.demo.test".into(),
-        role: smtp::server::Role::Mx,
-        peer,
-        starttls: false,
         cleartext_auth: true,
-        auth_on_mx: true,
         trusted: true,
-        max_message_size: 50 << 20,
-        max_recipients: 100,
-        max_messages: 50,
-        max_text_line: 1 << 20,
-        command_timeout: Duration::from_secs(300),
-        data_timeout: Duration::from_secs(300),
-        max_errors: 20,
+        ..smtp::server::Settings::new("mail.demo.test", smtp::server::Role::Mx, peer)
     }
 }
 

@@ -1,0 +1,119 @@
+//! What the transaction says of a message: who sent it, to whom, and what is wanted of the delivery.
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{AccountName, Address, ForwardPath, ReversePath};
+use crate::time::Unix;
+
+/// A message on its way in: what the transaction said, and what was learned of the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The id in the reply, Received and the log.
+    pub id: String,
+    /// MAIL FROM.
+    pub reverse_path: ReversePath,
+    /// RCPT TO, as accepted, without duplicates.
+    pub recipients: Vec<Recipient>,
+    /// Who has logged in.
+    pub account: Option<AccountName>,
+    /// The addresses in From and Sender (or the newest Resent block), which the account must own.
+    pub authors: Vec<Address>,
+    /// Octets at the front of the spooled message that are ours alone (Return-Path, Delivered-To): the relay sends from
+    /// here.
+    pub relay_offset: u64,
+    /// The body holds octets above 127 (BODY=8BITMIME or not).
+    pub eight_bit: bool,
+    /// What the client asked for.
+    pub wishes: Wishes,
+    /// Not before this moment (FUTURERELEASE, RFC 4865): until then it lies in the queue, for local recipients too.
+    pub hold_until: Option<Unix>,
+}
+
+/// One RCPT TO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address.
+    pub path: ForwardPath,
+    /// What the sender wants to be told of it.
+    pub dsn: DsnRequest,
+}
+
+impl Recipient {
+    /// With the defaults of RCPT without parameters.
+    #[must_use]
+    pub fn new(path: ForwardPath) -> Self {
+        Self {
+            path,
+            dsn: DsnRequest::default(),
+        }
+    }
+}
+
+/// Parameters of RCPT TO (RFC 3461 §4.1 and §4.2). They stay with the recipient through aliases and the queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DsnRequest {
+    /// NOTIFY=; none: not given, so that the server decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
+    /// ORCPT= as `addr-type;address`, xtext decoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
+}
+
+/// NOTIFY=. None of the three is `NEVER`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// `SUCCESS`
+    pub success: bool,
+    /// `FAILURE`
+    pub failure: bool,
+    /// `DELAY`
+    pub delay: bool,
+}
+
+/// Parameters of MAIL FROM that go with a message to its end. Kept in the queue and passed on to servers that know
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wishes {
+    /// RET= (RFC 3461 §4.3); none: not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ret: Option<Ret>,
+    /// ENVID=, xtext decoded (RFC 3461 §4.4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envid: Option<String>,
+    /// SMTPUTF8 (RFC 6531 §3.4): the message may go only to servers that know it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub utf8: bool,
+    /// REQUIRETLS (RFC 8689 §2).
+    #[serde(skip_serializing_if = "is_false")]
+    pub require_tls: bool,
+    /// The header has `TLS-Required: No` (RFC 8689 §3): policies that ask for TLS do not hold for it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_not_required: bool,
+    /// MT-PRIORITY= (RFC 6710), -9 to 9; 0: normal.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i8,
+}
+
+/// How much of a message a failure report returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ret {
+    /// `FULL`
+    Full,
+    /// `HDRS`
+    Headers,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &i8) -> bool {
+    *number == 0
+}
