@@ -20,17 +20,21 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
-    let mut idler = login(host, &options.login);
-    idler.imap(&format!("SELECT \"{}\"", options.login.mailbox));
+    rounds(host, &options.login, options.smtp_port, options.rounds)
+}
+
+pub(crate) fn rounds(host: IpAddr, user: &Login, smtp_port: u16, rounds: u32) -> Figures {
+    let mut idler = login(host, user);
+    idler.imap(&format!("SELECT \"{}\"", user.mailbox));
     idler.send(b"i IDLE\r\n");
     while !idler.line().starts_with('+') {}
     let body = crate::smtp::body(1024);
     let mut times = Vec::new();
-    for _ in 0..options.rounds {
-        let mut wire = Wire::connect(host, options.smtp_port);
+    for _ in 0..rounds {
+        let mut wire = Wire::connect(host, smtp_port);
         wire.smtp(b"EHLO load.test\r\n", "250");
         wire.smtp(b"MAIL FROM:<load@elsewhere.test>\r\n", "250");
-        wire.smtp(format!("RCPT TO:<{}>\r\n", options.login.user).as_bytes(), "250");
+        wire.smtp(format!("RCPT TO:<{}>\r\n", user.user).as_bytes(), "250");
         wire.smtp(b"DATA\r\n", "354");
         let begun = Instant::now();
         wire.send(&body);

@@ -22,6 +22,16 @@ pub(crate) struct Login {
     pub(crate) mailbox: String,
 }
 
+impl Login {
+    /// The same for another user.
+    pub(crate) fn of(&self, user: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            ..self.clone()
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]

@@ -6,6 +6,8 @@
 mod figures;
 mod idle;
 mod imap;
+mod mail;
+mod processes;
 mod smtp;
 mod wire;
 
@@ -30,6 +32,8 @@ struct Arguments {
 enum Command {
     /// Messages accepted a second on port 25.
     Smtp(smtp::Options),
+    /// All SMTP figures: what is accepted counts when it is in the mailbox; of any server with IMAP.
+    Mail(mail::Options),
     /// Time of SELECT and of FETCH 1:* (UID FLAGS).
     Select(imap::Options),
     /// Time from the final dot to EXISTS at an idling client.
@@ -52,6 +56,7 @@ fn main() {
     let host = arguments.host;
     let figures = match &arguments.command {
         Command::Smtp(options) => smtp::measure(host, options),
+        Command::Mail(options) => mail::measure(host, options),
         Command::Select(options) => imap::measure(host, options),
         Command::Idle(options) => idle::measure(host, options),
         Command::Imap(options) => figures::measure(host, options),

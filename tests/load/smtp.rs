@@ -10,22 +10,22 @@ use crate::{Figures, percentiles};
 pub(crate) struct Options {
     /// Port 25 of the server.
     #[arg(long)]
-    port: u16,
+    pub(crate) port: u16,
     /// Recipients, taken in turn by the connections.
     #[arg(long, required = true)]
-    to: Vec<String>,
+    pub(crate) to: Vec<String>,
     /// Connections at the same time.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    connections: u16,
+    pub(crate) connections: u16,
     /// Messages in all.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    messages: u32,
+    pub(crate) messages: u32,
     /// Messages per connection before a new one is made.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
-    per_connection: u32,
+    pub(crate) per_connection: u32,
     /// Octets of a message.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(200..=104_857_600))]
-    size: u32,
+    pub(crate) size: u32,
 }
 
 pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
