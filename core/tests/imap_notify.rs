@@ -224,7 +224,7 @@ fn begin(world: &mut World, selected: bool) -> (Client, Picture) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn who_only_listens_has_the_right_picture(
@@ -255,4 +255,24 @@ proptest! {
         picture.check(&mut world, selected);
         prop_assert_eq!(client.listen(&mut world), "", "all is told");
     }
+}
+
+#[test]
+fn what_moves_into_a_level_that_moves_away_is_told_again() {
+    let mut world = World::with_messages(0);
+    let (mut client, mut picture) = begin(&mut world, false);
+    let steps = [
+        Step::Create(2),
+        Step::Listen,
+        Step::Rename(2, 4),
+        Step::Rename(1, 3),
+    ];
+    for step in steps {
+        if matches!(step, Step::Listen) {
+            picture.believe(&client.listen(&mut world));
+        }
+        act(&mut world, step);
+    }
+    picture.believe(&client.listen(&mut world));
+    picture.check(&mut world, false);
 }

@@ -216,7 +216,8 @@ impl Notified {
             more.insert(name);
         }
         let told: BTreeSet<MailboxName> = lines.iter().map(|(name, _)| name.clone()).collect();
-        more.retain(|name| !told.contains(name));
+        // What was told to be there may have gone on with the level above it.
+        more.retain(|name| !told.contains(name) || places.get(name) != now.get(name));
         lines.extend(more.into_iter().map(|name| (name, None)));
         let told: BTreeSet<&MailboxName> = lines.iter().map(|(name, _)| name).collect();
         let children = children(new, &told);
