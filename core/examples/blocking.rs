@@ -21,6 +21,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Input, Session, SpoolId};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
+use rmail_core::smtp::data::BareLf;
 use rmail_core::smtp::server::{self, Call, RecipientKind, Reply, Role, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
@@ -156,6 +157,7 @@ fn settings(peer: IpAddr) -> Settings {
         max_recipients: 100,
         max_messages: 50,
         max_text_line: 1024 * 1024,
+        bare_lf: BareLf::Refuse,
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
         max_errors: 20,

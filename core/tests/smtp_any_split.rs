@@ -10,7 +10,7 @@ use rmail_core::note::Note;
 use rmail_core::smtp::server::{Call, Role, Settings};
 
 /// What a client may send, good and bad.
-const FRAGMENTS: [&str; 53] = [
+const FRAGMENTS: [&str; 67] = [
     "EHLO client.example\r\n",
     "ehlo [192.0.2.1]\r\n",
     "HELO client.example\r\n",
@@ -63,18 +63,35 @@ const FRAGMENTS: [&str; 53] = [
     "AUTH LOGIN\r\nYWxpY2VAZGVtby50ZXN0\r\nd3Jvbmc=\r\n",
     "AUTH LOGIN YWxpY2VAZGVtby50ZXN0\r\nc2VjcmV0\r\n",
     "AUTH SCRAM-SHA-512\r\n",
+    "BDAT 6\r\nA: b\r\n",
+    "BDAT 6 LAST\r\nA: b\r\n",
+    "BDAT 7\r\nA: b\r\n\r",
+    "BDAT 4 LAST\r\n\nc\r\n",
+    "BDAT 0\r\n",
+    "BDAT 0 LAST\r\n",
+    "BDAT 0 LAST\r\n",
+    "BDAT 100 LAST\r\n",
+    "BDAT 6 LASST\r\nQUIT\r\n",
+    "BDAT +5\r\n",
+    "BDAT 99999999999999999999\r\n",
+    "BDAT 12 LAST\r\na\nb\rc\0d.\r\n.",
+    "MAIL FROM:<x@remote.example> BODY=BINARYMIME\r\nRCPT TO:<bob@demo.test>\r\n",
+    "BDAT 97 LAST\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n--b--\r\n",
     "LONG",
     "EHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\n",
 ];
 
 /// What a client sends that wants to get somewhere.
-const GOOD: [&str; 6] = [
+const GOOD: [&str; 9] = [
     "EHLO client.example\r\n",
     "AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABzZWNyZXQ=\r\n",
     "MAIL FROM:<x@remote.example>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\n",
     "MAIL FROM:<alice@demo.test>\r\nRCPT TO:<bob@demo.test>\r\nRCPT TO:<x@y.z>\r\nDATA\r\nhello\r\n.\r\n",
     "MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nRCPT TO:<full@demo.test>\r\nDATA\r\n",
     "RSET\r\n",
+    "MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nBDAT 6\r\nA: b\r\n",
+    "BDAT 5 LAST\r\n\r\nc\r\n",
+    "MAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<bob@demo.test>\r\nBDAT 37\r\nContent-Transfer-Encoding: binary\r\n\r\nBDAT 3 LAST\r\n\0\n.",
 ];
 
 /// What comes between two runs of octets, when all is quiet.
@@ -207,14 +224,22 @@ proptest! {
     }
 }
 
+fn replies(log: &[Action<Call>], text: &str) -> usize {
+    let notes = log
+        .iter()
+        .filter(|action| matches!(action, Action::Note(Note::Response(line)) if line.contains(text)));
+    notes.count()
+}
+
 /// The generator reaches what it is there for: without this the property could pass on streams of errors.
 #[test]
-fn scripts_reach_deliveries_logins_and_tls() {
+fn scripts_reach_deliveries_logins_chunks_and_tls() {
     use proptest::strategy::ValueTree as _;
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
     let (mut mail, mut logins, mut starttls, mut closed) = (0, 0, 0, 0);
+    let (mut chunks, mut converted) = (0, 0);
     for _ in 0..300 {
         let script = script().new_tree(&mut runner).expect("a script").current();
         let (log, host) = run(&script, &[]);
@@ -225,7 +250,18 @@ fn scripts_reach_deliveries_logins_and_tls() {
             .count();
         starttls += log.iter().filter(|action| **action == Action::StartTls).count();
         closed += usize::from(host.closed);
+        chunks += replies(&log, "octets received");
+        converted += host
+            .mail
+            .iter()
+            .filter(|mail| mail.text.contains("base64"))
+            .count();
     }
-    let least = [mail, logins, starttls, closed].into_iter().min();
-    assert!(least > Some(5), "{mail} {logins} {starttls} {closed}");
+    let least = [mail, logins, starttls, closed, chunks, converted]
+        .into_iter()
+        .min();
+    assert!(
+        least > Some(5),
+        "{mail} {logins} {starttls} {closed} {chunks} {converted}"
+    );
 }

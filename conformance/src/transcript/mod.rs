@@ -28,7 +28,7 @@ pub struct Transcript {
 /// A connection: `@session [N] KIND [KEY=VALUE]…`.
 ///
 /// Keys of `smtp`: `role` (`mx`, `submission`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
-/// `max_text_line`, `auth_on_mx` and `trusted` (`yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
+/// `max_text_line`, `auth_on_mx`, `trusted` and `normalise` (bare LF; `yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
 /// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
 /// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
 /// Without `tls` it is on for a session with a user, else off.

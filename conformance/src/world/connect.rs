@@ -11,6 +11,7 @@ use rmail_core::limits::Limits;
 use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
+use rmail_core::smtp::data::BareLf;
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::Now;
 
@@ -151,6 +152,10 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
         max_recipients: options.number("max_recipients", usual.max_recipients)?,
         max_messages: options.number("max_messages", usual.max_messages)?,
         max_text_line: options.number("max_text_line", usual.max_text_line)?,
+        bare_lf: match options.yes("normalise", false)? {
+            true => BareLf::Normalise,
+            false => BareLf::Refuse,
+        },
         data_timeout: Duration::from_secs(600),
         max_errors: options.number("max_errors", usual.max_errors)?,
         ..usual

@@ -44,9 +44,10 @@ keys! {
     "smtp.max_messages_per_connection", ANY_COUNT, 50, "Then 421 and close";
     "smtp.max_message_size", Kind::Integer(1_024, 4_294_967_295), 52_428_800, "Octets of a message";
     "smtp.max_text_line", Kind::Integer(998, 1_073_741_824), 1_048_576, "Octets of one line of a message";
+    "smtp.bare_lf", Kind::Word(&["refuse", "normalise"]), "refuse", "A message with LF that has no CR: 554 at its end, or made CRLF";
     "smtp.max_errors", Kind::Integer(1, 10_000), 20, "Refused commands before 421 and close";
     "smtp.command_timeout", Kind::Integer(10, 86_400), 300, "Seconds without a command before 421";
-    "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421";
+    "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421; twice that below 100 octets a second";
     "smtp.auth_on_25", Kind::Bool, true, "AUTH on port 25 after STARTTLS";
     "imap.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
     "imap.port", Kind::Port, 143, "IMAP with STARTTLS";

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::network::Network;
 use crate::addr::Domain;
+use crate::smtp::data::BareLf;
 
 /// A whole configuration. The meaning of each field is in [`super::keys::KEYS`] under the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -62,6 +63,7 @@ pub struct Smtp {
     pub max_messages_per_connection: usize,
     pub max_message_size: u64,
     pub max_text_line: usize,
+    pub bare_lf: BareLf,
     pub max_errors: usize,
     pub command_timeout: u64,
     pub data_timeout: u64,

@@ -1,5 +1,6 @@
 //! A message with binary parts as one that can be stored and fetched by everybody: parts whose transfer encoding is
-//! `binary` become base64, and say so (RFC 3516 §4.4). All else stays as it is, octet for octet.
+//! `binary` become base64, and say so (RFC 3516 §4.4, RFC 3030 §3); what holds such parts (multiparts, messages) becomes
+//! `8bit` (RFC 2045 §6.4). All else stays as it is, octet for octet.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,12 +31,17 @@ pub struct Unbinary {
     line_end: Vec<u8>,
     rest: Vec<u8>,
     failed: bool,
+    breaks_signature: bool,
 }
 
 #[derive(Debug)]
 struct Boundary {
     text: Vec<u8>,
     digest: bool,
+    /// multipart/signed: its first part is to stay as it is (RFC 1847 §2.1).
+    signed: bool,
+    /// Parts that have begun.
+    parts: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,7 @@ impl Default for Unbinary {
             line_end: Vec::new(),
             rest: Vec::new(),
             failed: false,
+            breaks_signature: false,
         }
     }
 }
@@ -84,6 +91,13 @@ impl Unbinary {
             self.end_part(out);
         }
         !self.failed
+    }
+
+    /// Whether something within the signed part of a multipart/signed was changed so far, so that its signature does not
+    /// hold any more.
+    #[must_use]
+    pub fn breaks_signature(&self) -> bool {
+        self.breaks_signature
     }
 
     /// A line, or a part of one that does not end with it.
@@ -143,20 +157,30 @@ impl Unbinary {
         let mime = Mime::parse(&header, in_digest);
         self.decided = false;
         self.state = State::Text;
+        let binary = mime.encoding == "BINARY";
+        let signed_around = |boundary: &Boundary| boundary.signed && boundary.parts == 1;
+        self.breaks_signature |= binary && self.boundaries.iter().any(signed_around);
+        // No part of a composite type, and none that must stay legible, is base64 (RFC 2045 §6.4).
+        let composite = mime.is_type("MULTIPART") || mime.is_type("MESSAGE");
         if mime.is_type("MULTIPART") {
             if let Some(boundary) = mime.boundary().filter(|_| self.boundaries.len() < MAX_DEPTH) {
                 self.boundaries.push(Boundary {
                     text: boundary.to_vec(),
                     digest: mime.subtype == "DIGEST",
+                    signed: mime.subtype == "SIGNED",
+                    parts: 0,
                 });
             }
         } else if mime.is_type("MESSAGE") && mime.subtype == "RFC822" {
             self.state = State::Header { in_digest: false };
-        } else if mime.encoding == "BINARY" {
+        } else if binary && !composite {
             self.state = State::Binary;
-            return relabel(&header, out);
         }
-        out.extend_from_slice(&header);
+        match (binary, composite) {
+            (true, true) => relabel(&header, "8bit", out),
+            (true, false) => relabel(&header, "base64", out),
+            (false, _) => out.extend_from_slice(&header),
+        }
     }
 
     /// Octets of a body.
@@ -210,7 +234,11 @@ impl Unbinary {
         out.extend_from_slice(line);
         self.decided = false;
         self.boundaries.truncate(depth + 1);
-        let in_digest = self.boundaries.last().is_some_and(|boundary| boundary.digest);
+        let mut in_digest = false;
+        if let Some(boundary) = self.boundaries.last_mut() {
+            boundary.parts += 1;
+            in_digest = boundary.digest;
+        }
         self.state = State::Header { in_digest };
         if closes {
             self.boundaries.pop();
@@ -219,14 +247,14 @@ impl Unbinary {
     }
 }
 
-/// The header of a binary part that becomes base64.
-fn relabel(header: &[u8], out: &mut Vec<u8>) {
+/// The header of a binary part, with another encoding.
+fn relabel(header: &[u8], encoding: &str, out: &mut Vec<u8>) {
     let mut at = 0;
     let mut done = false;
     for field in Fields::new(header).filter(|field| field.is(b"Content-Transfer-Encoding")) {
         out.extend_from_slice(header.get(at..field.start).unwrap_or_default());
         if !done {
-            out.extend_from_slice(b"Content-Transfer-Encoding: base64\r\n");
+            out.extend_from_slice(format!("Content-Transfer-Encoding: {encoding}\r\n").as_bytes());
         }
         done = true;
         at = field.end;
@@ -306,6 +334,38 @@ mod tests {
             text(message("binary", "\0").as_bytes()),
             message("base64", "AA==")
         );
+    }
+
+    #[test]
+    fn what_holds_binary_parts_becomes_8bit() {
+        let message = |container: &str, leaf: &str, body: &str| {
+            format!(
+                "Content-Transfer-Encoding: {container}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+                 Content-Type: message/rfc822\r\nContent-Transfer-Encoding: {container}\r\n\r\n\
+                 Content-Transfer-Encoding: {leaf}\r\n\r\n{body}\r\n--b--\r\n"
+            )
+        };
+        assert_eq!(
+            text(message("binary", "binary", "\0").as_bytes()),
+            message("8bit", "base64", "AA==")
+        );
+    }
+
+    #[test]
+    fn a_signature_holds_unless_its_part_was_changed() {
+        let broken = |signed: &str, signature: &str, kind: &str| {
+            let message = format!(
+                "Content-Type: multipart/{kind}; boundary=s\r\nContent-Transfer-Encoding: binary\r\n\r\n--s\r\n\
+                 Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\nContent-Transfer-Encoding: {signed}\r\n\
+                 \r\nx\r\n--i--\r\n--s\r\nContent-Transfer-Encoding: {signature}\r\n\r\nsig\r\n--s--\r\n"
+            );
+            let mut converter = Unbinary::default();
+            converter.push(message.as_bytes(), &mut Vec::new());
+            converter.breaks_signature()
+        };
+        assert!(broken("binary", "7bit", "signed"));
+        assert!(!broken("8bit", "binary", "signed"));
+        assert!(!broken("binary", "binary", "mixed"));
     }
 
     #[test]

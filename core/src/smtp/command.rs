@@ -2,6 +2,7 @@
 
 use crate::addr::{Address, Domain, ForwardPath, ReversePath};
 use crate::secret::Secret;
+use crate::smtp::bdat::{self, Bdat};
 use crate::smtp::reply::Reply;
 
 /// Longest command line, CRLF included: 512 octets (RFC 5321 §4.5.3.1.4), to which AUTH= adds 500 (RFC 4954 §3), SIZE
@@ -27,6 +28,8 @@ pub enum Command {
     Rcpt(ForwardPath),
     /// DATA.
     Data,
+    /// BDAT (RFC 3030).
+    Bdat(Bdat),
     /// RSET.
     Rset,
     /// NOOP, whatever follows.
@@ -54,6 +57,8 @@ pub struct Mail {
     pub size: Option<u64>,
     /// BODY=8BITMIME.
     pub eight_bit: bool,
+    /// BODY=BINARYMIME (RFC 3030 §3).
+    pub binary: bool,
 }
 
 /// AUTH and its arguments.
@@ -133,6 +138,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Syntax> {
         parse_auth(args).map(Command::Auth)
     } else if known("DATA") {
         args.none(Command::Data)
+    } else if known("BDAT") {
+        Ok(Command::Bdat(bdat::parse(args.text)))
     } else if known("RSET") {
         args.none(Command::Rset)
     } else if known("QUIT") {
@@ -286,6 +293,7 @@ fn parse_mail(args: Args<'_>) -> Result<Mail, Syntax> {
         path,
         size: None,
         eight_bit: false,
+        binary: false,
     };
     let (mut body, mut auth) = (false, false);
     for (at, key, value) in rest.parameters() {
@@ -294,11 +302,12 @@ fn parse_mail(args: Args<'_>) -> Result<Mail, Syntax> {
             mail.size = Some(value.and_then(parse_size).ok_or(bad)?);
         } else if key.eq_ignore_ascii_case("BODY") && !body {
             body = true;
-            mail.eight_bit = match value {
-                Some(value) if value.eq_ignore_ascii_case("8BITMIME") => true,
-                Some(value) if value.eq_ignore_ascii_case("7BIT") => false,
-                _ => return Err(bad),
-            };
+            let value = value.ok_or(bad)?;
+            mail.eight_bit = value.eq_ignore_ascii_case("8BITMIME");
+            mail.binary = value.eq_ignore_ascii_case("BINARYMIME");
+            if !mail.eight_bit && !mail.binary && !value.eq_ignore_ascii_case("7BIT") {
+                return Err(bad);
+            }
         } else if key.eq_ignore_ascii_case("AUTH") && !auth {
             // RFC 4954 §5: accepted; nobody is trusted so far that the value would matter.
             auth = true;
@@ -509,7 +518,7 @@ mod tests {
             ("MAIL FROM:<a@b.c> SIZE", "501 5.5.4"),
             ("MAIL FROM:<a@b.c> SIZE=1 SIZE=1", "501 5.5.4"),
             ("MAIL FROM:<a@b.c> SIZE=100000000000000000000", "501 5.5.4"),
-            ("MAIL FROM:<a@b.c> BODY=BINARYMIME", "501 5.5.4"),
+            ("MAIL FROM:<a@b.c> BODY=BINARY", "501 5.5.4"),
             ("MAIL FROM:<a@b.c> AUTH=a+4", "501 5.5.4"),
             ("MAIL FROM:<a@b.c> FOO=1", "555 5.5.4"),
             ("RCPT TO:<>", "501 5.1.3"),

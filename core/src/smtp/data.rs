@@ -2,8 +2,23 @@
 //!
 //! Whatever is wrong with the text is noted and told after the true end: to answer earlier, or to see an end
 //! elsewhere, is what SMTP smuggling lives on. The text comes out as slices of what went in.
+//!
+//! The same checks serve the octets of BDAT, which have no dots and whose end is counted ([`Decoder::counted`]).
+
+use serde::Deserialize;
 
 use crate::chunk::Chunk;
+
+/// What becomes of a message that has a LF without CR. Wherever it stands, it never is a part of the message's end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BareLf {
+    /// The message is refused, at its end.
+    #[default]
+    Refuse,
+    /// The LF becomes CRLF.
+    Normalise,
+}
 
 /// What [`Decoder::next`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +46,9 @@ pub struct Faults {
 #[derive(Clone, Debug)]
 pub struct Decoder {
     at: At,
+    /// Lines begin with a doubled dot where they begin with one, and a lone dot ends. Not so in BDAT.
+    dotted: bool,
+    bare_lf: BareLf,
     max_size: u64,
     max_line: usize,
     size: u64,
@@ -53,6 +71,8 @@ enum At {
     Dot,
     /// A dot at the start of a line and CR, both kept back.
     DotCr,
+    /// A bare LF follows, and becomes CRLF.
+    BareLf,
     /// The end.
     Done,
 }
@@ -64,6 +84,8 @@ impl Decoder {
     pub fn new(max_size: u64, max_line: usize) -> Self {
         Self {
             at: At::LineStart,
+            dotted: true,
+            bare_lf: BareLf::Refuse,
             max_size,
             max_line,
             size: 0,
@@ -71,6 +93,28 @@ impl Decoder {
             faults: Faults::default(),
             eight_bit: false,
         }
+    }
+
+    /// For the octets of BDAT (RFC 3030): a dot is a dot, and [`Decoder::finish`] tells the end.
+    #[must_use]
+    pub fn counted(max_size: u64, max_line: usize) -> Self {
+        Self {
+            dotted: false,
+            ..Self::new(max_size, max_line)
+        }
+    }
+
+    /// With this treatment of a bare LF.
+    #[must_use]
+    pub fn with_bare_lf(self, bare_lf: BareLf) -> Self {
+        Self { bare_lf, ..self }
+    }
+
+    /// The end of a counted message: gives the line end that its last line lacks.
+    pub fn finish(&mut self) -> Option<Chunk> {
+        let at = core::mem::replace(&mut self.at, At::Done);
+        self.faults.bare_line_end |= at == At::Cr;
+        (at == At::Text && self.line > 0).then(|| Chunk::copy_from(b"\r\n"))
     }
 
     /// Takes the next piece off `input`; `None` once the input is used up. To be called until then or [`Piece::End`].
@@ -112,7 +156,7 @@ impl Decoder {
         let mut end = 0;
         while let Some(&octet) = input.get(end) {
             match self.at {
-                At::LineStart if octet == b'.' => {
+                At::LineStart if octet == b'.' && self.dotted => {
                     let text = input.split_to(end);
                     input.advance(1);
                     self.at = At::Dot;
@@ -148,6 +192,14 @@ impl Decoder {
                     self.at = At::Cr;
                     return (Some(Chunk::copy_from(b"\r")), false);
                 }
+                At::BareLf if end > 0 => return (Some(input.split_to(end)), false),
+                At::BareLf => {
+                    input.advance(1);
+                    self.line = 0;
+                    // Not the start of a line: what looks like the end of the message there is text.
+                    self.at = At::Text;
+                    return (Some(Chunk::copy_from(b"\r\n")), false);
+                }
                 At::Done => return (None, true),
             }
         }
@@ -164,6 +216,10 @@ impl Decoder {
         self.grow_line(at + 1);
         match rest.get(at) {
             Some(b'\r') => self.at = At::Cr,
+            Some(b'\n') if self.bare_lf == BareLf::Normalise => {
+                self.at = At::BareLf;
+                return from + at;
+            }
             // The line goes on: a dot behind a bare LF is no dot at the start of a line.
             Some(b'\n') => self.faults.bare_line_end = true,
             _ => self.faults.nul = true,

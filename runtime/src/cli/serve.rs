@@ -157,6 +157,7 @@ fn smtp(config: &Config) -> SmtpConfig {
         max_recipients: smtp.max_recipients,
         max_messages: smtp.max_messages_per_connection,
         max_text_line: smtp.max_text_line,
+        bare_lf: smtp.bare_lf,
         max_errors: smtp.max_errors,
         command_timeout: Duration::from_secs(smtp.command_timeout),
         data_timeout: Duration::from_secs(smtp.data_timeout),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rmail_core::config::Network;
 use rmail_core::limits::Limits;
+use rmail_core::smtp::data::BareLf;
 use rmail_core::{imap, relay, smtp};
 use rmail_store::service;
 
@@ -79,6 +80,8 @@ pub struct SmtpConfig {
     pub max_messages: usize,
     /// Octets of a text line.
     pub max_text_line: usize,
+    /// What becomes of a message with LF that has no CR.
+    pub bare_lf: BareLf,
     /// Errors before 421.
     pub max_errors: usize,
     /// For the next command.
@@ -202,6 +205,7 @@ impl ServerConfig {
             max_recipients: self.smtp.max_recipients,
             max_messages: self.smtp.max_messages,
             max_text_line: self.smtp.max_text_line,
+            bare_lf: self.smtp.bare_lf,
             command_timeout: self.smtp.command_timeout,
             data_timeout: self.smtp.data_timeout,
             max_errors: self.smtp.max_errors,
@@ -261,6 +265,7 @@ impl Default for SmtpConfig {
             max_recipients: 100,
             max_messages: 50,
             max_text_line: 1 << 20,
+            bare_lf: BareLf::Refuse,
             max_errors: 10,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),

@@ -28,7 +28,7 @@ impl Session {
             ))
         } else if self.helo.is_none() {
             Some(Reply::new(503, "5.5.1", "Send EHLO first"))
-        } else if self.transaction.is_some() {
+        } else if self.in_transaction() {
             Some(Reply::new(
                 503,
                 "5.5.1",

@@ -1,13 +1,20 @@
-//! DATA: from the command to the reply after the final dot.
+//! A message: from DATA or the first BDAT to the reply after its end.
 
-use super::header::{Defaults, Fault, Pass};
+use super::chunks::Unwanted;
+use super::header::{Defaults, Fault, Pass, Summary};
+use super::outbox::Outbox;
+use super::pace::Pace;
 use super::session::{Accepted, Phase, Session, Then, Transaction};
 use super::trace::{self, Arrival};
 use super::{Call, RecipientKind};
 use crate::addr::{Address, Domain};
+use crate::chunk::Chunk;
 use crate::machine::SpoolId;
+use crate::mime::unbinary::Unbinary;
 use crate::note::Note;
 use crate::refusal::Refusal;
+use crate::smtp::bdat::Count;
+use crate::smtp::command::Command;
 use crate::smtp::data::{Decoder, Faults, Piece};
 use crate::smtp::envelope::{Envelope, Wishes};
 use crate::smtp::reply::{Context, Reply, refusal};
@@ -19,13 +26,20 @@ const STEP: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Body {
     spool: SpoolId,
+    /// By BDAT: the chunk that is being read.
+    count: Option<Count>,
+    /// BODY=BINARYMIME: what makes text of binary parts.
+    unbinary: Option<Box<Unbinary>>,
     decoder: Decoder,
     pass: Pass,
+    /// How long the client may take.
+    pub(super) pace: Pace,
+    max_size: u64,
     /// Written before the message's own octets.
     front: String,
     /// Octets handed to the spool.
     stored: u64,
-    envelope: Envelope,
+    pub(super) envelope: Envelope,
 }
 
 /// How a message ends that is not delivered.
@@ -33,23 +47,43 @@ pub(super) struct Body {
 pub(super) enum Ending {
     /// With a refusal of the message with this id; the session goes on.
     Refuse(String, Reply),
+    /// Of this chunk no octet is wanted any more.
+    Unwanted(Box<Unwanted>),
+    /// Because of this command, which is obeyed now.
+    Obey(Box<Command>),
     /// With the connection, after a last reply if the client still listens.
     Close(Option<Reply>, &'static str),
 }
 
 impl Session {
     pub(super) fn data(&mut self) {
-        let reply = match &self.transaction {
-            None => Reply::new(503, "5.5.1", "Send MAIL first"),
-            Some(transaction) if !transaction.recipients.is_empty() => return self.open(),
-            Some(transaction) if transaction.refused => Reply::new(554, "5.5.1", "No valid recipients"),
-            Some(_) => Reply::new(503, "5.5.1", "Send RCPT first"),
+        let mixed =
+            (self.chunked.is_some()).then(|| Reply::new(503, "5.5.1", "DATA not permitted after BDAT"));
+        let binary = || {
+            let binary = self
+                .transaction
+                .as_ref()
+                .is_some_and(|transaction| transaction.binary);
+            binary.then(|| Reply::new(503, "5.5.1", "BODY=BINARYMIME needs BDAT"))
         };
-        self.fail(&reply);
+        match mixed.or_else(|| self.not_ready()).or_else(binary) {
+            Some(reply) => self.fail(&reply),
+            None => self.open(None),
+        }
     }
 
-    /// The transaction becomes a body.
-    fn open(&mut self) {
+    /// Why no message may come now.
+    pub(super) fn not_ready(&self) -> Option<Reply> {
+        match &self.transaction {
+            None => Some(Reply::new(503, "5.5.1", "Send MAIL first")),
+            Some(transaction) if !transaction.recipients.is_empty() => None,
+            Some(transaction) if transaction.refused => Some(Reply::new(554, "5.5.1", "No valid recipients")),
+            Some(_) => Some(Reply::new(503, "5.5.1", "Send RCPT first")),
+        }
+    }
+
+    /// The transaction becomes a body, which comes in chunks or by DATA.
+    pub(super) fn open(&mut self, count: Option<Count>) {
         let Some(transaction) = self.transaction.take() else {
             return;
         };
@@ -58,8 +92,12 @@ impl Session {
         let front = own.clone() + &self.received_field(&transaction, &id);
         let body = Box::new(Body {
             spool: self.new_spool(),
-            decoder: Decoder::new(self.settings.max_message_size, self.settings.max_text_line),
+            unbinary: transaction.binary.then(Box::default),
+            decoder: self.decoder(count.is_some(), transaction.binary),
+            count,
             pass: Pass::new(self.defaults(&id)),
+            pace: Pace::new(self.now, self.settings.data_timeout),
+            max_size: self.settings.max_message_size,
             front,
             stored: 0,
             envelope: Envelope {
@@ -75,6 +113,17 @@ impl Session {
             },
         });
         self.ask(Call::Open { spool: body.spool }, Then::Open(body));
+    }
+
+    fn decoder(&self, counted: bool, binary: bool) -> Decoder {
+        let (max_size, max_line) = (self.settings.max_message_size, self.settings.max_text_line);
+        let decoder = match (counted, binary) {
+            (false, _) => Decoder::new(max_size, max_line),
+            (true, false) => Decoder::counted(max_size, max_line),
+            // What came is measured, not what has become of it.
+            (true, true) => Decoder::counted(u64::MAX, max_line),
+        };
+        decoder.with_bare_lf(self.settings.bare_lf)
     }
 
     /// Return-Path and Delivered-To: not sent on by the relay.
@@ -118,11 +167,19 @@ impl Session {
     }
 
     pub(super) fn opened(&mut self, mut body: Box<Body>, result: Result<(), Refusal>) {
-        if let Err(word) = result {
-            return self.refuse("DATA", &refusal(Context::Data, word));
+        body.pace = Pace::new(self.now, self.settings.data_timeout);
+        match (result, body.count) {
+            (Ok(()), Some(_)) => {}
+            (Ok(()), None) => self.respond(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>")),
+            (Err(word), None) => return self.refuse("DATA", &refusal(Context::Data, word)),
+            (Err(word), Some(count)) => {
+                let reply = refusal(Context::Data, word);
+                let unwanted = self.unwanted(count.size(), count.is_last(), reply);
+                self.phase = Phase::Unwanted(Box::new(unwanted));
+                return;
+            }
         }
-        self.respond(&Reply::plain(354, "End data with <CR><LF>.<CR><LF>"));
-        self.deadline = self.now.mono + self.settings.data_timeout;
+        self.deadline = body.pace.deadline(self.now);
         let front = core::mem::take(&mut body.front).into_bytes();
         body.stored = front.len() as u64;
         self.out.spool(body.spool, front.into());
@@ -134,28 +191,26 @@ impl Session {
         let Phase::Body(body) = &mut self.phase else {
             return false;
         };
-        let Some(mut input) = self.inbox.take(STEP) else {
+        let input = match &mut body.count {
+            Some(count) if count.is_whole() => {
+                if count.is_last() {
+                    self.whole();
+                } else {
+                    self.chunk_done();
+                }
+                return true;
+            }
+            Some(count) => count.take(&mut self.inbox, STEP),
+            None => self.inbox.take(STEP),
+        };
+        let Some(mut input) = input else {
             return self.eof && self.cut_off();
         };
-        let Body {
-            spool,
-            decoder,
-            pass,
-            stored,
-            ..
-        } = &mut **body;
-        while let Some(piece) = decoder.next(&mut input) {
-            match piece {
-                Piece::Text(text) => pass.push(text, |chunk| {
-                    *stored += chunk.len() as u64;
-                    self.out.spool(*spool, chunk);
-                }),
-                Piece::End => {
-                    self.inbox.unread(input);
-                    self.whole();
-                    return true;
-                }
-            }
+        body.pace.earn(self.now, input.len());
+        self.deadline = body.pace.deadline(self.now);
+        if body.take(&mut input, &mut self.out) {
+            self.inbox.unread(input);
+            self.whole();
         }
         true
     }
@@ -163,7 +218,11 @@ impl Session {
     /// The client is gone in the middle of a message: nothing of it is delivered.
     fn cut_off(&mut self) -> bool {
         if let Phase::Body(body) = core::mem::replace(&mut self.phase, Phase::Command) {
-            self.discard(&body, Ending::Close(None, "closed by the client in DATA"));
+            let reason = match body.count {
+                Some(_) => "closed by the client in BDAT",
+                None => "closed by the client in DATA",
+            };
+            self.discard(&body, Ending::Close(None, reason));
         }
         true
     }
@@ -173,16 +232,15 @@ impl Session {
         let Phase::Body(mut body) = core::mem::replace(&mut self.phase, Phase::Command) else {
             return;
         };
-        let (spool, out, stored) = (body.spool, &mut self.out, &mut body.stored);
-        let summary = body.pass.finish(|chunk| {
-            *stored += chunk.len() as u64;
-            out.spool(spool, chunk);
-        });
-        let reply = fault_reply(body.decoder.faults()).or(summary.fault.map(header_reply));
-        if let Some(reply) = reply {
-            let id = body.envelope.id.clone();
-            return self.discard(&body, Ending::Refuse(id, reply));
-        }
+        let done = body.finish(&mut self.out);
+        let spool = body.spool;
+        let summary = match done {
+            Ok(summary) => summary,
+            Err(reply) => {
+                let id = body.envelope.id.clone();
+                return self.discard(&body, Ending::Refuse(id, reply));
+            }
+        };
         let accepted = Accepted {
             id: body.envelope.id.clone(),
             from: body.envelope.reverse_path.to_string(),
@@ -221,6 +279,8 @@ impl Session {
     pub(super) fn discarded(&mut self, ending: Ending) {
         match ending {
             Ending::Refuse(id, reply) => self.refuse(&format!("message {id}"), &reply),
+            Ending::Unwanted(unwanted) => self.phase = Phase::Unwanted(unwanted),
+            Ending::Obey(command) => self.command(*command),
             Ending::Close(Some(reply), reason) => {
                 self.goodbye(&reply, reason);
             }
@@ -228,6 +288,106 @@ impl Session {
                 self.end(reason);
             }
         }
+    }
+}
+
+impl Body {
+    /// The next chunk begins.
+    pub(super) fn begin_chunk(&mut self, size: u64, last: bool) {
+        if let Some(count) = &mut self.count {
+            count.begin(size, last);
+        }
+    }
+
+    /// Octets of the chunk that is being read.
+    pub(super) fn chunk_size(&self) -> u64 {
+        self.count.map_or(0, |count| count.size())
+    }
+
+    /// Why the message is refused, as far as it has come.
+    pub(super) fn fault(&self) -> Option<Reply> {
+        let mut faults = self.decoder.faults();
+        faults.too_large |= self.count.is_some_and(|count| count.total() > self.max_size);
+        let signed = || {
+            let breaks = self
+                .unbinary
+                .as_ref()
+                .is_some_and(|parts| parts.breaks_signature());
+            breaks.then(|| {
+                Reply::new(
+                    554,
+                    "5.6.1",
+                    "Signed part with binary content cannot be converted",
+                )
+            })
+        };
+        fault_reply(faults).or_else(signed)
+    }
+
+    /// Octets of the message. True: its end was found, and the rest of the input are commands.
+    fn take(&mut self, input: &mut Chunk, out: &mut Outbox<Call>) -> bool {
+        let too_large = self.count.is_some_and(|count| count.total() > self.max_size);
+        match &mut self.unbinary {
+            Some(_) if too_large => false,
+            Some(parts) => {
+                let mut text = Vec::with_capacity(input.len() + input.len() / 2);
+                parts.push(input, &mut text);
+                self.decode(&mut Chunk::from(text), out)
+            }
+            None => self.decode(input, out),
+        }
+    }
+
+    fn decode(&mut self, input: &mut Chunk, out: &mut Outbox<Call>) -> bool {
+        while let Some(piece) = self.decoder.next(input) {
+            match piece {
+                Piece::Text(text) => self.store(text, out),
+                Piece::End => return true,
+            }
+        }
+        false
+    }
+
+    fn store(&mut self, text: Chunk, out: &mut Outbox<Call>) {
+        let (spool, stored) = (self.spool, &mut self.stored);
+        self.pass.push(text, |chunk| {
+            *stored += chunk.len() as u64;
+            out.spool(spool, chunk);
+        });
+    }
+
+    /// The message is whole; the reply if it is refused.
+    fn finish(&mut self, out: &mut Outbox<Call>) -> Result<Summary, Reply> {
+        if self.count.is_some() {
+            self.finish_chunks(out)?;
+        }
+        let (spool, stored) = (self.spool, &mut self.stored);
+        let summary = self.pass.finish(|chunk| {
+            *stored += chunk.len() as u64;
+            out.spool(spool, chunk);
+        });
+        match self.fault().or(summary.fault.map(header_reply)) {
+            Some(reply) => Err(reply),
+            None => Ok(summary),
+        }
+    }
+
+    /// What BDAT LAST has to do beyond the final dot of DATA.
+    fn finish_chunks(&mut self, out: &mut Outbox<Call>) -> Result<(), Reply> {
+        if let Some(fault) = self.fault() {
+            return Err(fault);
+        }
+        if let Some(parts) = self.unbinary.take() {
+            let mut text = Vec::new();
+            if !parts.finish(&mut text) {
+                return Err(Reply::new(554, "5.6.1", "Binary content cannot be converted"));
+            }
+            self.decode(&mut Chunk::from(text), out);
+        }
+        if let Some(line_end) = self.decoder.finish() {
+            self.store(line_end, out);
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::machine::SpoolId;
 use crate::refusal::Refusal;
 use crate::sasl::ScramUser;
 use crate::secret::Secret;
+use crate::smtp::data::BareLf;
 use crate::smtp::envelope::Envelope;
 
 /// What the session is there for.
@@ -44,9 +45,11 @@ pub struct Settings {
     pub max_messages: usize,
     /// Octets of a text line.
     pub max_text_line: usize,
+    /// What becomes of a message with a LF that has no CR (`smtp.bare_lf`).
+    pub bare_lf: BareLf,
     /// How long the server waits for a command (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub command_timeout: Duration,
-    /// How long it waits for the next octets of a message.
+    /// How long it waits for the next octets of a message; twice that, if they come more slowly than 100 a second.
     pub data_timeout: Duration,
     /// Errors before 421.
     pub max_errors: usize,
@@ -68,6 +71,7 @@ impl Settings {
             max_recipients: 100,
             max_messages: 50,
             max_text_line: 1 << 20,
+            bare_lf: BareLf::Refuse,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),
             max_errors: 20,

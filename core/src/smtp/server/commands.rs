@@ -25,7 +25,7 @@ impl Session {
             .get(..4)
             .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"));
         if line.len() > MAX_LINE && !is_auth {
-            return self.fail(&line_too_long());
+            return self.bad_line(&line_too_long());
         }
         let parsed = command::parse(line);
         let shown = match &parsed {
@@ -38,11 +38,14 @@ impl Session {
         self.out.note(Note::Command(shown));
         match parsed {
             Ok(command) => self.command(command),
-            Err(syntax) => self.fail(&syntax.reply()),
+            Err(syntax) => self.bad_line(&syntax.reply()),
         }
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
+        if self.drop_chunks_for(&command) {
+            return;
+        }
         match command {
             Command::Ehlo(name) => self.ehlo(name),
             Command::Helo(name) => {
@@ -53,6 +56,7 @@ impl Session {
             Command::Mail(mail) => self.mail(mail),
             Command::Rcpt(path) => self.rcpt(path),
             Command::Data => self.data(),
+            Command::Bdat(bdat) => self.bdat(bdat),
             Command::Rset => {
                 self.transaction = None;
                 self.respond(&OK);
@@ -67,7 +71,7 @@ impl Session {
             Command::Help => self.respond(&Reply::new(
                 214,
                 "2.0.0",
-                "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT (RFC 5321)",
+                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT (RFC 5321)",
             )),
             Command::Quit => {
                 let reply = self.closing(221, "2.0.0", "closing connection");
@@ -83,7 +87,7 @@ impl Session {
         self.settings.role == Role::Submission || self.login.is_some()
     }
 
-    fn may_start_tls(&self) -> bool {
+    pub(super) fn may_start_tls(&self) -> bool {
         self.settings.starttls && self.tls.is_none()
     }
 
@@ -111,6 +115,8 @@ impl Session {
             Cow::Borrowed("PIPELINING"),
             Cow::Owned(format!("SIZE {}", self.settings.max_message_size)),
             Cow::Borrowed("8BITMIME"),
+            Cow::Borrowed("CHUNKING"),
+            Cow::Borrowed("BINARYMIME"),
             Cow::Borrowed("ENHANCEDSTATUSCODES"),
         ];
         if self.may_start_tls() {
@@ -131,7 +137,7 @@ impl Session {
         if self.helo.is_none() {
             return self.fail(&Reply::new(503, "5.5.1", "Send EHLO first"));
         }
-        if self.transaction.is_some() {
+        if self.in_transaction() {
             return self.fail(&Reply::new(503, "5.5.1", "Nested MAIL command"));
         }
         if self.settings.role == Role::Submission && self.login.is_none() {
@@ -166,6 +172,7 @@ impl Session {
         self.transaction = Some(Transaction {
             from: mail.path,
             size: mail.size,
+            binary: mail.binary,
             recipients: Vec::new(),
             known: BTreeSet::new(),
             first: None,
@@ -175,6 +182,9 @@ impl Session {
     }
 
     fn rcpt(&mut self, path: ForwardPath) {
+        if self.chunked.is_some() {
+            return self.fail(&Reply::new(503, "5.5.1", "RCPT not permitted after BDAT"));
+        }
         let Some(transaction) = &mut self.transaction else {
             return self.fail(&Reply::new(503, "5.5.1", "Send MAIL first"));
         };

@@ -8,9 +8,11 @@ mod auth;
 mod authors;
 mod body;
 mod call;
+mod chunks;
 mod commands;
 mod header;
 mod outbox;
+mod pace;
 mod session;
 mod trace;
 

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::body::{Body, Ending};
+use super::chunks::{Chunked, Unwanted};
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::trace;
 use super::{Call, RecipientKind, Reply, Settings};
 use crate::addr::{AccountName, Domain, ForwardPath, ReversePath};
@@ -48,6 +50,8 @@ pub struct Session {
     /// A client that had its AUTH refused may send the rest of the exchange as commands: they are not logged.
     pub(super) auth_seen: bool,
     pub(super) transaction: Option<Transaction>,
+    /// What has come of a message by BDAT, between two chunks.
+    pub(super) chunked: Option<Chunked>,
     pub(super) transactions: usize,
     pub(super) errors: usize,
     /// The account may have changed.
@@ -67,6 +71,8 @@ pub(super) enum Phase {
     Auth(Exchange),
     /// A message.
     Body(Box<Body>),
+    /// A chunk that is read away.
+    Unwanted(Box<Unwanted>),
     /// Nothing, until TLS has started.
     Tls,
     /// Nothing any more.
@@ -131,6 +137,8 @@ pub(super) struct Login {
 pub(super) struct Transaction {
     pub(super) from: ReversePath,
     pub(super) size: Option<u64>,
+    /// BODY=BINARYMIME.
+    pub(super) binary: bool,
     /// As accepted, in order, each once.
     pub(super) recipients: Vec<Recipient>,
     pub(super) known: BTreeSet<ForwardPath>,
@@ -166,6 +174,7 @@ impl Session {
             login: None,
             auth_seen: false,
             transaction: None,
+            chunked: None,
             transactions: 0,
             errors: 0,
             dirty: false,
@@ -213,11 +222,9 @@ impl Session {
     fn received(&mut self, chunk: Chunk) {
         match self.phase {
             // What was sent in clear text behind STARTTLS is not looked at, ever (RFC 3207 §4.2).
-            Phase::Tls | Phase::Closed => return,
-            Phase::Body(_) => self.deadline = self.now.mono + self.settings.data_timeout,
-            Phase::Command | Phase::Skip(_) | Phase::Auth(_) => {}
+            Phase::Tls | Phase::Closed => {}
+            _ => self.inbox.push(chunk),
         }
-        self.inbox.push(chunk);
     }
 
     /// One step; false when the next input is needed.
@@ -228,9 +235,10 @@ impl Session {
         match &self.phase {
             Phase::Closed => false,
             Phase::Body(_) => self.read_body(),
+            Phase::Unwanted(_) => self.read_unwanted(),
             Phase::Tls if self.eof || self.shutdown => self.end("closed before TLS"),
             Phase::Tls => false,
-            _ if self.shutdown => {
+            _ if self.shutdown && !self.is_between_chunks() => {
                 let reply = self.closing(421, "4.3.2", "shutting down");
                 self.goodbye(&reply, "shutdown")
             }
@@ -262,7 +270,7 @@ impl Session {
             return self.at_eof();
         }
         if let Phase::Skip(reply) = core::mem::replace(&mut self.phase, Phase::Command) {
-            self.fail(&reply);
+            self.bad_line(&reply);
         }
         true
     }
@@ -277,12 +285,7 @@ impl Session {
             return;
         }
         if core::mem::take(&mut self.held_up) {
-            self.deadline = self.now.mono
-                + match self.phase {
-                    Phase::Body(_) => self.settings.data_timeout,
-                    _ => self.settings.command_timeout,
-                };
-            return;
+            return self.restart_clock();
         }
         let reply = self.closing(421, "4.4.2", "timeout, closing connection");
         match core::mem::replace(&mut self.phase, Phase::Command) {
@@ -291,9 +294,34 @@ impl Session {
                 self.end("timeout");
             }
             Phase::Body(body) => self.discard(&body, Ending::Close(Some(reply), "timeout")),
-            Phase::Command | Phase::Skip(_) | Phase::Auth(_) => {
+            Phase::Command | Phase::Skip(_) | Phase::Auth(_) | Phase::Unwanted(_) => {
                 self.goodbye(&reply, "timeout");
             }
+        }
+    }
+
+    /// The client was not read: its time begins anew.
+    fn restart_clock(&mut self) {
+        let pace = Pace::new(self.now, self.settings.data_timeout);
+        match &mut self.phase {
+            Phase::Body(body) => {
+                body.pace = pace;
+                self.deadline = pace.deadline(self.now);
+            }
+            _ => {
+                if let Some(Chunked::Open(body)) = &mut self.chunked {
+                    body.pace = pace;
+                }
+                self.await_command();
+            }
+        }
+    }
+
+    /// The client's time for the next command begins; between two chunks of a message, that for the message goes on.
+    fn await_command(&mut self) {
+        self.deadline = self.now.mono + self.settings.command_timeout;
+        if let Some(Chunked::Open(body)) = &self.chunked {
+            self.deadline = self.deadline.min(body.pace.until());
         }
     }
 
@@ -378,7 +406,7 @@ impl Session {
     pub(super) fn respond(&mut self, reply: &reply::Reply) {
         self.out.send(reply.wire());
         self.out.note(Note::Response(reply.line()));
-        self.deadline = self.now.mono + self.settings.command_timeout;
+        self.await_command();
     }
 
     /// The same for a reply of several lines.
@@ -386,7 +414,7 @@ impl Session {
         self.out.send(reply::multiline(code, lines));
         self.out
             .note(Note::Response(format!("{code} {}", lines.join(" / "))));
-        self.deadline = self.now.mono + self.settings.command_timeout;
+        self.await_command();
     }
 
     /// Sends a reply that says no. After too many of the permanent kind the session ends.
@@ -415,14 +443,24 @@ impl Session {
         reply::Reply::new(code, enhanced, "").with_text(format!("{} {why}", self.settings.hostname))
     }
 
-    /// A last reply, and the end.
+    /// A last reply, and the end. What has come of a message is dropped before.
     pub(super) fn goodbye(&mut self, reply: &reply::Reply, reason: &'static str) -> bool {
+        if let Some(Chunked::Open(body)) = self.chunked.take() {
+            self.discard(&body, Ending::Close(Some(reply.clone()), reason));
+            return true;
+        }
         self.respond(reply);
         self.end(reason)
     }
 
     /// The end. Always true: something was done.
     pub(super) fn end(&mut self, reason: &'static str) -> bool {
+        if self.awaiting.is_none()
+            && let Some(Chunked::Open(body)) = self.chunked.take()
+        {
+            self.discard(&body, Ending::Close(None, reason));
+            return true;
+        }
         self.out.note(Note::Ended(reason));
         self.out.push(Action::Close);
         self.phase = Phase::Closed;
