@@ -11,6 +11,7 @@ mod service_common;
 
 use futures_lite::future::block_on;
 use rmail_core::random::Random;
+use rmail_core::refusal::Refusal;
 use rmail_core::secret::Secret;
 use rmail_store::MailStore as _;
 use rmail_store::accounts::{AccountError, account_name};
@@ -112,6 +113,57 @@ fn broken_files_are_not_overwritten() {
         "{\n  \"enabled\": 1\n}"
     );
     block_on(accounts.delete(&*world.store, &bob)).expect("a broken user can be removed");
+}
+
+/// What an editor does that puts the old file away before the new one is there.
+#[test]
+fn a_user_whose_file_is_away_for_a_moment_is_not_unknown() {
+    let world = World::new();
+    let bob = "bob@example.com";
+    let dir = world.dir("domains/example.com/users/bob");
+    let move_file = |from: &str, to: &str| {
+        let text = world.read_file(&format!("domains/example.com/users/bob/{from}"));
+        world.edit(&format!("domains/example.com/users/bob/{to}"), &text);
+        block_on(world.disk.unlink(&dir, from)).expect("unlink");
+    };
+    for known in [true, false] {
+        // A process that never saw the file, and one that did.
+        let service = rmail_store::service::Service::new(
+            std::sync::Arc::clone(&world.store),
+            accounts(&world.disk, 7),
+            settings(),
+        );
+        let session = service.smtp_session(rmail_core::peer::Peer::LOCAL);
+        if known {
+            recipient(&session, None, bob, None).expect("known");
+        }
+        let epoch = login(&session, bob, PASSWORD).expect("right").1;
+        move_file("user.json", "user.json~");
+        assert_eq!(
+            recipient(&session, None, bob, None),
+            Err(Refusal::Unavailable),
+            "{known}"
+        );
+        assert_eq!(login(&session, bob, PASSWORD), Err(Refusal::Unavailable));
+        let call = rmail_core::smtp::server::Call::Recheck {
+            account: account(bob),
+            epoch,
+        };
+        let holds = rmail_core::smtp::server::Reply::Recheck(true);
+        assert_eq!(ask(&session, call), holds, "nobody said that the login is over");
+        move_file("user.json~", "user.json");
+        recipient(&session, None, bob, None).expect("it is back");
+    }
+    // What a hand left behind of a user who was removed is no user.
+    world.edit("domains/example.com/users/bob/notes.txt", "x");
+    block_on(world.service.accounts().delete(&*world.store, &account(bob))).expect("delete");
+    let session = world.smtp();
+    assert_eq!(recipient(&session, None, bob, None), Err(Refusal::NoSuchUser));
+    assert_eq!(world.read_file("domains/example.com/users/bob/notes.txt"), "x");
+    assert_eq!(
+        recipient(&session, None, "nobody@example.com", None),
+        Err(Refusal::NoSuchUser)
+    );
 }
 
 #[test]

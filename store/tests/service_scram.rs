@@ -11,6 +11,7 @@ mod service_common;
 
 use futures_lite::future::block_on;
 use rmail_core::auth::password::{Hash, ScramKeys};
+use rmail_core::directory::Access;
 use rmail_core::imap::server as imap;
 use rmail_core::refusal::Refusal;
 use rmail_core::sasl::ScramUser;
@@ -57,6 +58,66 @@ fn a_user_of_ours_has_the_keys_of_its_password() {
         panic!("no user");
     };
     assert_eq!(user.keys, keys);
+}
+
+/// What a client proves that knows the password.
+fn is_proved(user: &ScramUser, password: &str) -> Vec<u64> {
+    let keys = ScramKeys::derive(&Secret::new(password), &user.keys.salt, user.keys.rounds);
+    let main = user
+        .account
+        .as_ref()
+        .map(|(_, epoch)| (user.keys.stored_key, *epoch));
+    let others = user.others.iter().map(|other| (other.stored_key, other.epoch));
+    main.into_iter()
+        .chain(others)
+        .filter(|(stored_key, _)| *stored_key == keys.stored_key)
+        .map(|(_, epoch)| epoch)
+        .collect()
+}
+
+#[test]
+fn scram_takes_every_secret_that_opens_this() {
+    let world = World::new();
+    let alice = "alice@example.com";
+    add_app(&world, alice, "imap only", "one", &[Access::Imap], None);
+    add_app(&world, alice, "all", "two", &Access::ALL, None);
+    add_app(&world, alice, "over", "three", &Access::ALL, Some(now().unix));
+    let imap = start(&world.imap(), alice);
+    let call = smtp::Call::ScramStart { login: alice.into() };
+    let smtp::Reply::Scram(Ok(smtp)) = ask(&world.smtp(), call) else {
+        panic!("no user");
+    };
+    for (user, password, count) in [
+        (&imap, PASSWORD, 1),
+        (&imap, "one", 1),
+        (&imap, "two", 1),
+        (&imap, "three", 0),
+        (&smtp, PASSWORD, 1),
+        (&smtp, "one", 0),
+        (&smtp, "two", 1),
+    ] {
+        assert_eq!(is_proved(user, password).len(), count, "{password}");
+    }
+    let session = world.imap();
+    let epoch = is_proved(&imap, "one")[0];
+    assert_eq!(done(&session, alice, epoch), Ok(epoch));
+    let call = smtp::Call::ScramDone {
+        account: account(alice),
+        epoch,
+    };
+    assert_eq!(
+        ask(&world.smtp(), call),
+        smtp::Reply::Authenticated(Err(Refusal::BadCredentials))
+    );
+    let name = account(alice);
+    let removed = world.service.accounts().remove_app_password(&name, "imap only");
+    block_on(removed).expect("removed");
+    assert_eq!(done(&session, alice, epoch), Err(Refusal::BadCredentials));
+    let text = world.read_file(&user_file(alice));
+    assert!(!text.contains("last_used"), "{text}");
+    done(&session, alice, is_proved(&imap, "two")[0]).expect("right");
+    let text = world.read_file(&user_file(alice));
+    assert!(text.contains("\"last_used\": \"2023-11-14T22:13:20Z\""), "{text}");
 }
 
 #[test]

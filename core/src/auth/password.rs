@@ -153,22 +153,15 @@ impl Hash {
     /// Whether this is the password. Takes as long as the rounds say, whatever the answer; compares in constant time.
     #[must_use]
     pub fn verify(&self, password: &Secret) -> Verdict {
-        let fits = password.expose().len() <= MAX_PASSWORD;
         match self {
             Self::Scram(keys) => {
-                let given = ScramKeys::derive(password, &keys.salt, keys.rounds);
-                let same: bool = given.stored_key.ct_eq(&keys.stored_key).into();
-                if same && fits {
-                    Verdict::Right
-                } else {
-                    Verdict::Wrong
-                }
+                keys.compare(password, &ScramKeys::derive(password, &keys.salt, keys.rounds))
             }
             Self::Pbkdf2 { rounds, salt, key } => {
                 let mut given = Zeroizing::new(vec![0; key.len()]);
                 pbkdf2::pbkdf2_hmac::<Sha256>(bounded(password), salt, *rounds, &mut given);
                 let same: bool = given.ct_eq(key).into();
-                if same && fits {
+                if same && fits(password) {
                     Verdict::RightButRewrite
                 } else {
                     Verdict::Wrong
@@ -190,6 +183,15 @@ impl Hash {
         }
     }
 
+    /// Salt.
+    #[must_use]
+    pub fn salt(&self) -> &[u8] {
+        match self {
+            Self::Scram(keys) => &keys.salt,
+            Self::Pbkdf2 { salt, .. } => salt,
+        }
+    }
+
     /// Rounds that one comparison costs.
     #[must_use]
     pub fn rounds(&self) -> u32 {
@@ -208,6 +210,17 @@ impl ScramKeys {
         let mut salted = Zeroizing::new([0; 32]);
         pbkdf2::pbkdf2_hmac::<Sha256>(&prepare(bounded(password)), salt, rounds, salted.as_mut_slice());
         Self::of_salted(&salted, salt, rounds)
+    }
+
+    /// Compares with what was derived of a password under the same salt and rounds, in constant time.
+    #[must_use]
+    pub(crate) fn compare(&self, password: &Secret, derived: &Self) -> Verdict {
+        let same: bool = derived.stored_key.ct_eq(&self.stored_key).into();
+        if same && fits(password) {
+            Verdict::Right
+        } else {
+            Verdict::Wrong
+        }
     }
 
     fn of_salted(salted: &[u8; 32], salt: &[u8], rounds: u32) -> Self {
@@ -278,6 +291,10 @@ pub fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
         mac.update(text);
         mac.finalize().into_bytes().into()
     })
+}
+
+fn fits(password: &Secret) -> bool {
+    password.expose().len() <= MAX_PASSWORD
 }
 
 /// A password over the bound is cut, so that its hash costs what others cost; it is wrong whatever comes out.

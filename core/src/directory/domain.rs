@@ -14,6 +14,14 @@ pub struct DomainFile {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
+impl DomainFile {
+    /// What is in the file and has no effect, in words, each with its place.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.other.keys().map(|name| super::user::unknown(name)).collect()
+    }
+}
+
 impl Default for DomainFile {
     fn default() -> Self {
         Self {
@@ -37,6 +45,10 @@ mod tests {
         assert_eq!(read("{}").expect("empty"), DomainFile::default());
         let file = read(r#"{"reject_own_sender": false, "dkim": {"selector": "a"}}"#).expect("good");
         assert!(!file.reject_own_sender && file.other.contains_key("dkim"));
+        assert_eq!(
+            file.complaints(),
+            ["\"dkim\": unknown field; it is kept, and has no effect"]
+        );
         assert!(read(r#"{"reject_own_sender": "no"}"#).is_err());
     }
 }

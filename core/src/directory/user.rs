@@ -5,9 +5,12 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::{Access, AppPassword, MAX_APP_PASSWORDS};
 use crate::addr::Address;
-use crate::auth::password::{BadHash, Hash};
+use crate::auth::password::{BadHash, Hash, ScramKeys, Verdict};
 use crate::mailbox::Quota;
+use crate::secret::Secret;
+use crate::time::Unix;
 
 /// A user as the file has it. Fields that we do not know are kept when it is rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +34,9 @@ pub struct User {
     /// Addresses that it may send as beside its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub send_as: Vec<SendAs>,
-    /// Application passwords, kept as they are.
+    /// Application passwords.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub app_passwords: Vec<serde_json::Value>,
+    pub app_passwords: Vec<AppPassword>,
     /// Fields of other programs and versions.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -48,6 +51,26 @@ pub struct UserHash(pub Hash);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SendAs(pub Address);
+
+/// One of the secrets by which an account can be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginSecret<'a> {
+    /// Its hash.
+    pub hash: &'a Hash,
+    /// Changes when sessions that were opened with it must end. Never 0.
+    pub epoch: u64,
+    /// The application password; none: the password of the user.
+    pub app: Option<&'a AppPassword>,
+}
+
+/// A password that is right.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The secret that it is.
+    pub secret: LoginSecret<'a>,
+    /// Its hash is not in the form that we write.
+    pub rewrite: bool,
+}
 
 impl Default for User {
     fn default() -> Self {
@@ -77,8 +100,8 @@ impl User {
         }
     }
 
-    /// Changes when open sessions must end: with the password and with `enabled`. Never 0, which stands for a user
-    /// that is gone. It says nothing about the password to anybody who sees it.
+    /// Changes when sessions that were opened with the password must end: with it and with `enabled`. Never 0, which
+    /// stands for a user that is gone. It says nothing about the password to anybody who sees it.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         let mut hash = Sha256::new();
@@ -86,11 +109,121 @@ impl User {
         if let Some(UserHash(password)) = &self.password {
             hash.update(password.to_string());
         }
-        let digest: [u8; 32] = hash.finalize().into();
-        digest
-            .first_chunk()
-            .map_or(1, |front| u64::from_le_bytes(*front).max(1))
+        epoch_of(hash)
     }
+
+    /// Changes when any session of the account may have to end. Never 0.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        let mut hash = Sha256::new();
+        hash.update(self.epoch().to_le_bytes());
+        for app in &self.app_passwords {
+            hash.update(app.epoch(self.enabled).to_le_bytes());
+        }
+        epoch_of(hash)
+    }
+
+    /// Salt and rounds, which all secrets of the account share, so that SCRAM can check one proof against each: those
+    /// of the password, or of the first application password of a user who has none.
+    #[must_use]
+    pub fn salt(&self) -> Option<(&[u8], u32)> {
+        let first = || self.app_passwords.first().map(|app| &app.password);
+        let UserHash(hash) = self.password.as_ref().or_else(first)?;
+        Some((hash.salt(), hash.rounds()))
+    }
+
+    /// Every secret that counts, whatever it opens and until when: those that share salt and rounds.
+    pub fn secrets(&self) -> impl Iterator<Item = LoginSecret<'_>> {
+        let password = self.password.as_ref().map(|UserHash(hash)| LoginSecret {
+            hash,
+            epoch: self.epoch(),
+            app: None,
+        });
+        let apps = self.app_passwords.iter().take(MAX_APP_PASSWORDS);
+        let apps = apps.filter(|app| self.is_alike(app)).map(|app| LoginSecret {
+            hash: &app.password.0,
+            epoch: app.epoch(self.enabled),
+            app: Some(app),
+        });
+        password.into_iter().chain(apps)
+    }
+
+    /// Finds the secret that a password is. It costs one derivation, however many there are.
+    #[must_use]
+    pub fn check(&self, password: &Secret) -> Option<Proof<'_>> {
+        let mut derived = None;
+        let mut found = None;
+        for secret in self.secrets() {
+            let verdict = match secret.hash {
+                Hash::Scram(keys) => {
+                    let derive = || ScramKeys::derive(password, &keys.salt, keys.rounds);
+                    keys.compare(password, derived.get_or_insert_with(derive))
+                }
+                foreign @ Hash::Pbkdf2 { .. } => foreign.verify(password),
+            };
+            if verdict != Verdict::Wrong && found.is_none() {
+                let rewrite = verdict == Verdict::RightButRewrite;
+                found = Some(Proof { secret, rewrite });
+            }
+        }
+        found
+    }
+
+    /// The secret of this epoch, if it is one that opens this now.
+    #[must_use]
+    pub fn secret_of(&self, epoch: u64, access: Access, now: Unix) -> Option<LoginSecret<'_>> {
+        self.secrets()
+            .find(|secret| secret.epoch == epoch && secret.opens(access, now))
+    }
+
+    /// What is in the file and has no effect, in words, each with its place.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut found: Vec<String> = self.other.keys().map(|name| unknown(name)).collect();
+        for (at, app) in self.app_passwords.iter().enumerate() {
+            let place = |text: &str| format!("app_passwords[{at}].{text}");
+            found.extend(app.other.keys().map(|name| place(&unknown(name))));
+            if at >= MAX_APP_PASSWORDS {
+                found.push(format!(
+                    "app_passwords[{at}]: only the first {MAX_APP_PASSWORDS} count"
+                ));
+                break;
+            }
+            if !self.is_alike(app) {
+                found.push(place(
+                    "password: salt or rounds are not those of the account's password; it opens nothing",
+                ));
+            }
+        }
+        found
+    }
+
+    /// An application password that shares salt and rounds.
+    fn is_alike(&self, app: &AppPassword) -> bool {
+        let UserHash(hash) = &app.password;
+        matches!(hash, Hash::Scram(_)) && self.salt() == Some((hash.salt(), hash.rounds()))
+    }
+}
+
+impl LoginSecret<'_> {
+    /// Whether it opens this now. The user's password opens everything, always.
+    #[must_use]
+    pub fn opens(&self, access: Access, now: Unix) -> bool {
+        self.app.is_none_or(|app| app.opens(access, now))
+    }
+}
+
+/// What the epoch of these octets is.
+pub(super) fn epoch_of(hash: Sha256) -> u64 {
+    let digest: [u8; 32] = hash.finalize().into();
+    digest
+        .first_chunk()
+        .map_or(1, |front| u64::from_le_bytes(*front).max(1))
+}
+
+/// What is said of a field that we do not know.
+pub(super) fn unknown(name: &str) -> String {
+    format!("{name:?}: unknown field; it is kept, and has no effect")
 }
 
 impl TryFrom<String> for UserHash {
@@ -148,7 +281,8 @@ mod tests {
     fn a_user_keeps_what_it_does_not_know() {
         let hash = Hash::Scram(ScramKeys::derive(&Secret::new("x"), b"salt", 1)).to_string();
         let text = format!(
-            r#"{{"password":"{hash}","quota_mb":5,"send_as":["team@x.y"],"app_passwords":[{{"name":"phone"}}],"vacation":{{"on":true}}}}"#
+            r#"{{"password":"{hash}","quota_mb":5,"send_as":["team@x.y"],"vacation":{{"on":true}},
+                "app_passwords":[{{"name":"phone","password":"{hash}","icon":"x"}}]}}"#
         );
         let user: User = serde_json::from_str(&text).expect("good");
         assert_eq!(
@@ -158,7 +292,14 @@ mod tests {
         assert_eq!(user.quota().messages, None);
         let again: serde_json::Value = serde_json::to_value(&user).expect("plain data");
         assert_eq!(again["vacation"]["on"], true);
-        assert_eq!(again["app_passwords"][0]["name"], "phone");
+        assert_eq!(again["app_passwords"][0]["icon"], "x");
+        assert_eq!(
+            user.complaints(),
+            [
+                "\"vacation\": unknown field; it is kept, and has no effect",
+                "app_passwords[0].\"icon\": unknown field; it is kept, and has no effect"
+            ]
+        );
         assert_eq!(again["password"], hash.as_str());
         let default: User = serde_json::from_str("{}").expect("all have defaults");
         assert_eq!((default.quota_mb, default), (1024, User::default()));
@@ -175,6 +316,7 @@ mod tests {
             (r#"{"quota_mb":-1}"#, "quota_mb"),
             (r#"{"enabled":"yes"}"#, "enabled"),
             (r#"{"send_as":["a@x.y","b"]}"#, "send_as[1]"),
+            (r#"{"app_passwords":[{"name":"a"}]}"#, "app_passwords[0]"),
         ] {
             let mut json = serde_json::Deserializer::from_str(text);
             let error = serde_path_to_error::deserialize::<_, User>(&mut json).expect_err(text);
@@ -198,5 +340,102 @@ mod tests {
             with(|user| user.password = Some(UserHash(Hash::of_nobody(1)))),
             epoch
         );
+    }
+
+    fn hash(password: &str, salt: &[u8], rounds: u32) -> UserHash {
+        UserHash(Hash::Scram(ScramKeys::derive(
+            &Secret::new(password),
+            salt,
+            rounds,
+        )))
+    }
+
+    fn app(name: &str, password: UserHash, scope: &[Access]) -> AppPassword {
+        AppPassword {
+            name: name.into(),
+            password,
+            scope: scope.to_vec(),
+            created: None,
+            expires: None,
+            last_used: None,
+            other: serde_json::Map::new(),
+        }
+    }
+
+    fn user_with_apps() -> User {
+        User {
+            password: Some(hash("main", b"salt", 2)),
+            app_passwords: vec![
+                app("phone", hash("one", b"salt", 2), &[Access::Imap]),
+                app("other salt", hash("two", b"pepper", 2), &Access::ALL),
+                app("other rounds", hash("three", b"salt", 3), &Access::ALL),
+                app("laptop", hash("four", b"salt", 2), &Access::ALL),
+            ],
+            ..User::default()
+        }
+    }
+
+    #[test]
+    fn secrets_that_share_salt_and_rounds_are_found() {
+        let user = user_with_apps();
+        let name = |password: &str| {
+            let proof = user.check(&Secret::new(password))?;
+            Some(proof.secret.app.map_or("", |app| app.name.as_str()))
+        };
+        assert_eq!(name("main"), Some(""));
+        assert_eq!(name("one"), Some("phone"));
+        assert_eq!(name("four"), Some("laptop"));
+        for wrong in ["two", "three", "", "Main"] {
+            assert_eq!(name(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(user.complaints().len(), 2, "{:?}", user.complaints());
+        let none = User {
+            password: None,
+            ..user_with_apps()
+        };
+        assert_eq!(none.salt(), Some((&b"salt"[..], 2)));
+        assert!(none.check(&Secret::new("four")).is_some() && none.check(&Secret::new("main")).is_none());
+    }
+
+    #[test]
+    fn a_foreign_hash_shares_its_salt_too() {
+        let mut key = [0; 32];
+        pbkdf2::pbkdf2_hmac::<Sha256>(b"main", b"salt", 2, &mut key);
+        let foreign = Hash::Pbkdf2 {
+            rounds: 2,
+            salt: b"salt".to_vec(),
+            key: key.to_vec(),
+        };
+        let user = User {
+            password: Some(UserHash(foreign)),
+            ..user_with_apps()
+        };
+        let main = user.check(&Secret::new("main")).expect("right");
+        assert!(main.rewrite && main.secret.app.is_none());
+        let phone = user.check(&Secret::new("one")).expect("right");
+        assert!(!phone.rewrite && phone.secret.app.is_some());
+    }
+
+    #[test]
+    fn a_secret_is_known_by_its_epoch_within_its_scope() {
+        let user = user_with_apps();
+        let now = Unix::from_secs(9);
+        let epochs: Vec<u64> = user.secrets().map(|secret| secret.epoch).collect();
+        assert_eq!(epochs.len(), 3);
+        assert_eq!(epochs[0], user.epoch());
+        let opens = |user: &User, epoch, access| user.secret_of(epoch, access, now).is_some();
+        assert!(opens(&user, epochs[0], Access::Smtp));
+        assert!(opens(&user, epochs[1], Access::Imap) && !opens(&user, epochs[1], Access::Smtp));
+        let mut changed = user.clone();
+        changed.app_passwords[3].last_used = Some(crate::directory::Moment(now));
+        changed.app_passwords[3].name = "tablet".into();
+        assert!(opens(&changed, epochs[2], Access::Smtp), "nothing that counts");
+        assert_eq!(changed.generation(), user.generation());
+        changed.app_passwords[3].expires = Some(crate::directory::Moment(Unix::from_secs(10)));
+        assert!(!opens(&changed, epochs[2], Access::Smtp));
+        assert_ne!(changed.generation(), user.generation());
+        assert_eq!(changed.epoch(), user.epoch(), "sessions with the password go on");
+        changed.enabled = false;
+        assert!(!opens(&changed, epochs[1], Access::Imap));
     }
 }

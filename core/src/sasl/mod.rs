@@ -8,7 +8,7 @@ mod scram;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub use self::scram::{Bindings, ScramUser};
+pub use self::scram::{Bindings, OtherKeys, ScramUser};
 use self::scram::{Progress, Scram};
 use crate::addr::AccountName;
 use crate::random::Random;

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 use zeroize::Zeroizing;
 
 use super::{Failure, checked_name};
@@ -28,8 +28,27 @@ const MAX_MESSAGE: usize = 8 * 1024;
 pub struct ScramUser {
     /// Salt, rounds and keys; false but stable ones for a user who does not exist, or cannot log in so.
     pub keys: ScramKeys,
-    /// The account and its present epoch. None: no proof is right.
+    /// The account and the present epoch of the secret that these keys are of. None: no proof is right.
     pub account: Option<(AccountName, u64)>,
+    /// Further secrets of the account (application passwords), under the same salt and rounds.
+    pub others: Vec<OtherKeys>,
+}
+
+/// The keys of a further secret. `Debug` hides them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OtherKeys {
+    /// `H(ClientKey)`.
+    pub stored_key: [u8; 32],
+    /// `HMAC(SaltedPassword, "Server Key")`.
+    pub server_key: [u8; 32],
+    /// Present epoch of the secret.
+    pub epoch: u64,
+}
+
+impl core::fmt::Debug for OtherKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("OtherKeys(***)")
+    }
 }
 
 /// What of the TLS connection a client can bind its proof to.
@@ -240,17 +259,44 @@ fn last(text: &str, first: &First, user: ScramUser) -> Result<([u8; 32], Account
         return Err(Failure::Binding);
     }
     let messages = [first.messages.as_str(), ",", without_proof].concat();
-    let ScramUser { keys, account } = user;
-    let mut client_key = Zeroizing::new(hmac(&keys.stored_key, messages.as_bytes()));
-    for (octet, proof) in client_key.iter_mut().zip(proof) {
-        *octet ^= proof;
+    let same_nonce = nonce.as_bytes().ct_eq(first.nonce.as_bytes());
+    let ScramUser {
+        keys,
+        account,
+        others,
+    } = user;
+    let (account, epoch) = account.map_or((None, 0), |(account, epoch)| (Some(account), epoch));
+    let main = OtherKeys {
+        stored_key: keys.stored_key,
+        server_key: keys.server_key,
+        epoch,
+    };
+    // Every secret is compared, whichever it is.
+    let mut found = None;
+    for secret in core::iter::once(&main).chain(&others) {
+        let same = secret.is_proved(&messages, &proof) & same_nonce;
+        if bool::from(same) && found.is_none() {
+            found = Some(secret);
+        }
     }
-    let stored_key: [u8; 32] = Sha256::digest(client_key.as_slice()).into();
-    let same = stored_key.ct_eq(&keys.stored_key) & nonce.as_bytes().ct_eq(first.nonce.as_bytes());
-    let signature = hmac(&keys.server_key, messages.as_bytes());
-    match account {
-        Some((account, epoch)) if bool::from(same) => Ok((signature, account, epoch)),
+    match (account, found) {
+        (Some(account), Some(secret)) => {
+            let signature = hmac(&secret.server_key, messages.as_bytes());
+            Ok((signature, account, secret.epoch))
+        }
         _ => Err(Failure::Credentials),
+    }
+}
+
+impl OtherKeys {
+    /// `H(ClientProof XOR ClientSignature) == StoredKey` (RFC 5802 §3), in constant time.
+    fn is_proved(&self, messages: &str, proof: &[u8; 32]) -> Choice {
+        let mut client_key = Zeroizing::new(hmac(&self.stored_key, messages.as_bytes()));
+        for (octet, proof) in client_key.iter_mut().zip(proof) {
+            *octet ^= proof;
+        }
+        let stored_key: [u8; 32] = Sha256::digest(client_key.as_slice()).into();
+        stored_key.ct_eq(&self.stored_key)
     }
 }
 

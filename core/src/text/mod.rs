@@ -2,4 +2,5 @@
 
 pub mod date;
 pub mod encoded_word;
+pub mod rfc3339;
 pub mod utf7;

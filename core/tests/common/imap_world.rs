@@ -228,6 +228,7 @@ impl World {
         ScramUser {
             keys: ScramKeys::derive(&Secret::new(PASSWORD), b"salt", 1),
             account: (login == USER).then(|| (account(), self.epoch)),
+            others: Vec::new(),
         }
     }
 

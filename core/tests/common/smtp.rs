@@ -202,7 +202,12 @@ impl Host {
             Call::ScramStart { login } => {
                 let keys = ScramKeys::derive(&Secret::new("secret"), b"salt", 1);
                 let account = (login == "alice@demo.test").then(|| (alice(), EPOCH));
-                Reply::Scram(Ok(ScramUser { keys, account }))
+                let others = Vec::new();
+                Reply::Scram(Ok(ScramUser {
+                    keys,
+                    account,
+                    others,
+                }))
             }
             Call::ScramDone { account, epoch } => Reply::Authenticated(Ok((account, epoch))),
             Call::Sender {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
 
+mod app_password;
 mod backup;
 mod bar;
 mod config;

@@ -70,6 +70,16 @@ impl Opened {
         &self.store
     }
 
+    /// The accounts.
+    pub(super) fn accounts(&self) -> &Accounts<RealDisk> {
+        &self.accounts
+    }
+
+    /// Rounds of new hashes.
+    pub(super) fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
     /// The account of a user that exists.
     pub(super) fn existing(&self, text: &str) -> Result<AccountName, Failure> {
         let account = self.account(text)?;
@@ -169,7 +179,7 @@ impl Opened {
     }
 }
 
-fn failed(error: AccountError) -> Failure {
+pub(super) fn failed(error: AccountError) -> Failure {
     match error {
         AccountError::Store(error) => Failure(told(&error)),
         error => Failure::new(error),

@@ -8,7 +8,7 @@ use rmail_core::directory::{SendAs, User};
 use serde_json::json;
 
 use super::open::{Opened, open};
-use super::{Failure, password};
+use super::{Failure, app_password, password};
 
 /// What to do with users.
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +61,9 @@ pub(super) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Add, list and remove passwords for single programs and devices.
+    #[command(subcommand)]
+    AppPassword(app_password::Command),
 }
 
 /// Options of `user set`.
@@ -110,6 +113,12 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
             let password = password::read(password_stdin)?;
             opened.set_password(&account, &password)?;
             println!("Changed the password of {account}.");
+            let apps = opened.user(&account)?.map_or(0, |user| user.app_passwords.len());
+            if apps > 0 {
+                println!(
+                    "Its {apps} application passwords stay good; `rmail user app-password list {account}` shows them."
+                );
+            }
         }
         Command::Set(set) => change(&opened, &set)?,
         Command::Disable { user } => enable(&opened, &user, false)?,
@@ -122,6 +131,7 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
             opened.delete(&account)?;
             println!("Deleted {account} and its mail.");
         }
+        Command::AppPassword(command) => app_password::run(&opened, command)?,
     }
     Ok(())
 }

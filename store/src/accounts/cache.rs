@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use rmail_core::directory::{DomainFile, User};
 use rmail_core::refusal::Refusal;
 use serde::de::DeserializeOwned;
 
@@ -11,6 +12,24 @@ use super::file::{self, Stamp};
 use super::lock;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+
+/// What a file can hold.
+pub(super) trait Content: DeserializeOwned {
+    /// What of it has no effect, in words, each with its place in the file: logged whenever the file was read anew.
+    fn complaints(&self) -> Vec<String>;
+}
+
+impl Content for User {
+    fn complaints(&self) -> Vec<String> {
+        User::complaints(self)
+    }
+}
+
+impl Content for DomainFile {
+    fn complaints(&self) -> Vec<String> {
+        DomainFile::complaints(self)
+    }
+}
 
 /// A file as it was last read. Only files that exist are remembered, so there are never more of these than files.
 #[derive(Debug)]
@@ -31,7 +50,7 @@ impl<T> Cached<T> {
 }
 
 /// The file as it is now, or its last good copy; `None` if it does not exist.
-pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
+pub(super) async fn look<D: Disk, K: Ord + Clone, T: Content>(
     disk: &D,
     dir: &D::Dir,
     name: &str,
@@ -52,6 +71,9 @@ pub(super) async fn look<D: Disk, K: Ord + Clone, T: DeserializeOwned>(
     let mut cache = lock(cache);
     match read {
         Ok((stamp, Ok(value))) => {
+            for complaint in value.complaints() {
+                log::warn!("{path}: {complaint}");
+            }
             let good = Arc::new(value);
             let cached = Cached {
                 stamp,

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rmail_core::addr::AccountName;
-use rmail_core::auth::password::{Hash, Verdict};
+use rmail_core::auth::password::{Hash, ScramKeys};
 use rmail_core::directory::{User, UserHash};
 use rmail_core::secret::Secret;
 use rmail_core::time::Unix;
@@ -20,7 +20,8 @@ use crate::mailstore::MailStore;
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Beside the directories of the users of a domain, as soon as one of them was made or changed by a program.
 pub(crate) const LOCK_FILE: &str = ".lock";
-const DELETED: &str = ".deleted";
+/// In the directory of a user who is being removed.
+pub(super) const DELETED: &str = ".deleted";
 
 /// What a new user is made of.
 #[derive(Clone, Debug)]
@@ -131,14 +132,14 @@ impl<D: Disk> Accounts<D> {
         Ok(())
     }
 
-    /// Gives a user a new password; its open sessions end.
+    /// Gives a user a new password; sessions that were opened with the old one end. Application passwords stay, and with
+    /// them salt and rounds.
     ///
     /// # Errors
     /// As [`Accounts::change`].
     pub async fn set_password(&self, account: &AccountName, password: &Secret, rounds: u32) -> Result<()> {
-        let hash = self.hash(password, rounds);
         self.change(account, |user| {
-            user.password = Some(hash);
+            user.password = Some(self.hash_for(user, password, rounds));
             true
         })
         .await
@@ -167,11 +168,10 @@ impl<D: Disk> Accounts<D> {
         password: &Secret,
         rounds: u32,
     ) -> Result<()> {
-        let new = self.hash(password, rounds);
         self.change(account, |user| {
             let same = user.password.as_ref().is_some_and(|UserHash(hash)| hash == old);
             if same {
-                user.password = Some(new);
+                user.password = Some(self.hash_for(user, password, rounds));
             }
             same
         })
@@ -219,7 +219,10 @@ impl<D: Disk> Accounts<D> {
                 for file in [ACCOUNT_LOCK, USAGE] {
                     file::unlink(&*self.disk, &user_dir, file).await?;
                 }
-                self.disk.remove_dir(&users, &name).await?;
+                if let Err(error) = self.disk.remove_dir(&users, &name).await {
+                    self.mark_remains(&user_dir).await?;
+                    return Err(error);
+                }
             }
             self.disk.sync_dir(&users).await
         };
@@ -233,9 +236,29 @@ impl<D: Disk> Accounts<D> {
         Ok(())
     }
 
+    /// What a hand left in the directory of a former user is not what a user has whose file is away for a moment.
+    async fn mark_remains(&self, user_dir: &D::Dir) -> io::Result<()> {
+        let listing = self.disk.list(user_dir).await?;
+        let ours = |name: &str| [ACCOUNT_LOCK, USAGE].contains(&name);
+        if listing.entries.iter().all(|entry| ours(&entry.name)) {
+            // A session that still is open; it tidies up.
+            return Ok(());
+        }
+        self.disk.open(user_dir, DELETED, Mode::Create).await?;
+        self.disk.sync_dir(user_dir).await
+    }
+
+    /// A further secret's hash: under the salt of the application passwords if there are any, else under a new one.
+    fn hash_for(&self, user: &User, password: &Secret, rounds: u32) -> UserHash {
+        match user.salt().filter(|_| !user.app_passwords.is_empty()) {
+            Some((salt, rounds)) => UserHash(Hash::Scram(ScramKeys::derive(password, salt, rounds))),
+            None => self.hash(password, rounds),
+        }
+    }
+
     /// A password's hash in our own form, with a new salt.
     #[must_use]
-    fn hash(&self, password: &Secret, rounds: u32) -> UserHash {
+    pub(super) fn hash(&self, password: &Secret, rounds: u32) -> UserHash {
         let mut random = rmail_core::random::Random::from_seed(self.seed());
         UserHash(Hash::create(password, rounds, &mut random))
     }
@@ -276,19 +299,6 @@ impl<D: Disk> Accounts<D> {
     }
 }
 
-/// Compares a password with a user's; takes as long for nobody as for somebody.
-#[must_use]
-pub(crate) fn verify(user: Option<&User>, password: &Secret, rounds: u32) -> Verdict {
-    match user.and_then(|user| user.password.as_ref()) {
-        Some(UserHash(hash)) => hash.verify(password),
-        None => {
-            let verdict = Hash::of_nobody(rounds).verify(password);
-            debug_assert_eq!(verdict, Verdict::Wrong);
-            Verdict::Wrong
-        }
-    }
-}
-
-fn failed(what: &str, account: &AccountName, error: io::Error) -> AccountError {
+pub(super) fn failed(what: &str, account: &AccountName, error: io::Error) -> AccountError {
     AccountError::Store(Error::io(format!("{what} user {account}"), error))
 }

@@ -5,14 +5,20 @@ use crate::error::Error;
 /// Why an account was not made, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// The user exists.
-    #[error("the user exists already")]
+    /// The user, or an application password of this name, exists.
+    #[error("it exists already")]
     AlreadyExists,
     /// The user does not exist.
     #[error("there is no such user")]
     NoSuchUser,
-    /// The text is no account name.
-    #[error("this is not a user's address")]
+    /// The account has no application password of this name.
+    #[error("there is no application password of this name")]
+    NoSuchAppPassword,
+    /// The account cannot have more application passwords.
+    #[error("the user has as many application passwords as there can be")]
+    TooMany,
+    /// The text is no account name, or no name of an application password.
+    #[error("this is not a name that it can have")]
     BadName,
     /// The domain is not among `domains`.
     #[error("the domain is not hosted here (see `domains` in the configuration)")]

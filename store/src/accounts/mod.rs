@@ -14,14 +14,16 @@
 //! The directories of the files asked for last are kept open, so that a look-up is one system call; every two seconds
 //! ([`Accounts::tick`]) they are looked for by their names again, lest one that was moved away goes on counting.
 
+mod app_password;
 mod cache;
 mod change;
 mod error;
 mod file;
 mod secret;
 
+pub use app_password::NewAppPassword;
+pub(crate) use change::LOCK_FILE;
 pub use change::NewUser;
-pub(crate) use change::{LOCK_FILE, verify};
 pub use error::AccountError;
 
 use core::time::Duration;
@@ -35,13 +37,12 @@ use rmail_core::directory::{DomainFile, Hosting, User};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Mono;
-use serde::de::DeserializeOwned;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::escape::{account_dirs, account_of, escape};
 use crate::recent_map::RecentMap;
-use cache::Cached;
+use cache::{Cached, Content};
 
 /// The users and domains of a mail_root.
 pub struct Accounts<D: Disk> {
@@ -111,6 +112,46 @@ impl<D: Disk> Accounts<D> {
             .await
     }
 
+    /// The same for who must not take a moment for an end: programs that write a file anew may first put the old one
+    /// away. Where there is no user.json, but there is more in the user's directory, and nobody is removing the user, the
+    /// user cannot be read at present.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`] if the file cannot be read and never could, or is missing.
+    pub async fn find_steadily(&self, account: &AccountName) -> Result<Option<Arc<User>>> {
+        let found = self.find(account).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let Some((domain, user)) = account_dirs(account) else {
+            return Ok(None);
+        };
+        let levels = [DOMAINS, &domain, USERS, &user];
+        let Ok(dir) = self.open_path(&levels).await else {
+            // It would have been found as unreadable above.
+            return Ok(None);
+        };
+        let context = || format!("{}/{USER_FILE}", levels.join("/"));
+        let listing = self.disk.list(&dir).await;
+        let listing = listing.map_err(|error| Error::io(context(), error))?;
+        let mut names = listing.entries.iter().map(|entry| entry.name.as_str());
+        if listing.entries.is_empty() || names.any(|name| name == change::DELETED) {
+            return Ok(None);
+        }
+        // It may be back by now.
+        if let Some(user) = self.find(account).await? {
+            return Ok(Some(user));
+        }
+        Err(Error {
+            refusal: Refusal::Unavailable,
+            context: format!(
+                "{} is missing beside what the user has; `rmail user delete` removes a user",
+                context()
+            ),
+            source: None,
+        })
+    }
+
     /// Tells the time, in any place where it is at hand: directories that were opened some seconds ago are looked for by
     /// their names again.
     pub fn tick(&self, now: Mono) {
@@ -120,7 +161,7 @@ impl<D: Disk> Accounts<D> {
     }
 
     /// The file in the directory at these levels below the root.
-    async fn look<K: Ord + Clone, T: DeserializeOwned>(
+    async fn look<K: Ord + Clone, T: Content>(
         &self,
         levels: &[&str],
         name: &str,

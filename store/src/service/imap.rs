@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rmail_core::addr::AccountName;
 use rmail_core::chunk::Chunk;
+use rmail_core::directory::Access;
 use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Rights, Snapshot, Uid, Usage};
@@ -121,18 +122,28 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     async fn perform(&self, now: Now, call: Call) -> Reply {
         let store = &*self.service.store;
         match call {
-            Call::Authenticate { login, password } => Reply::Authenticated(
-                self.service
-                    .authenticate(&self.settings, now, &login, &password)
-                    .await,
-            ),
+            Call::Authenticate { login, password } => {
+                let _place = self.desk.take_place();
+                let result = self
+                    .service
+                    .authenticate(&self.settings, now, Access::Imap, &login, &password)
+                    .await;
+                Reply::Authenticated(result)
+            }
             Call::ScramStart { login } => {
-                Reply::Scram(self.service.scram_start(&self.settings, &login).await)
+                let start = self
+                    .service
+                    .scram_start(&self.settings, now, Access::Imap, &login);
+                Reply::Scram(start.await)
             }
             Call::ScramDone { account, epoch } => {
-                Reply::Authenticated(self.service.scram_done(now, account, epoch).await)
+                let done = self.service.scram_done(now, Access::Imap, account, epoch);
+                Reply::Authenticated(done.await)
             }
-            Call::Recheck { account, epoch } => Reply::Recheck(self.service.recheck(&account, epoch).await),
+            Call::Recheck { account, epoch } => {
+                let recheck = self.service.recheck(now, Access::Imap, &account, epoch);
+                Reply::Recheck(recheck.await)
+            }
             Call::List { account } => {
                 let list = store.list(&account).await;
                 Reply::List(outcome("list", &account, &"*", list))
@@ -358,7 +369,13 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
     fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
         let pool = match &call {
             Call::Authenticate { login, password } => {
-                self.service.login_pool(&self.settings, now, login, password)
+                let pool = self
+                    .service
+                    .login_pool(&self.settings, now, &self.desk, login, password);
+                match pool {
+                    Ok(pool) => pool,
+                    Err(refusal) => return Answer::Now(Reply::Authenticated(Err(refusal))),
+                }
             }
             Call::Changes { mailbox } if !self.is_own(&mailbox.account) => Pool::Read,
             Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {

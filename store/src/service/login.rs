@@ -3,19 +3,20 @@
 use core::future::{Future as _, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
+use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::auth::password::{ScramKeys, Verdict};
-use rmail_core::directory::{User, UserHash};
+use rmail_core::auth::password::{Hash, ScramKeys, Verdict};
+use rmail_core::directory::{Access, LoginSecret, User, UserHash};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::ModSeq;
 use rmail_core::refusal::Refusal;
-use rmail_core::sasl::ScramUser;
+use rmail_core::sasl::{OtherKeys, ScramUser};
 use rmail_core::secret::Secret;
 use rmail_core::time::Now;
 
+use super::session::Desk;
 use super::{Pool, Service, Settings, lock, refused};
-use crate::accounts::verify;
 use crate::disk::{Changes, Disk};
 use crate::hub::Ear;
 use crate::mailstore::MailStore;
@@ -24,13 +25,26 @@ use crate::mailstore::MailStore;
 const SALTS: &str = "salts";
 
 impl<S: MailStore, D: Disk> Service<S, D> {
-    /// Where a login has to be looked at: a password that was right a short time ago costs nothing.
-    pub(super) fn login_pool(&self, settings: &Settings, now: Now, login: &str, password: &Secret) -> Pool {
+    /// Where a login has to be looked at: a password that was right a short time ago costs nothing. With too many that
+    /// wait to be hashed it is refused, whoever it is.
+    pub(super) fn login_pool(
+        &self,
+        settings: &Settings,
+        now: Now,
+        desk: &Desk<S>,
+        login: &str,
+        password: &Secret,
+    ) -> Result<Pool, Refusal> {
         let known = settings.hosting.login(login).is_some_and(|account| {
-            self.remembered_epoch(&account)
-                .is_some_and(|epoch| self.passwords.knows(now.mono, &account, epoch, password))
+            let user = self.accounts.remembered(&account);
+            user.is_some_and(|user| self.known_epoch(now, &account, &user, password).is_some())
         });
-        if known { Pool::Read } else { Pool::Password }
+        if known {
+            return Ok(Pool::Read);
+        }
+        let place = self.hashing.place().ok_or(Refusal::Busy)?;
+        desk.keep_place(place);
+        Ok(Pool::Password)
     }
 
     /// Is this the password? A user that does not exist looks like a wrong password, and takes as long.
@@ -38,48 +52,69 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         &self,
         settings: &Settings,
         now: Now,
+        access: Access,
         login: &str,
         password: &Secret,
     ) -> Result<(AccountName, u64), Refusal> {
         let account = settings.hosting.login(login);
         let user = match &account {
-            Some(account) => self
-                .accounts
-                .find(account)
-                .await
-                .map_err(|error| refused("authenticate", error))?,
+            Some(account) => self.find_to_log_in(account).await?,
             None => None,
         };
         let (Some(account), Some(user)) = (account, user) else {
-            let _ = verify(None, password, settings.pbkdf2_rounds);
+            hash_for_nobody(password, settings.pbkdf2_rounds);
             return Err(Refusal::BadCredentials);
         };
-        let epoch = user.epoch();
-        let verdict = if self.passwords.knows(now.mono, &account, epoch, password) {
-            Verdict::Right
-        } else {
-            verify(Some(&user), password, settings.pbkdf2_rounds)
-        };
-        match verdict {
-            Verdict::Wrong => return Err(Refusal::BadCredentials),
-            _ if !user.enabled => return Err(Refusal::AccountDisabled),
-            Verdict::Right => {
-                self.passwords.learn(now.mono, &account, epoch, password);
-                self.settle_in(now, &account).await;
-                return Ok((account, epoch));
-            }
-            Verdict::RightButRewrite => {}
+        let known = self.known_epoch(now, &account, &user, password);
+        let (secret, rewrite) =
+            match known.and_then(|epoch| user.secrets().find(|secret| secret.epoch == epoch)) {
+                Some(secret) => (secret, false),
+                None => {
+                    if user.secrets().next().is_none() {
+                        hash_for_nobody(password, settings.pbkdf2_rounds);
+                    }
+                    let proof = user.check(password).ok_or(Refusal::BadCredentials)?;
+                    (proof.secret, proof.rewrite)
+                }
+            };
+        if !secret.opens(access, now.unix) {
+            let name = secret.app.map_or("", |app| app.name.as_str());
+            log::info!(
+                "{account}: the application password {name:?} has expired, or is not for {}",
+                access.name()
+            );
+            return Err(Refusal::BadCredentials);
         }
-        self.settle_in(now, &account).await;
-        let rewritten = self.rewrite(settings, &account, &user, password).await;
-        let epoch = rewritten.unwrap_or(epoch);
+        if !user.enabled {
+            return Err(Refusal::AccountDisabled);
+        }
+        let mut epoch = secret.epoch;
+        self.let_in(now, &account, &secret).await;
+        if rewrite {
+            let rewritten = self.rewrite(settings, &account, &user, password).await;
+            epoch = rewritten.unwrap_or(epoch);
+        }
         self.passwords.learn(now.mono, &account, epoch, password);
         Ok((account, epoch))
     }
 
-    /// What SCRAM needs of a user. Who does not exist, is disabled, or has a hash that SCRAM cannot use gets keys that no
-    /// password has, the same each time, and made in the same time.
-    pub(super) async fn scram_start(&self, settings: &Settings, login: &str) -> Result<ScramUser, Refusal> {
+    /// The epoch of the secret that the password was found to be a short time ago, if the user has that secret still.
+    fn known_epoch(&self, now: Now, account: &AccountName, user: &User, password: &Secret) -> Option<u64> {
+        let epoch = self.passwords.recall(now.mono, account, password)?;
+        user.secrets()
+            .any(|secret| secret.epoch == epoch)
+            .then_some(epoch)
+    }
+
+    /// What SCRAM needs of a user. Who does not exist, is disabled, or has no secret that SCRAM can use here gets keys
+    /// that no password has, the same each time, and made in the same time.
+    pub(super) async fn scram_start(
+        &self,
+        settings: &Settings,
+        now: Now,
+        access: Access,
+        login: &str,
+    ) -> Result<ScramUser, Refusal> {
         let account = settings.hosting.login(login);
         let name = match &account {
             Some(account) => account.as_str().to_owned(),
@@ -87,25 +122,30 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         };
         let nobody = ScramKeys::of_nobody(&self.salt_secret().await, &name, settings.pbkdf2_rounds);
         let user = match &account {
-            Some(account) => self
-                .accounts
-                .find(account)
-                .await
-                .map_err(|error| refused("authenticate", error))?,
+            Some(account) => self.find_to_log_in(account).await?,
             None => None,
         };
-        let known = user.filter(|user| user.enabled).and_then(|user| {
-            let UserHash(hash) = user.password.as_ref()?;
-            Some((hash.scram_keys()?, user.epoch()))
+        let user = user.filter(|user| user.enabled);
+        let mut keys = user.iter().flat_map(|user| {
+            let open = user.secrets().filter(|secret| secret.opens(access, now.unix));
+            open.filter_map(|secret| Some((secret.hash.scram_keys()?, secret.epoch)))
         });
-        Ok(match (known, account) {
-            (Some((keys, epoch)), Some(account)) => ScramUser {
-                keys,
+        Ok(match (keys.next(), account) {
+            (Some((first, epoch)), Some(account)) => ScramUser {
+                keys: first,
                 account: Some((account, epoch)),
+                others: keys
+                    .map(|(keys, epoch)| OtherKeys {
+                        stored_key: keys.stored_key,
+                        server_key: keys.server_key,
+                        epoch,
+                    })
+                    .collect(),
             },
             _ => ScramUser {
                 keys: nobody,
                 account: None,
+                others: Vec::new(),
             },
         })
     }
@@ -125,20 +165,40 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         *self.salts.get_or_init(|| secret)
     }
 
-    /// The client has proved that it knows the password.
+    /// The client has proved that it knows the secret of this epoch.
     pub(super) async fn scram_done(
         &self,
         now: Now,
+        access: Access,
         account: AccountName,
         epoch: u64,
     ) -> Result<(AccountName, u64), Refusal> {
-        let user = self.accounts.find(&account).await;
-        let user = user.map_err(|error| refused("authenticate", error))?;
-        if !holds(user.as_deref(), epoch) {
-            return Err(Refusal::BadCredentials);
-        }
-        self.settle_in(now, &account).await;
+        let user = self.find_to_log_in(&account).await?.filter(|user| user.enabled);
+        let user = user.ok_or(Refusal::BadCredentials)?;
+        let secret = user.secret_of(epoch, access, now.unix);
+        let secret = secret.ok_or(Refusal::BadCredentials)?;
+        self.let_in(now, &account, &secret).await;
         Ok((account, epoch))
+    }
+
+    /// The user who wants to come in.
+    async fn find_to_log_in(&self, account: &AccountName) -> Result<Option<Arc<User>>, Refusal> {
+        let user = self.accounts.find_steadily(account).await;
+        user.map_err(|error| refused("authenticate", error))
+    }
+
+    /// Somebody comes in with this secret. That a use cannot be written down is no reason to refuse the login.
+    async fn let_in(&self, now: Now, account: &AccountName, secret: &LoginSecret<'_>) {
+        if let Some(app) = secret.app.filter(|app| app.is_use_news(now.unix)) {
+            let used = self.accounts.used_app_password(account, secret.epoch, now.unix);
+            if let Err(error) = used.await {
+                log::warn!(
+                    "{account}: the use of the application password {:?}: {error}",
+                    app.name
+                );
+            }
+        }
+        self.settle_in(now, account).await;
     }
 
     /// A user whose file was written by hand has no mailboxes yet. That they cannot be made is no reason to refuse the
@@ -167,17 +227,16 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             log::warn!("rewrite the password hash of {account}: {error}");
         }
         let user = self.accounts.find(account).await.ok()??;
-        match verify(Some(&user), password, settings.pbkdf2_rounds) {
-            Verdict::Wrong => None,
-            Verdict::Right | Verdict::RightButRewrite => Some(user.epoch()),
-        }
+        Some(user.check(password)?.secret.epoch)
     }
 
     /// Whether a login still holds. By the file, not by what is remembered: a look-up that began before the change and
     /// ended after it may have put the old copy there.
-    pub(super) async fn recheck(&self, account: &AccountName, epoch: u64) -> bool {
-        match self.accounts.find(account).await {
-            Ok(user) => holds(user.as_deref(), epoch),
+    pub(super) async fn recheck(&self, now: Now, access: Access, account: &AccountName, epoch: u64) -> bool {
+        match self.accounts.find_steadily(account).await {
+            Ok(user) => {
+                user.is_some_and(|user| user.enabled && user.secret_of(epoch, access, now.unix).is_some())
+            }
             // A file that cannot be read ends no session: nobody said that the login is over.
             Err(error) => {
                 refused("recheck", error);
@@ -186,9 +245,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         }
     }
 
-    /// The epoch of the last look-up.
-    pub(super) fn remembered_epoch(&self, account: &AccountName) -> Option<u64> {
-        self.accounts.remembered(account).map(|user| user.epoch())
+    /// Whether the last look-up of the account found a secret of this epoch.
+    pub(super) fn remembers_epoch(&self, account: &AccountName, epoch: u64) -> bool {
+        let user = self.accounts.remembered(account);
+        user.is_some_and(|user| user.secrets().any(|secret| secret.epoch == epoch))
     }
 
     /// Looks at the files of watched accounts, and tells the sessions of those that changed. To be called about every
@@ -239,7 +299,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
     async fn look_at_account(&self, account: AccountName) {
         let epoch = match self.accounts.find(&account).await {
-            Ok(user) => user.map_or(0, |user| user.epoch()),
+            Ok(user) => user.map_or(0, |user| user.generation()),
             // It was logged, and keeps sessions as they are.
             Err(_) => return,
         };
@@ -259,6 +319,8 @@ fn accounts_of(scopes: Vec<(Scope, ModSeq)>) -> Vec<AccountName> {
     scopes.into_iter().filter_map(account).collect()
 }
 
-fn holds(user: Option<&User>, epoch: u64) -> bool {
-    user.is_some_and(|user| user.enabled && user.epoch() == epoch)
+/// Takes as long for nobody as a comparison does for somebody.
+fn hash_for_nobody(password: &Secret, rounds: u32) {
+    let verdict = Hash::of_nobody(rounds).verify(password);
+    debug_assert_eq!(verdict, Verdict::Wrong);
 }

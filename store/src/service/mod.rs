@@ -7,6 +7,7 @@ mod binary;
 mod bodies;
 mod catenate;
 mod gists;
+mod hashing;
 mod imap;
 mod login;
 mod message;
@@ -44,6 +45,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
 use gists::GistCache;
+use hashing::Hashing;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -53,6 +55,7 @@ pub struct Service<S: MailStore, D: Disk> {
     accounts: Accounts<D>,
     settings: Mutex<Arc<Settings>>,
     passwords: Passwords,
+    hashing: Hashing,
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
@@ -75,6 +78,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             accounts,
             settings: Mutex::new(Arc::new(settings)),
             passwords,
+            hashing: Hashing::default(),
             salts: OnceLock::new(),
             outbound: Outbound::default(),
             gists: GistCache::default(),

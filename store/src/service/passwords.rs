@@ -16,8 +16,8 @@ const KEPT: Duration = Duration::from_secs(300);
 /// How many are.
 const MAX: usize = 4_096;
 
-/// Remembers neither password nor hash, but a keyed hash of account, epoch and password: a changed `user.json` has
-/// another epoch, so its old password is not found.
+/// Remembers neither password nor hash, but a keyed hash of account and password, and the epoch of the secret that it
+/// is: a secret that was changed in `user.json`, or removed, has no such epoch any more, so its password is not found.
 pub(super) struct Passwords {
     key: [u8; 32],
     inner: Mutex<Inner>,
@@ -25,9 +25,15 @@ pub(super) struct Passwords {
 
 #[derive(Default)]
 struct Inner {
-    until: BTreeMap<[u8; 32], Mono>,
+    known: BTreeMap<[u8; 32], Known>,
     /// Oldest first.
     order: VecDeque<[u8; 32]>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    epoch: u64,
+    until: Mono,
 }
 
 impl Passwords {
@@ -39,35 +45,33 @@ impl Passwords {
         }
     }
 
-    /// Whether this password was found right for the account at this epoch.
-    pub(super) fn knows(&self, now: Mono, account: &AccountName, epoch: u64, password: &Secret) -> bool {
-        let tag = self.tag(account, epoch, password);
-        lock(&self.inner)
-            .until
-            .get(&tag)
-            .is_some_and(|until| now < *until)
+    /// The epoch of the account's secret that this password was found to be.
+    pub(super) fn recall(&self, now: Mono, account: &AccountName, password: &Secret) -> Option<u64> {
+        let tag = self.tag(account, password);
+        let known = lock(&self.inner).known.get(&tag).copied()?;
+        (now < known.until).then_some(known.epoch)
     }
 
     /// Remembers that it is right.
     pub(super) fn learn(&self, now: Mono, account: &AccountName, epoch: u64, password: &Secret) {
-        let tag = self.tag(account, epoch, password);
+        let tag = self.tag(account, password);
+        let until = now + KEPT;
         let mut inner = lock(&self.inner);
-        if inner.until.insert(tag, now + KEPT).is_none() {
+        if inner.known.insert(tag, Known { epoch, until }).is_none() {
             inner.order.push_back(tag);
         }
         while inner.order.len() > MAX {
             if let Some(oldest) = inner.order.pop_front() {
-                inner.until.remove(&oldest);
+                inner.known.remove(&oldest);
             }
         }
     }
 
-    fn tag(&self, account: &AccountName, epoch: u64, password: &Secret) -> [u8; 32] {
+    fn tag(&self, account: &AccountName, password: &Secret) -> [u8; 32] {
         // Hashed on its own first, so that the octets of name and password cannot be confused.
         let password = hmac(&self.key, password.expose());
-        let mut text = Vec::with_capacity(40 + account.as_str().len());
+        let mut text = Vec::with_capacity(32 + account.as_str().len());
         text.extend_from_slice(&password);
-        text.extend_from_slice(&epoch.to_be_bytes());
         text.extend_from_slice(account.as_str().as_bytes());
         hmac(&self.key, &text)
     }
@@ -85,29 +89,31 @@ mod tests {
     use rmail_core::addr::Address;
 
     #[test]
-    fn a_password_is_known_for_its_account_epoch_and_time_only() {
+    fn a_password_is_known_for_its_account_and_time_only() {
         let passwords = Passwords::new([7; 32]);
         let account = |text| Address::parse(text).expect("address").canonical();
         let (alice, bob) = (account("alice@x.y"), account("bob@x.y"));
         let (right, wrong) = (Secret::new("right"), Secret::new("wrong"));
         let now = Mono(Duration::from_secs(1));
         passwords.learn(now, &alice, 1, &right);
-        assert!(passwords.knows(now, &alice, 1, &right));
-        assert!(!passwords.knows(now, &alice, 1, &wrong));
-        assert!(!passwords.knows(now, &alice, 2, &right), "user.json changed");
-        assert!(!passwords.knows(now, &bob, 1, &right));
-        assert!(!passwords.knows(now + KEPT, &alice, 1, &right), "too long ago");
+        assert_eq!(passwords.recall(now, &alice, &right), Some(1));
+        assert_eq!(passwords.recall(now, &alice, &wrong), None);
+        assert_eq!(passwords.recall(now, &bob, &right), None);
+        assert_eq!(passwords.recall(now + KEPT, &alice, &right), None, "too long ago");
+        passwords.learn(now + KEPT, &alice, 2, &right);
+        assert_eq!(passwords.recall(now + KEPT, &alice, &right), Some(2));
     }
 
     #[test]
     fn the_memory_is_bounded() {
         let passwords = Passwords::new([7; 32]);
         let alice = Address::parse("alice@x.y").expect("address").canonical();
-        for epoch in 0..=MAX as u64 {
-            passwords.learn(Mono::default(), &alice, epoch, &Secret::default());
+        let password = |n: usize| Secret::new(n.to_string());
+        for n in 0..=MAX {
+            passwords.learn(Mono::default(), &alice, 1, &password(n));
         }
-        let knows = |epoch| passwords.knows(Mono::default(), &alice, epoch, &Secret::default());
-        assert!(!knows(0) && knows(1) && knows(MAX as u64));
-        assert_eq!(lock(&passwords.inner).until.len(), MAX);
+        let knows = |n| passwords.recall(Mono::default(), &alice, &password(n)).is_some();
+        assert!(!knows(0) && knows(1) && knows(MAX));
+        assert_eq!(lock(&passwords.inner).known.len(), MAX);
     }
 }

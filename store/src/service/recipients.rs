@@ -187,7 +187,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         account: &AccountName,
     ) -> Result<Option<std::sync::Arc<rmail_core::directory::User>>, Refusal> {
         self.accounts
-            .find(account)
+            .find_steadily(account)
             .await
             .map_err(|error: Error| refused("look up a user", error))
     }

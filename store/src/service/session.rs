@@ -9,6 +9,7 @@ use rmail_core::mailbox::{ModSeq, Usage};
 use rmail_core::refusal::Refusal;
 
 use super::binary::Decoding;
+use super::hashing::Place;
 use super::{Service, lock, refused};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -24,6 +25,8 @@ pub(super) struct Desk<S: MailStore> {
     spools: Mutex<BTreeMap<SpoolId, Spool<S>>>,
     blobs: Mutex<Blobs<S>>,
     watches: Mutex<BTreeMap<WatchId, Watch>>,
+    /// Its place in the queue of passwords to be hashed, until that has begun.
+    place: Mutex<Option<Place>>,
 }
 
 /// A body on its way in.
@@ -74,7 +77,18 @@ impl<S: MailStore> Desk<S> {
                 open: BTreeMap::new(),
             }),
             watches: Mutex::default(),
+            place: Mutex::default(),
         }
+    }
+
+    /// Keeps a place among the passwords to be hashed, until it is taken or the session ends.
+    pub(super) fn keep_place(&self, place: Place) {
+        *lock(&self.place) = Some(place);
+    }
+
+    /// The place that was kept, if there is one.
+    pub(super) fn take_place(&self) -> Option<Place> {
+        lock(&self.place).take()
     }
 
     /// Begins a body. One of the same name is dropped.
@@ -216,7 +230,7 @@ impl<S: MailStore> Desk<S> {
                 .store
                 .snapshot_now(mailbox)
                 .is_none_or(|snapshot| snapshot.modseq > seen),
-            Scope::Account(account) => service.remembered_epoch(account) != Some(seen.0),
+            Scope::Account(account) => !service.remembers_epoch(account, seen.0),
         };
         if late {
             wake();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
+use rmail_core::directory::Access;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::peer::Peer;
@@ -43,7 +44,13 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
     fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
         let pool = match &call {
             Call::Authenticate { login, password } => {
-                self.service.login_pool(&self.settings, now, login, password)
+                let pool = self
+                    .service
+                    .login_pool(&self.settings, now, &self.desk, login, password);
+                match pool {
+                    Ok(pool) => pool,
+                    Err(refusal) => return Answer::Now(Reply::Authenticated(Err(refusal))),
+                }
             }
             Call::Discard { spool } => {
                 self.desk.discard(*spool);
@@ -65,7 +72,11 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
         let (service, settings) = (&*self.service, &*self.settings);
         match call {
             Call::Authenticate { login, password } => {
-                Reply::Authenticated(service.authenticate(settings, now, &login, &password).await)
+                let _place = self.desk.take_place();
+                let result = service
+                    .authenticate(settings, now, Access::Smtp, &login, &password)
+                    .await;
+                Reply::Authenticated(result)
             }
             Call::Sender {
                 account,
@@ -87,11 +98,15 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 self.desk.discard(spool);
                 Reply::Discarded
             }
-            Call::ScramStart { login } => Reply::Scram(service.scram_start(settings, &login).await),
-            Call::ScramDone { account, epoch } => {
-                Reply::Authenticated(service.scram_done(now, account, epoch).await)
+            Call::ScramStart { login } => {
+                Reply::Scram(service.scram_start(settings, now, Access::Smtp, &login).await)
             }
-            Call::Recheck { account, epoch } => Reply::Recheck(service.recheck(&account, epoch).await),
+            Call::ScramDone { account, epoch } => {
+                Reply::Authenticated(service.scram_done(now, Access::Smtp, account, epoch).await)
+            }
+            Call::Recheck { account, epoch } => {
+                Reply::Recheck(service.recheck(now, Access::Smtp, &account, epoch).await)
+            }
         }
     }
 

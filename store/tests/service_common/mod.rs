@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use rmail_core::addr::{AccountName, Address, Domain, ForwardPath, ReversePath};
 use rmail_core::chunk::Chunk;
-use rmail_core::directory::Hosting;
+use rmail_core::directory::{Access, Hosting};
 use rmail_core::imap::server as imap;
 use rmail_core::limits::Limits;
 use rmail_core::machine::SpoolId;
@@ -28,7 +28,7 @@ use rmail_core::smtp::envelope::{Envelope, Recipient, Wishes};
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::{Mono, Now, Unix};
 use rmail_store::MailStore as _;
-use rmail_store::accounts::{Accounts, NewUser};
+use rmail_store::accounts::{Accounts, NewAppPassword, NewUser};
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::file::{FileStore, Options};
 use rmail_store::mem::{MemDir, MemDisk};
@@ -234,6 +234,26 @@ pub fn account(text: &str) -> AccountName {
 
 pub fn mailbox_name(text: &str) -> MailboxName {
     MailboxName::new(text).expect("name")
+}
+
+/// Gives a user an application password.
+pub fn add_app(
+    world: &World,
+    user: &str,
+    name: &str,
+    password: &str,
+    scope: &[Access],
+    expires: Option<Unix>,
+) {
+    let new = NewAppPassword {
+        name: name.to_owned(),
+        password: Secret::new(password),
+        scope: scope.to_vec(),
+        expires,
+        rounds: 1,
+    };
+    let accounts = world.service.accounts();
+    block_on(accounts.add_app_password(&account(user), &new, now().unix)).expect("added");
 }
 
 pub fn user_file(name: &str) -> String {

@@ -18,6 +18,7 @@ fn user() -> ScramUser {
     ScramUser {
         keys: ScramKeys::derive(&Secret::new("pencil"), &salt, 4096),
         account: Some((Address::parse("user@x.y").expect("address").canonical(), 7)),
+        others: Vec::new(),
     }
 }
 
@@ -101,6 +102,42 @@ fn nobody_and_a_wrong_password_fail_alike_and_late() {
         assert_eq!(scram.respond(CLIENT_FINAL.as_bytes()), Err(Failure::Credentials));
         assert_eq!(scram.respond(b""), Err(Failure::Malformed));
     }
+}
+
+#[test]
+fn a_proof_is_checked_against_every_secret() {
+    let salt = user().keys.salt;
+    let other = |password: &str, epoch| {
+        let keys = ScramKeys::derive(&Secret::new(password), &salt, 4096);
+        OtherKeys {
+            stored_key: keys.stored_key,
+            server_key: keys.server_key,
+            epoch,
+        }
+    };
+    let with = |account: Option<(AccountName, u64)>, others| {
+        let mut scram = exchange(false, None);
+        scram.respond(CLIENT_FIRST.as_bytes()).expect("a look-up");
+        let keys = ScramKeys::derive(&Secret::new("eraser"), &salt, 4096);
+        let user = ScramUser {
+            keys,
+            account,
+            others,
+        };
+        scram.found(user).expect("a challenge");
+        let signature = scram.respond(CLIENT_FINAL.as_bytes())?;
+        assert_eq!(signature, Progress::Challenge(SERVER_FINAL.to_owned()));
+        scram.respond(b"")
+    };
+    let account = || user().account;
+    let name = account().expect("an account").0;
+    assert_eq!(
+        with(account(), vec![other("ink", 8), other("pencil", 9)]),
+        Ok(Progress::Done(name, 9)),
+        "with its own epoch, and signed with its own key"
+    );
+    assert_eq!(with(account(), vec![other("ink", 8)]), Err(Failure::Credentials));
+    assert_eq!(with(None, vec![other("pencil", 9)]), Err(Failure::Credentials));
 }
 
 #[test]
