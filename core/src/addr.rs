@@ -137,10 +137,16 @@ impl Address {
     /// The form under which accounts and aliases are found: NFC, lower case.
     #[must_use]
     pub fn canonical(&self) -> AccountName {
-        use unicode_normalization::UnicodeNormalization as _;
-        let local: String = self.local.nfc().collect::<String>().to_lowercase();
+        let local = canonical_local(&self.local);
         AccountName(Arc::from(format!("{local}@{}", self.domain)))
     }
+}
+
+/// The form of an unquoted local part under which accounts and aliases are found: NFC, lower case.
+#[must_use]
+pub fn canonical_local(local: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
+    local.nfc().collect::<String>().to_lowercase()
 }
 
 /// `Dot-string` (RFC 5321 §4.1.2), with the non-ASCII characters of RFC 6531 §3.3.

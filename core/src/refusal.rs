@@ -49,11 +49,14 @@ pub enum Refusal {
     ReadOnly,
     /// Not permitted to this account.
     NotPermitted,
+    /// The aliases of this address lead back to where they began, or through too many others; an operator has to mend
+    /// that, and mail waits meanwhile.
+    AliasLoop,
 }
 
 impl Refusal {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadCredentials,
         Self::AccountDisabled,
         Self::TooManyAttempts,
@@ -77,6 +80,7 @@ impl Refusal {
         Self::MailboxFull,
         Self::ReadOnly,
         Self::NotPermitted,
+        Self::AliasLoop,
     ];
 
     /// Whether trying again later can help without anybody changing anything.
@@ -90,6 +94,7 @@ impl Refusal {
                 | Self::Busy
                 | Self::Unavailable
                 | Self::Storage
+                | Self::AliasLoop
         )
     }
 }

@@ -1,5 +1,6 @@
 //! Users, domains and aliases: what their files mean, and who an address is. Pure: the store reads the files.
 
+pub mod alias;
 mod app_password;
 mod domain;
 mod lookup;

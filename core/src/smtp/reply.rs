@@ -148,6 +148,8 @@ pub const fn refusal(context: Context, refusal: Refusal) -> Reply {
         Refusal::MailboxFull | Refusal::TooManyKeywords => {
             Reply::new(452, "4.2.2", "Mailbox cannot take more messages")
         }
+        // RFC 3463 §3.5.
+        Refusal::AliasLoop => Reply::new(451, "4.4.6", "Alias loop, try again later"),
         Refusal::Busy
         | Refusal::Unavailable
         | Refusal::Storage
@@ -164,7 +166,8 @@ const fn auth(refusal: Refusal) -> Reply {
         | Refusal::DiskFull
         | Refusal::Busy
         | Refusal::Unavailable
-        | Refusal::Storage => Reply::new(454, "4.7.0", "Temporary authentication failure"),
+        | Refusal::Storage
+        | Refusal::AliasLoop => Reply::new(454, "4.7.0", "Temporary authentication failure"),
         _ => Reply::new(535, "5.7.8", "Authentication credentials invalid"),
     }
 }

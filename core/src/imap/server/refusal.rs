@@ -34,6 +34,7 @@ const fn words(refusal: Refusal) -> (&'static str, &'static str) {
         Refusal::ReadOnly => ("NOPERM", "Mailbox is open read-only"),
         Refusal::NotPermitted => ("NOPERM", "Not permitted"),
         Refusal::NoSuchUser => ("NONEXISTENT", "No such user"),
+        Refusal::AliasLoop => ("UNAVAILABLE", "Alias loop; try later"),
         Refusal::RelayDenied | Refusal::RelayDisabled | Refusal::SenderNotOwned | Refusal::AuthorNotOwned => {
             ("CANNOT", "Not possible")
         }
