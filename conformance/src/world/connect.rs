@@ -153,6 +153,7 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
         max_text_line: options.number("max_text_line", usual.max_text_line)?,
         data_timeout: Duration::from_secs(600),
         max_errors: options.number("max_errors", usual.max_errors)?,
+        max_commands: options.number("max_commands", usual.max_commands)?,
         ..usual
     })
 }

@@ -7,12 +7,14 @@ use rmail_core::chunk::Chunk;
 use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Rights, Snapshot, Uid, Usage};
+use rmail_core::note::Note;
 use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
 use super::catenate::{Wanted, spool_from};
+use super::limits::Tries;
 use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
@@ -29,6 +31,7 @@ pub struct ImapService<S: MailStore, D: Disk> {
     pub(super) settings: Arc<Settings>,
     /// Where the session comes from.
     pub(super) peer: Peer,
+    tries: Tries,
     desk: Desk<S>,
     last: LastScanned,
     /// Who is logged in.
@@ -42,6 +45,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
             peer,
+            tries: Tries::new(peer, "imap"),
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
@@ -121,16 +125,24 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     async fn perform(&self, now: Now, call: Call) -> Reply {
         let store = &*self.service.store;
         match call {
-            Call::Authenticate { login, password } => Reply::Authenticated(
-                self.service
-                    .authenticate(&self.settings, now, &login, &password)
-                    .await,
-            ),
+            Call::Authenticate { login, password } => {
+                let (service, settings) = (&*self.service, &*self.settings);
+                let checked = service.authenticate(settings, now, &login, &password);
+                let tried = (login.as_str(), &password);
+                let within = service.login_within(settings, now, &self.tries, tried, checked);
+                Reply::Authenticated(within.await)
+            }
             Call::ScramStart { login } => {
-                Reply::Scram(self.service.scram_start(&self.settings, &login).await)
+                let (service, settings) = (&*self.service, &*self.settings);
+                let started = service.scram_start(settings, &login);
+                let within = service.scram_within(settings, now, &self.tries, &login, started);
+                Reply::Scram(within.await)
             }
             Call::ScramDone { account, epoch } => {
-                Reply::Authenticated(self.service.scram_done(now, account, epoch).await)
+                let checked = self.service.scram_done(now, account, epoch);
+                let service = &*self.service;
+                let within = service.scram_done_within(&self.settings, now, &self.tries, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Recheck { account, epoch } => Reply::Recheck(self.service.recheck(&account, epoch).await),
             Call::List { account } => {
@@ -441,6 +453,10 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn note(&self, now: Now, note: &Note) {
+        self.service.noted(&self.settings, now, &self.tries, note);
     }
 }
 

@@ -8,6 +8,7 @@ mod bodies;
 mod catenate;
 mod gists;
 mod imap;
+mod limits;
 mod login;
 mod message;
 mod outbound;
@@ -44,6 +45,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
 use gists::GistCache;
+use limits::Limits;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -53,6 +55,7 @@ pub struct Service<S: MailStore, D: Disk> {
     accounts: Accounts<D>,
     settings: Mutex<Arc<Settings>>,
     passwords: Passwords,
+    limits: Limits<D>,
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
@@ -69,12 +72,15 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// A service over a store of mail and the accounts beside it.
     #[must_use]
     pub fn new(store: Arc<S>, accounts: Accounts<D>, settings: Settings) -> Arc<Self> {
-        let passwords = Passwords::new(accounts.seed());
+        let seed = accounts.seed();
+        let passwords = Passwords::new(seed);
+        let limits = Limits::new(&seed, Arc::clone(accounts.disk()));
         Arc::new(Self {
             store,
             accounts,
             settings: Mutex::new(Arc::new(settings)),
             passwords,
+            limits,
             salts: OnceLock::new(),
             outbound: Outbound::default(),
             gists: GistCache::default(),

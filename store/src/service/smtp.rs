@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::note::Note;
 use rmail_core::peer::Peer;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::Now;
 
+use super::limits::Tries;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings};
 use crate::disk::Disk;
@@ -22,6 +24,7 @@ pub struct SmtpService<S: MailStore, D: Disk> {
     settings: Arc<Settings>,
     /// Where the session comes from.
     peer: Peer,
+    tries: Tries,
     desk: Desk<S>,
 }
 
@@ -29,6 +32,7 @@ impl<S: MailStore, D: Disk> SmtpService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
             peer,
+            tries: Tries::new(peer, "smtp"),
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             service,
@@ -65,15 +69,24 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
         let (service, settings) = (&*self.service, &*self.settings);
         match call {
             Call::Authenticate { login, password } => {
-                Reply::Authenticated(service.authenticate(settings, now, &login, &password).await)
+                let checked = service.authenticate(settings, now, &login, &password);
+                let tried = (login.as_str(), &password);
+                let within = service.login_within(settings, now, &self.tries, tried, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Sender {
                 account,
                 path,
                 trusted,
-            } => Reply::Sender(service.sender(settings, account.as_ref(), &path, trusted).await),
+            } => {
+                let checked = service.sender(settings, account.as_ref(), &path, trusted);
+                Reply::Sender(service.message_within(settings, now, self.peer, checked).await)
+            }
             Call::Recipient { account, path, size } => {
-                Reply::Recipient(service.recipient(settings, account.as_ref(), &path, size).await)
+                let account = account.as_ref();
+                let checked = service.recipient(settings, account, &path, size);
+                let within = service.recipient_within(settings, now, self.peer, account, checked);
+                Reply::Recipient(within.await)
             }
             Call::Open { spool } => Reply::Opened(match service.check_free(settings, 0).await {
                 Ok(()) => self.desk.open_spool(spool, 0).await,
@@ -87,9 +100,15 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 self.desk.discard(spool);
                 Reply::Discarded
             }
-            Call::ScramStart { login } => Reply::Scram(service.scram_start(settings, &login).await),
+            Call::ScramStart { login } => {
+                let started = service.scram_start(settings, &login);
+                let within = service.scram_within(settings, now, &self.tries, &login, started);
+                Reply::Scram(within.await)
+            }
             Call::ScramDone { account, epoch } => {
-                Reply::Authenticated(service.scram_done(now, account, epoch).await)
+                let checked = service.scram_done(now, account, epoch);
+                let within = service.scram_done_within(settings, now, &self.tries, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Recheck { account, epoch } => Reply::Recheck(service.recheck(&account, epoch).await),
         }
@@ -117,6 +136,10 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn note(&self, now: Now, note: &Note) {
+        self.service.noted(&self.settings, now, &self.tries, note);
     }
 }
 

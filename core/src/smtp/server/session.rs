@@ -50,6 +50,8 @@ pub struct Session {
     pub(super) transaction: Option<Transaction>,
     pub(super) transactions: usize,
     pub(super) errors: usize,
+    /// Commands since the last message.
+    pub(super) commands: usize,
     /// The account may have changed.
     pub(super) dirty: bool,
     pub(super) eof: bool,
@@ -168,6 +170,7 @@ impl Session {
             transaction: None,
             transactions: 0,
             errors: 0,
+            commands: 0,
             dirty: false,
             eof: false,
             shutdown: false,
