@@ -230,11 +230,11 @@ impl<D: Disk> core::fmt::Debug for Board<D> {
     }
 }
 
-/// What all running processes tell. Files of dead ones are removed.
+/// What each running process tells, by an id of the process. Files of dead ones are removed.
 ///
 /// # Errors
 /// The directory or a file in it cannot be read.
-pub async fn told<D: Disk>(disk: &D) -> io::Result<Vec<Told>> {
+pub async fn told<D: Disk>(disk: &D) -> io::Result<Vec<(String, Told)>> {
     let dir = match disk.open_dir(disk.root(), DIR).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened?,
@@ -252,7 +252,10 @@ pub async fn told<D: Disk>(disk: &D) -> io::Result<Vec<Told>> {
             continue;
         }
         match read_from(disk, &dir, &entry.name, 0).await {
-            Ok(text) => all.extend(serde_json::from_slice::<Told>(&text)),
+            Ok(text) => {
+                let told = serde_json::from_slice(&text);
+                all.extend(told.map(|told| (id.to_owned(), told)));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
