@@ -283,7 +283,10 @@ where
                     self.unread.push_front(rest);
                 }
             }
-            Action::Note(note) => self.note(format!("Note {note:?}")),
+            Action::Note(note) => {
+                self.serve.note(now, &note);
+                self.note(format!("Note {note:?}"));
+            }
             Action::Close => {
                 self.note("Close".to_owned());
                 self.state.closed = true;

@@ -161,6 +161,7 @@ fn settings(peer: IpAddr) -> Settings {
         command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
         max_errors: 20,
+        max_commands: 200,
     }
 }
 

@@ -30,6 +30,7 @@ pub mod directory;
 pub mod dns;
 pub mod http;
 pub mod imap;
+pub mod limiter;
 pub mod limits;
 pub mod line;
 pub mod machine;

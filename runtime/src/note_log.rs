@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use log::Level;
 use rmail_core::note::Note;
+
+use crate::flood::Floods;
 
 /// Which connection a line is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +26,19 @@ impl fmt::Display for Label {
     }
 }
 
+/// Whether the lines that say this may come in any number: only those who are known can cause them, or few can.
+fn is_bounded(note: &Note) -> bool {
+    !matches!(
+        note,
+        Note::LoginFailed { .. } | Note::Refused { .. } | Note::Ended(_)
+    )
+}
+
 /// Writes the line of a note. Commands and replies are DEBUG, what was accepted, refused or ended INFO, a failed login
-/// WARNING, a fault of ours ERROR.
-pub fn write(label: &Label, note: &Note) {
+/// WARNING, a fault of ours ERROR. Lines that strangers can cause are counted in `lines`.
+pub fn write(label: &Label, lines: Option<&Floods>, note: &Note) {
     let level = level_of(note);
-    if level > log::max_level() {
+    if level > log::max_level() || !(is_bounded(note) || admits(label, lines)) {
         return;
     }
     match note {
@@ -70,6 +81,13 @@ pub fn write(label: &Label, note: &Note) {
         Note::Ended(reason) => line_of(label, level, format_args!("event=ended reason={reason:?}")),
         Note::Internal(what) => line_of(label, level, format_args!("event=fault what={what:?}")),
     }
+}
+
+/// Whether one more line about the other side may be written: strangers can cause any number. Trusted ones have no
+/// [`Floods`].
+#[must_use]
+pub fn admits(label: &Label, lines: Option<&Floods>) -> bool {
+    lines.is_none_or(|lines| lines.admits(Instant::now(), label.peer))
 }
 
 /// Writes a line of the host's own about a connection.

@@ -19,6 +19,7 @@
 )]
 
 pub mod accounts;
+pub mod board;
 pub mod care;
 pub mod disk;
 pub mod error;

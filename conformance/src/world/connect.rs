@@ -158,6 +158,7 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
         },
         data_timeout: Duration::from_secs(600),
         max_errors: options.number("max_errors", usual.max_errors)?,
+        max_commands: options.number("max_commands", usual.max_commands)?,
         ..usual
     })
 }

@@ -46,6 +46,7 @@ keys! {
     "smtp.max_text_line", Kind::Integer(998, 1_073_741_824), 1_048_576, "Octets of one line of a message";
     "smtp.bare_lf", Kind::Word(&["refuse", "normalise"]), "refuse", "A message with LF that has no CR: 554 at its end, or made CRLF";
     "smtp.max_errors", Kind::Integer(1, 10_000), 20, "Refused commands before 421 and close";
+    "smtp.max_commands", Kind::Integer(10, 1_000_000), 200, "Commands that bring no message before 421 and close";
     "smtp.command_timeout", Kind::Integer(10, 86_400), 300, "Seconds without a command before 421";
     "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421; twice that below 100 octets a second";
     "smtp.auth_on_25", Kind::Bool, true, "AUTH on port 25 after STARTTLS";
@@ -82,10 +83,10 @@ keys! {
     "limits.trusted_networks", Kind::Networks, [], "Clients to which rate and per-address limits do not apply";
     "limits.connections_per_address.smtp", MAX_CONNECTIONS, 20, "SMTP connections of one address (IPv6: /64)";
     "limits.connections_per_address.imap", MAX_CONNECTIONS, 50, "IMAP connections of one address (IPv6: /64)";
-    "limits.messages_per_minute", ANY_COUNT, 60, "Messages of one address in a minute";
-    "limits.auth_failures_per_10_minutes", ANY_COUNT, 10, "Failed logins of one account from one address";
-    "limits.recipients_per_hour", ANY_COUNT, 500, "Recipients of one account in an hour";
-    "limits.recipients_per_day", ANY_COUNT, 2000, "Recipients of one account in a day";
+    "limits.messages_per_minute", ANY_COUNT, 60, "Messages of one address (IPv6: /64) in a minute; more get 450, and 421 when connecting";
+    "limits.auth_failures_per_10_minutes", ANY_COUNT, 10, "Failed logins of one account from one address, each wrong password once; then no login from there; ten times as many over all accounts";
+    "limits.recipients_per_hour", ANY_COUNT, 500, "Recipients of one account that sends, in an hour; more get 450";
+    "limits.recipients_per_day", ANY_COUNT, 2000, "The same in a day";
     "store.flag_sync_ms", Kind::Integer(0, 60_000), 1_000, "How long an answered flag change may be unsynced";
     "store.poll_ms", Kind::Integer(50, 60_000), 1_000, "How often changes by other processes are looked for where the system does not tell of them";
     "store.sweep", Kind::Integer(0, 3_600), 10, "Seconds between looks for changes by programs that take no lock; 0: only when opened";
@@ -98,10 +99,6 @@ pub const WITHOUT_EFFECT: &[&str] = &[
     "exchange_api.public_port",
     "exchange_api.public_secure_port",
     "exchange_api.token_secret",
-    "limits.auth_failures_per_10_minutes",
-    "limits.messages_per_minute",
-    "limits.recipients_per_day",
-    "limits.recipients_per_hour",
 ];
 
 /// The given object with the default of every key that is missing.

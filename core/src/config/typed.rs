@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::network::Network;
 use crate::addr::Domain;
+use crate::limiter::Rates;
 use crate::smtp::data::BareLf;
 
 /// A whole configuration. The meaning of each field is in [`super::keys::KEYS`] under the same name.
@@ -65,6 +66,7 @@ pub struct Smtp {
     pub max_text_line: usize,
     pub bare_lf: BareLf,
     pub max_errors: usize,
+    pub max_commands: usize,
     pub command_timeout: u64,
     pub data_timeout: u64,
     pub auth_on_25: bool,
@@ -173,6 +175,23 @@ pub struct Auth {
 pub struct LimitsConfig {
     pub trusted_networks: Vec<Network>,
     pub connections_per_address: ConnectionsPerAddress,
+    pub messages_per_minute: u64,
+    pub auth_failures_per_10_minutes: u64,
+    pub recipients_per_hour: u64,
+    pub recipients_per_day: u64,
+}
+
+impl LimitsConfig {
+    /// For the limiter.
+    #[must_use]
+    pub const fn rates(&self) -> Rates {
+        Rates {
+            messages_per_minute: self.messages_per_minute,
+            auth_failures_per_10_minutes: self.auth_failures_per_10_minutes,
+            recipients_per_hour: self.recipients_per_hour,
+            recipients_per_day: self.recipients_per_day,
+        }
+    }
 }
 
 /// `limits.connections_per_address`

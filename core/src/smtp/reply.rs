@@ -142,7 +142,19 @@ pub const fn refusal(context: Context, refusal: Refusal) -> Reply {
         }
         Refusal::BadCredentials => Reply::new(530, "5.7.0", "Authentication required"),
         Refusal::TooLarge => Reply::new(552, "5.3.4", "Message too large"),
-        Refusal::TooManyAttempts => Reply::new(450, "4.7.1", "Too many requests, try again later"),
+        Refusal::TooManyAttempts => match context {
+            Context::Mail => Reply::new(
+                450,
+                "4.7.1",
+                "Too many messages from your address, try again later",
+            ),
+            Context::Rcpt { .. } => Reply::new(
+                450,
+                "4.7.1",
+                "Too many recipients of your account, try again later",
+            ),
+            _ => Reply::new(450, "4.7.1", "Too many requests, try again later"),
+        },
         Refusal::QueueFull => Reply::new(452, "4.3.1", "Queue full, try again later"),
         Refusal::DiskFull => Reply::new(452, "4.3.1", "Insufficient system storage"),
         Refusal::MailboxFull | Refusal::TooManyKeywords => {
@@ -161,8 +173,13 @@ pub const fn refusal(context: Context, refusal: Refusal) -> Reply {
 /// A wrong password, an unknown and a disabled user look alike (RFC 4954 §6).
 const fn auth(refusal: Refusal) -> Reply {
     match refusal {
-        Refusal::TooManyAttempts
-        | Refusal::QueueFull
+        // Not 454, by which RFC 4954 §6 means a failure of the server: this one is the client's.
+        Refusal::TooManyAttempts => Reply::new(
+            450,
+            "4.7.1",
+            "Too many failed logins from your address, try again later",
+        ),
+        Refusal::QueueFull
         | Refusal::DiskFull
         | Refusal::Busy
         | Refusal::Unavailable

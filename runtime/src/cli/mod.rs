@@ -18,6 +18,7 @@ mod password;
 mod report;
 mod restore;
 mod serve;
+mod unban;
 mod user;
 
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Command {
     /// Add, list and change users; works on a running server.
     #[command(subcommand)]
     User(user::Command),
+    /// Let go whom limits hold back, or list them; works on a running server.
+    Unban(unban::Options),
     /// Move mailboxes of the earliest layout (index.json and msg-UID.eml) into this one.
     Migrate(migrate::Options),
     /// Take mail in from a Maildir, an mbox or a tar archive; works on a running server.
@@ -98,6 +101,7 @@ pub fn run() -> ExitCode {
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),
+        Command::Unban(options) => unban::run(&arguments.config, &options),
         Command::Migrate(options) => migrate::run(&arguments.config, &options),
         Command::Import(options) => import::run(&arguments.config, &options),
         Command::Export(options) => export::run(&arguments.config, &options),

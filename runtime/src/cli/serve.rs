@@ -78,6 +78,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
             max_message_size: config.smtp.max_message_size,
             max_queue_size: config.delivery.max_queue_size,
             pbkdf2_rounds: config.auth.pbkdf2_rounds,
+            rates: config.limits.rates(),
             ..service::Settings::default()
         },
         relay: relay::Settings::from_config(config, |key, source| loaded.secret(key, source))?,
@@ -159,6 +160,7 @@ fn smtp(config: &Config) -> SmtpConfig {
         max_text_line: smtp.max_text_line,
         bare_lf: smtp.bare_lf,
         max_errors: smtp.max_errors,
+        max_commands: smtp.max_commands,
         command_timeout: Duration::from_secs(smtp.command_timeout),
         data_timeout: Duration::from_secs(smtp.data_timeout),
     }

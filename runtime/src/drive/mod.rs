@@ -22,6 +22,7 @@ use rmail_core::machine::Session;
 use rmail_store::service::Serve;
 
 use crate::clock::Clock;
+use crate::flood::Floods;
 use crate::io::Stream;
 use crate::note_log::{self, Label};
 use crate::pools::{Pools, panic_text};
@@ -46,6 +47,8 @@ pub struct Context {
     pub limits: DriveLimits,
     /// For log lines.
     pub label: Label,
+    /// Where lines about the other side are counted; `None`: there may be any number.
+    pub lines: Option<Arc<Floods>>,
 }
 
 /// Times after which a peer that does not do its part is left.
@@ -110,7 +113,7 @@ where
     M: Session<Call = V::Call, Reply = V::Reply> + Send,
     V: Serve,
 {
-    let label = context.label;
+    let (label, lines) = (context.label, context.lines.clone());
     let mut driver = Box::new(session::Driver::new(machine, stream, serve, context));
     async move {
         let run = AssertUnwindSafe(poll_fn(|cx| driver.poll(cx))).catch_unwind();
@@ -118,17 +121,20 @@ where
             Ok(end) => (Some(driver.into_machine()), end),
             Err(payload) => (None, End::Panicked(panic_text(payload.as_ref()))),
         };
-        log_end(&label, &end);
+        log_end(&label, lines.as_deref(), &end);
         Ended { machine, end }
     }
 }
 
-fn log_end(label: &Label, end: &End) {
+fn log_end(label: &Label, lines: Option<&Floods>, end: &End) {
     let level = match end {
         End::Closed | End::PeerGone(None) => Level::Debug,
         End::PeerGone(Some(_)) | End::Stalled | End::Handshake(_) => Level::Info,
         End::Fault(_) | End::Panicked(_) => Level::Error,
     };
+    if level == Level::Info && !note_log::admits(label, lines) {
+        return;
+    }
     note_log::line_of(
         label,
         level,

@@ -396,7 +396,10 @@ where
                     incoming.stop();
                 }
             }
-            Action::Note(note) => note_log::write(&self.context.label, &note),
+            Action::Note(note) => {
+                note_log::write(&self.context.label, self.context.lines.as_deref(), &note);
+                self.serve.note(self.context.clock.now(), &note);
+            }
             Action::Close => {
                 if !self.waits_to_write() {
                     self.write_moved = Instant::now();

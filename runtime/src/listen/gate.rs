@@ -43,6 +43,8 @@ pub enum Refused {
     Total,
     /// Too many of this address.
     Address,
+    /// Its address has sent too many messages.
+    Rate,
 }
 
 impl Gate {

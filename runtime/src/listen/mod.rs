@@ -5,7 +5,7 @@ mod refuse;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
@@ -18,6 +18,7 @@ use crate::pools::guarded;
 
 pub use gate::{Gate, GateLimits, Pass, Refused};
 pub use refuse::refuse;
+pub use rmail_core::limiter::counted_as;
 
 /// Connections that the system accepts for us while we are busy: a burst, not a load.
 const BACKLOG: i32 = 1024;
@@ -229,27 +230,10 @@ pub fn keep_alive(socket: &TcpStream) {
     }
 }
 
-/// Whom an address stands for when connections are counted: of IPv6 the /64, which one customer has.
-#[must_use]
-pub fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => IpAddr::from((u128::from(six) & !u128::from(u64::MAX)).to_be_bytes()),
-        four => four,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::Ipv6Addr;
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one() {
-        let address = |text: &str| counted_as(text.parse().expect("an address"));
-        assert_eq!(address("2001:db8:0:1::1"), address("2001:db8:0:1:ffff::2"));
-        assert_ne!(address("2001:db8:0:1::1"), address("2001:db8:0:2::1"));
-        assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
-    }
 
     #[test]
     fn accepted_sockets_are_kept_alive() {

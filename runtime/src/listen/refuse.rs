@@ -20,11 +20,14 @@ fn words(group: Group, hostname: &str, why: Refused) -> Vec<u8> {
     let text = match why {
         Refused::Total => "too many connections, try again later",
         Refused::Address => "too many connections from your address",
+        Refused::Rate => "too many messages from your address, try again later",
     };
     match (group, why) {
         // RFC 5321 §3.8 with the codes of RFC 3463 §3.4 and §3.8.
         (Group::Smtp, Refused::Total) => format!("421 4.3.2 {hostname} {text}\r\n").into_bytes(),
-        (Group::Smtp, Refused::Address) => format!("421 4.7.0 {hostname} {text}\r\n").into_bytes(),
+        (Group::Smtp, Refused::Address | Refused::Rate) => {
+            format!("421 4.7.0 {hostname} {text}\r\n").into_bytes()
+        }
         // RFC 5530 §3
         (Group::Imap, _) => format!("* BYE [UNAVAILABLE] {text}\r\n").into_bytes(),
         (Group::Api, _) => Response::error(503, text).render(),

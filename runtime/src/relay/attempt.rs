@@ -130,6 +130,7 @@ async fn connected<S: MailStore, D: Disk>(
             connection: host.sessions.number(),
             peer: address.ip(),
         },
+        lines: None,
     };
     log::debug!(target: "relay", "{} event=connected id={entry} address={address}", context.label);
     let present = host.sessions.enter(context.label.connection, &context.signal);

@@ -84,6 +84,8 @@ pub struct SmtpConfig {
     pub bare_lf: BareLf,
     /// Errors before 421.
     pub max_errors: usize,
+    /// Commands that bring no message before 421.
+    pub max_commands: usize,
     /// For the next command.
     pub command_timeout: Duration,
     /// For the next octets of a message.
@@ -209,6 +211,7 @@ impl ServerConfig {
             command_timeout: self.smtp.command_timeout,
             data_timeout: self.smtp.data_timeout,
             max_errors: self.smtp.max_errors,
+            max_commands: self.smtp.max_commands,
             ..smtp::server::Settings::new(&self.hostname, role, peer)
         }
     }
@@ -266,7 +269,8 @@ impl Default for SmtpConfig {
             max_messages: 50,
             max_text_line: 1 << 20,
             bare_lf: BareLf::Refuse,
-            max_errors: 10,
+            max_errors: 20,
+            max_commands: 200,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),
         }

@@ -24,9 +24,9 @@ use super::no_service::NoService;
 use crate::clock::Clock;
 use crate::drive::{Context, Signal, drive};
 use crate::entropy;
-use crate::flood::Flood;
+use crate::flood::{Flood, Floods};
 use crate::io::Stream;
-use crate::listen::{self, Gate, Group, Pass, Service};
+use crate::listen::{self, Gate, Group, Pass, Refused, Service};
 use crate::note_log::{self, Label};
 use crate::pools::Pools;
 use crate::tls::{ServerTls, TlsParty};
@@ -42,6 +42,8 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) sync_failed: AtomicBool,
     /// Connections that there was no room for.
     refused: Flood,
+    /// Lines about those who are not trusted.
+    lines: Arc<Floods>,
     config: RwLock<Arc<ServerConfig>>,
     tls: Option<Arc<ServerTls>>,
     gate: Arc<Gate>,
@@ -63,6 +65,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             sessions: Sessions::default(),
             sync_failed: AtomicBool::new(false),
             refused: Flood::default(),
+            lines: Arc::default(),
             config: RwLock::new(config),
             tls,
             gate: Arc::default(),
@@ -89,8 +92,9 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         !self.sync_failed.load(Ordering::Relaxed) && !self.sessions.are_ending()
     }
 
-    /// Tells how many lines about refused connections were left out.
-    pub(crate) fn tell_refused(&self) {
+    /// Tells how many lines were left out.
+    pub(crate) fn tell_left_out(&self) {
+        self.lines.tell(Instant::now());
         if let Some(count) = self.refused.left_out(Instant::now()) {
             log::warn!(target: "server", "event=refused_more left_out={count}");
         }
@@ -105,10 +109,19 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             peer: peer.ip(),
         };
         let limits = config.gate_limits(service, peer.ip());
-        let pass = match self.gate.enter(service, peer.ip(), limits) {
+        let from = Peer {
+            address: peer.ip(),
+            trusted: config.is_trusted(peer.ip()),
+        };
+        let entered = if service.group() == Group::Smtp && !self.service.admits(self.clock.now(), from) {
+            Err(Refused::Rate)
+        } else {
+            self.gate.enter(service, peer.ip(), limits)
+        };
+        let pass = match entered {
             Ok(pass) => pass,
             Err(why) => {
-                self.tell_refused();
+                self.tell_left_out();
                 if self.refused.admits(Instant::now()) {
                     note_log::line_of(
                         &label,
@@ -122,7 +135,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         };
         listen::keep_alive(&socket);
         match Stream::new(socket) {
-            Ok(stream) => self.begin(service, &config, stream, label, pass),
+            Ok(stream) => self.begin(service, &config, from, stream, label, pass),
             Err(error) => {
                 note_log::line_of(
                     &label,
@@ -137,15 +150,19 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         self: &Arc<Self>,
         service: Service,
         config: &ServerConfig,
+        peer: Peer,
         stream: Stream,
         label: Label,
         pass: Pass,
     ) {
-        note_log::line_of(
-            &label,
-            Level::Debug,
-            format_args!("event=connected service={service}"),
-        );
+        let lines = (!peer.trusted).then(|| Arc::clone(&self.lines));
+        if note_log::admits(&label, lines.as_deref()) {
+            note_log::line_of(
+                &label,
+                Level::Info,
+                format_args!("event=connected service={service}"),
+            );
+        }
         let now = self.clock.now();
         let context = Context {
             clock: self.clock,
@@ -155,10 +172,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             implicit_tls: service.is_implicit_tls(),
             limits: config.drive,
             label,
-        };
-        let peer = Peer {
-            address: label.peer,
-            trusted: config.is_trusted(label.peer),
+            lines,
         };
         match service.group() {
             Group::Smtp => {

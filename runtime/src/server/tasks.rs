@@ -73,8 +73,13 @@ impl Work {
 }
 
 async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration, poll: Duration) {
-    let [mut mailboxes, mut accounts, mut certificate, mut flushing] =
-        std::array::from_fn(|_| Work::default());
+    let [
+        mut mailboxes,
+        mut accounts,
+        mut certificate,
+        mut flushing,
+        mut limits,
+    ] = std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
     let failures = Arc::new(Flood::default());
     // Shorter than a tick: somebody else's work. Zero: changes are synced before the answer, but mailboxes without changes
@@ -94,7 +99,8 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
         let look = |kind: fn(&Scope) -> bool, every: u32| {
             due(every) && hub.is_watched(kind) && (due(every.saturating_mul(HEARD)) || !hub.hears(kind))
         };
-        host.tell_refused();
+        host.tell_left_out();
+        limits.begin(&host, tend_limits(Arc::clone(&host)));
         if look(is_mailbox, poll_every) {
             mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
         }
@@ -113,7 +119,8 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
 /// Sleeps for a tick; while nobody is there and nothing to be done, for several. How many.
 async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
     host.sessions.forget_arrivals();
-    if host.sessions.count() > 0 || host.service.store().is_dirty() {
+    let held = host.service.has_limits_to_tell(host.clock.now());
+    if held || host.sessions.count() > 0 || host.service.store().is_dirty() {
         Timer::after(TICK).await;
         return 1;
     }
@@ -189,6 +196,15 @@ async fn poll_accounts<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
         futures_lite::future::block_on(service.poll_accounts())
     });
     report("poll_accounts", poll.await);
+}
+
+/// Hears which limits operators lift, and tells whom this process holds back.
+async fn tend_limits<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
+    let (service, now) = (Arc::clone(&host.service), host.clock.now());
+    let tend = host.pools.run(Pool::Read, move || {
+        futures_lite::future::block_on(service.tend_limits(now));
+    });
+    report("tend_limits", tend.await);
 }
 
 async fn flush_often<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, every: Duration) {

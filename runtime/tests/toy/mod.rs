@@ -351,6 +351,7 @@ impl Host {
             tls: self.tls.map(TlsParty::Server),
             implicit_tls: self.implicit,
             limits: self.limits,
+            lines: None,
             label: Label {
                 protocol: "toy",
                 connection: 1,

@@ -8,12 +8,14 @@ use rmail_core::directory::Access;
 use rmail_core::imap::server::{Appended, Call, NewMessage, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::{MailboxName, MailboxRef, ModSeq, Rights, Snapshot, Uid, Usage};
+use rmail_core::note::Note;
 use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
 use rmail_core::time::Now;
 
 use super::bodies::{LastScanned, bodies};
 use super::catenate::{Wanted, spool_from};
+use super::limits::Tries;
 use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
@@ -30,6 +32,7 @@ pub struct ImapService<S: MailStore, D: Disk> {
     pub(super) settings: Arc<Settings>,
     /// Where the session comes from.
     pub(super) peer: Peer,
+    tries: Tries,
     desk: Desk<S>,
     last: LastScanned,
     /// Who is logged in.
@@ -43,6 +46,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
             peer,
+            tries: Tries::new(peer, "imap"),
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             last: LastScanned::default(),
@@ -124,21 +128,23 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         match call {
             Call::Authenticate { login, password } => {
                 let _place = self.desk.take_place();
-                let result = self
-                    .service
-                    .authenticate(&self.settings, now, Access::Imap, &login, &password)
-                    .await;
-                Reply::Authenticated(result)
+                let (service, settings) = (&*self.service, &*self.settings);
+                let checked = service.authenticate(settings, now, Access::Imap, &login, &password);
+                let tried = (login.as_str(), &password);
+                let within = service.login_within(settings, now, &self.tries, tried, checked);
+                Reply::Authenticated(within.await)
             }
             Call::ScramStart { login } => {
-                let start = self
-                    .service
-                    .scram_start(&self.settings, now, Access::Imap, &login);
-                Reply::Scram(start.await)
+                let (service, settings) = (&*self.service, &*self.settings);
+                let started = service.scram_start(settings, now, Access::Imap, &login);
+                let within = service.scram_within(settings, now, &self.tries, &login, started);
+                Reply::Scram(within.await)
             }
             Call::ScramDone { account, epoch } => {
-                let done = self.service.scram_done(now, Access::Imap, account, epoch);
-                Reply::Authenticated(done.await)
+                let checked = self.service.scram_done(now, Access::Imap, account, epoch);
+                let service = &*self.service;
+                let within = service.scram_done_within(&self.settings, now, &self.tries, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Recheck { account, epoch } => {
                 let recheck = self.service.recheck(now, Access::Imap, &account, epoch);
@@ -458,6 +464,10 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn note(&self, now: Now, note: &Note) {
+        self.service.noted(&self.settings, now, &self.tries, note);
     }
 }
 

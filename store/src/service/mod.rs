@@ -9,6 +9,7 @@ mod catenate;
 mod gists;
 mod hashing;
 mod imap;
+mod limits;
 mod login;
 mod message;
 mod outbound;
@@ -46,6 +47,7 @@ use crate::hub::Hub;
 use crate::mailstore::MailStore;
 use gists::GistCache;
 use hashing::Hashing;
+use limits::Limits;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -56,6 +58,7 @@ pub struct Service<S: MailStore, D: Disk> {
     settings: Mutex<Arc<Settings>>,
     passwords: Passwords,
     hashing: Hashing,
+    limits: Limits<D>,
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     outbound: Outbound,
@@ -72,13 +75,16 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// A service over a store of mail and the accounts beside it.
     #[must_use]
     pub fn new(store: Arc<S>, accounts: Accounts<D>, settings: Settings) -> Arc<Self> {
-        let passwords = Passwords::new(accounts.seed());
+        let seed = accounts.seed();
+        let passwords = Passwords::new(seed);
+        let limits = Limits::new(&seed, Arc::clone(accounts.disk()));
         Arc::new(Self {
             store,
             accounts,
             settings: Mutex::new(Arc::new(settings)),
             passwords,
             hashing: Hashing::default(),
+            limits,
             salts: OnceLock::new(),
             outbound: Outbound::default(),
             gists: GistCache::default(),

@@ -3,6 +3,7 @@
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::note::Note;
 use rmail_core::time::Now;
 
 use crate::error::Result;
@@ -68,4 +69,7 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Ends a watch.
     fn unwatch(&self, watch: WatchId);
+
+    /// The session has noted something: some of it counts for limits. Never blocks. Nothing unless it is told otherwise.
+    fn note(&self, _now: Now, _note: &Note) {}
 }

@@ -1,6 +1,7 @@
 //! What operators may change of the service.
 
 use rmail_core::directory::Hosting;
+use rmail_core::limiter::Rates;
 use rmail_core::limits::Limits;
 
 /// Settings of the service; a reload replaces them for new sessions.
@@ -18,6 +19,8 @@ pub struct Settings {
     pub max_queue_size: usize,
     /// `auth.pbkdf2_rounds`, for new hashes.
     pub pbkdf2_rounds: u32,
+    /// `limits.*`: how much one address and one account may do.
+    pub rates: Rates,
     /// Octets that stay free on the disk: with less, nothing is accepted.
     pub min_free: u64,
     /// Bounds of the store.
@@ -39,6 +42,7 @@ impl Default for Settings {
             max_message_size: 52_428_800,
             max_queue_size: 10_000,
             pbkdf2_rounds: 300_000,
+            rates: Rates::default(),
             min_free: 1 << 20,
             limits: Limits::default(),
         }

@@ -6,10 +6,12 @@ use rmail_core::chunk::Chunk;
 use rmail_core::directory::Access;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::note::Note;
 use rmail_core::peer::Peer;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::Now;
 
+use super::limits::Tries;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings};
 use crate::disk::Disk;
@@ -23,6 +25,7 @@ pub struct SmtpService<S: MailStore, D: Disk> {
     settings: Arc<Settings>,
     /// Where the session comes from.
     peer: Peer,
+    tries: Tries,
     desk: Desk<S>,
 }
 
@@ -30,6 +33,7 @@ impl<S: MailStore, D: Disk> SmtpService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
             peer,
+            tries: Tries::new(peer, "smtp"),
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
             service,
@@ -73,18 +77,24 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
         match call {
             Call::Authenticate { login, password } => {
                 let _place = self.desk.take_place();
-                let result = service
-                    .authenticate(settings, now, Access::Smtp, &login, &password)
-                    .await;
-                Reply::Authenticated(result)
+                let checked = service.authenticate(settings, now, Access::Smtp, &login, &password);
+                let tried = (login.as_str(), &password);
+                let within = service.login_within(settings, now, &self.tries, tried, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Sender {
                 account,
                 path,
                 trusted,
-            } => Reply::Sender(service.sender(settings, account.as_ref(), &path, trusted).await),
+            } => {
+                let checked = service.sender(settings, account.as_ref(), &path, trusted);
+                Reply::Sender(service.message_within(settings, now, self.peer, checked).await)
+            }
             Call::Recipient { account, path, size } => {
-                Reply::Recipient(service.recipient(settings, account.as_ref(), &path, size).await)
+                let account = account.as_ref();
+                let checked = service.recipient(settings, account, &path, size);
+                let within = service.recipient_within(settings, now, self.peer, account, checked);
+                Reply::Recipient(within.await)
             }
             Call::Open { spool } => Reply::Opened(match service.check_free(settings, 0).await {
                 Ok(()) => self.desk.open_spool(spool, 0).await,
@@ -99,10 +109,14 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 Reply::Discarded
             }
             Call::ScramStart { login } => {
-                Reply::Scram(service.scram_start(settings, now, Access::Smtp, &login).await)
+                let started = service.scram_start(settings, now, Access::Smtp, &login);
+                let within = service.scram_within(settings, now, &self.tries, &login, started);
+                Reply::Scram(within.await)
             }
             Call::ScramDone { account, epoch } => {
-                Reply::Authenticated(service.scram_done(now, Access::Smtp, account, epoch).await)
+                let checked = service.scram_done(now, Access::Smtp, account, epoch);
+                let within = service.scram_done_within(settings, now, &self.tries, checked);
+                Reply::Authenticated(within.await)
             }
             Call::Recheck { account, epoch } => {
                 Reply::Recheck(service.recheck(now, Access::Smtp, &account, epoch).await)
@@ -132,6 +146,10 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn note(&self, now: Now, note: &Note) {
+        self.service.noted(&self.settings, now, &self.tries, note);
     }
 }
 

@@ -262,6 +262,7 @@ impl Session {
         }
         // A client that delivers mail is no nuisance.
         self.errors = 0;
+        self.commands = 0;
         let text = format!("OK: message accepted for delivery {}", accepted.id);
         self.respond(&Reply::new(250, "2.0.0", "").with_text(text));
         self.out.note(Note::Accepted {

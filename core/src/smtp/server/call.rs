@@ -53,6 +53,8 @@ pub struct Settings {
     pub data_timeout: Duration,
     /// Errors before 421.
     pub max_errors: usize,
+    /// Commands before 421, if no message is accepted between them; of RCPT only those that are refused count.
+    pub max_commands: usize,
 }
 
 impl Settings {
@@ -75,6 +77,7 @@ impl Settings {
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),
             max_errors: 20,
+            max_commands: 200,
         }
     }
 }

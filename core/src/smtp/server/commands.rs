@@ -43,6 +43,12 @@ impl Session {
     }
 
     pub(super) fn command(&mut self, command: Command) {
+        self.commands += usize::from(brings_nothing(&command));
+        if self.commands > self.settings.max_commands {
+            let reply = self.closing(421, "4.7.0", "too many commands, closing connection");
+            self.goodbye(&reply, "too many commands");
+            return;
+        }
         if self.drop_chunks_for(&command) {
             return;
         }
@@ -218,6 +224,7 @@ impl Session {
                 }
                 Err(word) => {
                     transaction.refused = true;
+                    self.commands += 1;
                     self.refuse(&format!("RCPT TO:{path}"), &refusal(context, word));
                 }
             }
@@ -243,4 +250,21 @@ impl Session {
         self.out.push(Action::StartTls);
         self.phase = Phase::Tls;
     }
+}
+
+/// Commands of which a client needs a few for each message, and somebody who wants to be a burden has any number. Those
+/// that carry recipients and bodies have bounds of their own.
+fn brings_nothing(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Ehlo(_)
+            | Command::Helo(_)
+            | Command::Mail(_)
+            | Command::Rset
+            | Command::Noop
+            | Command::Vrfy
+            | Command::Expn
+            | Command::Help
+            | Command::Auth(_)
+    )
 }

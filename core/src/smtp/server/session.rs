@@ -54,6 +54,8 @@ pub struct Session {
     pub(super) chunked: Option<Chunked>,
     pub(super) transactions: usize,
     pub(super) errors: usize,
+    /// Commands since the last message.
+    pub(super) commands: usize,
     /// The account may have changed.
     pub(super) dirty: bool,
     pub(super) eof: bool,
@@ -177,6 +179,7 @@ impl Session {
             chunked: None,
             transactions: 0,
             errors: 0,
+            commands: 0,
             dirty: false,
             eof: false,
             shutdown: false,
