@@ -59,6 +59,43 @@ fn users_change_while_the_server_runs() {
     assert!(login(&server, "carol", "one").1.contains("t NO"));
     assert!(login(&server, "carol", "two").1.contains("t OK"));
 
+    let made = server.rmail(
+        &[
+            "user",
+            "app-password",
+            "add",
+            "carol",
+            "phone",
+            "--scope",
+            "imap",
+            "--days",
+            "9",
+            "--json",
+        ],
+        "",
+    );
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let phone = made["password"].as_str().expect("shown once");
+    let (mut open, reply) = login(&server, "carol", phone);
+    assert!(reply.contains("t OK"), "{reply}");
+    open.imap("SELECT INBOX");
+    open.send("i IDLE\r\n");
+    assert!(open.line().starts_with('+'));
+    let list = server.rmail(&["user", "app-password", "list", "carol", "--json"], "");
+    let list: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(
+        (&list[0]["name"], &list[0]["scope"]),
+        (&json!("phone"), &json!(["imap"]))
+    );
+    assert!(
+        list[0]["last_used"].is_string() && list[0]["expires"].is_string(),
+        "{list}"
+    );
+    server.rmail(&["user", "app-password", "remove", "carol", "phone"], "");
+    assert!(open.rest().contains("* BYE"), "its session ends");
+    assert!(login(&server, "carol", phone).1.contains("t NO"));
+    assert!(login(&server, "carol", "two").1.contains("t OK"));
+
     server.rmail(&["user", "disable", "carol"], "");
     assert!(deliver(&server, "carol@here.test").starts_with("550 5.2.1"));
     assert!(login(&server, "carol", "two").1.contains("t NO"));

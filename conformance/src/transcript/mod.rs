@@ -46,7 +46,7 @@ pub struct Opening {
 
 /// Something that is there before: `@given …`.
 ///
-/// * `@given user NAME [password=…] [quota_mb=N] [admin] [disabled]` (users of sessions are there anyway)
+/// * `@given user NAME [password=…] [quota_mb=N] [app=NAME/SCOPE,…/PASSWORD] [admin] [disabled]` (users of sessions are there anyway)
 /// * `@given domain NAME`: hosted, without a user
 /// * `@given mailbox NAME [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`

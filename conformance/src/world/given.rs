@@ -1,12 +1,14 @@
 //! `@given`: what is there before.
 
 use futures_lite::future::block_on;
+use rmail_core::addr::AccountName;
 use rmail_core::auth::password::Hash;
-use rmail_core::directory::UserHash;
+use rmail_core::directory::{Access, UserHash};
 use rmail_core::mailbox::{SpecialUse, UidSet};
 use rmail_core::secret::Secret;
 use rmail_core::text::date;
 use rmail_core::time::Now;
+use rmail_store::accounts::NewAppPassword;
 use rmail_store::mailstore::MailStore as _;
 
 use super::{PASSWORD, World, account, flags, mailbox_name, new_user, users};
@@ -58,6 +60,7 @@ impl World {
         }
         let hash = options.remove("hash").map(|text| Hash::parse(&text));
         let hash = hash.transpose().map_err(|error| error.to_string())?;
+        let app = options.remove("app");
         known(&options)?;
         user.admin = marks.iter().any(|mark| mark == "admin");
         let accounts = self.service.accounts();
@@ -69,6 +72,9 @@ impl World {
             }));
             changed.map_err(|error| error.to_string())?;
         }
+        if let Some(app) = app {
+            self.given_app_password(&name, &app, now)?;
+        }
         for mark in marks {
             match mark.as_str() {
                 "admin" => {}
@@ -79,6 +85,26 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// `NAME/SCOPE,…/PASSWORD`.
+    fn given_app_password(&self, account: &AccountName, text: &str, now: Now) -> Result<(), String> {
+        let mut parts = text.splitn(3, '/');
+        let (Some(name), Some(scope), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err("app=NAME/SCOPE,…/PASSWORD".to_owned());
+        };
+        let scope = scope.split(',').map(|word| Access::parse(word).ok_or(word));
+        let new = NewAppPassword {
+            name: name.to_owned(),
+            password: Secret::new(password),
+            scope: scope
+                .collect::<Result<_, _>>()
+                .map_err(|word| format!("no scope: {word}"))?,
+            expires: None,
+            rounds: 1,
+        };
+        let added = self.service.accounts().add_app_password(account, &new, now.unix);
+        block_on(added).map_err(|error| error.to_string())
     }
 
     fn given(&self, given: &Given, now: Now) -> Result<(), String> {

@@ -145,6 +145,7 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
                 Ok(user) => json!({
                     "user": account.as_str(), "enabled": user.enabled, "admin": user.admin, "quota_mb": user.quota_mb,
                     "send_as": user.send_as,
+                    "app_passwords": user.app_passwords.iter().map(|app| &app.name).collect::<Vec<_>>(),
                 }),
                 Err(reason) => json!({ "user": account.as_str(), "error": reason }),
             })

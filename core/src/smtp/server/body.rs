@@ -95,7 +95,7 @@ impl Session {
             unbinary: transaction.binary.then(Box::default),
             decoder: self.decoder(count.is_some(), transaction.binary),
             count,
-            pass: Pass::new(self.defaults(&id)),
+            pass: Pass::new(&self.settings.hostname, self.defaults(&id)),
             pace: Pace::new(self.now, self.settings.data_timeout),
             max_size: self.settings.max_message_size,
             front,
@@ -163,6 +163,7 @@ impl Session {
             from: Domain::parse(domain).and_then(|domain| Address::new(local, domain)),
             date: trace::date(self.now.unix),
             message_id: format!("<{id}@{}>", self.settings.hostname),
+            resent_message_id: format!("<{id}.resent@{}>", self.settings.hostname),
         })
     }
 

@@ -1,9 +1,14 @@
 //! The pass over a message's header while it is spooled: what is removed, added, counted and collected.
 //!
-//! Older Return-Path fields go, always (RFC 5321 §4.4). Submitted mail (RFC 6409 §8) also loses Bcc and gets From,
-//! Date and Message-ID when they are missing; the authors are collected. Everything else passes unchanged, and the
-//! body as slices of what came in.
+//! Older Return-Path fields go, always (RFC 5321 §4.4). Submitted mail (RFC 6409 §8) also loses Bcc, and gets what is
+//! missing, blank or not readable: From, Sender if there are several authors, Date, Message-ID, and the same of the newest
+//! block of Resent fields if it has a Resent-From. The authors are collected. Everything else passes unchanged, and
+//! the body as slices of what came in.
 
+mod resent;
+mod value;
+
+use self::resent::ResentBlock;
 use super::authors::{self, Malformed};
 use crate::addr::Address;
 use crate::chunk::Chunk;
@@ -17,8 +22,17 @@ const MAX_NAME: usize = 998;
 /// Addresses of a message's author fields at most.
 const MAX_AUTHORS: usize = 1024;
 
-/// Received fields at most (RFC 5321 §6.3).
+/// With so many Received fields a message is in a loop (RFC 5321 §6.3).
 const MAX_RECEIVED: u32 = 100;
+
+/// With so many of our own too.
+const MAX_RECEIVED_HERE: u32 = 30;
+
+/// Octets of a field that is held back until it is known whether it stays; a longer one stays.
+const MAX_HELD: usize = 2_000;
+
+/// Octets of a Received field that are looked at.
+const MAX_TRACE: usize = 4_000;
 
 /// Why a message is refused for its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +52,8 @@ pub(super) struct Defaults {
     pub(super) date: String,
     /// `Message-ID`, with angle brackets.
     pub(super) message_id: String,
+    /// `Resent-Message-ID`, the same.
+    pub(super) resent_message_id: String,
 }
 
 /// What was learned from the header.
@@ -52,21 +68,26 @@ pub(super) struct Summary {
 /// The pass.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
+    /// Our name, as Received fields of ours have it.
+    hostname: String,
     /// `Some`: submission.
-    defaults: Option<Defaults>,
+    defaults: Option<Box<Defaults>>,
     at: At,
     /// A field has begun, so that a line may continue it.
     in_field: bool,
     kind: Kind,
     /// The name under way.
     name: Vec<u8>,
-    /// The value of an author field under way.
+    /// The value under way, as far as it has to be read.
     value: Vec<u8>,
+    /// Octets of the field under way that are held back.
+    held: Option<Vec<u8>>,
     seen: Seen,
     received: u32,
+    received_here: u32,
     original: Authors,
     resent: Authors,
-    resent_fields: ResentBlock,
+    resent_block: ResentBlock,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +98,41 @@ enum At {
     Body,
 }
 
-/// What happens to the field under way.
+/// What the field under way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Keep,
     Drop,
-    Author,
+    Received,
+    From,
+    Sender,
+    Date,
+    MessageId,
     ResentAuthor,
+}
+
+impl Kind {
+    /// Octets of its value that are read.
+    const fn bound(self) -> usize {
+        match self {
+            // One more than permitted is kept as the sign that it was too long.
+            Self::From | Self::Sender | Self::ResentAuthor => MAX_FIELD + 1,
+            Self::Date | Self::MessageId => MAX_HELD,
+            Self::Received => MAX_TRACE,
+            Self::Keep | Self::Drop => 0,
+        }
+    }
+
+    /// Whether it stays is known at its end only.
+    const fn is_held(self) -> bool {
+        matches!(self, Self::From | Self::Sender | Self::Date | Self::MessageId)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     from: bool,
+    sender: bool,
     date: bool,
     message_id: bool,
 }
@@ -99,62 +143,47 @@ struct Authors {
     bad: bool,
 }
 
-/// The topmost block of Resent fields (RFC 5322 §3.6.6: each resending puts its fields before the others).
-#[derive(Clone, Copy, Debug, Default)]
-struct ResentBlock {
-    /// One bit per field name that it has.
-    fields: u8,
-    /// It has ended.
-    done: bool,
-}
-
-impl ResentBlock {
-    const FROM: u8 = 1;
-    const NAMES: [&'static str; 8] = [
-        "resent-from",
-        "resent-sender",
-        "resent-date",
-        "resent-to",
-        "resent-cc",
-        "resent-bcc",
-        "resent-message-id",
-        "resent-reply-to",
-    ];
-
-    /// A field begins. The block ends where a name comes again, or behind its Resent-From where others follow.
-    fn field(&mut self, name: &str) {
-        let place = Self::NAMES.iter().position(|known| *known == name);
-        let bit = place.map_or(0, |place| 1_u8 << place);
-        self.done |= if bit == 0 {
-            self.fields & Self::FROM != 0
+impl Authors {
+    /// Takes the value of an author field; gives the number of its addresses.
+    fn read(&mut self, value: &[u8]) -> usize {
+        let read = if value.len() > MAX_FIELD {
+            Err(Malformed)
         } else {
-            self.fields & bit != 0
+            authors::addresses(value)
         };
-        if !self.done {
-            self.fields |= bit;
+        match read {
+            // Many fields of one name are no way around the bound of one field.
+            Ok(found) if self.found.len() + found.len() <= MAX_AUTHORS => {
+                let count = found.len();
+                self.found.extend(found);
+                count
+            }
+            _ => {
+                self.bad = true;
+                0
+            }
         }
-    }
-
-    fn has_from(self) -> bool {
-        self.fields & Self::FROM != 0
     }
 }
 
 impl Pass {
-    /// A pass; `defaults` are given for submitted mail.
-    pub(super) fn new(defaults: Option<Defaults>) -> Self {
+    /// A pass on the host of this name; `defaults` are given for submitted mail.
+    pub(super) fn new(hostname: &str, defaults: Option<Defaults>) -> Self {
         Self {
-            defaults,
+            hostname: hostname.to_owned(),
+            defaults: defaults.map(Box::new),
             at: At::LineStart,
             in_field: false,
             kind: Kind::Keep,
             name: Vec::new(),
             value: Vec::new(),
+            held: None,
             seen: Seen::default(),
             received: 0,
+            received_here: 0,
             original: Authors::default(),
             resent: Authors::default(),
-            resent_fields: ResentBlock::default(),
+            resent_block: ResentBlock::default(),
         }
     }
 
@@ -190,12 +219,12 @@ impl Pass {
         if !kept.is_empty() {
             store(Chunk::from(kept));
         }
-        let authors = if self.resent_fields.has_from() {
+        let authors = if self.resent_block.has_from() {
             &self.resent
         } else {
             &self.original
         };
-        let fault = if self.received > MAX_RECEIVED {
+        let fault = if self.received >= MAX_RECEIVED || self.received_here >= MAX_RECEIVED_HERE {
             Some(Fault::Loop)
         } else {
             authors.bad.then_some(Fault::BadAuthor)
@@ -218,7 +247,7 @@ impl Pass {
                 0
             }
             (At::LineStart, _) => {
-                self.end_field();
+                self.end_field(kept);
                 self.name.clear();
                 self.at = At::Name;
                 0
@@ -259,50 +288,51 @@ impl Pass {
         };
         let part = rest.get(..end).unwrap_or_default();
         if self.kind != Kind::Drop {
-            kept.extend_from_slice(part);
+            self.keep(part, kept);
         }
-        if matches!(self.kind, Kind::Author | Kind::ResentAuthor) {
-            // One octet more than permitted is kept as the sign that it was too long.
-            let room = (MAX_FIELD + 1).saturating_sub(self.value.len());
-            self.value
-                .extend_from_slice(part.get(..room.min(end)).unwrap_or_default());
-        }
+        let room = self.kind.bound().saturating_sub(self.value.len());
+        self.value
+            .extend_from_slice(part.get(..room.min(end)).unwrap_or_default());
         self.at = next;
         end
+    }
+
+    /// Octets of the field under way: handed on, or held back.
+    fn keep(&mut self, part: &[u8], kept: &mut Vec<u8>) {
+        match &mut self.held {
+            Some(held) if held.len() + part.len() <= MAX_HELD => held.extend_from_slice(part),
+            _ => {
+                kept.append(&mut self.held.take().unwrap_or_default());
+                kept.extend_from_slice(part);
+            }
+        }
     }
 
     /// The name is whole: what is to become of the field?
     fn begin_field(&mut self, kept: &mut Vec<u8>) {
         let name = String::from_utf8_lossy(self.name.trim_ascii_end()).to_ascii_lowercase();
         let submission = self.defaults.is_some();
-        if submission {
-            self.resent_fields.field(&name);
+        if submission && self.resent_block.field(&name) {
+            self.end_resent(kept);
         }
         self.kind = match name.as_str() {
             "return-path" => Kind::Drop,
-            "received" => {
-                self.received = self.received.saturating_add(1);
-                Kind::Keep
-            }
+            "received" => Kind::Received,
             "bcc" | "resent-bcc" if submission => Kind::Drop,
-            "from" | "sender" if submission => {
-                self.seen.from |= name == "from";
-                Kind::Author
-            }
-            "resent-from" | "resent-sender" if submission && !self.resent_fields.done => Kind::ResentAuthor,
-            "date" => {
-                self.seen.date = true;
-                Kind::Keep
-            }
-            "message-id" => {
-                self.seen.message_id = true;
-                Kind::Keep
+            "from" if submission => Kind::From,
+            "sender" if submission => Kind::Sender,
+            "date" if submission => Kind::Date,
+            "message-id" if submission => Kind::MessageId,
+            "resent-from" | "resent-sender" if submission && !self.resent_block.is_done() => {
+                Kind::ResentAuthor
             }
             _ => Kind::Keep,
         };
+        self.held = self.kind.is_held().then(Vec::new);
         if self.kind != Kind::Drop {
-            kept.extend_from_slice(&self.name);
-            kept.push(b':');
+            let mut start = core::mem::take(&mut self.name);
+            start.push(b':');
+            self.keep(&start, kept);
         }
         self.in_field = true;
         self.value.clear();
@@ -310,47 +340,107 @@ impl Pass {
     }
 
     /// The field under way, if any, is whole.
-    fn end_field(&mut self) {
-        let authors = match self.kind {
-            Kind::Author => &mut self.original,
-            Kind::ResentAuthor => &mut self.resent,
-            Kind::Keep | Kind::Drop => return,
+    fn end_field(&mut self, kept: &mut Vec<u8>) {
+        let value = core::mem::take(&mut self.value);
+        // What was too long to be held back is there, whatever it holds.
+        let is_out = self.held.is_none();
+        let stays = match core::mem::replace(&mut self.kind, Kind::Keep) {
+            Kind::Keep | Kind::Drop => true,
+            Kind::Received => {
+                self.received = self.received.saturating_add(1);
+                let here = value::is_received_by(&value, &self.hostname);
+                self.received_here = self.received_here.saturating_add(u32::from(here));
+                true
+            }
+            Kind::ResentAuthor => {
+                self.resent.read(&value);
+                true
+            }
+            Kind::From | Kind::Sender if !is_out && value::is_blank(&value) => false,
+            Kind::From => {
+                self.seen.from = true;
+                self.original.read(&value);
+                true
+            }
+            Kind::Sender => {
+                self.seen.sender = true;
+                self.original.read(&value);
+                true
+            }
+            Kind::Date => {
+                let good = is_out || value::is_date(&value);
+                self.seen.date |= good;
+                good
+            }
+            Kind::MessageId => {
+                let good = is_out || value::is_message_id(&value);
+                self.seen.message_id |= good;
+                good
+            }
         };
-        self.kind = Kind::Keep;
-        let read = if self.value.len() > MAX_FIELD {
-            Err(Malformed)
-        } else {
-            authors::addresses(&self.value)
-        };
-        match read {
-            // Many fields of one name are no way around the bound of one field.
-            Ok(found) if authors.found.len() + found.len() <= MAX_AUTHORS => authors.found.extend(found),
-            _ => authors.bad = true,
+        let mut held = self.held.take().unwrap_or_default();
+        if stays {
+            kept.append(&mut held);
         }
-        self.value = Vec::new();
+    }
+
+    /// The newest block of Resent fields ends here: with a Resent-From it has to have some others (RFC 5322 §3.6.6).
+    fn end_resent(&mut self, kept: &mut Vec<u8>) {
+        let Some(defaults) = self.defaults.as_deref() else {
+            return;
+        };
+        let block = self.resent_block;
+        if !block.has_from() {
+            return;
+        }
+        if !block.has_sender()
+            && self.resent.found.len() > 1
+            && let Some(from) = &defaults.from
+        {
+            add(kept, "Resent-Sender", from);
+            self.resent.found.push(from.clone());
+        }
+        if !block.has_date() {
+            add(kept, "Resent-Date", &defaults.date);
+        }
+        if !block.has_message_id() {
+            add(kept, "Resent-Message-ID", &defaults.resent_message_id);
+        }
     }
 
     /// The header ends with an empty line, or with the message.
     fn end_header(&mut self, kept: &mut Vec<u8>) {
-        self.end_field();
-        if let Some(defaults) = &self.defaults {
-            if !self.seen.from {
-                match &defaults.from {
-                    Some(from) => {
-                        kept.extend_from_slice(format!("From: {from}\r\n").as_bytes());
-                        self.original.found.push(from.clone());
-                    }
-                    None => self.original.bad = true,
-                }
-            }
-            if !self.seen.date {
-                kept.extend_from_slice(format!("Date: {}\r\n", defaults.date).as_bytes());
-            }
-            if !self.seen.message_id {
-                kept.extend_from_slice(format!("Message-ID: {}\r\n", defaults.message_id).as_bytes());
-            }
+        self.end_field(kept);
+        if self.resent_block.end() {
+            self.end_resent(kept);
         }
         self.at = At::Body;
+        let Some(defaults) = self.defaults.as_deref() else {
+            return;
+        };
+        if !self.seen.from {
+            match &defaults.from {
+                Some(from) => {
+                    add(kept, "From", from);
+                    self.original.found.push(from.clone());
+                }
+                None => self.original.bad = true,
+            }
+        }
+        // RFC 5322 §3.6.2: with several authors it has to be said who sent it.
+        if let Some(from) = &defaults.from
+            && !self.seen.sender
+            && self.original.found.len() > 1
+        {
+            add(kept, "Sender", from);
+            self.original.found.push(from.clone());
+        }
+        if !self.seen.date {
+            add(kept, "Date", &defaults.date);
+        }
+        if !self.seen.message_id {
+            add(kept, "Message-ID", &defaults.message_id);
+        }
     }
 
     /// A line that is no field: the body begins without an empty line, which submitted mail gets, so that every reader
@@ -364,166 +454,9 @@ impl Pass {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn defaults() -> Defaults {
-        Defaults {
-            from: Address::parse("me@x.y"),
-            date: "DATE".into(),
-            message_id: "<id@x.y>".into(),
-        }
-    }
-
-    fn run(defaults: Option<&Defaults>, parts: &[&[u8]]) -> (Vec<u8>, Summary) {
-        let mut pass = Pass::new(defaults.cloned());
-        let mut stored = Vec::new();
-        for part in parts {
-            pass.push(Chunk::copy_from(part), |chunk| stored.extend_from_slice(&chunk));
-        }
-        let summary = pass.finish(|chunk| stored.extend_from_slice(&chunk));
-        (stored, summary)
-    }
-
-    /// The same whole, octet by octet, and in every split in two.
-    fn all_splits(defaults: Option<&Defaults>, message: &str) -> (String, Summary) {
-        let input = message.as_bytes();
-        let whole = run(defaults, &[input]);
-        let octets: Vec<&[u8]> = input.chunks(1).collect();
-        assert_eq!(run(defaults, &octets), whole);
-        for at in 0..input.len() {
-            assert_eq!(run(defaults, &[&input[..at], &input[at..]]), whole, "at {at}");
-        }
-        (String::from_utf8(whole.0).expect("text"), whole.1)
-    }
-
-    fn submitted(message: &str) -> (String, Summary) {
-        all_splits(Some(&defaults()), message)
-    }
-
-    fn authors(message: &str) -> Option<Vec<String>> {
-        let (_, summary) = submitted(message);
-        match summary.fault {
-            None => Some(summary.authors.iter().map(ToString::to_string).collect()),
-            Some(fault) => {
-                assert_eq!(fault, Fault::BadAuthor);
-                None
-            }
-        }
-    }
-
-    #[test]
-    fn relayed_mail_loses_its_return_path_only() {
-        let message = "Return-Path: <a@b.c>\r\nBcc: x\r\nFrom: broken <\r\nRETURN-path :\r\n folded\r\nX: y\r\n\r\n\
-                       Return-Path: body\r\n";
-        let (stored, summary) = all_splits(None, message);
-        assert_eq!(
-            stored,
-            "Bcc: x\r\nFrom: broken <\r\nX: y\r\n\r\nReturn-Path: body\r\n"
-        );
-        assert_eq!((summary.authors, summary.fault), (vec![], None));
-        for odd in [
-            "",
-            "\r\n",
-            "no header\r\n",
-            " folded\r\n",
-            ": x\r\n",
-            "A: b\r\n",
-            "A b: c\r\n",
-        ] {
-            assert_eq!(all_splits(None, odd).0, odd);
-        }
-    }
-
-    #[test]
-    fn submitted_mail_gets_what_is_missing() {
-        let added = "From: me@x.y\r\nDate: DATE\r\nMessage-ID: <id@x.y>\r\n";
-        assert_eq!(submitted("").0, added);
-        assert_eq!(submitted("\r\nbody\r\n").0, format!("{added}\r\nbody\r\n"));
-        assert_eq!(submitted("A: b\r\n").0, format!("A: b\r\n{added}"));
-        assert_eq!(submitted("hello\r\n").0, format!("{added}\r\nhello\r\n"));
-        assert_eq!(
-            submitted("Subject: x\r\nFrom b\r\n").0,
-            format!("Subject: x\r\n{added}\r\nFrom b\r\n")
-        );
-        assert_eq!(authors("\r\nbody\r\n"), Some(vec!["me@x.y".into()]));
-        let whole = "from: a@b.c\r\nDATE: x\r\nmessage-Id: y\r\n\r\nbody\r\n";
-        assert_eq!(submitted(whole).0, whole);
-    }
-
-    #[test]
-    fn submitted_mail_loses_bcc() {
-        let head = "From: a@b.c\r\nDate: x\r\nMessage-ID: y\r\n";
-        let message =
-            format!("{head}Bcc: p@q.r,\r\n s@t.u\r\nTo: v@w.x\r\nResent-Bcc:z\r\n\r\nBcc: body\r\n");
-        assert_eq!(
-            submitted(&message).0,
-            format!("{head}To: v@w.x\r\n\r\nBcc: body\r\n")
-        );
-    }
-
-    #[test]
-    fn authors_are_those_of_every_from_and_sender() {
-        let list = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(
-            authors("From: a@b.c,\r\n d@e.f\r\nSender : g@h.i\r\nFrom: j@k.l\r\n\r\nFrom: no@no.no\r\n"),
-            list(&["a@b.c", "d@e.f", "g@h.i", "j@k.l"])
-        );
-        assert_eq!(authors("From: broken\r\n\r\n"), None);
-        assert_eq!(authors("From: a@b.c\r\nSender:\r\n\r\n"), None);
-        let long = format!("From: a@b.c, {}\r\n\r\n", "(x)".repeat(MAX_FIELD / 3));
-        let (_, summary) = run(Some(&defaults()), &[long.as_bytes()]);
-        assert_eq!(summary.fault, Some(Fault::BadAuthor));
-        let many = "From: a@b.c\r\n".repeat(MAX_AUTHORS + 1);
-        let (_, summary) = run(Some(&defaults()), &[many.as_bytes()]);
-        assert_eq!(summary.fault, Some(Fault::BadAuthor));
-    }
-
-    #[test]
-    fn the_newest_resent_block_stands_for_the_authors() {
-        let list = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let old = "Received: x\r\nResent-From: old@x.y\r\nResent-Sender: older@x.y\r\nFrom: a@b.c\r\n\r\n";
-        let new = "Resent-Date: x\r\nResent-From: new@x.y\r\nResent-Sender: s@x.y\r\n";
-        assert_eq!(authors(&format!("{new}{old}")), list(&["new@x.y", "s@x.y"]));
-        // Two blocks without anything between.
-        assert_eq!(
-            authors("Resent-From: n@x.y\r\nResent-Date: 1\r\nResent-Date: 0\r\nResent-Sender: o@x.y\r\n\r\n"),
-            list(&["n@x.y"])
-        );
-        // Without Resent-From the block does not count.
-        assert_eq!(
-            authors("Resent-To: n@x.y\r\nFrom: a@b.c\r\n\r\n"),
-            list(&["a@b.c"])
-        );
-        assert_eq!(authors("Resent-From: ?\r\nFrom: a@b.c\r\n\r\n"), None);
-    }
-
-    #[test]
-    fn loops_are_counted() {
-        let hops = |n: usize| format!("{}\r\n", "Received: x\r\n".repeat(n));
-        assert_eq!(run(None, &[hops(100).as_bytes()]).1.fault, None);
-        assert_eq!(run(None, &[hops(101).as_bytes()]).1.fault, Some(Fault::Loop));
-    }
-
-    #[test]
-    fn an_endless_name_is_no_field() {
-        let line = "x".repeat(5 * MAX_NAME);
-        assert_eq!(run(None, &[line.as_bytes()]).0, line.as_bytes());
-        let field = format!("{}: y\r\n", "x".repeat(MAX_NAME));
-        assert_eq!(run(None, &[field.as_bytes()]).0, field.as_bytes());
-    }
-
-    #[test]
-    fn the_body_passes_as_slices() {
-        let mut pass = Pass::new(None);
-        let mut pieces = Vec::new();
-        pass.push(Chunk::copy_from(b"A: b\r\n\r\nbody\r\n"), |chunk| {
-            pieces.push(chunk)
-        });
-        assert_eq!(
-            pieces,
-            [Chunk::copy_from(b"A: b\r\n"), Chunk::copy_from(b"\r\nbody\r\n")]
-        );
-    }
+fn add(kept: &mut Vec<u8>, name: &str, value: impl core::fmt::Display) {
+    kept.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
 }
+
+#[cfg(test)]
+mod tests;
