@@ -61,6 +61,29 @@ pub struct DsnRequest {
     pub original: Option<String>,
 }
 
+impl DsnRequest {
+    /// What goes on to a target of an alias (RFC 3461 §5.2.7.2 and §5.2.7.3 (c)). The sender knows the address that it
+    /// wrote: it stays with the recipient also where ORCPT= was not given (§5.2.1). `several`: the alias has more than one
+    /// target, and success is told of the alias alone.
+    #[must_use]
+    pub fn of_alias(&self, path: &ForwardPath, several: bool) -> Self {
+        let written = match path {
+            ForwardPath::Address(address) => Some(address.to_string()).filter(|text| text.is_ascii()),
+            ForwardPath::Postmaster => None,
+        };
+        Self {
+            notify: self.notify.map(|notify| Notify {
+                success: notify.success && !several,
+                ..notify
+            }),
+            original: self
+                .original
+                .clone()
+                .or_else(|| written.map(|text| format!("rfc822;{text}"))),
+        }
+    }
+}
+
 /// NOTIFY=. None of the three is `NEVER`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

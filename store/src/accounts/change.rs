@@ -17,7 +17,7 @@ use crate::file::{ACCOUNT_LOCK, USAGE};
 use crate::mailstore::MailStore;
 
 /// How long a change waits for another process's change.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// Beside the directories of the users of a domain, as soon as one of them was made or changed by a program.
 pub(crate) const LOCK_FILE: &str = ".lock";
 /// In the directory of a user who is being removed.

@@ -1,5 +1,7 @@
 //! What can go wrong when an operator changes accounts.
 
+use rmail_core::directory::alias::BadAlias;
+
 use crate::error::Error;
 
 /// Why an account was not made, changed or removed.
@@ -26,6 +28,9 @@ pub enum AccountError {
     /// The user's file is broken; it is left as it is.
     #[error("{0}")]
     Broken(String),
+    /// The aliases cannot be changed so.
+    #[error("{0}")]
+    Alias(#[from] BadAlias),
     /// Disk or store.
     #[error("{0}")]
     Store(#[from] Error),

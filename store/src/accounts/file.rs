@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::disk::{Disk, Mode, Stat};
 
 /// Octets of a JSON file that we read.
-const MAX: u64 = 1 << 20;
+pub(super) const MAX: u64 = 1 << 20;
 
 /// What tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! domains/{domain}/domain.json
+//! domains/{domain}/aliases.json                 where mail for other addresses of the domain goes
+//! domains/{domain}/.lock                         held while aliases.json is written
 //! domains/{domain}/users/.lock                   held while a user.json is written
 //! domains/{domain}/users/{username}/user.json    and beside it the user's mail
 //! domains/{domain}/users/{username}/.deleted     the user is being removed, its mail may be there still
@@ -15,6 +17,7 @@
 //! ([`Accounts::tick`]) they are looked for by their names again, lest one that was moved away goes on counting.
 
 mod app_password;
+mod aliases;
 mod cache;
 mod change;
 mod error;
@@ -33,6 +36,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rmail_core::addr::{AccountName, Address, Domain};
+use rmail_core::directory::alias::AliasFile;
 use rmail_core::directory::{DomainFile, Hosting, User};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
@@ -51,6 +55,9 @@ pub struct Accounts<D: Disk> {
     random: Mutex<Random>,
     users: Mutex<BTreeMap<AccountName, Cached<User>>>,
     domains: Mutex<BTreeMap<Domain, Cached<DomainFile>>>,
+    aliases: Mutex<BTreeMap<Domain, Cached<AliasFile>>>,
+    /// Files of aliases that were there, and are not just now.
+    vanished: Mutex<BTreeMap<Domain, aliases::Vanished>>,
     /// Directories of files that were asked for, by the path of the file, and the turn in which each was opened.
     kept: Mutex<RecentMap<String, (D::Dir, u64)>>,
     turn: AtomicU64,
@@ -81,6 +88,8 @@ impl<D: Disk> Accounts<D> {
             random: Mutex::new(random),
             users: Mutex::default(),
             domains: Mutex::default(),
+            aliases: Mutex::default(),
+            vanished: Mutex::default(),
             kept: Mutex::new(RecentMap::new(KEPT)),
             turn: AtomicU64::new(0),
             seen: AtomicBool::new(false),

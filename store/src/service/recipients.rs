@@ -1,6 +1,7 @@
 //! Who may send to whom, and as whom.
 
 use rmail_core::addr::{AccountName, Address, ForwardPath, ReversePath};
+use rmail_core::directory::alias::{Expanded, Leaf};
 use rmail_core::directory::{Route, Target, owns};
 use rmail_core::mailbox::{Quota, Usage};
 use rmail_core::refusal::Refusal;
@@ -17,55 +18,67 @@ pub(super) struct Resolved {
     pub(super) ours: bool,
     /// Never empty. Several for aliases.
     pub(super) targets: Vec<Target>,
+    /// Targets of its aliases that get nothing, each with why, for the log.
+    pub(super) dead: Vec<String>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
     /// Where the mail for a recipient goes now.
     pub(super) async fn resolve(&self, settings: &Settings, path: &ForwardPath) -> Result<Resolved, Refusal> {
-        let (candidates, or_postmaster) = match settings.hosting.route(path) {
-            Route::External(address) => {
-                return Ok(Resolved {
-                    ours: false,
-                    targets: vec![Target::External(address)],
-                });
-            }
-            Route::Local {
-                candidates,
-                or_postmaster,
-            } => (candidates, or_postmaster),
+        let (ours, or_postmaster) = match settings.hosting.route(path) {
+            Route::External(_) => (false, false),
+            Route::Local { or_postmaster, .. } => (true, or_postmaster),
         };
-        let mut answer = Err(Refusal::NoSuchUser);
-        for account in candidates {
-            if let Some(user) = self.find(&account).await? {
-                answer = user.enabled.then_some(account).ok_or(Refusal::AccountDisabled);
-                break;
+        let expanded = self.expand(settings, path).await?;
+        let dead = |(node, failure)| format!("{}: {failure:?}", expanded.trail(node));
+        let mut resolved = Resolved {
+            ours,
+            targets: Vec::new(),
+            dead: expanded.failures().map(dead).collect(),
+        };
+        let leaves = match expanded.leaves() {
+            Err(_) if or_postmaster => vec![Leaf::Postmaster],
+            Err(Refusal::AliasLoop) => {
+                let too_many = expanded.too_many.then(|| "too many addresses".to_owned());
+                resolved.dead.extend(too_many);
+                log::error!(
+                    "aliases of {path} have to be mended: {}",
+                    resolved.dead.join(", ")
+                );
+                return Err(Refusal::AliasLoop);
+            }
+            leaves => leaves?,
+        };
+        for leaf in leaves {
+            match leaf {
+                Leaf::Account(account) => resolved.targets.push(Target::Account(account)),
+                Leaf::External(address) if ours && !settings.relay_enabled => {
+                    resolved.dead.push(format!("{address}: relaying is off"));
+                }
+                Leaf::External(address) => resolved.targets.push(Target::External(address)),
+                Leaf::Postmaster => resolved.targets.extend(self.postmaster(settings).await?),
             }
         }
-        let target = match answer {
-            Ok(account) => Target::Account(account),
-            Err(_) if or_postmaster => self.postmaster(settings).await?,
-            Err(refusal) => return Err(refusal),
-        };
-        Ok(Resolved {
-            ours: true,
-            targets: vec![target],
-        })
+        if resolved.targets.is_empty() {
+            return Err(Refusal::RelayDisabled);
+        }
+        Ok(resolved)
     }
 
-    /// Who reads what is sent to `<postmaster>`: the configured address, else the first enabled administrator. With
-    /// neither, mail for it has to wait until there is one.
-    async fn postmaster(&self, settings: &Settings) -> Result<Target, Refusal> {
+    /// Who reads what is sent to `<postmaster>`: the configured address, which may be an alias, else the first enabled
+    /// administrator. With neither, mail for it has to wait until there is one.
+    async fn postmaster(&self, settings: &Settings) -> Result<Vec<Target>, Refusal> {
         if let Some(address) = &settings.hosting.postmaster {
-            match settings.hosting.route(&ForwardPath::Address(address.clone())) {
-                Route::External(address) if settings.relay_enabled => return Ok(Target::External(address)),
-                Route::External(_) => {}
-                Route::Local { candidates, .. } => {
-                    for account in candidates {
-                        if self.find(&account).await?.is_some_and(|user| user.enabled) {
-                            return Ok(Target::Account(account));
-                        }
-                    }
-                }
+            let path = ForwardPath::Address(address.clone());
+            let leaves = self.expand(settings, &path).await?.leaves();
+            let target = |leaf| match leaf {
+                Leaf::Account(account) => Some(Target::Account(account)),
+                Leaf::External(address) => settings.relay_enabled.then_some(Target::External(address)),
+                Leaf::Postmaster => None,
+            };
+            let targets: Vec<Target> = leaves.into_iter().flatten().filter_map(target).collect();
+            if !targets.is_empty() {
+                return Ok(targets);
             }
             log::warn!("postmaster {address} gets no mail here; it goes to the first enabled administrator");
         }
@@ -76,15 +89,22 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 .await?
                 .is_some_and(|user| user.admin && user.enabled)
         {
-            return Ok(Target::Account(account));
+            return Ok(vec![Target::Account(account)]);
         }
         let found = self.accounts.first_admin(&settings.hosting.domains).await;
         let found = found.map_err(|error| refused("look for an administrator", error))?;
         lock(&self.admin).clone_from(&found);
-        found.map(Target::Account).ok_or_else(|| {
-            log::warn!("mail for the postmaster has to wait: there is no enabled administrator");
-            Refusal::Unavailable
-        })
+        found
+            .map(|account| vec![Target::Account(account)])
+            .ok_or_else(|| {
+                log::warn!("mail for the postmaster has to wait: there is no enabled administrator");
+                Refusal::Unavailable
+            })
+    }
+
+    async fn expand(&self, settings: &Settings, path: &ForwardPath) -> Result<Expanded, Refusal> {
+        let expanded = self.accounts.expand(&settings.hosting, path).await;
+        expanded.map_err(|error| refused("look up a recipient", error))
     }
 
     /// RCPT TO.
@@ -99,19 +119,24 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         if !resolved.ours {
             may_relay(settings, account)?;
         }
+        let mut has_room = false;
         for target in &resolved.targets {
             match target {
                 // Without SIZE= a message has at least one octet.
                 Target::Account(name) => {
-                    let room = self.check_room(name, Usage::message(size.unwrap_or(1))).await;
-                    if room == Err(Refusal::OverQuota) {
-                        log::warn!("delivery to {name} fails: over quota");
+                    match self.check_room(name, Usage::message(size.unwrap_or(1))).await {
+                        Ok(()) => has_room = true,
+                        Err(Refusal::OverQuota) => log::warn!("delivery to {name} fails: over quota"),
+                        refused => refused?,
                     }
-                    room?;
                 }
                 Target::External(_) if self.outbound.is_full(settings) => return Err(Refusal::QueueFull),
-                _ => {}
+                Target::External(_) => has_room = true,
             }
+        }
+        // One full mailbox does not keep mail from the other targets of an alias.
+        if !has_room {
+            return Err(Refusal::OverQuota);
         }
         Ok(if resolved.ours {
             RecipientKind::Local
@@ -147,14 +172,28 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         self.check_free(settings, 0).await
     }
 
-    /// Whether the account may send as the address.
+    /// Whether the account may send as the address: as its own, as one in its `send_as`, and as an exact alias whose only
+    /// target it is.
     pub(super) async fn is_owned(&self, account: &AccountName, address: &Address) -> Result<bool, Refusal> {
         let user = self.find(account).await?.filter(|user| user.enabled);
         let user = user.ok_or(Refusal::AccountDisabled)?;
-        // A name with a tag belongs to the user of exactly that name, if there is one.
         let exact = address.canonical();
+        let settings = self.settings();
+        let mut alias = false;
+        if exact != *account && settings.hosting.hosts(&address.domain) {
+            let aliases = self.accounts.aliases(&address.domain).await;
+            let aliases = aliases.map_err(|error| refused("look up a sender", error))?;
+            alias = aliases.is_some_and(|file| file.has_exact(exact.parts().0));
+        }
+        if alias {
+            let path = ForwardPath::Address(address.clone());
+            if self.expand(&settings, &path).await?.owner() == Some(account) {
+                return Ok(true);
+            }
+        }
+        // A name with a tag belongs to the user or alias of exactly that name, if there is one.
         let tagged = exact != *account && exact.parts().1 == account.parts().1;
-        let taken = tagged && self.find(&exact).await?.is_some();
+        let taken = alias || tagged && self.find(&exact).await?.is_some();
         Ok(owns(account, &user, address, |_| taken))
     }
 

@@ -91,14 +91,24 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             if !resolved.ours {
                 may_relay(settings, envelope.account.as_ref())?;
             }
+            for dead in &resolved.dead {
+                log::warn!(
+                    "message {} does not reach all of {}: {dead}",
+                    envelope.id,
+                    recipient.path
+                );
+            }
+            let several = resolved.targets.len() > 1;
             for target in resolved.targets {
                 match target {
                     Target::Account(account) => drop(targets.accounts.insert(account)),
+                    // What was asked for the address itself comes before what was asked for an alias.
+                    Target::External(address) if !resolved.ours => {
+                        targets.external.insert(address, recipient.dsn.clone());
+                    }
                     Target::External(address) => {
-                        targets
-                            .external
-                            .entry(address)
-                            .or_insert_with(|| recipient.dsn.clone());
+                        let dsn = || recipient.dsn.of_alias(&recipient.path, several);
+                        targets.external.entry(address).or_insert_with(dsn);
                     }
                 }
             }

@@ -383,15 +383,6 @@ impl Expanded {
         trail.join(" → ")
     }
 
-    /// Whether what was asked for is an alias.
-    #[must_use]
-    pub fn is_alias(&self) -> bool {
-        matches!(
-            self.nodes.first().map(|node| &node.outcome),
-            Some(Outcome::Alias(..))
-        )
-    }
-
     /// The account that may send as this address because it is the only target: every rule on the way is exact and has
     /// no other target.
     #[must_use]

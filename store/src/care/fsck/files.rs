@@ -1,5 +1,6 @@
 //! JSON files that people may edit: told with the place of the mistake.
 
+use rmail_core::directory::alias::AliasFile;
 use rmail_core::directory::{DomainFile, User};
 use serde::de::DeserializeOwned;
 
@@ -35,7 +36,7 @@ impl<D: Disk> Run<'_, D> {
         let mut drafts = Vec::new();
         self.json::<DomainFile>(&domain.dir, "domain.json", &path, Code::DomainFile, &mut drafts)
             .await;
-        self.json::<serde_json::Value>(&domain.dir, "aliases.json", &path, Code::AliasesFile, &mut drafts)
+        self.json::<AliasFile>(&domain.dir, "aliases.json", &path, Code::AliasesFile, &mut drafts)
             .await;
         self.temporary(&domain.dir, &path, &mut drafts).await;
         self.settle(drafts).await;
