@@ -92,7 +92,7 @@ impl<D: Disk> Accounts<D> {
             match question {
                 Question::Aliases(domain) => expansion.aliases(self.aliases(&domain).await?),
                 Question::User(account) => {
-                    expansion.user(self.find(&account).await?.map(|user| user.enabled));
+                    expansion.user(self.find_steadily(&account).await?.map(|user| user.enabled));
                 }
             }
         }

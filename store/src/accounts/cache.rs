@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use rmail_core::directory::alias::AliasFile;
 use rmail_core::directory::{DomainFile, User};
 use rmail_core::refusal::Refusal;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,12 @@ pub(super) trait Content: DeserializeOwned {
 impl Content for User {
     fn complaints(&self) -> Vec<String> {
         User::complaints(self)
+    }
+}
+
+impl Content for AliasFile {
+    fn complaints(&self) -> Vec<String> {
+        AliasFile::complaints(self)
     }
 }
 

@@ -16,8 +16,8 @@
 //! The directories of the files asked for last are kept open, so that a look-up is one system call; every two seconds
 //! ([`Accounts::tick`]) they are looked for by their names again, lest one that was moved away goes on counting.
 
-mod app_password;
 mod aliases;
+mod app_password;
 mod cache;
 mod change;
 mod error;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::edit::AliasKey;
 use super::pattern::{Pattern, Template};
 use crate::addr::{Address, Domain, canonical_local};
+use crate::directory::user::unknown;
 
 type Other = serde_json::Map<String, serde_json::Value>;
 
@@ -111,6 +112,25 @@ pub struct Found {
 }
 
 impl AliasFile {
+    /// What is in the file and has no effect, in words, each with its place.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut found: Vec<String> = self.other.keys().map(|name| unknown(name)).collect();
+        let mut of = |place: &str, other: &Other| {
+            found.extend(other.keys().map(|name| format!("{place}.{}", unknown(name))));
+        };
+        for (at, alias) in self.aliases.iter().enumerate() {
+            of(&format!("aliases[{at}]"), &alias.other);
+        }
+        for (at, alias) in self.patterns.iter().enumerate() {
+            of(&format!("patterns[{at}]"), &alias.other);
+        }
+        if let Some(alias) = &self.catch_all {
+            of("catch_all", &alias.other);
+        }
+        found
+    }
+
     /// Whether there is a rule for exactly this canonical local part ([`canonical_local`]).
     #[must_use]
     pub fn has_exact(&self, canonical: &str) -> bool {
@@ -363,6 +383,20 @@ mod tests {
     fn what_is_not_known_is_kept_in_its_order() {
         let text = r#"{"aliases":[{"name":"b","targets":["x"],"comment":"c","id":1},{"name":"a","targets":["y"]}],"patterns":[{"pattern":"p","targets":["x"],"z":2}],"catch_all":{"targets":["q"],"k":3},"version":4}"#;
         assert_eq!(serde_json::to_string(&read(text)).expect("JSON"), text);
+        let places: Vec<String> = read(text)
+            .complaints()
+            .iter()
+            .filter_map(|text| Some(text.split_once(':')?.0.to_owned()))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "\"version\"",
+                "aliases[0].\"id\"",
+                "patterns[0].\"z\"",
+                "catch_all.\"k\""
+            ]
+        );
         assert_eq!(
             serde_json::to_string(&read("{}")).expect("JSON"),
             r#"{"aliases":[],"patterns":[]}"#
