@@ -5,6 +5,7 @@
 //! block of Resent fields if it has a Resent-From. The authors are collected. Everything else passes unchanged, and
 //! the body as slices of what came in.
 
+mod encode;
 mod resent;
 mod value;
 
@@ -29,7 +30,7 @@ const MAX_RECEIVED: u32 = 100;
 const MAX_RECEIVED_HERE: u32 = 30;
 
 /// Octets of a field that is held back until it is known whether it stays; a longer one stays.
-const MAX_HELD: usize = 2_000;
+const MAX_HELD: usize = 16 * 1024;
 
 /// Octets of a Received field that are looked at.
 const MAX_TRACE: usize = 4_000;
@@ -54,6 +55,8 @@ pub(super) struct Defaults {
     pub(super) message_id: String,
     /// `Resent-Message-ID`, the same.
     pub(super) resent_message_id: String,
+    /// The client has asked for SMTPUTF8: text stays as it is. Else it becomes encoded words where that can be.
+    pub(super) utf8: bool,
 }
 
 /// What was learned from the header.
@@ -126,6 +129,11 @@ impl Kind {
     /// Whether it stays is known at its end only.
     const fn is_held(self) -> bool {
         matches!(self, Self::From | Self::Sender | Self::Date | Self::MessageId)
+    }
+
+    /// It may have to be written otherwise.
+    const fn may_be_encoded(self) -> bool {
+        !matches!(self, Self::Drop | Self::Received)
     }
 }
 
@@ -328,7 +336,8 @@ impl Pass {
             }
             _ => Kind::Keep,
         };
-        self.held = self.kind.is_held().then(Vec::new);
+        let held = self.kind.is_held() || (self.encodes() && self.kind.may_be_encoded());
+        self.held = held.then(Vec::new);
         if self.kind != Kind::Drop {
             let mut start = core::mem::take(&mut self.name);
             start.push(b':');
@@ -378,10 +387,16 @@ impl Pass {
                 good
             }
         };
-        let mut held = self.held.take().unwrap_or_default();
+        let held = self.held.take().unwrap_or_default();
         if stays {
-            kept.append(&mut held);
+            let encoded = self.encodes().then(|| encode::encoded(&held)).flatten();
+            kept.append(&mut encoded.unwrap_or(held));
         }
+    }
+
+    /// Text that is not ASCII becomes encoded words.
+    fn encodes(&self) -> bool {
+        self.defaults.as_ref().is_some_and(|defaults| !defaults.utf8)
     }
 
     /// The newest block of Resent fields ends here: with a Resent-From it has to have some others (RFC 5322 §3.6.6).

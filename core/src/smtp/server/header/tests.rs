@@ -11,6 +11,7 @@ fn defaults() -> Defaults {
         date: "DATE".into(),
         message_id: "<id@x.y>".into(),
         resent_message_id: "<re@x.y>".into(),
+        utf8: false,
     }
 }
 
@@ -246,4 +247,22 @@ fn the_newest_resent_block_gets_what_it_has_to_have() {
     assert_eq!(submitted(&whole).0, whole);
     let no_from = format!("Resent-To: v@w.x\r\nFrom: a@b.c\r\nDate: {DATE}\r\nMessage-ID: <a@b>\r\n\r\n");
     assert_eq!(submitted(&no_from).0, no_from);
+}
+
+#[test]
+fn text_becomes_encoded_words_without_smtputf8() {
+    let rest = format!("Date: {DATE}\r\nMessage-ID: <a@b>\r\n\r\nKöln\r\n");
+    let message = format!("Subject: Köln\r\nFrom: Jürgen <a@b.c>\r\n{rest}");
+    let (stored, summary) = submitted(&message);
+    assert_eq!(
+        stored,
+        format!("Subject: =?UTF-8?Q?K=C3=B6ln?=\r\nFrom: =?UTF-8?Q?J=C3=BCrgen?= <a@b.c>\r\n{rest}")
+    );
+    assert_eq!(summary.authors, [Address::parse("a@b.c").expect("good")]);
+    let utf8 = Defaults {
+        utf8: true,
+        ..defaults()
+    };
+    assert_eq!(all_splits(Some(&utf8), &message).0, message);
+    assert_eq!(all_splits(None, &message).0, message, "from another server");
 }
