@@ -221,6 +221,11 @@ impl Pass {
         let mut kept = Vec::new();
         match self.at {
             At::Name => self.no_field(&mut kept),
+            At::Value if self.defaults.is_some() && self.kind != Kind::Drop => {
+                // The last chunk need not end with a line: what is added begins one.
+                self.keep(b"\r\n", &mut kept);
+                self.end_header(&mut kept);
+            }
             At::LineStart | At::Value => self.end_header(&mut kept),
             At::Body => {}
         }
@@ -320,13 +325,14 @@ impl Pass {
     fn begin_field(&mut self, kept: &mut Vec<u8>) {
         let name = String::from_utf8_lossy(self.name.trim_ascii_end()).to_ascii_lowercase();
         let submission = self.defaults.is_some();
-        if submission && self.resent_block.field(&name) {
+        let goes = name == "return-path" || (submission && matches!(name.as_str(), "bcc" | "resent-bcc"));
+        // Who reads the message does not see what goes.
+        if submission && !goes && self.resent_block.field(&name) {
             self.end_resent(kept);
         }
         self.kind = match name.as_str() {
-            "return-path" => Kind::Drop,
+            _ if goes => Kind::Drop,
             "received" => Kind::Received,
-            "bcc" | "resent-bcc" if submission => Kind::Drop,
             "from" if submission => Kind::From,
             "sender" if submission => Kind::Sender,
             "date" if submission => Kind::Date,
