@@ -164,6 +164,7 @@ impl Session {
             date: trace::date(self.now.unix),
             message_id: format!("<{id}@{}>", self.settings.hostname),
             resent_message_id: format!("<{id}.resent@{}>", self.settings.hostname),
+            utf8: false,
         })
     }
 

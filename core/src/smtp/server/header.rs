@@ -5,6 +5,7 @@
 //! block of Resent fields if it has a Resent-From. The authors are collected. Everything else passes unchanged, and
 //! the body as slices of what came in.
 
+mod encode;
 mod resent;
 mod value;
 
@@ -29,7 +30,7 @@ const MAX_RECEIVED: u32 = 100;
 const MAX_RECEIVED_HERE: u32 = 30;
 
 /// Octets of a field that is held back until it is known whether it stays; a longer one stays.
-const MAX_HELD: usize = 2_000;
+const MAX_HELD: usize = 16 * 1024;
 
 /// Octets of a Received field that are looked at.
 const MAX_TRACE: usize = 4_000;
@@ -54,6 +55,8 @@ pub(super) struct Defaults {
     pub(super) message_id: String,
     /// `Resent-Message-ID`, the same.
     pub(super) resent_message_id: String,
+    /// The client has asked for SMTPUTF8: text stays as it is. Else it becomes encoded words where that can be.
+    pub(super) utf8: bool,
 }
 
 /// What was learned from the header.
@@ -126,6 +129,11 @@ impl Kind {
     /// Whether it stays is known at its end only.
     const fn is_held(self) -> bool {
         matches!(self, Self::From | Self::Sender | Self::Date | Self::MessageId)
+    }
+
+    /// It may have to be written otherwise.
+    const fn may_be_encoded(self) -> bool {
+        !matches!(self, Self::Drop | Self::Received)
     }
 }
 
@@ -213,6 +221,11 @@ impl Pass {
         let mut kept = Vec::new();
         match self.at {
             At::Name => self.no_field(&mut kept),
+            At::Value if self.defaults.is_some() && self.kind != Kind::Drop => {
+                // The last chunk need not end with a line: what is added begins one.
+                self.keep(b"\r\n", &mut kept);
+                self.end_header(&mut kept);
+            }
             At::LineStart | At::Value => self.end_header(&mut kept),
             At::Body => {}
         }
@@ -312,13 +325,14 @@ impl Pass {
     fn begin_field(&mut self, kept: &mut Vec<u8>) {
         let name = String::from_utf8_lossy(self.name.trim_ascii_end()).to_ascii_lowercase();
         let submission = self.defaults.is_some();
-        if submission && self.resent_block.field(&name) {
+        let goes = name == "return-path" || (submission && matches!(name.as_str(), "bcc" | "resent-bcc"));
+        // Who reads the message does not see what goes.
+        if submission && !goes && self.resent_block.field(&name) {
             self.end_resent(kept);
         }
         self.kind = match name.as_str() {
-            "return-path" => Kind::Drop,
+            _ if goes => Kind::Drop,
             "received" => Kind::Received,
-            "bcc" | "resent-bcc" if submission => Kind::Drop,
             "from" if submission => Kind::From,
             "sender" if submission => Kind::Sender,
             "date" if submission => Kind::Date,
@@ -328,7 +342,8 @@ impl Pass {
             }
             _ => Kind::Keep,
         };
-        self.held = self.kind.is_held().then(Vec::new);
+        let held = self.kind.is_held() || (self.encodes() && self.kind.may_be_encoded());
+        self.held = held.then(Vec::new);
         if self.kind != Kind::Drop {
             let mut start = core::mem::take(&mut self.name);
             start.push(b':');
@@ -378,10 +393,16 @@ impl Pass {
                 good
             }
         };
-        let mut held = self.held.take().unwrap_or_default();
+        let held = self.held.take().unwrap_or_default();
         if stays {
-            kept.append(&mut held);
+            let encoded = self.encodes().then(|| encode::encoded(&held)).flatten();
+            kept.append(&mut encoded.unwrap_or(held));
         }
+    }
+
+    /// Text that is not ASCII becomes encoded words.
+    fn encodes(&self) -> bool {
+        self.defaults.as_ref().is_some_and(|defaults| !defaults.utf8)
     }
 
     /// The newest block of Resent fields ends here: with a Resent-From it has to have some others (RFC 5322 §3.6.6).

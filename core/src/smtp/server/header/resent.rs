@@ -10,14 +10,13 @@ pub(super) struct ResentBlock {
 }
 
 impl ResentBlock {
-    const NAMES: [&'static str; 8] = [
+    const NAMES: [&'static str; 7] = [
         "resent-from",
         "resent-sender",
         "resent-date",
         "resent-message-id",
         "resent-to",
         "resent-cc",
-        "resent-bcc",
         "resent-reply-to",
     ];
     const FROM: u8 = 1;

@@ -11,6 +11,7 @@ fn defaults() -> Defaults {
         date: "DATE".into(),
         message_id: "<id@x.y>".into(),
         resent_message_id: "<re@x.y>".into(),
+        utf8: false,
     }
 }
 
@@ -127,6 +128,13 @@ fn the_newest_resent_block_stands_for_the_authors() {
     assert_eq!(
         authors("Resent-From: n@x.y\r\nResent-Date: 1\r\nResent-Date: 0\r\nResent-Sender: o@x.y\r\n\r\n"),
         list(&["n@x.y"])
+    );
+    // What is removed separates nothing.
+    assert_eq!(
+        authors(
+            "Resent-Bcc: a\r\nResent-Bcc: b\r\nResent-From: n@x.y\r\nReturn-Path: x\r\nResent-Sender: o@x.y\r\n\r\n"
+        ),
+        list(&["n@x.y", "o@x.y"])
     );
     // Without Resent-From the block does not count.
     assert_eq!(
@@ -246,4 +254,83 @@ fn the_newest_resent_block_gets_what_it_has_to_have() {
     assert_eq!(submitted(&whole).0, whole);
     let no_from = format!("Resent-To: v@w.x\r\nFrom: a@b.c\r\nDate: {DATE}\r\nMessage-ID: <a@b>\r\n\r\n");
     assert_eq!(submitted(&no_from).0, no_from);
+}
+
+#[test]
+fn text_becomes_encoded_words_without_smtputf8() {
+    let rest = format!("Date: {DATE}\r\nMessage-ID: <a@b>\r\n\r\nKöln\r\n");
+    let message = format!("Subject: Köln\r\nFrom: Jürgen <a@b.c>\r\n{rest}");
+    let (stored, summary) = submitted(&message);
+    assert_eq!(
+        stored,
+        format!("Subject: =?UTF-8?Q?K=C3=B6ln?=\r\nFrom: =?UTF-8?Q?J=C3=BCrgen?= <a@b.c>\r\n{rest}")
+    );
+    assert_eq!(summary.authors, [Address::parse("a@b.c").expect("good")]);
+    let utf8 = Defaults {
+        utf8: true,
+        ..defaults()
+    };
+    assert_eq!(all_splits(Some(&utf8), &message).0, message);
+    assert_eq!(all_splits(None, &message).0, message, "from another server");
+}
+
+/// Pieces of headers, good and bad.
+const PIECES: [&str; 34] = [
+    "From: a@b.c\r\n",
+    "From: a@b.c, d@e.f\r\n",
+    "From:\r\n",
+    "From: Jürgen (Köln) <a@b.c>\r\n",
+    "From: ü@b.c\r\n",
+    "From: \"ü\r\n",
+    "Sender: a@b.c\r\n",
+    "SENDER :\r\n \r\n",
+    "Date: tomorrow\r\n",
+    "Date: Thu, 1 Jan 1970 00:00:00 +0000\r\n",
+    "Message-ID:\r\n",
+    "Message-ID: <a@b>\r\n",
+    "Subject: Köln",
+    "Subject: viele Grüße aus Köln und von überall sonst, wo es auch noch schöner ist als hier, am Rhein\r\n",
+    "Subject:\r\n\tfolded\r\n",
+    "Bcc: x@y.z\r\n",
+    "Resent-Bcc: x@y.z\r\n",
+    "Resent-From: r@y.z\r\n",
+    "Resent-From: r@y.z, s@y.z\r\n",
+    "Resent-Date: x\r\n",
+    "Resent-To: Köln <x@y.z>\r\n",
+    "Resent-Sender: s@y.z\r\n",
+    "Resent-Message-ID: <x@y>\r\n",
+    "Return-Path: <x@y.z>\r\n",
+    "Received: from x by mail.demo.test\r\n",
+    "X-Ü: ü\r\n",
+    "X-A: ü \r\n \u{1f600}\r\n",
+    " folded ü\r\n",
+    "\tfolded\r\n",
+    ": x\r\n",
+    "no field\r\n",
+    "\r\n",
+    "\r\n",
+    "body ü\r\n.",
+];
+
+proptest::proptest! {
+    #[test]
+    fn a_header_is_made_the_same_in_any_split_and_once(
+        pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..14),
+        sizes in proptest::collection::vec(1_usize..40, 1..20),
+        utf8 in proptest::bool::ANY,
+    ) {
+        let defaults = Defaults { utf8, date: DATE.into(), ..defaults() };
+        let message = pieces.concat().into_bytes();
+        let whole = run(Some(&defaults), &[&message]);
+        let (mut rest, mut parts, mut sizes) = (&message[..], Vec::new(), sizes.iter().cycle());
+        while let (false, Some(size)) = (rest.is_empty(), sizes.next()) {
+            let (part, tail) = rest.split_at((*size).min(rest.len()));
+            parts.push(part);
+            rest = tail;
+        }
+        proptest::prop_assert_eq!(&run(Some(&defaults), &parts), &whole);
+        let again = run(Some(&defaults), &[&whole.0]);
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        proptest::prop_assert_eq!(text(&again.0), text(&whole.0), "what was made is not made again");
+    }
 }
