@@ -48,6 +48,7 @@ pub struct Opening {
 ///
 /// * `@given user NAME [password=…] [quota_mb=N] [app=NAME/SCOPE,…/PASSWORD] [admin] [disabled]` (users of sessions are there anyway)
 /// * `@given domain NAME`: hosted, without a user
+/// * `@given alias ALIAS TARGET…`: `name@domain`, `/expression/@domain` or `*@domain`
 /// * `@given mailbox NAME [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
 /// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`

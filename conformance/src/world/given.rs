@@ -3,6 +3,7 @@
 use futures_lite::future::block_on;
 use rmail_core::addr::AccountName;
 use rmail_core::auth::password::Hash;
+use rmail_core::directory::alias::AliasKey;
 use rmail_core::directory::{Access, UserHash};
 use rmail_core::mailbox::{SpecialUse, UidSet};
 use rmail_core::secret::Secret;
@@ -112,6 +113,15 @@ impl World {
         match given.words.as_slice() {
             [word, ..] if word == "user" => return Ok(()),
             [word, _] if word == "domain" => {}
+            [word, name, targets @ ..] if word == "alias" => {
+                let accounts = self.service.accounts();
+                let (domain, key) = AliasKey::parse(name, &self.service.settings().hosting)
+                    .map_err(|error| error.to_string())?;
+                block_on(accounts.change_aliases(&domain, |file| {
+                    file.with_targets(&key, targets, None, None, &domain)
+                }))
+                .map_err(|error| error.to_string())?;
+            }
             [word, name] if word == "mailbox" => {
                 let owner = self.owner(options.remove("user"))?;
                 let special_use: Vec<SpecialUse> = match options.remove("use") {

@@ -8,8 +8,11 @@ use rmail_core::secret::Secret;
 use serde_json::json;
 
 use super::load::{LoadError, Loaded, load};
-use super::{Failure, open, serve};
+use super::{Failure, alias, open, serve};
 use crate::tls::{CertificateSource, ServerTls};
+
+/// Aliases that reach nobody, of which is told.
+const MAX_DEAD: usize = 20;
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -89,30 +92,41 @@ fn around(loaded: &Loaded) -> Vec<Problem> {
             found.push(problem("tls.cert_file", &error.to_string()));
         }
     }
-    match unread_postmaster(loaded, &root) {
-        Ok(None) => {}
-        Ok(Some(reason)) => found.push(Problem {
-            warning: true,
-            ..problem("postmaster", reason)
-        }),
+    match addresses(loaded, &root) {
+        Ok(warnings) => found.extend(warnings),
         Err(Failure(text)) => found.push(problem("mail_root", &text)),
     }
     found
 }
 
-/// Why mail for the postmaster would have to wait.
-fn unread_postmaster(loaded: &Loaded, root: &Path) -> Result<Option<&'static str>, Failure> {
+/// Addresses whose mail would be refused, or have to wait.
+fn addresses(loaded: &Loaded, root: &Path) -> Result<Vec<Problem>, Failure> {
     let hosting = serve::hosting(&loaded.config)?;
     let outside = |address: &rmail_core::addr::Address| !hosting.hosts(&address.domain);
-    if loaded.config.relay.enabled && hosting.postmaster.as_ref().is_some_and(outside) {
-        return Ok(None);
-    }
+    let outside = loaded.config.relay.enabled && hosting.postmaster.as_ref().is_some_and(outside);
     // A check makes no mail_root.
-    let has_admin =
-        root.try_exists().map_err(Failure::new)? && open::open_root(root, hosting.clone(), 1)?.has_admin()?;
-    let reason = "mail for postmaster@ and abuse@ has to wait until there is an enabled administrator: \
-                  `rmail user add NAME@DOMAIN --admin`";
-    Ok((!has_admin).then_some(reason))
+    let opened = match root.try_exists().map_err(Failure::new)? {
+        true => Some(open::open_root(root, hosting, 1)?),
+        false => None,
+    };
+    let mut found = Vec::new();
+    let mut warn = |path: &str, text: &str| {
+        found.push(Problem {
+            warning: true,
+            ..problem(path, text)
+        });
+    };
+    if !outside && !opened.as_ref().map_or(Ok(false), open::Opened::has_admin)? {
+        warn(
+            "postmaster",
+            "mail for postmaster@ and abuse@ has to wait until there is an enabled administrator: \
+             `rmail user add NAME@DOMAIN --admin`",
+        );
+    }
+    for (path, reason) in opened.iter().flat_map(|opened| alias::dead(opened, MAX_DEAD)) {
+        warn(&path, &reason);
+    }
+    Ok(found)
 }
 
 fn problem(path: &str, expected: &str) -> Problem {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
 
+mod alias;
 mod app_password;
 mod backup;
 mod bar;
@@ -54,6 +55,9 @@ enum Command {
     /// Add, list and change users; works on a running server.
     #[command(subcommand)]
     User(user::Command),
+    /// Add, list and remove aliases, and tell where mail for an address goes; works on a running server.
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Let go whom limits hold back, or list them; works on a running server.
     Unban(unban::Options),
     /// Move mailboxes of the earliest layout (index.json and msg-UID.eml) into this one.
@@ -101,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),
+        Command::Alias(command) => alias::run(&arguments.config, command),
         Command::Unban(options) => unban::run(&arguments.config, &options),
         Command::Migrate(options) => migrate::run(&arguments.config, &options),
         Command::Import(options) => import::run(&arguments.config, &options),

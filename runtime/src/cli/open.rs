@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_lite::future::block_on;
-use rmail_core::addr::AccountName;
+use rmail_core::addr::{AccountName, ForwardPath};
+use rmail_core::directory::alias::Leaf;
 use rmail_core::directory::{Hosting, User};
 use rmail_core::limits::Limits;
 use rmail_core::random::Random;
@@ -126,12 +127,25 @@ impl Opened {
         Ok(found)
     }
 
-    /// Whether somebody reads what is sent to the postmaster: an enabled administrator, or the configured address.
+    /// Domains and postmaster.
+    pub(super) fn hosting(&self) -> &Hosting {
+        &self.hosting
+    }
+
+    /// Whether somebody reads what is sent to the postmaster: an enabled administrator, or whom the configured address
+    /// leads to.
     pub(super) fn has_admin(&self) -> Result<bool, Failure> {
-        if let Some(address) = &self.hosting.postmaster
-            && self.user(&address.canonical())?.is_some_and(|user| user.enabled)
-        {
-            return Ok(true);
+        if let Some(address) = &self.hosting.postmaster {
+            let path = ForwardPath::Address(address.clone());
+            let expanded = block_on(self.accounts.expand(&self.hosting, &path));
+            let leaves = expanded.map_err(|error| Failure(told(&error)))?.leaves();
+            if leaves
+                .into_iter()
+                .flatten()
+                .any(|leaf| matches!(leaf, Leaf::Account(_)))
+            {
+                return Ok(true);
+            }
         }
         let admin = block_on(self.accounts.first_admin(&self.hosting.domains));
         Ok(admin.map_err(|error| Failure(told(&error)))?.is_some())

@@ -1,6 +1,6 @@
 //! Adding, changing and removing rules. Every change gives a new file that was checked as if it had been read.
 
-use super::file::{AliasFile, AliasName, AliasTarget, CatchAll, ExactAlias, PatternAlias};
+use super::file::{AliasFile, AliasName, AliasTarget, CatchAll, ExactAlias, PatternAlias, target_address};
 use super::pattern::{Pattern, Template};
 use crate::addr::{Address, Domain, canonical_local};
 use crate::directory::Hosting;
@@ -287,14 +287,7 @@ fn put<T>(list: &mut Vec<T>, old: Option<usize>, place: Option<usize>, new: T) {
 
 /// Whether two targets are the same address.
 fn same(one: &str, two: &str, own: &Domain) -> bool {
-    let canonical = |text: &str| {
-        let whole = if text.contains('@') {
-            text.to_owned()
-        } else {
-            format!("{text}@{own}")
-        };
-        Address::parse(&whole).map(|address| address.canonical())
-    };
+    let canonical = |text: &str| Some(target_address(text, own)?.canonical());
     one == two || canonical(one).is_some_and(|one| canonical(two) == Some(one))
 }
 

@@ -173,6 +173,15 @@ impl AliasFile {
     }
 }
 
+/// The address that a target means, given the domain of the alias. `None`: it is none.
+#[must_use]
+pub fn target_address(text: &str, own: &Domain) -> Option<Address> {
+    if text.contains('@') {
+        return Address::parse(text);
+    }
+    Address::parse(&format!("{text}@{own}"))
+}
+
 fn plain(targets: &[AliasTarget], own: &Domain) -> Vec<Result<Address, String>> {
     let address = |target: &AliasTarget| target.address(own).ok_or_else(|| target.0.clone());
     targets.iter().map(address).collect()
@@ -199,12 +208,8 @@ impl AliasTarget {
         &self.0
     }
 
-    /// The address, given the domain of the alias.
     fn address(&self, own: &Domain) -> Option<Address> {
-        if self.0.contains('@') {
-            return Address::parse(&self.0);
-        }
-        Address::parse(&format!("{}@{own}", self.0))
+        target_address(&self.0, own)
     }
 }
 

@@ -14,5 +14,7 @@ mod pattern;
 
 pub use edit::{AliasKey, BadAlias, Rule};
 pub use expand::{Expanded, Expansion, Failure, Leaf, MAX_ADDRESSES, MAX_DEPTH, Node, Outcome, Question};
-pub use file::{AliasFile, AliasName, AliasTarget, CatchAll, ExactAlias, Found, PatternAlias};
+pub use file::{
+    AliasFile, AliasName, AliasTarget, CatchAll, ExactAlias, Found, PatternAlias, target_address,
+};
 pub use pattern::{Pattern, Template};
