@@ -73,9 +73,13 @@ impl World {
             }
             ["unban", target] => {
                 let target = Target::parse(target).ok_or("no address and no name")?;
-                block_on(board::ask(&self.disk, &target, now.unix))
-                    .map(drop)
-                    .map_err(|error| error.to_string())
+                block_on(async {
+                    self.service.tend_limits(now).await;
+                    board::ask(&self.disk, &target, now.unix).await
+                })
+                .map_err(|error| error.to_string())?
+                .map(drop)
+                .ok_or_else(|| "nobody is held back".to_owned())
             }
             [how @ ("disable" | "enable"), user] => {
                 let (user, enabled) = (account(user)?, *how == "enable");
