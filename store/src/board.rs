@@ -6,8 +6,8 @@
 //! limits/{id}.lock     locked by that process as long as it lives
 //! ```
 //!
-//! Nothing here has to survive: counts live in memory, and nothing is synced. The directory is made when the first limit
-//! is reached. Files of a process that is dead are removed by whoever finds them. All of it may be deleted at any time.
+//! Nothing here has to survive: counts live in memory, and nothing is synced. The directory is made by the first process
+//! that reaches a limit, and the file of requests with it, so that they belong to the server's user whoever asks. Files of a process that is dead are removed by whoever finds them. All of it may be deleted at any time.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -214,6 +214,7 @@ impl<D: Disk> Board<D> {
                 .await?;
             inner.alive = Some((self.disk.lock(&file, LOCK_WAIT).await?, file));
         }
+        self.disk.open(&dir, REQUESTS, Mode::Create).await?;
         let (name, new) = (format!("{}.json", self.id), format!(".{}.new", self.id));
         unlink(&*self.disk, &dir, &new).await?;
         let file = self.disk.open(&dir, &new, Mode::CreateNew).await?;
@@ -277,12 +278,16 @@ async fn is_dead<D: Disk>(disk: &D, dir: &D::Dir, lock: &str) -> io::Result<bool
 }
 
 /// Asks every running process on the mail_root to forget what it has counted. They hear it within seconds, and before
-/// they refuse anybody: [`Told::read`] says who has.
+/// they refuse anybody: [`Told::read`] says who has. `None`: no process has held anybody back yet, and there is nobody to
+/// ask.
 ///
 /// # Errors
 /// The request cannot be written.
-pub async fn ask<D: Disk>(disk: &D, target: &Target, now: Unix) -> io::Result<Mark> {
-    let dir = make_dir(disk).await?;
+pub async fn ask<D: Disk>(disk: &D, target: &Target, now: Unix) -> io::Result<Option<Mark>> {
+    let dir = match disk.open_dir(disk.root(), DIR).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     match disk.stat_at(&dir, REQUESTS).await {
         Ok(stat) if stat.size > LONG => unlink(disk, &dir, REQUESTS).await?,
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -292,10 +297,10 @@ pub async fn ask<D: Disk>(disk: &D, target: &Target, now: Unix) -> io::Result<Ma
     let line = format!("{} {target}\n", now.secs());
     disk.append(&file, line.as_bytes()).await?;
     let stat = disk.stat(&file).await?;
-    Ok(Mark {
+    Ok(Some(Mark {
         inode: stat.inode,
         octets: stat.size,
-    })
+    }))
 }
 
 async fn make_dir<D: Disk>(disk: &D) -> io::Result<D::Dir> {

@@ -28,7 +28,7 @@ pub struct Transcript {
 /// A connection: `@session [N] KIND [KEY=VALUE]…`.
 ///
 /// Keys of `smtp`: `role` (`mx`, `submission`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
-/// `max_text_line`, `auth_on_mx`, `trusted` and `normalise` (bare LF; `yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
+/// `max_commands`, `max_text_line`, `auth_on_mx`, `trusted` and `normalise` (bare LF; `yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
 /// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
 /// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
 /// Without `tls` it is on for a session with a user, else off.
@@ -49,6 +49,7 @@ pub struct Opening {
 /// * `@given user NAME [password=…] [quota_mb=N] [app=NAME/SCOPE,…/PASSWORD] [admin] [disabled]` (users of sessions are there anyway)
 /// * `@given domain NAME`: hosted, without a user
 /// * `@given alias ALIAS TARGET…`: `name@domain`, `/expression/@domain` or `*@domain`
+/// * `@given limits [messages_per_minute=N] [auth_failures_per_10_minutes=N] [recipients_per_hour=N] [recipients_per_day=N]`
 /// * `@given mailbox NAME [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
 /// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`

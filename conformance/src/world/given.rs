@@ -1,16 +1,20 @@
 //! `@given`: what is there before.
 
+use std::collections::BTreeMap;
+
 use futures_lite::future::block_on;
 use rmail_core::addr::AccountName;
 use rmail_core::auth::password::Hash;
 use rmail_core::directory::alias::AliasKey;
 use rmail_core::directory::{Access, UserHash};
+use rmail_core::limiter::Rates;
 use rmail_core::mailbox::{SpecialUse, UidSet};
 use rmail_core::secret::Secret;
 use rmail_core::text::date;
 use rmail_core::time::Now;
 use rmail_store::accounts::NewAppPassword;
 use rmail_store::mailstore::MailStore as _;
+use rmail_store::service::Settings;
 
 use super::{PASSWORD, World, account, flags, mailbox_name, new_user, users};
 use crate::transcript::{Given, Transcript};
@@ -108,6 +112,24 @@ impl World {
         block_on(added).map_err(|error| error.to_string())
     }
 
+    /// What one address and one account may do.
+    fn limit(&self, options: &mut BTreeMap<String, String>) -> Result<(), String> {
+        let settings = self.service.settings();
+        let old = settings.rates;
+        let failures = old.auth_failures_per_10_minutes;
+        let rates = Rates {
+            messages_per_minute: number(options, "messages_per_minute", old.messages_per_minute)?,
+            auth_failures_per_10_minutes: number(options, "auth_failures_per_10_minutes", failures)?,
+            recipients_per_hour: number(options, "recipients_per_hour", old.recipients_per_hour)?,
+            recipients_per_day: number(options, "recipients_per_day", old.recipients_per_day)?,
+        };
+        self.service.set_settings(Settings {
+            rates,
+            ..(*settings).clone()
+        });
+        Ok(())
+    }
+
     fn given(&self, given: &Given, now: Now) -> Result<(), String> {
         let mut options = given.options.clone();
         match given.words.as_slice() {
@@ -122,6 +144,7 @@ impl World {
                 }))
                 .map_err(|error| error.to_string())?;
             }
+            [word] if word == "limits" => self.limit(&mut options)?,
             [word, name] if word == "mailbox" => {
                 let owner = self.owner(options.remove("user"))?;
                 let special_use: Vec<SpecialUse> = match options.remove("use") {
@@ -187,8 +210,16 @@ impl World {
     }
 }
 
+/// Takes a number out of the options.
+fn number(options: &mut BTreeMap<String, String>, key: &str, default: u64) -> Result<u64, String> {
+    match options.remove(key) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| format!("{key} is a number")),
+    }
+}
+
 /// Nothing is left over.
-fn known(options: &std::collections::BTreeMap<String, String>) -> Result<(), String> {
+fn known(options: &BTreeMap<String, String>) -> Result<(), String> {
     match options.keys().next() {
         None => Ok(()),
         Some(key) => Err(format!("no such key here: {key}")),

@@ -44,6 +44,7 @@ const DOMAIN: &str = "example.com";
 /// * `expunge MAILBOX UIDS [user=…]`: another session removes messages
 /// * `delete MAILBOX [user=…]`, `rename FROM TO [user=…]`
 /// * `disk full`, `disk read-only`, `disk ok`
+/// * `unban TARGET`: an operator lifts limits (an address, a login name, or `*`)
 /// * `disable USER`, `enable USER`, `password USER NEW`
 ///
 /// Files are below the fixtures directory; their LF line ends are taken as CRLF.

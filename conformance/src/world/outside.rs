@@ -1,9 +1,11 @@
 //! `!:`: what happens outside of the connections.
 
 use futures_lite::future::block_on;
+use rmail_core::limiter::Target;
 use rmail_core::mailbox::{FlagChange, FlagOp};
 use rmail_core::secret::Secret;
 use rmail_core::time::Now;
+use rmail_store::board;
 use rmail_store::mailstore::MailStore as _;
 
 use super::{World, account, flags, mailbox_name, uid_set};
@@ -68,6 +70,16 @@ impl World {
                 self.disk.set_full(false);
                 self.disk.set_read_only(false);
                 Ok(())
+            }
+            ["unban", target] => {
+                let target = Target::parse(target).ok_or("no address and no name")?;
+                block_on(async {
+                    self.service.tend_limits(now).await;
+                    board::ask(&self.disk, &target, now.unix).await
+                })
+                .map_err(|error| error.to_string())?
+                .map(drop)
+                .ok_or_else(|| "nobody is held back".to_owned())
             }
             [how @ ("disable" | "enable"), user] => {
                 let (user, enabled) = (account(user)?, *how == "enable");

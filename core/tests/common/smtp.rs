@@ -33,6 +33,7 @@ pub(crate) fn settings(role: Role) -> Settings {
         max_recipients: 5,
         max_text_line: 1_000,
         data_timeout: Duration::from_secs(180),
+        max_commands: usize::MAX,
         ..Settings::new("mail.demo.test", role, IpAddr::from([192, 0, 2, 1]))
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     let mark = block_on(board::ask(&disk, &target, clock::unix())).map_err(failed)?;
     let waiting = || {
         let told = block_on(board::told(&disk)).map_err(failed)?;
-        Ok::<_, Failure>(have_not_heard(&told, &target, mark))
+        Ok::<_, Failure>(mark.is_some_and(|mark| have_not_heard(&told, &target, mark)))
     };
     let late = Instant::now() + PATIENCE;
     while waiting()? {
@@ -71,7 +71,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     if options.json {
         println!("{}", json!({ "lifted": held }));
     } else if held.is_empty() {
-        println!("Nobody was held back; what was counted is forgotten.");
+        println!("Nobody was held back; what was counted so far is forgotten.");
     } else {
         held.iter().for_each(|one| println!("Lifted: {}", line(one)));
     }

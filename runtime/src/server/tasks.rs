@@ -119,8 +119,10 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
 /// Sleeps for a tick; while nobody is there and nothing to be done, for several. How many.
 async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
     host.sessions.forget_arrivals();
-    let held = host.service.has_limits_to_tell(host.clock.now());
-    if held || host.sessions.count() > 0 || host.service.store().is_dirty() {
+    if host.sessions.count() > 0
+        || host.service.store().is_dirty()
+        || host.service.has_limits_to_tell(host.clock.now())
+    {
         Timer::after(TICK).await;
         return 1;
     }

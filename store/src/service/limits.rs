@@ -42,9 +42,9 @@ impl<D: Disk> Limits<D> {
 
     /// What is known of a password that may be wrong. Its being wrong depends on the user's file and, for passwords of
     /// applications, on the protocol.
-    fn guess(&self, protocol: &str, epoch: u64, password: &Secret) -> Guess {
+    fn guess(&self, protocol: &str, user: &[u8], password: &Secret) -> Guess {
         let hash = hmac(&self.key, password.expose());
-        let more = [&hash[..], &epoch.to_be_bytes(), protocol.as_bytes()].concat();
+        let more = [&hash[..], protocol.as_bytes(), b" ", user].concat();
         Guess {
             password: front(&hash),
             exactly: front(&hmac(&self.key, &more)),
@@ -222,8 +222,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let name = login_name(settings, login);
         self.after_unbans(|| self.wait(settings, now, peer, &name))
             .await?;
-        let epoch = self.epoch_now(settings, login).await;
-        let guess = self.limits.guess(tries.protocol, epoch, password);
+        let user = self.user_now(settings, login).await;
+        let guess = self.limits.guess(tries.protocol, &user, password);
         let known = lock(&self.limits.limiter).is_known_wrong(now.mono, &name, peer.address, guess);
         let result = if known {
             Err(Refusal::BadCredentials)
@@ -325,18 +325,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         lock(&self.limits.limiter).login_wait(now.mono, &settings.rates, name, peer.address)
     }
 
-    /// By the file as it is now.
-    async fn epoch_now(&self, settings: &Settings, login: &str) -> u64 {
-        match settings.hosting.login(login) {
-            Some(account) => self
-                .accounts
-                .find(&account)
-                .await
-                .ok()
-                .flatten()
-                .map_or(0, |user| user.epoch()),
-            None => 0,
-        }
+    /// The user's file as it is now.
+    async fn user_now(&self, settings: &Settings, login: &str) -> Vec<u8> {
+        let Some(account) = settings.hosting.login(login) else {
+            return Vec::new();
+        };
+        let user = self.accounts.find(&account).await.ok().flatten();
+        user.and_then(|user| serde_json::to_vec(&*user).ok())
+            .unwrap_or_default()
     }
 }
 
