@@ -257,22 +257,40 @@ proptest! {
     }
 }
 
-#[test]
-fn what_moves_into_a_level_that_moves_away_is_told_again() {
+/// Goes through the steps; in the end the picture is right.
+fn ends_right(steps: &[Step]) {
     let mut world = World::with_messages(0);
     let (mut client, mut picture) = begin(&mut world, false);
-    let steps = [
+    for step in steps {
+        match *step {
+            Step::Listen => picture.believe(&client.listen(&mut world)),
+            Step::Fail(_) => world.refuse = Some(("List", rmail_core::refusal::Refusal::Busy)),
+            step => act(&mut world, step),
+        }
+    }
+    picture.believe(&client.say(&mut world, "t NOOP\r\n"));
+    picture.check(&mut world, false);
+}
+
+#[test]
+fn what_moves_into_a_level_that_moves_away_is_told_again() {
+    ends_right(&[
         Step::Create(2),
         Step::Listen,
         Step::Rename(2, 4),
         Step::Rename(1, 3),
-    ];
-    for step in steps {
-        if matches!(step, Step::Listen) {
-            picture.believe(&client.listen(&mut world));
-        }
-        act(&mut world, step);
-    }
-    picture.believe(&client.listen(&mut world));
-    picture.check(&mut world, false);
+    ]);
+}
+
+#[test]
+fn numbers_told_before_the_list_could_be_are_told_again() {
+    ends_right(&[
+        Step::Create(7),
+        Step::Listen,
+        Step::Fail(true),
+        Step::Deliver(1),
+        Step::Rename(7, 6),
+        Step::Rename(1, 7),
+        Step::Listen,
+    ]);
 }

@@ -182,6 +182,33 @@ pub trait MailStore: Send + Sync + 'static {
         let _ = mailbox;
     }
 
+    /// [`MailStore::select`] if it is to be had without waiting or reading much, as [`MailStore::snapshot_now`]. `None`, the
+    /// default, means only that it takes longer, or that it fails; then nothing is selected. Must not wait.
+    fn select_now(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool) -> Option<Selected> {
+        let _ = (account, mailbox, read_only);
+        None
+    }
+
+    /// [`MailStore::unselect`] if there is next to nothing to do. False, the default: nothing was done. Must not wait.
+    fn unselect_now(&self, mailbox: &MailboxRef) -> bool {
+        let _ = mailbox;
+        false
+    }
+
+    /// [`MailStore::store`] if it changes a few messages and waits for nobody, and for no sync of the disk (the file store: one
+    /// rename a message between two writes to its state, with locks that are free). `None`, the default: nothing was done;
+    /// it takes longer, or fails. Must not wait.
+    fn store_now(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+    ) -> Option<Stored> {
+        let _ = (mailbox, uids, change, unchanged_since);
+        None
+    }
+
     /// CREATE: makes a mailbox, the account if it is not there, and mailboxes for the missing levels above (levels that cannot
     /// be selected stay so). A level of this name becomes an empty mailbox with a new UIDVALIDITY, and keeps its children.
     /// Nothing is subscribed. The special uses stay with the mailbox.

@@ -37,6 +37,7 @@ const ALWAYS: &[&str] = &[
     "CONDSTORE",
     "QRESYNC",
     "UIDONLY",
+    "UIDBATCHES",
     "UTF8=ACCEPT",
     "ESEARCH",
     "SEARCHRES",

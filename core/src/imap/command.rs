@@ -138,6 +138,13 @@ pub enum Command {
     Search(Search),
     /// CANCELUPDATE (RFC 5267 §4.3.5): tags.
     CancelUpdate(Vec<String>),
+    /// RFC 10022.
+    UidBatches {
+        /// Messages of a batch; not 0.
+        size: u32,
+        /// The first and the last batch that are wanted, from 1, in any order.
+        batches: Option<(u32, u32)>,
+    },
     Fetch {
         uid: bool,
         set: SequenceSet,

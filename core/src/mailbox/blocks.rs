@@ -1,8 +1,9 @@
 //! The blocks of [`Rows`]: some dozens of chunks each, with what is needed to find a UID or a position.
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::flags::SystemFlags;
 use super::numbers::Uid;
 use super::rows::{Row, Rows};
 
@@ -27,6 +28,8 @@ struct Piece {
     /// Its highest UID.
     last: Uid,
     rows: Arc<[Row]>,
+    /// The position among its rows of the first that is not `\Seen`, once somebody has looked.
+    unseen: OnceLock<Option<usize>>,
 }
 
 /// A block, and what is before it. Blocks are never empty.
@@ -110,11 +113,25 @@ impl Block {
             .chain(others.iter().flat_map(|piece| piece.rows.iter()))
     }
 
+    /// The position of the first row that is not `\Seen`. Each chunk is looked at once, whoever asks.
+    pub(super) fn first_unseen(&self) -> Option<usize> {
+        self.pieces.iter().find_map(|piece| {
+            let unseen = |row: &Row| !row.flags.contains(SystemFlags::SEEN);
+            let first = piece.unseen.get_or_init(|| piece.rows.iter().position(unseen));
+            first.map(|first| piece.before + first)
+        })
+    }
+
     /// Puts a chunk behind the others.
     fn push(&mut self, rows: Arc<[Row]>) {
         let before = self.len();
         if let Some(last) = rows.last().map(|row| row.uid) {
-            self.pieces.push(Piece { before, last, rows });
+            self.pieces.push(Piece {
+                before,
+                last,
+                rows,
+                unseen: OnceLock::new(),
+            });
         }
     }
 
@@ -157,6 +174,7 @@ impl Block {
             match (highest, self.pieces.get_mut(at)) {
                 (Some(highest), Some(piece)) => {
                     piece.last = highest;
+                    piece.unseen = OnceLock::new();
                     let before = core::mem::replace(&mut piece.rows, Arc::clone(rows));
                     if before.len() == rows.len() {
                         return true;
@@ -167,7 +185,14 @@ impl Block {
         } else if let Some(last) = highest {
             let rows = Arc::clone(rows);
             let before = 0;
-            self.pieces.insert(at, Piece { before, last, rows });
+            let unseen = OnceLock::new();
+            let piece = Piece {
+                before,
+                last,
+                rows,
+                unseen,
+            };
+            self.pieces.insert(at, piece);
         } else {
             return true;
         }

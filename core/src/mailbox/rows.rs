@@ -210,6 +210,14 @@ impl Rows {
         self.blocks.last().map(|entry| entry.last)
     }
 
+    /// The position (from 0) of the first message that is not `\Seen`. What was found for a chunk is kept with it.
+    #[must_use]
+    pub fn first_unseen(&self) -> Option<usize> {
+        self.blocks
+            .iter()
+            .find_map(|entry| Some(entry.before + entry.block.first_unseen()?))
+    }
+
     /// All rows, ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Row> + '_ {
         self.chunks().flat_map(|rows| rows.iter())

@@ -1,5 +1,6 @@
 //! STORE and EXPUNGE: names of messages that are there already are changed and removed.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use rmail_core::imap::server::Stored;
@@ -11,14 +12,18 @@ use crate::error::{Error, Result};
 
 use super::cache::scan_dir;
 use super::hold::Hold;
-use super::io::{During as _, found};
+use super::io::{During as _, found, once};
 use super::ledger::Transit;
 use super::mailbox::{Mailbox, View};
 use super::sync::Touched;
+use super::tree::current;
 use super::{FileStore, names};
 
 /// How often a name that a stranger changes meanwhile is looked up again.
 const TRIES: usize = 3;
+
+/// Messages whose flags are changed without leaving the session's thread: each takes a rename.
+const FEW: usize = 4;
 
 /// Rows looked at in one hold of the lock: about 100 µs.
 const ROWS_PER_HOLD: usize = 16_384;
@@ -69,10 +74,24 @@ impl<D: Disk> FileStore<D> {
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored> {
+        let wait = self.limits().lock_wait;
+        self.store_flags_within(mailbox, uids, change, unchanged_since, wait)
+            .await
+    }
+
+    /// Changes flags; `wait` is for each lock at most.
+    async fn store_flags_within(
+        &self,
+        mailbox: &Arc<Mailbox<D>>,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+        wait: Duration,
+    ) -> Result<Stored> {
         let mut done = Done::new(mailbox);
         let mut modified = UidSet::new();
         let result = self
-            .store_batches(uids, change, unchanged_since, &mut modified, &mut done)
+            .store_batches(uids, change, (unchanged_since, wait), &mut modified, &mut done)
             .await;
         // What was changed before something failed stays changed: it is synced and told like the rest.
         let settled = self.settle_flags(mailbox, &done.touched).await;
@@ -82,6 +101,34 @@ impl<D: Disk> FileStore<D> {
             snapshot: self.seen_or_look(mailbox, seen).await?,
             modified,
         })
+    }
+
+    /// The same at once, of a few messages: where nobody holds the locks, the rows are known, nothing has to be synced, and no
+    /// new keyword or number has to be written down first. `None`: nothing was done.
+    pub(super) fn store_flags_now(
+        &self,
+        mailbox: &Arc<Mailbox<D>>,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+    ) -> Option<Stored> {
+        if self.flags_at_once() || mailbox.state().read_only {
+            return None;
+        }
+        let (view, state) = current(mailbox, once(self.read_state(mailbox))?.ok()?)?;
+        let few = view.snapshot.rows.of(uids).take(FEW + 1).count() <= FEW;
+        let keywords = &view.snapshot.keywords;
+        let known = |keyword| keywords.bit(keyword).is_some();
+        if !few || !change.flags.keywords.iter().all(known) {
+            return None;
+        }
+        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(state.done);
+        let stored = ready.then(|| {
+            let no_wait = Duration::ZERO;
+            once(self.store_flags_within(mailbox, uids, change, unchanged_since, no_wait))
+        })??;
+        // What has failed was not begun (somebody holds the lock), or fails again and is told then.
+        stored.ok()
     }
 
     /// What the last hold of the lock saw is what there is.
@@ -96,14 +143,14 @@ impl<D: Disk> FileStore<D> {
         &self,
         uids: &UidSet,
         change: &FlagChange,
-        unchanged_since: Option<ModSeq>,
+        (unchanged_since, wait): (Option<ModSeq>, Duration),
         modified: &mut UidSet,
         done: &mut Done<D>,
     ) -> Result<Option<View>> {
         let mailbox = Arc::clone(&done.touched.mailbox);
         let mut after = Uid(0);
         loop {
-            let mut hold = self.hold_fresh(&mailbox).await?;
+            let mut hold = self.hold_fresh_within(&mailbox, wait).await?;
             let bits = hold.change_bits(change).await?;
             let Batch { changes, last } = hold.batch(uids, after, |row, flags, told| {
                 let stale = unchanged_since.is_some_and(|since| told > since);

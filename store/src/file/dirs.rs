@@ -65,6 +65,12 @@ impl<D: Disk> FileStore<D> {
         dir.during(|| shard_label(mailbox, shard))
     }
 
+    /// The directory of a shard if it is open, even if it may no longer be in its place: only to read.
+    pub(super) fn kept_shard(&self, mailbox: &Mailbox<D>, shard: u32) -> Option<D::Dir> {
+        let kept = self.registry().shards.get((mailbox.key, shard));
+        kept.map(|(dir, _)| dir)
+    }
+
     /// The directory of a shard, which is made if it is not there.
     pub(super) async fn make_shard_dir(&self, mailbox: &Mailbox<D>, shard: u32) -> Result<D::Dir> {
         let label = || shard_label(mailbox, shard);

@@ -2,7 +2,7 @@
 
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::io;
 
@@ -183,4 +183,13 @@ pub(crate) async fn within<D: Disk, T>(
         Poll::Pending => late.as_mut().poll(task).map(|()| None),
     })
     .await
+}
+
+/// What a future gives when it is asked once. The real disk's futures are ready at once; one that is not is too slow for
+/// whoever asks so.
+pub(crate) fn once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }

@@ -27,7 +27,12 @@ impl<D: Disk> FileStore<D> {
     /// # Errors
     /// `Busy` after [`rmail_core::limits::Limits::lock_wait`]; `NoSuchMailbox` if the mailbox has been deleted.
     pub(super) async fn hold<'a>(&'a self, mailbox: &'a Mailbox<D>) -> Result<Hold<'a, D>> {
-        let (core, lock) = self.lock_naming(mailbox).await?;
+        self.hold_within(mailbox, self.limits().lock_wait).await
+    }
+
+    /// The same, but each lock is waited for no longer than this.
+    async fn hold_within<'a>(&'a self, mailbox: &'a Mailbox<D>, wait: Duration) -> Result<Hold<'a, D>> {
+        let (core, lock) = self.lock_naming(mailbox, wait).await?;
         let state = self.read_state(mailbox).await?;
         let known = state.unwrap_or(State {
             gone: false,
@@ -60,8 +65,17 @@ impl<D: Disk> FileStore<D> {
 
     /// Takes the naming lock, with fresh rows.
     pub(super) async fn hold_fresh<'a>(&'a self, mailbox: &'a Mailbox<D>) -> Result<Hold<'a, D>> {
+        self.hold_fresh_within(mailbox, self.limits().lock_wait).await
+    }
+
+    /// The same, but each lock is waited for no longer than this.
+    pub(super) async fn hold_fresh_within<'a>(
+        &'a self,
+        mailbox: &'a Mailbox<D>,
+        wait: Duration,
+    ) -> Result<Hold<'a, D>> {
         self.warm(mailbox).await;
-        let mut hold = self.hold(mailbox).await?;
+        let mut hold = self.hold_within(mailbox, wait).await?;
         hold.refresh().await?;
         Ok(hold)
     }
@@ -69,7 +83,7 @@ impl<D: Disk> FileStore<D> {
     /// Takes `gone` back.
     pub(super) async fn revive(&self, mailbox: &Mailbox<D>) -> Result<()> {
         let label = || format!("bring back {}", mailbox.label());
-        let (core, lock) = self.lock_naming(mailbox).await?;
+        let (core, lock) = self.lock_naming(mailbox, self.limits().lock_wait).await?;
         if let Some(state) = self.read_state(mailbox).await? {
             let state = State { gone: false, ..state };
             let bytes = state.encode();
@@ -83,13 +97,13 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
-    /// The mutex of this process and the flock, each waited for no longer than the limit.
+    /// The mutex of this process and the flock, each waited for no longer than this.
     async fn lock_naming<'a>(
         &self,
         mailbox: &'a Mailbox<D>,
+        wait: Duration,
     ) -> Result<(async_lock::MutexGuard<'a, Core>, D::Lock)> {
         let label = || format!("lock {}", mailbox.label());
-        let wait = self.limits().lock_wait;
         let core = within(self.disk(), wait, mailbox.naming.lock()).await;
         let core = core.ok_or_else(|| Error {
             refusal: Refusal::Busy,

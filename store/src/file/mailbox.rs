@@ -82,6 +82,14 @@ pub(super) struct Core {
     pub(super) recent: Recent,
 }
 
+impl Core {
+    /// Whether flags can be changed next without a sync: what `status.json` says covers it, and is on disk.
+    pub(super) fn is_ready_for_flags(&self, done: ModSeq) -> bool {
+        let covers = |(status, _): &(Status, u32)| status.dirty && done.0 + 1 < status.modseq_ceiling.0;
+        self.status_synced && self.shards.is_some() && self.status.as_ref().is_some_and(covers)
+    }
+}
+
 /// The messages of a mailbox at one MODSEQ.
 #[derive(Clone)]
 pub(super) struct View {

@@ -70,17 +70,29 @@ impl<D: Disk> FileStore<D> {
         let Some((_, row)) = view.snapshot.rows.find(uid) else {
             return Ok(None);
         };
+        let bits = view.snapshot.keywords.bits(row.keywords);
+        let label = || format!("open UID {} of {}", uid.0, mailbox.label());
+        let len = u64::from(row.size);
+        // A shard that is kept open is not compared with its name first: what is in it, in whatever place, is the message.
+        if let Some(dir) = self.kept_shard(mailbox, self.shard(uid)) {
+            let file = self
+                .disk()
+                .open(&dir, &names::encode(row, bits), Mode::Read)
+                .await;
+            if let Some(file) = found(file).during(label)? {
+                return Ok(Some(super::Blob { file, len }));
+            }
+        }
         let Some(dir) = open_shard(self, mailbox, uid, &mut None).await? else {
             return Ok(None);
         };
-        let mut present = Some((*row, view.snapshot.keywords.bits(row.keywords)));
+        let mut present = Some((*row, bits));
         for _ in 0..4 {
             let Some((row, bits)) = present else {
                 return Ok(None);
             };
             let name = names::encode(&row, bits);
             let file = self.disk().open(&dir, &name, Mode::Read).await;
-            let label = || format!("open UID {} of {}", uid.0, mailbox.label());
             if let Some(file) = found(file).during(label)? {
                 let len = u64::from(row.size);
                 return Ok(Some(super::Blob { file, len }));

@@ -154,6 +154,16 @@ impl<D: Disk> FileStore<D> {
         Ok(())
     }
 
+    /// Whether [`Self::save`] may have something to do.
+    pub(super) fn has_to_save(&self, mailbox: &Mailbox<D>) -> bool {
+        let Some(core) = mailbox.naming.try_lock() else {
+            return true;
+        };
+        let base = self.limits().snapshot_base;
+        let shards = core.shards.as_ref();
+        shards.is_some_and(|shards| mailbox.known(|known| pays(shards, known, base)))
+    }
+
     /// What there is to write, if that pays. `None` also if somebody is at work in the mailbox.
     fn job(&self, mailbox: &Mailbox<D>) -> Option<Job> {
         let core = mailbox.naming.try_lock()?;

@@ -1,8 +1,5 @@
 //! [`MailStore`] for [`FileStore`]: each call finds its mailbox and hands on.
 
-use core::future::Future;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,10 +22,11 @@ use crate::hub::Hub;
 use crate::mailstore::{MailStore, Numbering};
 
 use super::account::Maker;
-use super::io::During as _;
+use super::io::{During as _, once};
+use super::mailbox::Mailbox;
 use super::read_only::is_read_only;
 use super::tree::current;
-use super::{Blob, FileStore, Spool, state};
+use super::{Blob, FileStore, Spool};
 
 impl<D: Disk> MailStore for FileStore<D> {
     type Spool = Spool<D>;
@@ -82,14 +80,7 @@ impl<D: Disk> MailStore for FileStore<D> {
                 }
             }
         };
-        mailbox.selected.fetch_add(1, Ordering::Relaxed);
-        Ok(Selected {
-            mailbox: mailbox.reference.clone(),
-            snapshot: view.snapshot,
-            recent_from,
-            read_only,
-            rights: Rights::ALL,
-        })
+        Ok(selected(&mailbox, view.snapshot, recent_from, read_only))
     }
 
     async fn claim_recent(&self, mailbox: &MailboxRef) -> Result<(Uid, Uid)> {
@@ -109,17 +100,7 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     fn snapshot_now(&self, mailbox: &MailboxRef) -> Option<Snapshot> {
         let mailbox = self.registry().by_reference(mailbox)?;
-        let mut bytes = [0; state::LEN];
-        let file = mailbox.state();
-        let count = {
-            let read = pin!(self.disk().read_at(&file.file, &mut bytes, 0));
-            // The real disk's futures are ready at once; one that is not is too slow for this.
-            match read.poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(Ok(count)) => count,
-                _ => return None,
-            }
-        };
-        let state = self.believe(&file, bytes.get(..count)?);
+        let state = once(self.read_state(&mailbox))?.ok()?;
         current(&mailbox, state).map(|(view, _)| view.snapshot)
     }
 
@@ -138,6 +119,46 @@ impl<D: Disk> MailStore for FileStore<D> {
                 self.save(&mailbox).await;
             }
         }
+    }
+
+    fn select_now(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool) -> Option<Selected> {
+        let mailbox = once(self.opened(account, mailbox))?.ok()??;
+        let file = mailbox.state();
+        if file.read_only {
+            return None;
+        }
+        let state = once(self.read_state(&mailbox))?.ok()?;
+        let (view, state) = current(&mailbox, state)?;
+        if !read_only && state.recent_from < view.snapshot.uid_next {
+            return None;
+        }
+        Some(selected(&mailbox, view.snapshot, state.recent_from, read_only))
+    }
+
+    fn unselect_now(&self, mailbox: &MailboxRef) -> bool {
+        let Some(mailbox) = self.registry().by_reference(mailbox) else {
+            return true;
+        };
+        // The last one may have something to save.
+        let less = |count: usize| {
+            let free = count > 1 || !self.has_to_save(&mailbox);
+            count.checked_sub(1).filter(|_| free)
+        };
+        let before = mailbox
+            .selected
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        before.is_ok()
+    }
+
+    fn store_now(
+        &self,
+        mailbox: &MailboxRef,
+        uids: &UidSet,
+        change: &FlagChange,
+        unchanged_since: Option<ModSeq>,
+    ) -> Option<Stored> {
+        let mailbox = self.registry().by_reference(mailbox)?;
+        self.store_flags_now(&mailbox, uids, change, unchanged_since)
     }
 
     async fn create(
@@ -424,5 +445,22 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     async fn close(&self) -> Result<()> {
         self.end().await
+    }
+}
+
+/// A session has selected it.
+fn selected<D: Disk>(
+    mailbox: &Mailbox<D>,
+    snapshot: Snapshot,
+    recent_from: Uid,
+    read_only: bool,
+) -> Selected {
+    mailbox.selected.fetch_add(1, Ordering::Relaxed);
+    Selected {
+        mailbox: mailbox.reference.clone(),
+        snapshot,
+        recent_from,
+        read_only,
+        rights: Rights::ALL,
     }
 }

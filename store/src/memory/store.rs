@@ -72,6 +72,15 @@ impl MailStore for MemoryStore {
         Ok(self.world().named(account, mailbox)?.select(read_only))
     }
 
+    fn select_now(&self, account: &AccountName, mailbox: &MailboxName, read_only: bool) -> Option<Selected> {
+        let mut world = self.world();
+        Some(world.named(account, mailbox).ok()?.select(read_only))
+    }
+
+    fn unselect_now(&self, _: &MailboxRef) -> bool {
+        true
+    }
+
     async fn claim_recent(&self, mailbox: &MailboxRef) -> Result<(Uid, Uid)> {
         Ok(self.world().referred(mailbox)?.claim_recent())
     }

@@ -122,6 +122,15 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         replaced.map_err(|error| refused(&format!("replace in {account}/{to}"), error))
     }
 
+    /// A mailbox is no longer selected.
+    fn has_left(&self, mailbox: &MailboxRef) {
+        self.last.clear();
+        self.ranker.clear();
+        let mut open = lock(&self.open);
+        let at = open.iter().position(|other| other == mailbox);
+        at.map(|at| open.swap_remove(at));
+    }
+
     /// Answers a call that is permitted.
     async fn perform(&self, now: Now, call: Call) -> Reply {
         let store = &*self.service.store;
@@ -354,13 +363,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                 Reply::Threaded(self.ranker.thread(store, gists, of, algorithm).await)
             }
             Call::Unselect { mailbox } => {
-                self.last.clear();
-                self.ranker.clear();
-                {
-                    let mut open = lock(&self.open);
-                    let at = open.iter().position(|other| *other == mailbox);
-                    at.map(|at| open.swap_remove(at));
-                }
+                self.has_left(&mailbox);
                 store.unselect(&mailbox).await;
                 Reply::Discarded
             }
@@ -388,6 +391,33 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
                 None => Pool::Read,
             },
+            Call::Select {
+                account,
+                mailbox,
+                read_only,
+            } if self.is_own(account) => match self.service.store.select_now(account, mailbox, *read_only) {
+                Some(selected) => {
+                    lock(&self.open).push(selected.mailbox.clone());
+                    return Answer::Now(Reply::Selected(Ok(selected)));
+                }
+                None => Pool::Read,
+            },
+            Call::Unselect { mailbox } if self.service.store.unselect_now(mailbox) => {
+                self.has_left(mailbox);
+                return Answer::Now(Reply::Discarded);
+            }
+            Call::Store {
+                mailbox,
+                uids,
+                change,
+                unchanged_since,
+            } if self.is_own(&mailbox.account) => {
+                let store = &self.service.store;
+                match store.store_now(mailbox, uids, change, *unchanged_since) {
+                    Some(stored) => return Answer::Now(Reply::Stored(Ok(stored))),
+                    None => Pool::Sync,
+                }
+            }
             Call::Discard { spools } => {
                 spools.iter().for_each(|spool| self.desk.discard(*spool));
                 return Answer::Now(Reply::Discarded);

@@ -237,6 +237,7 @@ macro_rules! backend_suite {
             a_snapshot_is_a_moment
             snapshots_are_the_same_until_something_changes
             a_snapshot_at_once_is_the_mailbox_now
+            what_is_done_at_once_is_what_is_done_later
             status_counts_what_the_snapshot_shows
             recent_is_claimed_once
             recent_is_told_once

@@ -1,6 +1,6 @@
 //! SELECT, STATUS, snapshots, and bodies on their way out.
 
-use rmail_core::mailbox::{FlagOp, MailboxRef, SystemFlags, Uid};
+use rmail_core::mailbox::{FlagChange, FlagOp, MailboxRef, ModSeq, SystemFlags, Uid, UidSet};
 use rmail_core::mime::digest::Digest;
 use rmail_core::refusal::Refusal;
 
@@ -59,6 +59,54 @@ pub fn a_snapshot_at_once_is_the_mailbox_now<B: Backend>(backend: &B) {
             let now = alice.snapshot(&inbox).await;
             assert!(at_once.is_none_or(|at_once| at_once == now));
         }
+    });
+}
+
+/// [`select_now`](crate::MailStore::select_now), [`store_now`](crate::MailStore::store_now) and
+/// [`unselect_now`](crate::MailStore::unselect_now) may do nothing, but nothing else than what they stand for.
+pub fn what_is_done_at_once_is_what_is_done_later<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        let store = &alice.store;
+        alice.append("INBOX", "x").await;
+        let inbox = alice.select("INBOX").await;
+        let one = UidSet::from_ranges([(1, 1)]);
+        for round in 0..12_u64 {
+            let op = [FlagOp::Add, FlagOp::Remove, FlagOp::Replace][(round % 3) as usize];
+            let change = FlagChange {
+                op,
+                flags: flags(SystemFlags::SEEN, if round > 6 { &["later"] } else { &[] }),
+            };
+            let before = alice.snapshot(&inbox).await;
+            let stale = ModSeq(before.modseq.0.saturating_sub(1));
+            let since = (round % 4 == 1).then_some(stale);
+            let stored = match store.store_now(&inbox, &one, &change, since) {
+                Some(stored) => stored,
+                None => store.store(&inbox, &one, &change, since).await.expect("store"),
+            };
+            assert_eq!(stored.snapshot, alice.snapshot(&inbox).await);
+            let changed = stored.snapshot.modseq > before.modseq;
+            assert!(!changed || stored.modified.is_empty(), "{stored:?}");
+        }
+        if let Some(selected) = store.select_now(&alice.account, &name("INBOX"), false) {
+            assert_eq!(selected.mailbox, inbox);
+            assert_eq!(selected.snapshot, alice.snapshot(&inbox).await);
+            assert!(!selected.read_only);
+            if !store.unselect_now(&inbox) {
+                store.unselect(&inbox).await;
+            }
+        }
+        assert!(
+            store
+                .select_now(&alice.account, &name("nowhere"), false)
+                .is_none()
+        );
+        alice.expunge(&inbox, &[1]).await;
+        let change = FlagChange {
+            op: FlagOp::Add,
+            flags: flags(SystemFlags::SEEN, &[]),
+        };
+        let stored = store.store_now(&inbox, &one, &change, None);
+        assert!(stored.is_none_or(|stored| stored.snapshot.rows.is_empty()));
     });
 }
 

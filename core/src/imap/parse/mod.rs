@@ -152,6 +152,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "STORE" => store::store(&mut c, false)?,
         "SUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Subscribe { mailbox })?,
         "THREAD" => search::thread(&mut c, false)?,
+        "UIDBATCHES" => simple::uid_batches(&mut c)?,
         "UNSUBSCRIBE" => mailbox::one(&mut c, |mailbox| Command::Unsubscribe { mailbox })?,
         other => simple::simple(&c, other)?,
     };

@@ -1,4 +1,4 @@
-//! Commands without arguments, and UID EXPUNGE.
+//! Commands without arguments, UID EXPUNGE and UIDBATCHES.
 
 use super::token::{Cursor, Parse};
 use crate::imap::command::Command;
@@ -27,4 +27,17 @@ pub(super) fn uid_expunge(c: &mut Cursor<'_>) -> Parse<Command> {
     Ok(Command::Expunge {
         uids: Some(c.sequence_set()?),
     })
+}
+
+/// `"UIDBATCHES" SP nz-number [SP nz-number ":" nz-number]` (RFC 10022 §4)
+pub(super) fn uid_batches(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a space and the size of a batch")?;
+    let size = c.nz_number()?;
+    let mut batches = None;
+    if c.eat(b' ') {
+        let first = c.nz_number()?;
+        c.expect(b':', "a colon and the last batch")?;
+        batches = Some((first, c.nz_number()?));
+    }
+    Ok(Command::UidBatches { size, batches })
 }

@@ -27,7 +27,10 @@ impl Session {
         // whether all of its messages are there.
         let looks = matches!(
             tagged.command,
-            Command::Fetch { .. } | Command::Search(_) | Command::Copy { uid: false, .. }
+            Command::Fetch { .. }
+                | Command::Search(_)
+                | Command::Copy { uid: false, .. }
+                | Command::UidBatches { .. }
         );
         let dirty = self.selected.as_ref().is_some_and(|open| open.dirty);
         if dirty && looks {
@@ -85,6 +88,7 @@ impl Session {
             Command::Expunge { uids } => self.expunge(tag, uids.as_ref()),
             Command::Search(search) => self.search(tag, search),
             Command::CancelUpdate(tags) => self.cancel_update(tag, &tags),
+            Command::UidBatches { size, batches } => self.uid_batches(tag, size, batches),
             Command::Fetch {
                 uid,
                 set,
@@ -124,6 +128,7 @@ fn state_of(command: &Command) -> State {
         | Command::Unselect
         | Command::Expunge { .. }
         | Command::CancelUpdate(_)
+        | Command::UidBatches { .. }
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. }

@@ -7,6 +7,7 @@
 mod acl;
 mod again;
 mod append;
+mod batches;
 mod call;
 mod context;
 mod copy;

@@ -56,6 +56,7 @@ impl After {
                 Command::Fetch { uid, .. } => *uid,
                 // Numbers in it are those before the expunges (RFC 3501 §5.5).
                 Command::Search(search) => search.uid && !search.key.has_numbers(),
+                Command::UidBatches { .. } => true,
                 _ => false,
             },
         }

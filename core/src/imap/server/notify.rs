@@ -90,6 +90,9 @@ pub(super) struct Watched {
     pub(super) status: Option<MailboxStatus>,
     /// It could not be looked at; again later.
     pub(super) missed: bool,
+    /// Its numbers were told under a name that belongs to another mailbox in the list as told: that could not be looked at
+    /// first. Once the client hears of the list it has them wrong.
+    pub(super) strayed: bool,
 }
 
 impl Watched {
@@ -341,7 +344,7 @@ impl Session {
         let account = watched.place.account.clone();
         let watch = self.watch(Scope::Mailbox(MailboxRef { account, id }), seen);
         let old = watched.watch.replace(watch);
-        watched.id = Some(id);
+        watched.strayed |= watched.id.replace(id).is_some_and(|old| old != id);
         if let Some(old) = old {
             self.unwatch(old);
         }

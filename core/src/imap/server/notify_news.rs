@@ -225,6 +225,7 @@ impl Session {
             watch: None,
             status: None,
             missed: false,
+            strayed: false,
         };
         for (name, known) in new.iter().filter(|(_, known)| known.id.is_some()) {
             let events = notified.events_of(name, true, known.subscribed);
@@ -288,7 +289,8 @@ impl Session {
                 fresh.push((name, new));
                 continue;
             };
-            if new.id.is_some() && places.get(&name) != Some(&new.id) {
+            let strayed = core::mem::take(&mut watched.strayed);
+            if new.id.is_some() && (strayed || places.get(&name) != Some(&new.id)) {
                 watched.status = None;
                 dirty = true;
             }

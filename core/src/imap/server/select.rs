@@ -1,5 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT (RFC 9051 §6.3.2, §6.3.3, §6.4.1, §6.4.2).
 
+use super::batches::Asked;
 use super::context::Contexts;
 use super::enable::Enabled;
 use super::place::{NO_MAILBOX, Place};
@@ -29,6 +30,8 @@ pub(super) struct Open {
     pub(super) missed: bool,
     /// Results that are kept up to date.
     pub(super) contexts: Contexts,
+    /// Batches that were asked for.
+    pub(super) batches: Vec<Asked>,
 }
 
 /// A mailbox to be selected.
@@ -126,6 +129,7 @@ impl Session {
             dirty: false,
             missed: false,
             contexts: Contexts::default(),
+            batches: Vec::new(),
         };
         self.selected = Some(Box::new(open));
         let opening = Opening {
@@ -238,8 +242,7 @@ impl Open {
         }
         // IMAP4rev2 has no such code, and it is a message number, which UIDONLY forbids.
         if !enabled.rev2 && !enabled.uid_only {
-            let unseen = rows.iter().position(|row| !row.flags.contains(SystemFlags::SEEN));
-            if let Some(index) = unseen {
+            if let Some(index) = rows.first_unseen() {
                 response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");
             }
         }
