@@ -21,7 +21,6 @@ use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Input, Session, SpoolId};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
-use rmail_core::smtp::data::BareLf;
 use rmail_core::smtp::server::{self, Call, RecipientKind, Reply, Role, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
@@ -111,6 +110,7 @@ impl Serve<Call, Reply> for Service {
                 Reply::Authenticated(Err(Refusal::BadCredentials))
             }
             Call::Sender { .. } => Reply::Sender(Ok(())),
+            Call::Priority { .. } => Reply::Priority(Ok(0)),
             Call::Recipient { path, .. } => Reply::Recipient(match path {
                 ForwardPath::Address(address) if address.domain.as_str() != DOMAIN => {
                     Err(Refusal::RelayDenied)
@@ -146,22 +146,10 @@ impl Serve<Call, Reply> for Service {
 
 fn settings(peer: IpAddr) -> Settings {
     Settings {
-        hostname: format!("mail.{DOMAIN}"),
-        role: Role::Mx,
-        peer,
-        starttls: false,
-        cleartext_auth: false,
         auth_on_mx: false,
-        trusted: false,
         max_message_size: 10 * 1024 * 1024,
-        max_recipients: 100,
-        max_messages: 50,
-        max_text_line: 1024 * 1024,
-        bare_lf: BareLf::Refuse,
-        command_timeout: Duration::from_secs(300),
         data_timeout: Duration::from_secs(180),
-        max_errors: 20,
-        max_commands: 200,
+        ..Settings::new(&format!("mail.{DOMAIN}"), Role::Mx, peer)
     }
 }
 

@@ -10,7 +10,7 @@ use rmail_core::note::Note;
 use rmail_core::smtp::server::{Call, Role, Settings};
 
 /// What a client may send, good and bad.
-const FRAGMENTS: [&str; 67] = [
+const FRAGMENTS: [&str; 77] = [
     "EHLO client.example\r\n",
     "ehlo [192.0.2.1]\r\n",
     "HELO client.example\r\n",
@@ -77,6 +77,16 @@ const FRAGMENTS: [&str; 67] = [
     "BDAT 12 LAST\r\na\nb\rc\0d.\r\n.",
     "MAIL FROM:<x@remote.example> BODY=BINARYMIME\r\nRCPT TO:<bob@demo.test>\r\n",
     "BDAT 97 LAST\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n--b--\r\n",
+    "MAIL FROM:<x@remote.example> RET=HDRS ENVID=QQ+20314159 SIZE=10\r\n",
+    "RCPT TO:<bob@demo.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+2B@demo.test\r\n",
+    "RCPT TO:<bob@demo.test> NOTIFY=NEVER,SUCCESS\r\n",
+    "MAIL FROM:<x\u{f6}@remote.example> SMTPUTF8\r\n",
+    "MAIL FROM:<x\u{f6}@remote.example>\r\n",
+    "RCPT TO:<b\u{f6}b@demo.test>\r\n",
+    "MAIL FROM:<x@remote.example> REQUIRETLS\r\n",
+    "MAIL FROM:<alice@demo.test> MT-PRIORITY=7 HOLDFOR=60\r\n",
+    "MAIL FROM:<alice@demo.test> HOLDUNTIL=1970-01-02T00:00:00Z MT-PRIORITY=-3\r\n",
+    "TLS-Required: No\r\nSubject: gr\u{fc}n\r\n\r\nx\r\n.\r\n",
     "LONG",
     "EHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\nEHLO a\r\n",
 ];

@@ -31,7 +31,8 @@ fn greeting_and_ehlo_have_their_forms() {
     assert_eq!(
         host.say("EHLO client.example\r\n"),
         "250-mail.demo.test\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250-8BITMIME\r\n250-CHUNKING\r\n250-BINARYMIME\r\n\
-         250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250 HELP\r\n"
+         250-ENHANCEDSTATUSCODES\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250-DSN\r\n\
+         250-LIMITS RCPTMAX=5 MAILMAX=50\r\n250 HELP\r\n"
     );
     assert_eq!(host.say("HELO client.example\r\n"), "250 mail.demo.test\r\n");
     assert_eq!(

@@ -159,6 +159,7 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
         data_timeout: Duration::from_secs(600),
         max_errors: options.number("max_errors", usual.max_errors)?,
         max_commands: options.number("max_commands", usual.max_commands)?,
+        max_hold: options.number("max_hold", usual.max_hold)?,
         ..usual
     })
 }
@@ -185,6 +186,7 @@ fn refuse_smtp(call: &smtp::Call, word: Refusal) -> Option<smtp::Reply> {
         Call::Authenticate { .. } | Call::ScramDone { .. } => Some(Reply::Authenticated(Err(word))),
         Call::ScramStart { .. } => Some(Reply::Scram(Err(word))),
         Call::Sender { .. } => Some(Reply::Sender(Err(word))),
+        Call::Priority { .. } => Some(Reply::Priority(Err(word))),
         Call::Recipient { .. } => Some(Reply::Recipient(Err(word))),
         Call::Open { .. } => Some(Reply::Opened(Err(word))),
         Call::Commit { .. } => Some(Reply::Committed(Err(word))),

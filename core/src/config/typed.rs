@@ -69,6 +69,7 @@ pub struct Smtp {
     pub max_commands: usize,
     pub command_timeout: u64,
     pub data_timeout: u64,
+    pub max_hold: u64,
     pub auth_on_25: bool,
 }
 

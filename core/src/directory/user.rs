@@ -34,6 +34,9 @@ pub struct User {
     /// Addresses that it may send as beside its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub send_as: Vec<SendAs>,
+    /// The highest MT-PRIORITY (RFC 6710) that its mail gets, up to 9; none: 9 for administrators, 0 for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_priority: Option<i8>,
     /// Application passwords.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub app_passwords: Vec<AppPassword>,
@@ -81,6 +84,7 @@ impl Default for User {
             admin: false,
             enabled: true,
             send_as: Vec::new(),
+            max_priority: None,
             app_passwords: Vec::new(),
             other: serde_json::Map::new(),
         }
@@ -98,6 +102,13 @@ impl User {
             octets: (self.quota_mb > 0).then(|| self.quota_mb.saturating_mul(1 << 20)),
             messages: (self.quota_messages > 0).then_some(self.quota_messages),
         }
+    }
+
+    /// As much of a priority as its mail may have. To be served later than others is for everybody.
+    #[must_use]
+    pub fn priority(&self, wanted: i8) -> i8 {
+        let most = self.max_priority.unwrap_or(if self.admin { 9 } else { 0 });
+        wanted.clamp(-9, 9).min(most.clamp(0, 9))
     }
 
     /// Changes when sessions that were opened with the password must end: with it and with `enabled`. Never 0, which

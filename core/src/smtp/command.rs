@@ -1,19 +1,21 @@
-//! Command lines (RFC 5321 §4.1.1) with the parameters of SIZE (RFC 1870), 8BITMIME (RFC 6152) and AUTH (RFC 4954).
+//! Command lines (RFC 5321 §4.1.1), with addresses beyond ASCII (RFC 6531 §3.3). The parameters of MAIL and RCPT are read
+//! in `parameters`.
 
 use crate::addr::{Address, Domain, ForwardPath, ReversePath};
 use crate::secret::Secret;
 use crate::smtp::bdat::{self, Bdat};
+use crate::smtp::envelope::{DsnRequest, Recipient, Wishes};
+use crate::smtp::parameters::{self, Seen, Wrong};
 use crate::smtp::reply::Reply;
+use crate::time::Unix;
 
 /// Longest command line, CRLF included: 512 octets (RFC 5321 §4.5.3.1.4), to which AUTH= adds 500 (RFC 4954 §3), SIZE
-/// 26, BODY 17, and DSN parameters up to 600 (RFC 3461 §5); rounded up.
+/// 26, BODY 17, DSN parameters up to 600 (RFC 3461 §5.4), SMTPUTF8 10 (RFC 6531 §3.1), REQUIRETLS 11 (RFC 8689 §2),
+/// MT-PRIORITY 15 (RFC 6710 §3), HOLDUNTIL 34 (RFC 4865 §3); rounded up.
 pub const MAX_LINE: usize = 2048;
 
 /// Longest line of an authentication exchange, CRLF included (RFC 4954 §4).
 pub const MAX_AUTH_LINE: usize = 12_288;
-
-/// Most digits of SIZE= (RFC 1870 §3).
-const MAX_SIZE_DIGITS: usize = 20;
 
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Command {
     /// MAIL FROM.
     Mail(Mail),
     /// RCPT TO.
-    Rcpt(ForwardPath),
+    Rcpt(Rcpt),
     /// DATA.
     Data,
     /// BDAT (RFC 3030).
@@ -59,6 +61,46 @@ pub struct Mail {
     pub eight_bit: bool,
     /// BODY=BINARYMIME (RFC 3030 §3).
     pub binary: bool,
+    /// RET=, ENVID=, SMTPUTF8, REQUIRETLS. The rest of it is not for the command to say.
+    pub wishes: Wishes,
+    /// MT-PRIORITY= (RFC 6710), -9 to 9.
+    pub priority: Option<i8>,
+    /// HOLDFOR= or HOLDUNTIL= (RFC 4865).
+    pub hold: Option<Hold>,
+}
+
+impl Mail {
+    /// Without parameters.
+    #[must_use]
+    pub fn new(path: ReversePath) -> Self {
+        Self {
+            path,
+            size: None,
+            eight_bit: false,
+            binary: false,
+            wishes: Wishes::default(),
+            priority: None,
+            hold: None,
+        }
+    }
+}
+
+/// How long a message is to be held (RFC 4865 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// HOLDFOR=, seconds: 1 to 999,999,999.
+    For(u32),
+    /// HOLDUNTIL=.
+    Until(Unix),
+}
+
+/// RCPT TO and its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rcpt {
+    /// The path, with NOTIFY= and ORCPT=.
+    pub recipient: Recipient,
+    /// The command has characters above 127: it is only good after MAIL with SMTPUTF8 (RFC 6531 §3.4).
+    pub utf8: bool,
 }
 
 /// AUTH and its arguments.
@@ -82,8 +124,11 @@ pub struct Syntax {
 /// The kinds of [`Syntax`] errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyntaxKind {
-    /// CR, LF, NUL, another control character or an octet above 127 stands in the line, or it does not end with CRLF.
+    /// CR, LF, NUL, another control character, an octet above 127 outside of addresses or one that is no UTF-8 stands in
+    /// the line, or it does not end with CRLF.
     BadOctet,
+    /// An address has characters above 127, and SMTPUTF8 is not given (RFC 6531 §3.5).
+    NonAscii,
     /// The verb is unknown.
     UnknownCommand,
     /// An argument is missing, or there is one too many.
@@ -104,6 +149,7 @@ impl Syntax {
     pub const fn reply(self) -> Reply {
         match self.kind {
             SyntaxKind::BadOctet => Reply::new(500, "5.5.2", "Syntax error, forbidden character in command"),
+            SyntaxKind::NonAscii => Reply::new(553, "5.6.7", "Non-ASCII address without SMTPUTF8"),
             SyntaxKind::UnknownCommand => Reply::new(500, "5.5.1", "Command not recognized"),
             SyntaxKind::Arguments => Reply::new(501, "5.5.4", "Syntax error in arguments"),
             SyntaxKind::BadReversePath => Reply::new(501, "5.1.7", "Syntax error in sender address"),
@@ -162,7 +208,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Syntax> {
     }
 }
 
-/// The line without CRLF and trailing white space (RFC 5321 §4.1.1), if it is nothing but printable ASCII.
+/// The line without CRLF and trailing white space (RFC 5321 §4.1.1), if it is nothing but printable text: ASCII, and UTF-8
+/// where an address may stand (RFC 6531 §3.3, §3.7.4.2).
 fn text_of(line: &[u8]) -> Result<&str, Syntax> {
     let bad = |column| Syntax {
         column,
@@ -174,10 +221,20 @@ fn text_of(line: &[u8]) -> Result<&str, Syntax> {
     while let [head @ .., b' ' | b'\t'] = text {
         text = head;
     }
-    if let Some(column) = text.iter().position(|octet| !matches!(octet, b' '..=b'~')) {
+    let control = |octet: &u8| *octet < b' ' || *octet == 0x7f;
+    if let Some(column) = text.iter().position(control) {
         return Err(bad(column));
     }
-    core::str::from_utf8(text).map_err(|error| bad(error.valid_up_to()))
+    let text = core::str::from_utf8(text).map_err(|error| bad(error.valid_up_to()))?;
+    let verb = text.split(' ').next().unwrap_or_default();
+    let takes_addresses = ["MAIL", "RCPT", "VRFY", "EXPN"]
+        .iter()
+        .any(|known| verb.eq_ignore_ascii_case(known));
+    let strange = |c: char| !c.is_ascii() && (!takes_addresses || c.is_control());
+    match text.find(strange) {
+        Some(column) => Err(bad(column)),
+        None => Ok(text),
+    }
 }
 
 /// What follows the verb, and where it stands in the line.
@@ -193,6 +250,16 @@ impl<'a> Args<'a> {
             column: self.base + at,
             kind,
         }
+    }
+
+    fn wrong(self, wrong: Wrong) -> Syntax {
+        self.error(
+            0,
+            match wrong {
+                Wrong::Unknown => SyntaxKind::UnknownParameter,
+                Wrong::Bad => SyntaxKind::BadParameter,
+            },
+        )
     }
 
     fn advance(self, by: usize) -> Self {
@@ -289,45 +356,20 @@ fn parse_mail(args: Args<'_>) -> Result<Mail, Syntax> {
         let address = path_address(inner).ok_or_else(|| args.error(1, SyntaxKind::BadReversePath))?;
         ReversePath::Address(address)
     };
-    let mut mail = Mail {
-        path,
-        size: None,
-        eight_bit: false,
-        binary: false,
-    };
-    let (mut body, mut auth) = (false, false);
-    for (at, key, value) in rest.parameters() {
-        let bad = at.error(0, SyntaxKind::BadParameter);
-        if key.eq_ignore_ascii_case("SIZE") && mail.size.is_none() {
-            mail.size = Some(value.and_then(parse_size).ok_or(bad)?);
-        } else if key.eq_ignore_ascii_case("BODY") && !body {
-            body = true;
-            let value = value.ok_or(bad)?;
-            mail.eight_bit = value.eq_ignore_ascii_case("8BITMIME");
-            mail.binary = value.eq_ignore_ascii_case("BINARYMIME");
-            if !mail.eight_bit && !mail.binary && !value.eq_ignore_ascii_case("7BIT") {
-                return Err(bad);
-            }
-        } else if key.eq_ignore_ascii_case("AUTH") && !auth {
-            // RFC 4954 §5: accepted; nobody is trusted so far that the value would matter.
-            auth = true;
-            if !value.is_some_and(is_xtext) {
-                return Err(bad);
-            }
-        } else if ["SIZE", "BODY", "AUTH"]
-            .iter()
-            .any(|known| key.eq_ignore_ascii_case(known))
-        {
-            return Err(bad);
-        } else {
-            return Err(at.error(0, SyntaxKind::UnknownParameter));
-        }
+    let mut mail = Mail::new(path);
+    let mut seen = Seen::default();
+    for (at, keyword, value) in rest.parameters() {
+        parameters::mail(&mut mail, &mut seen, keyword, value).map_err(|wrong| at.wrong(wrong))?;
+    }
+    if !inner.is_ascii() && !mail.wishes.utf8 {
+        return Err(args.error(1, SyntaxKind::NonAscii));
     }
     Ok(mail)
 }
 
 /// `"RCPT TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [SP Rcpt-parameters]` (RFC 5321 §4.1.1.3).
-fn parse_rcpt(args: Args<'_>) -> Result<ForwardPath, Syntax> {
+fn parse_rcpt(args: Args<'_>) -> Result<Rcpt, Syntax> {
+    let utf8 = !args.text.is_ascii();
     let args = args.keyword("TO:")?;
     let (inner, rest) = args.brackets()?;
     let path = if inner.eq_ignore_ascii_case("postmaster") {
@@ -336,10 +378,14 @@ fn parse_rcpt(args: Args<'_>) -> Result<ForwardPath, Syntax> {
         let address = path_address(inner).ok_or_else(|| args.error(1, SyntaxKind::BadForwardPath))?;
         ForwardPath::Address(address)
     };
-    match rest.parameters().next() {
-        None => Ok(path),
-        Some((at, ..)) => Err(at.error(0, SyntaxKind::UnknownParameter)),
+    let (mut dsn, mut seen) = (DsnRequest::default(), Seen::default());
+    for (at, keyword, value) in rest.parameters() {
+        parameters::rcpt(&mut dsn, &mut seen, keyword, value).map_err(|wrong| at.wrong(wrong))?;
     }
+    Ok(Rcpt {
+        recipient: Recipient { path, dsn },
+        utf8,
+    })
 }
 
 /// `[ A-d-l ":" ] Mailbox`: the source route is dropped (RFC 5321 §4.1.2, appendix C).
@@ -358,35 +404,6 @@ fn path_address(inner: &str) -> Option<Address> {
         inner
     };
     Address::parse(mailbox)
-}
-
-/// `size-value = 1*20DIGIT` (RFC 1870 §4).
-fn parse_size(text: &str) -> Option<u64> {
-    if text.is_empty() || text.len() > MAX_SIZE_DIGITS {
-        return None;
-    }
-    text.bytes().try_fold(0_u64, |value, octet| {
-        octet
-            .is_ascii_digit()
-            .then(|| value.saturating_mul(10).saturating_add(u64::from(octet - b'0')))
-    })
-}
-
-/// `xtext` (RFC 3461 §4), as AUTH= has it: an address or `<>`.
-fn is_xtext(text: &str) -> bool {
-    let mut octets = text.bytes();
-    let hex = |octet: Option<u8>| octet.is_some_and(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
-    while let Some(octet) = octets.next() {
-        let good = match octet {
-            b'+' => hex(octets.next()) && hex(octets.next()),
-            b'=' => false,
-            _ => octet.is_ascii_graphic(),
-        };
-        if !good {
-            return false;
-        }
-    }
-    !text.is_empty()
 }
 
 /// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 §8).
@@ -429,7 +446,7 @@ mod tests {
 
     fn rcpt(line: &str) -> String {
         match parse(format!("{line}\r\n").as_bytes()) {
-            Ok(Command::Rcpt(path)) => path.to_string(),
+            Ok(Command::Rcpt(rcpt)) => rcpt.recipient.path.to_string(),
             other => panic!("{line}: {other:?}"),
         }
     }

@@ -119,6 +119,9 @@ pub struct Wishes {
     /// MT-PRIORITY= (RFC 6710), -9 to 9; 0: normal.
     #[serde(skip_serializing_if = "is_zero")]
     pub priority: i8,
+    /// HOLDFOR= or HOLDUNTIL= as a report repeats it (RFC 4865 §5.1.2): `for;600`, `until;2026-11-22T06:22:36Z`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
 }
 
 /// How much of a message a failure report returns.

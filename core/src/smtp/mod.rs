@@ -5,5 +5,7 @@ pub mod client;
 pub mod command;
 pub mod data;
 pub mod envelope;
+mod parameters;
 pub mod reply;
 pub mod server;
+pub mod xtext;

@@ -1,4 +1,4 @@
-//! Text forms: modified UTF-7, dates, encoded words.
+//! Text forms: modified UTF-7, dates, timestamps, encoded words.
 
 pub mod date;
 pub mod encoded_word;

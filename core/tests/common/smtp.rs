@@ -229,6 +229,7 @@ impl Host {
                     Err(Refusal::SenderNotOwned)
                 })
             }
+            Call::Priority { wanted, .. } => Reply::Priority(Ok(wanted.min(3))),
             Call::Recipient { account, path, .. } => Reply::Recipient(recipient(&path, account.is_some())),
             Call::Open { spool } => Reply::Opened(match self.open {
                 Some(word) => Err(word),

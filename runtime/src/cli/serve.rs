@@ -163,6 +163,7 @@ fn smtp(config: &Config) -> SmtpConfig {
         max_commands: smtp.max_commands,
         command_timeout: Duration::from_secs(smtp.command_timeout),
         data_timeout: Duration::from_secs(smtp.data_timeout),
+        max_hold: smtp.max_hold,
     }
 }
 

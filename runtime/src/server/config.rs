@@ -90,6 +90,8 @@ pub struct SmtpConfig {
     pub command_timeout: Duration,
     /// For the next octets of a message.
     pub data_timeout: Duration,
+    /// Seconds that a submitted message may be held; 0: never.
+    pub max_hold: u64,
 }
 
 /// What IMAP sessions share.
@@ -210,6 +212,7 @@ impl ServerConfig {
             bare_lf: self.smtp.bare_lf,
             command_timeout: self.smtp.command_timeout,
             data_timeout: self.smtp.data_timeout,
+            max_hold: self.smtp.max_hold,
             max_errors: self.smtp.max_errors,
             max_commands: self.smtp.max_commands,
             ..smtp::server::Settings::new(&self.hostname, role, peer)
@@ -273,6 +276,7 @@ impl Default for SmtpConfig {
             max_commands: 200,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),
+            max_hold: 2_592_000,
         }
     }
 }

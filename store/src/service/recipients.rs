@@ -172,6 +172,13 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         self.check_free(settings, 0).await
     }
 
+    /// As much of an MT-PRIORITY as the account may have.
+    pub(super) async fn priority(&self, account: &AccountName, wanted: i8) -> Result<i8, Refusal> {
+        let user = self.find(account).await?.filter(|user| user.enabled);
+        user.map(|user| user.priority(wanted))
+            .ok_or(Refusal::AccountDisabled)
+    }
+
     /// Whether the account may send as the address: as its own, as one in its `send_as`, and as an exact alias whose only
     /// target it is.
     pub(super) async fn is_owned(&self, account: &AccountName, address: &Address) -> Result<bool, Refusal> {

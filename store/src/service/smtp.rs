@@ -62,6 +62,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
             }
             Call::Sender { .. }
             | Call::Recipient { .. }
+            | Call::Priority { .. }
             | Call::Open { .. }
             | Call::Recheck { .. }
             | Call::ScramStart { .. }
@@ -90,6 +91,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 let checked = service.sender(settings, account.as_ref(), &path, trusted);
                 Reply::Sender(service.message_within(settings, now, self.peer, checked).await)
             }
+            Call::Priority { account, wanted } => Reply::Priority(service.priority(&account, wanted).await),
             Call::Recipient { account, path, size } => {
                 let account = account.as_ref();
                 let checked = service.recipient(settings, account, &path, size);

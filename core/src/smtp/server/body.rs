@@ -1,13 +1,14 @@
 //! A message: from DATA or the first BDAT to the reply after its end.
 
 use super::chunks::Unwanted;
+use super::facts::Facts;
 use super::header::{Defaults, Fault, Pass, Summary};
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::session::{Accepted, Phase, Session, Then, Transaction};
 use super::trace::{self, Arrival};
 use super::{Call, RecipientKind};
-use crate::addr::{Address, Domain};
+use crate::addr::{Address, Domain, ForwardPath};
 use crate::chunk::Chunk;
 use crate::machine::SpoolId;
 use crate::mime::unbinary::Unbinary;
@@ -31,6 +32,7 @@ pub(super) struct Body {
     /// BODY=BINARYMIME: what makes text of binary parts.
     unbinary: Option<Box<Unbinary>>,
     decoder: Decoder,
+    facts: Facts,
     pass: Pass,
     /// How long the client may take.
     pub(super) pace: Pace,
@@ -84,7 +86,7 @@ impl Session {
 
     /// The transaction becomes a body, which comes in chunks or by DATA.
     pub(super) fn open(&mut self, count: Option<Count>) {
-        let Some(transaction) = self.transaction.take() else {
+        let Some(transaction) = self.transaction.take().map(|boxed| *boxed) else {
             return;
         };
         let id = trace::message_id(&mut self.random, self.now.unix);
@@ -95,6 +97,7 @@ impl Session {
             unbinary: transaction.binary.then(Box::default),
             decoder: self.decoder(count.is_some(), transaction.binary),
             count,
+            facts: Facts::default(),
             pass: Pass::new(&self.settings.hostname, self.defaults(&id)),
             pace: Pace::new(self.now, self.settings.data_timeout),
             max_size: self.settings.max_message_size,
@@ -108,8 +111,8 @@ impl Session {
                 authors: Vec::new(),
                 relay_offset: own.len() as u64,
                 eight_bit: false,
-                wishes: Wishes::default(),
-                hold_until: None,
+                wishes: transaction.wishes,
+                hold_until: transaction.hold_until,
             },
         });
         self.ask(Call::Open { spool: body.spool }, Then::Open(body));
@@ -151,6 +154,8 @@ impl Session {
             tls: self.tls.as_ref(),
             authenticated: self.login.is_some(),
             id,
+            utf8: transaction.wishes.utf8,
+            priority: transaction.wishes.priority,
             only,
             now: self.now.unix,
         })
@@ -249,7 +254,9 @@ impl Session {
             recipients: body.envelope.recipients.len(),
             size: body.stored,
         };
+        let wishes = body.final_wishes();
         let envelope = Envelope {
+            wishes,
             authors: summary.authors,
             eight_bit: body.decoder.eight_bit(),
             ..body.envelope
@@ -352,6 +359,7 @@ impl Body {
     }
 
     fn store(&mut self, text: Chunk, out: &mut Outbox<Call>) {
+        self.facts.push(&text);
         let (spool, stored) = (self.spool, &mut self.stored);
         self.pass.push(text, |chunk| {
             *stored += chunk.len() as u64;
@@ -391,6 +399,30 @@ impl Body {
             self.store(line_end, out);
         }
         Ok(())
+    }
+
+    /// What the command and the header ask for together.
+    fn final_wishes(&mut self) -> Wishes {
+        self.facts.finish();
+        let envelope = &self.envelope;
+        let international =
+            |address: Option<&Address>| address.is_some_and(|address| !address.local.is_ascii());
+        let recipients = envelope.recipients.iter().map(|recipient| &recipient.path);
+        let mut addresses = recipients.map(|path| match path {
+            ForwardPath::Postmaster => None,
+            ForwardPath::Address(address) => Some(address),
+        });
+        let utf8 = self.facts.needs_utf8()
+            || international(envelope.reverse_path.address())
+            || addresses.any(international);
+        let wishes = envelope.wishes.clone();
+        Wishes {
+            // RFC 6531 §3.4: asked for and not needed, it would only keep the message from servers without it.
+            utf8: wishes.utf8 && utf8,
+            // RFC 8689 §4.1: the parameter outranks the header.
+            tls_not_required: !wishes.require_tls && self.facts.tls_not_required(),
+            ..wishes
+        }
     }
 }
 

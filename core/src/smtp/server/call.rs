@@ -55,6 +55,8 @@ pub struct Settings {
     pub max_errors: usize,
     /// Commands before 421, if no message is accepted between them; of RCPT only those that are refused count.
     pub max_commands: usize,
+    /// Seconds that a submitted message may be held at most (FUTURERELEASE, RFC 4865); 0: not offered.
+    pub max_hold: u64,
 }
 
 impl Settings {
@@ -78,6 +80,7 @@ impl Settings {
             data_timeout: Duration::from_secs(300),
             max_errors: 20,
             max_commands: 200,
+            max_hold: 2_592_000,
         }
     }
 }
@@ -132,6 +135,13 @@ pub enum Call {
         /// SIZE= of MAIL, for the quota.
         size: Option<u64>,
     },
+    /// MT-PRIORITY= above 0 (RFC 6710): as much of it as the account may have.
+    Priority {
+        /// Who has logged in.
+        account: AccountName,
+        /// What it asks for, 1 to 9.
+        wanted: i8,
+    },
     /// A body begins.
     Open {
         /// Chosen by the session.
@@ -169,6 +179,8 @@ pub enum Reply {
     Sender(Result<(), Refusal>),
     /// RCPT TO is acceptable or not.
     Recipient(Result<RecipientKind, Refusal>),
+    /// The priority that the message gets.
+    Priority(Result<i8, Refusal>),
     /// The spool is open.
     Opened(Result<(), Refusal>),
     /// The message is safe, or nothing of it remains.

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 
 use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long, printable};
 use super::{Call, RecipientKind, Role};
-use crate::addr::{Domain, ForwardPath};
+use crate::addr::Domain;
 use crate::machine::Action;
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::sasl::Mechanism;
 use crate::smtp::command::{self, Command, MAX_LINE};
-use crate::smtp::envelope::Recipient;
+use crate::smtp::envelope::{Recipient, Wishes};
 use crate::smtp::reply::{Context, Reply, refusal};
 
 const OK: Reply = Reply::new(250, "2.0.0", "OK");
@@ -59,8 +59,8 @@ impl Session {
                 let hostname = self.settings.hostname.clone();
                 self.respond(&Reply::plain(250, "").with_text(hostname));
             }
-            Command::Mail(mail) => self.mail(mail),
-            Command::Rcpt(path) => self.rcpt(path),
+            Command::Mail(mail) => self.mail(Box::new(mail)),
+            Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Data => self.data(),
             Command::Bdat(bdat) => self.bdat(bdat),
             Command::Rset => {
@@ -135,11 +135,12 @@ impl Session {
                 names.fold("AUTH".to_owned(), |line, name| line + " " + name),
             ));
         }
+        self.offer_wishes(&mut lines);
         lines.push(Cow::Borrowed("HELP"));
         self.respond_lines(250, &lines);
     }
 
-    fn mail(&mut self, mail: command::Mail) {
+    fn mail(&mut self, mail: Box<command::Mail>) {
         if self.helo.is_none() {
             return self.fail(&Reply::new(503, "5.5.1", "Send EHLO first"));
         }
@@ -161,6 +162,9 @@ impl Session {
             let reply = refusal(Context::Mail, Refusal::TooLarge);
             return self.refuse(&format!("MAIL FROM:{}", mail.path), &reply);
         }
+        if let Some(reply) = self.check_wishes(&mail) {
+            return self.fail(&reply);
+        }
         let call = Call::Sender {
             account: self.login.as_ref().map(|login| login.account.clone()),
             path: mail.path.clone(),
@@ -169,13 +173,31 @@ impl Session {
         self.ask(call, Then::Sender(mail));
     }
 
-    pub(super) fn sender_checked(&mut self, mail: command::Mail, result: Result<(), Refusal>) {
-        if let Err(word) = result {
-            let reply = refusal(Context::Mail, word);
-            return self.refuse(&format!("MAIL FROM:{}", mail.path), &reply);
+    pub(super) fn sender_checked(&mut self, mail: Box<command::Mail>, result: Result<(), Refusal>) {
+        match result {
+            Ok(()) => self.ask_priority(mail),
+            Err(word) => self.refuse_mail(&mail, word),
         }
+    }
+
+    pub(super) fn priority_known(&mut self, mail: Box<command::Mail>, result: Result<i8, Refusal>) {
+        match result {
+            Ok(priority) => self.begin(mail, priority),
+            Err(word) => self.refuse_mail(&mail, word),
+        }
+    }
+
+    fn refuse_mail(&mut self, mail: &command::Mail, word: Refusal) {
+        let reply = refusal(Context::Mail, word);
+        self.refuse(&format!("MAIL FROM:{}", mail.path), &reply);
+    }
+
+    /// MAIL is accepted.
+    pub(super) fn begin(&mut self, mail: Box<command::Mail>, priority: i8) {
+        let (hold_until, hold) = self.release(mail.hold);
+        let changed = mail.priority.is_some_and(|wanted| wanted != priority);
         self.transactions += 1;
-        self.transaction = Some(Transaction {
+        self.transaction = Some(Box::new(Transaction {
             from: mail.path,
             size: mail.size,
             binary: mail.binary,
@@ -183,18 +205,35 @@ impl Session {
             known: BTreeSet::new(),
             first: None,
             refused: false,
+            wishes: Wishes {
+                priority,
+                hold,
+                ..mail.wishes
+            },
+            hold_until,
+        }));
+        self.respond(&if changed {
+            // RFC 6710 §4.1.
+            Reply::new(250, "2.3.6", "").with_text(format!("{priority} is the new priority of the message"))
+        } else {
+            Reply::new(250, "2.1.0", "OK")
         });
-        self.respond(&Reply::new(250, "2.1.0", "OK"));
     }
 
-    fn rcpt(&mut self, path: ForwardPath) {
+    fn rcpt(&mut self, rcpt: command::Rcpt) {
         if self.chunked.is_some() {
             return self.fail(&Reply::new(503, "5.5.1", "RCPT not permitted after BDAT"));
         }
         let Some(transaction) = &mut self.transaction else {
             return self.fail(&Reply::new(503, "5.5.1", "Send MAIL first"));
         };
-        let size = transaction.size;
+        if rcpt.utf8 && !transaction.wishes.utf8 {
+            let reply = Reply::new(553, "5.6.7", "Non-ASCII address without SMTPUTF8");
+            transaction.refused = true;
+            return self.fail(&reply);
+        }
+        let (size, recipient) = (transaction.size, rcpt.recipient);
+        let path = recipient.path.clone();
         if transaction.recipients.len() >= self.settings.max_recipients {
             transaction.refused = true;
             let reply = Reply::new(452, "4.5.3", "Too many recipients");
@@ -202,13 +241,13 @@ impl Session {
         }
         let call = Call::Recipient {
             account: self.login.as_ref().map(|login| login.account.clone()),
-            path: path.clone(),
+            path,
             size,
         };
-        self.ask(call, Then::Recipient(path));
+        self.ask(call, Then::Recipient(Box::new(recipient)));
     }
 
-    pub(super) fn recipient_checked(&mut self, path: ForwardPath, result: Result<RecipientKind, Refusal>) {
+    pub(super) fn recipient_checked(&mut self, recipient: Recipient, result: Result<RecipientKind, Refusal>) {
         let context = Context::Rcpt {
             submission: self.is_submission(),
         };
@@ -216,8 +255,8 @@ impl Session {
         if let Some(transaction) = &mut self.transaction {
             match result {
                 Ok(kind) => {
-                    if transaction.known.insert(path.clone()) {
-                        transaction.recipients.push(Recipient::new(path));
+                    if transaction.known.insert(recipient.path.clone()) {
+                        transaction.recipients.push(recipient);
                         transaction.first.get_or_insert(kind);
                     }
                     self.respond(&Reply::new(250, "2.1.5", "OK"));
@@ -225,7 +264,8 @@ impl Session {
                 Err(word) => {
                     transaction.refused = true;
                     self.commands += 1;
-                    self.refuse(&format!("RCPT TO:{path}"), &refusal(context, word));
+                    let what = format!("RCPT TO:{}", recipient.path);
+                    self.refuse(&what, &refusal(context, word));
                 }
             }
         }

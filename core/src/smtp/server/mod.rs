@@ -10,11 +10,13 @@ mod body;
 mod call;
 mod chunks;
 mod commands;
+mod facts;
 mod header;
 mod outbox;
 mod pace;
 mod session;
 mod trace;
+mod wishes;
 
 pub use call::{Call, RecipientKind, Reply, Role, Settings};
 pub use session::Session;

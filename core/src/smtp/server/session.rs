@@ -18,9 +18,9 @@ use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Exchange, Mechanism};
 use crate::smtp::command::{self, MAX_AUTH_LINE};
-use crate::smtp::envelope::Recipient;
+use crate::smtp::envelope::{Recipient, Wishes};
 use crate::smtp::reply;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Unix};
 
 /// Unread octets above which the host should leave the rest in the socket.
 const INBOX_WANTED: usize = 64 * 1024;
@@ -49,7 +49,7 @@ pub struct Session {
     pub(super) login: Option<Login>,
     /// A client that had its AUTH refused may send the rest of the exchange as commands: they are not logged.
     pub(super) auth_seen: bool,
-    pub(super) transaction: Option<Transaction>,
+    pub(super) transaction: Option<Box<Transaction>>,
     /// What has come of a message by BDAT, between two chunks.
     pub(super) chunked: Option<Chunked>,
     pub(super) transactions: usize,
@@ -96,9 +96,11 @@ pub(super) enum Then {
     /// Reply to AUTH.
     Authenticate { mechanism: Mechanism, login: String },
     /// Reply to MAIL.
-    Sender(command::Mail),
+    Sender(Box<command::Mail>),
+    /// The same, once the priority is known.
+    Priority(Box<command::Mail>),
     /// Reply to RCPT.
-    Recipient(ForwardPath),
+    Recipient(Box<Recipient>),
     /// 354, or not.
     Open(Box<Body>),
     /// 250, or not.
@@ -148,6 +150,10 @@ pub(super) struct Transaction {
     pub(super) first: Option<RecipientKind>,
     /// Some RCPT was refused.
     pub(super) refused: bool,
+    /// What MAIL asked for.
+    pub(super) wishes: Wishes,
+    /// FUTURERELEASE.
+    pub(super) hold_until: Option<Unix>,
 }
 
 impl Session {
@@ -362,7 +368,10 @@ impl Session {
             }
             (Then::Scram(exchange), Reply::Scram(result)) => self.scram_found(exchange, result),
             (Then::Sender(mail), Reply::Sender(result)) => self.sender_checked(mail, result),
-            (Then::Recipient(path), Reply::Recipient(result)) => self.recipient_checked(path, result),
+            (Then::Priority(mail), Reply::Priority(result)) => self.priority_known(mail, result),
+            (Then::Recipient(recipient), Reply::Recipient(result)) => {
+                self.recipient_checked(*recipient, result);
+            }
             (Then::Open(body), Reply::Opened(result)) => self.opened(body, result),
             (Then::Commit(accepted), Reply::Committed(result)) => self.committed(accepted, result),
             (Then::Discard(ending), Reply::Discarded) => self.discarded(ending),

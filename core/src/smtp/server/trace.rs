@@ -33,6 +33,10 @@ pub(super) struct Arrival<'a> {
     pub(super) authenticated: bool,
     /// The message's id.
     pub(super) id: &'a str,
+    /// SMTPUTF8 (RFC 6531 §4.3).
+    pub(super) utf8: bool,
+    /// MT-PRIORITY= as granted (RFC 6710 §4.1); 0 is not told.
+    pub(super) priority: i8,
     /// The recipient, if it is the only one: with several, one would learn of another.
     pub(super) only: Option<&'a ForwardPath>,
     /// When.
@@ -104,6 +108,10 @@ pub(super) fn received(arrival: &Arrival<'_>) -> String {
         }
         None => {}
     }
+    if arrival.priority != 0 {
+        field.push_str("\r\n PRIORITY ");
+        field.push_str(&arrival.priority.to_string());
+    }
     field.push_str(";\r\n ");
     field.push_str(&date(arrival.now));
     field.push_str("\r\n");
@@ -119,9 +127,13 @@ pub(super) const fn version_name(version: u16) -> &'static str {
     }
 }
 
-/// `With` of RFC 3848.
+/// `With` of RFC 3848 and RFC 6531 §4.3.
 const fn protocol(arrival: &Arrival<'_>) -> &'static str {
     match (arrival.extended, arrival.tls.is_some(), arrival.authenticated) {
+        (_, false, false) if arrival.utf8 => "UTF8SMTP",
+        (_, true, false) if arrival.utf8 => "UTF8SMTPS",
+        (_, false, true) if arrival.utf8 => "UTF8SMTPA",
+        (_, true, true) if arrival.utf8 => "UTF8SMTPSA",
         (false, ..) => "SMTP",
         (true, false, false) => "ESMTP",
         (true, true, false) => "ESMTPS",
@@ -219,6 +231,8 @@ mod tests {
             tls: Some(&tls),
             authenticated: true,
             id: "0abc",
+            utf8: false,
+            priority: 0,
             only: Some(&to),
             now: Unix::from_secs(0),
         };
@@ -237,6 +251,9 @@ mod tests {
             "Received: from client.example ([192.0.2.9])\r\n by mail.demo.test (rmail) with ESMTP\r\n id \
              0abc;\r\n Thu, 1 Jan 1970 00:00:00 +0000\r\n"
         );
+        (arrival.utf8, arrival.priority) = (true, -3);
+        assert!(received(&arrival).contains(" with UTF8SMTP\r\n id 0abc\r\n PRIORITY -3;\r\n"));
+        (arrival.utf8, arrival.priority) = (false, 0);
         arrival.extended = false;
         arrival.peer = "2001:db8::1".parse().expect("good");
         assert!(received(&arrival).starts_with("Received: from client.example ([IPv6:2001:db8::1])"));
