@@ -22,7 +22,7 @@ use rmail_core::machine::{Action, Input, Session, SpoolId};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::data::BareLf;
-use rmail_core::smtp::server::{self, Call, RecipientKind, Reply, Role, Settings};
+use rmail_core::smtp::server::{self, Call, Checked, RecipientKind, Reply, Role, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
 /// The one domain that mail is taken for.
@@ -129,6 +129,12 @@ impl Serve<Call, Reply> for Service {
                 println!("{}", String::from_utf8_lossy(&message));
                 Reply::Committed(Ok(()))
             }
+            // For LMTP, and where checks are configured.
+            Call::CommitEach { spool, envelope } => {
+                self.spools.remove(&spool);
+                Reply::CommittedEach(vec![Err(Refusal::NotPossible); envelope.recipients.len()])
+            }
+            Call::Check => Reply::Checked(Checked::default()),
             Call::Discard { spool } => {
                 self.spools.remove(&spool);
                 Reply::Discarded
@@ -162,6 +168,7 @@ fn settings(peer: IpAddr) -> Settings {
         data_timeout: Duration::from_secs(180),
         max_errors: 20,
         max_commands: 200,
+        checks: server::Checks::default(),
     }
 }
 

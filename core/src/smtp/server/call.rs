@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use super::check::{Checked, Checks};
 use crate::addr::{AccountName, ForwardPath, ReversePath};
 use crate::machine::SpoolId;
 use crate::refusal::Refusal;
@@ -18,6 +19,8 @@ pub enum Role {
     Mx,
     /// Ports 587 and 465: mail from our users.
     Submission,
+    /// LMTP (RFC 2033): mail from a program that is trusted, on this host. No AUTH; each recipient gets a reply of its own.
+    Lmtp,
 }
 
 /// What one session is told at its start; a reload gives new sessions new settings.
@@ -55,6 +58,8 @@ pub struct Settings {
     pub max_errors: usize,
     /// Commands before 421, if no message is accepted between them; of RCPT only those that are refused count.
     pub max_commands: usize,
+    /// What is looked at of strangers on port 25.
+    pub checks: Checks,
 }
 
 impl Settings {
@@ -78,6 +83,7 @@ impl Settings {
             data_timeout: Duration::from_secs(300),
             max_errors: 20,
             max_commands: 200,
+            checks: Checks::default(),
         }
     }
 }
@@ -131,7 +137,12 @@ pub enum Call {
         path: ForwardPath,
         /// SIZE= of MAIL, for the quota.
         size: Option<u64>,
+        /// The path of MAIL, for greylisting.
+        sender: ReversePath,
     },
+    /// Before the first MAIL of a stranger on port 25, if something is to be looked at ([`Checks::ask`]): what is known of
+    /// the peer's address?
+    Check,
     /// A body begins.
     Open {
         /// Chosen by the session.
@@ -139,6 +150,14 @@ pub enum Call {
     },
     /// The body is whole: deliver and queue it. Every recipient or none, synced before the answer.
     Commit {
+        /// The body.
+        spool: SpoolId,
+        /// Its envelope.
+        envelope: Envelope,
+    },
+    /// The same for LMTP: each recipient has an outcome of its own, and those that can have the message get it, synced
+    /// before the answer.
+    CommitEach {
         /// The body.
         spool: SpoolId,
         /// Its envelope.
@@ -167,12 +186,16 @@ pub enum Reply {
     Scram(Result<ScramUser, Refusal>),
     /// MAIL FROM is acceptable or not.
     Sender(Result<(), Refusal>),
+    /// What is known of the peer's address.
+    Checked(Checked),
     /// RCPT TO is acceptable or not.
     Recipient(Result<RecipientKind, Refusal>),
     /// The spool is open.
     Opened(Result<(), Refusal>),
     /// The message is safe, or nothing of it remains.
     Committed(Result<(), Refusal>),
+    /// What became of the message for each recipient of the envelope, in its order: safe, or nothing of it is there.
+    CommittedEach(Vec<Result<(), Refusal>>),
     /// The spool is gone.
     Discarded,
     /// Whether the login still holds.
