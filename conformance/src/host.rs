@@ -244,6 +244,7 @@ where
                     None => match self.serve.answer(now, call) {
                         Answer::Now(reply) => reply,
                         Answer::Later(_, call) => block_on(self.serve.run(now, call)),
+                        Answer::Wait(waiting) => block_on(waiting),
                     },
                 };
                 self.note(shown);

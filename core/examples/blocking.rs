@@ -21,7 +21,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Input, Session, SpoolId};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
-use rmail_core::smtp::server::{self, Call, RecipientKind, Reply, Role, Settings};
+use rmail_core::smtp::server::{self, Call, Checked, RecipientKind, Reply, Role, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
 /// The one domain that mail is taken for.
@@ -129,6 +129,12 @@ impl Serve<Call, Reply> for Service {
                 println!("{}", String::from_utf8_lossy(&message));
                 Reply::Committed(Ok(()))
             }
+            // For LMTP, and where checks are configured.
+            Call::CommitEach { spool, envelope } => {
+                self.spools.remove(&spool);
+                Reply::CommittedEach(vec![Err(Refusal::NotPossible); envelope.recipients.len()])
+            }
+            Call::Check => Reply::Checked(Checked::default()),
             Call::Discard { spool } => {
                 self.spools.remove(&spool);
                 Reply::Discarded

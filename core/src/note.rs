@@ -50,6 +50,13 @@ pub enum Note {
         /// The reply line.
         reply: String,
     },
+    /// A check of a stranger found something.
+    Check {
+        /// `dnsbl`, `reverse_dns`, `helo`.
+        what: &'static str,
+        /// In words.
+        found: String,
+    },
     /// The session ended for this reason (time-out, too many errors, shutdown, …).
     Ended(&'static str),
     /// A fault of ours. ERROR.

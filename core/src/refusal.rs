@@ -52,11 +52,13 @@ pub enum Refusal {
     /// The aliases of this address lead back to where they began, or through too many others; an operator has to mend
     /// that, and mail waits meanwhile.
     AliasLoop,
+    /// A stranger who has not been seen before has to come back later.
+    Greylisted,
 }
 
 impl Refusal {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BadCredentials,
         Self::AccountDisabled,
         Self::TooManyAttempts,
@@ -81,6 +83,7 @@ impl Refusal {
         Self::ReadOnly,
         Self::NotPermitted,
         Self::AliasLoop,
+        Self::Greylisted,
     ];
 
     /// Whether trying again later can help without anybody changing anything.
@@ -95,6 +98,7 @@ impl Refusal {
                 | Self::Unavailable
                 | Self::Storage
                 | Self::AliasLoop
+                | Self::Greylisted
         )
     }
 }

@@ -7,11 +7,13 @@ use host::{Host, settings, tls};
 use proptest::prelude::*;
 use rmail_core::machine::{Action, Input, WatchId};
 use rmail_core::note::Note;
-use rmail_core::smtp::server::{Call, Role, Settings};
+use rmail_core::smtp::server::{Call, CheckPolicy, Checks, Role, Settings};
 
 /// What a client may send, good and bad.
-const FRAGMENTS: [&str; 77] = [
+const FRAGMENTS: [&str; 79] = [
     "EHLO client.example\r\n",
+    "LHLO client.example\r\n",
+    "RCPT TO:<carol@demo.test>\r\n",
     "ehlo [192.0.2.1]\r\n",
     "HELO client.example\r\n",
     "EHLO bad name\r\n",
@@ -145,10 +147,17 @@ fn script() -> impl Strategy<Value = Script> {
         any::<bool>(),
         any::<bool>(),
         any::<bool>(),
+        any::<bool>(),
     )
-        .prop_map(|(mut segments, submission, clear, implicit, patient)| {
-            let role = if submission { Role::Submission } else { Role::Mx };
-            segments.insert(0, (b"EHLO first.example\r\n".to_vec(), Event::Nothing));
+        .prop_map(|(mut segments, submission, clear, implicit, patient, checked)| {
+            let role = match (submission, checked) {
+                (false, _) => Role::Mx,
+                (true, false) => Role::Submission,
+                (true, true) => Role::Lmtp,
+            };
+            let hello = if role == Role::Lmtp { "LHLO" } else { "EHLO" };
+            let hello = format!("{hello} first.example\r\n").into_bytes();
+            segments.insert(0, (hello, Event::Nothing));
             Script {
                 settings: Settings {
                     cleartext_auth: clear,
@@ -157,6 +166,10 @@ fn script() -> impl Strategy<Value = Script> {
                     max_messages: 4,
                     max_text_line: 60,
                     max_errors: if patient { 1_000 } else { 6 },
+                    checks: Checks {
+                        ask: checked,
+                        helo: CheckPolicy::Log,
+                    },
                     ..settings(role)
                 },
                 implicit,

@@ -16,6 +16,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::dns::resolver::{Action, AttemptId, Input, QueryId, Resolver, Settings};
 use rmail_core::dns::{Answer, DnsError, Question};
 use rmail_core::machine::Machine as _;
+use rmail_store::service::{Asking, Lookup};
 
 use crate::clock::Clock;
 use crate::entropy;
@@ -34,6 +35,25 @@ const PORT: u16 = 53;
 #[derive(Clone, Debug)]
 pub struct Dns {
     events: Sender<Event>,
+}
+
+/// Asks for those who check strangers: in a few seconds, or never mind.
+#[derive(Clone, Debug)]
+pub(crate) struct Hurried(pub(crate) Dns);
+
+impl Lookup for Hurried {
+    fn ask(&self, question: Question) -> Asking {
+        /// A client of SMTP waits for minutes, but a connection that waits is a connection less.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let dns = self.0.clone();
+        Box::pin(async move {
+            let late = async {
+                Timer::after(PATIENCE).await;
+                Err(DnsError::Timeout)
+            };
+            dns.ask(question).or(late).await
+        })
+    }
 }
 
 type Result_ = Result<Answer, DnsError>;

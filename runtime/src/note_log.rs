@@ -78,6 +78,11 @@ pub fn write(label: &Label, lines: Option<&Floods>, note: &Note) {
             level,
             format_args!("event=refused what={what:?} reply={reply:?}"),
         ),
+        Note::Check { what, found } => line_of(
+            label,
+            level,
+            format_args!("event=check what={what} found={found:?}"),
+        ),
         Note::Ended(reason) => line_of(label, level, format_args!("event=ended reason={reason:?}")),
         Note::Internal(what) => line_of(label, level, format_args!("event=fault what={what:?}")),
     }
@@ -98,7 +103,11 @@ pub fn line_of(label: &Label, level: Level, what: fmt::Arguments<'_>) {
 fn level_of(note: &Note) -> Level {
     match note {
         Note::Command(_) | Note::Response(_) | Note::Tls { .. } => Level::Debug,
-        Note::LoggedIn { .. } | Note::Accepted { .. } | Note::Refused { .. } | Note::Ended(_) => Level::Info,
+        Note::LoggedIn { .. }
+        | Note::Accepted { .. }
+        | Note::Refused { .. }
+        | Note::Check { .. }
+        | Note::Ended(_) => Level::Info,
         Note::LoginFailed { .. } => Level::Warn,
         Note::Internal(_) => Level::Error,
     }

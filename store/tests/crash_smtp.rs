@@ -82,6 +82,7 @@ impl Client {
                     let reply = match self.service.answer(now(), call) {
                         Answer::Now(reply) => reply,
                         Answer::Later(_, call) => block_on(self.service.run(now(), call)),
+                        Answer::Wait(reply) => block_on(reply),
                     };
                     self.session.handle_input(now(), Input::Reply(id, reply));
                 }

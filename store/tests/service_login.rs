@@ -36,7 +36,7 @@ fn authenticate(login: &str, password: &str) -> smtp::Call {
 fn pool(session: &Smtp, name: &str, password: &str) -> Pool {
     match session.answer(now(), authenticate(name, password)) {
         Answer::Later(pool, _) => pool,
-        Answer::Now(reply) => panic!("{reply:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -140,7 +140,8 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
     let role = match options.0.remove("role").as_deref() {
         None | Some("mx") => smtp::Role::Mx,
         Some("submission") => smtp::Role::Submission,
-        Some(other) => return Err(format!("role is mx or submission, not {other}")),
+        Some("lmtp") => smtp::Role::Lmtp,
+        Some(other) => return Err(format!("role is mx, submission or lmtp, not {other}")),
     };
     let usual = smtp::Settings::new(HOSTNAME, role, options.peer()?);
     Ok(smtp::Settings {
@@ -190,7 +191,10 @@ fn refuse_smtp(call: &smtp::Call, word: Refusal) -> Option<smtp::Reply> {
         Call::Recipient { .. } => Some(Reply::Recipient(Err(word))),
         Call::Open { .. } => Some(Reply::Opened(Err(word))),
         Call::Commit { .. } => Some(Reply::Committed(Err(word))),
-        Call::Discard { .. } | Call::Recheck { .. } => None,
+        Call::CommitEach { envelope, .. } => {
+            Some(Reply::CommittedEach(vec![Err(word); envelope.recipients.len()]))
+        }
+        Call::Discard { .. } | Call::Recheck { .. } | Call::Check => None,
     }
 }
 

@@ -32,6 +32,10 @@ pub enum Kind {
     Aaaa,
     /// Mail exchangers.
     Mx,
+    /// Names of addresses.
+    Ptr,
+    /// Text.
+    Txt,
 }
 
 impl Kind {
@@ -40,6 +44,8 @@ impl Kind {
             Self::A => TYPE::A,
             Self::Aaaa => TYPE::AAAA,
             Self::Mx => TYPE::MX,
+            Self::Ptr => TYPE::PTR,
+            Self::Txt => TYPE::TXT,
         }
     }
 }
@@ -67,6 +73,10 @@ pub enum Data {
         /// Its name; the root in a null MX (RFC 7505); `None`: a name that no host can have.
         exchange: Option<Name>,
     },
+    /// A name of an address; none that no host can have.
+    Ptr(Name),
+    /// The strings of a text record, joined. One that is no UTF-8 is left out.
+    Txt(String),
 }
 
 /// Records of the type asked for, aliases followed. Empty: the name exists, but not with this type.
@@ -226,7 +236,7 @@ impl Query {
                 return Reply::Answer(Answer { records }, Duration::from_secs(ttl.into()));
             }
             let alias = here.iter().find_map(|record| match &record.rdata {
-                RData::CNAME(target) => Some((Name::from_wire(target), seconds(record.ttl))),
+                RData::CNAME(target) => Some((Name::alias_from_wire(target), seconds(record.ttl))),
                 _ => None,
             });
             match alias {
@@ -266,7 +276,7 @@ fn counts_fit(bytes: &[u8]) -> bool {
 }
 
 fn is_named(record: &ResourceRecord<'_>, name: &Name) -> bool {
-    Name::from_wire(&record.name).is_some_and(|owner| owner == *name)
+    Name::alias_from_wire(&record.name).is_some_and(|owner| owner == *name)
 }
 
 fn data(rdata: &RData<'_>, kind: Kind) -> Option<Data> {
@@ -277,6 +287,8 @@ fn data(rdata: &RData<'_>, kind: Kind) -> Option<Data> {
             preference: mx.preference,
             exchange: Name::from_wire(&mx.exchange),
         }),
+        (RData::PTR(ptr), Kind::Ptr) => Name::from_wire(&ptr.0).map(Data::Ptr),
+        (RData::TXT(txt), Kind::Txt) => String::try_from(txt.clone()).ok().map(Data::Txt),
         _ => None,
     }
 }

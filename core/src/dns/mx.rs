@@ -271,7 +271,7 @@ impl Lookup {
             match data {
                 Data::A(address) => host.v4.push(address.into()),
                 Data::Aaaa(address) => host.v6.push(address.into()),
-                Data::Mx { .. } => {}
+                Data::Mx { .. } | Data::Ptr(_) | Data::Txt(_) => {}
             }
         }
     }

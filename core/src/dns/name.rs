@@ -21,12 +21,14 @@ impl Name {
         if text == "." {
             return Some(Self(Arc::from("")));
         }
+        Self::of(text, |octet| matches!(octet, b'-' | b'_'))
+    }
+
+    /// Of labels of letters, digits and what else is good.
+    fn of(text: &str, other: fn(u8) -> bool) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let good = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || other(b))
         };
         (text.len() <= Self::MAX && text.split('.').all(good))
             .then(|| Self(Arc::from(text.to_ascii_lowercase())))
@@ -40,19 +42,15 @@ impl Name {
 
     /// From the labels of a message; `None` when a label holds octets that no host name has.
     pub(super) fn from_wire(name: &simple_dns::Name<'_>) -> Option<Self> {
-        let mut text = String::new();
-        for label in name.as_bytes() {
-            text.push_str(
-                core::str::from_utf8(label)
-                    .ok()
-                    .filter(|label| !label.contains('.'))?,
-            );
-            text.push('.');
+        Self::parse(&text_of(name)?)
+    }
+
+    /// The same for a name that is only on the way to another: aliases of reverse zones have slashes (RFC 2317 §4).
+    pub(super) fn alias_from_wire(name: &simple_dns::Name<'_>) -> Option<Self> {
+        match text_of(name)?.as_str() {
+            "." => Self::parse("."),
+            text => Self::of(text, |octet| matches!(octet, b'-' | b'_' | b'/')),
         }
-        if text.is_empty() {
-            text.push('.');
-        }
-        Self::parse(&text)
     }
 
     /// Canonical text; empty for the root.
@@ -78,6 +76,20 @@ impl Name {
         wire.push(0);
         wire
     }
+}
+
+/// Labels as text, with a dot behind each; the root is a dot.
+fn text_of(name: &simple_dns::Name<'_>) -> Option<String> {
+    let mut text = String::new();
+    for label in name.as_bytes() {
+        let label = core::str::from_utf8(label).ok();
+        text.push_str(label.filter(|label| !label.contains('.'))?);
+        text.push('.');
+    }
+    if text.is_empty() {
+        text.push('.');
+    }
+    Some(text)
 }
 
 impl fmt::Display for Name {

@@ -24,6 +24,8 @@ pub enum Command {
     Ehlo(Option<Domain>),
     /// HELO, likewise.
     Helo(Option<Domain>),
+    /// LHLO, likewise (RFC 2033 §4.1).
+    Lhlo(Option<Domain>),
     /// MAIL FROM.
     Mail(Mail),
     /// RCPT TO.
@@ -180,6 +182,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Syntax> {
         args.client_name().map(Command::Ehlo)
     } else if known("HELO") {
         args.client_name().map(Command::Helo)
+    } else if known("LHLO") {
+        args.client_name().map(Command::Lhlo)
     } else if known("AUTH") {
         parse_auth(args).map(Command::Auth)
     } else if known("DATA") {

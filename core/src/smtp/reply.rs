@@ -155,6 +155,7 @@ pub const fn refusal(context: Context, refusal: Refusal) -> Reply {
             ),
             _ => Reply::new(450, "4.7.1", "Too many requests, try again later"),
         },
+        Refusal::Greylisted => Reply::new(451, "4.7.1", "Greylisted, try again later"),
         Refusal::QueueFull => Reply::new(452, "4.3.1", "Queue full, try again later"),
         Refusal::DiskFull => Reply::new(452, "4.3.1", "Insufficient system storage"),
         Refusal::MailboxFull | Refusal::TooManyKeywords => {
@@ -184,6 +185,7 @@ const fn auth(refusal: Refusal) -> Reply {
         | Refusal::Busy
         | Refusal::Unavailable
         | Refusal::Storage
+        | Refusal::Greylisted
         | Refusal::AliasLoop => Reply::new(454, "4.7.0", "Temporary authentication failure"),
         _ => Reply::new(535, "5.7.8", "Authentication credentials invalid"),
     }

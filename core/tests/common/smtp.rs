@@ -16,7 +16,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::sasl::ScramUser;
 use rmail_core::secret::Secret;
 use rmail_core::smtp::envelope::Envelope;
-use rmail_core::smtp::server::{Call, RecipientKind, Reply, Role, Session, Settings};
+use rmail_core::smtp::server::{Call, Checked, RecipientKind, Reply, Role, Session, Settings};
 use rmail_core::time::{Mono, Now, Unix};
 
 /// 2025-09-28T12:00:00Z.
@@ -57,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) commit: Option<Refusal>,
     /// What the next opens answer instead of success.
     pub(crate) open: Option<Refusal>,
+    /// What is known of the peer.
+    pub(crate) checked: Checked,
     /// Whether a recheck says that the login still holds.
     pub(crate) login_holds: bool,
     pub(crate) watches: Vec<WatchId>,
@@ -81,6 +83,7 @@ impl Host {
             notes: Vec::new(),
             commit: None,
             open: None,
+            checked: Checked::default(),
             login_holds: true,
             watches: Vec::new(),
             tls_wanted: false,
@@ -251,6 +254,21 @@ impl Host {
                     }
                 })
             }
+            Call::CommitEach { spool, envelope } => {
+                let text = self.spools.remove(&spool).expect("an open spool");
+                let outcomes = envelope.recipients.iter().map(|to| {
+                    let full = to.path.to_string().contains("carol");
+                    let word = full.then_some(Refusal::OverQuota).or(self.commit);
+                    word.map_or(Ok(()), Err)
+                });
+                let outcomes: Vec<_> = outcomes.collect();
+                if outcomes.contains(&Ok(())) {
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    self.mail.push(Mail { envelope, text });
+                }
+                Reply::CommittedEach(outcomes)
+            }
+            Call::Check => Reply::Checked(self.checked.clone()),
             Call::Discard { spool } => {
                 assert!(self.spools.remove(&spool).is_some(), "an open spool");
                 Reply::Discarded

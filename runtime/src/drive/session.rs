@@ -19,11 +19,10 @@ use rmail_store::service::{Answer, Serve};
 
 use super::outbox::Outbox;
 use super::signal::Signal;
-use super::work::{BlobOut, BlobStep, Work};
+use super::work::{Asked, BlobOut, BlobStep, Work};
 use super::{Context, End};
 use crate::io::Stream;
 use crate::note_log;
-use crate::pools::Pending;
 use crate::tls::TlsParty;
 
 /// The machine is not polled while so much is unwritten…
@@ -51,7 +50,7 @@ pub(super) struct Driver<M: Session, V> {
     /// The machine was polled until it wanted nothing, and has heard nothing since.
     drained: bool,
     work: Work,
-    call: Option<(CallId, Pending<M::Reply>)>,
+    call: Option<(CallId, Asked<M::Reply>)>,
     watches: Vec<(WatchId, Arc<AtomicBool>)>,
     timer: Timer,
     armed: Option<Instant>,
@@ -186,11 +185,11 @@ where
     }
 
     fn take_reply(&mut self, cx: &mut Task<'_>) -> Step {
-        let Some((id, pending)) = &mut self.call else {
+        let Some((id, asked)) = &mut self.call else {
             return Ok(false);
         };
         let id = *id;
-        let Poll::Ready(reply) = Pin::new(pending).poll(cx) else {
+        let Poll::Ready(reply) = asked.poll(cx) else {
             return Ok(false);
         };
         self.call = None;
@@ -437,8 +436,9 @@ where
             Answer::Later(pool, call) => {
                 let serve = Arc::clone(&self.serve);
                 let job = move || futures_lite::future::block_on(serve.run(now, call));
-                self.call = Some((id, self.context.pools.run(pool, job)));
+                self.call = Some((id, Asked::Job(self.context.pools.run(pool, job))));
             }
+            Answer::Wait(waiting) => self.call = Some((id, Asked::Waiting(waiting))),
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What a session does that must be finished before its machine is asked for more.
 
+use std::future::Future as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,11 +8,11 @@ use std::time::Instant;
 
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Bytes};
-use rmail_store::service::{Pool, Serve};
+use rmail_store::service::{Pool, Serve, Waiting};
 
 use super::outbox::Outbox;
 use crate::io::Handshake;
-use crate::pools::{Pending, Pools};
+use crate::pools::{Panicked, Pending, Pools};
 
 /// Octets of a blob read in one job. Two of them fit below the bound of unwritten output: one is written while the
 /// next is read.
@@ -34,6 +35,23 @@ pub(super) enum Work {
     /// Our side is closed; what the peer still sends is read and dropped, so that the system does not reset the
     /// connection and with it our last words.
     Linger(Instant, usize),
+}
+
+/// A call that is not answered yet.
+pub(super) enum Asked<R> {
+    /// A job of a pool.
+    Job(Pending<R>),
+    /// Others are waited for.
+    Waiting(Waiting<R>),
+}
+
+impl<R> Asked<R> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, Panicked>> {
+        match self {
+            Self::Job(pending) => std::pin::Pin::new(pending).poll(cx),
+            Self::Waiting(waiting) => std::pin::Pin::new(waiting).poll(cx).map(Ok),
+        }
+    }
 }
 
 /// A range of a blob on its way out.

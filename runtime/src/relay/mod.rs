@@ -68,6 +68,11 @@ impl Relay {
         Self { events, dns, task }
     }
 
+    /// The resolver that it asks.
+    pub(crate) fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
     /// After a reload.
     pub(crate) async fn set_settings(&self, settings: &Settings) {
         self.dns.set_servers(dns::servers(&settings.dns_servers)).await;

@@ -28,6 +28,7 @@ pub use config::{ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
 pub(crate) use host::Host;
 
 use crate::disk::RealDisk;
+use crate::dns::Hurried;
 use crate::entropy;
 use crate::listen::{self, BindError, Service};
 use crate::pools::{Pools, guarded};
@@ -187,12 +188,15 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let executor = Arc::new(Executor::new());
         let threads = Threads::start(cores, &executor)?;
         let host = Host::new(config, Arc::new(Pools::new(cores)), executor, service, tls);
+        let relay = Relay::start(&host, queued);
+        let lookup = Hurried(relay.dns().clone());
+        host.service.set_lookup(Arc::new(lookup));
         let (stop, stopped) = async_channel::bounded(1);
         let mut server = Self {
             addresses: Vec::new(),
             listeners: Vec::new(),
             tasks: tasks::start(&host),
-            relay: Some(Relay::start(&host, queued)),
+            relay: Some(relay),
             stop: Stopper(stop),
             stopped,
             threads,

@@ -6,10 +6,12 @@
 mod binary;
 mod bodies;
 mod catenate;
+mod check;
 mod gists;
 mod hashing;
 mod imap;
 mod limits;
+mod lmtp;
 mod login;
 mod message;
 mod outbound;
@@ -26,16 +28,18 @@ mod smtp;
 mod sort;
 mod submit;
 
+pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
 pub use outbound::OutboundMessage;
-pub use serve::{Answer, Pool, Serve};
+pub use serve::{Answer, Pool, Serve, Waiting};
 pub use settings::Settings;
 pub use smtp::SmtpService;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rmail_core::addr::AccountName;
+use rmail_core::dns::Name;
 use rmail_core::mailbox::MailboxRef;
 use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
@@ -69,6 +73,10 @@ pub struct Service<S: MailStore, D: Disk> {
     admin: Mutex<Option<AccountName>>,
     /// Mailboxes that sessions had selected when they were cut off.
     abandoned: Mutex<Vec<MailboxRef>>,
+    /// Who is asked for the DNS.
+    lookup: OnceLock<Arc<dyn Lookup>>,
+    /// Lists whose faults were told.
+    told_lists: Mutex<BTreeSet<Name>>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -91,6 +99,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             epochs: Mutex::default(),
             admin: Mutex::default(),
             abandoned: Mutex::default(),
+            lookup: OnceLock::new(),
+            told_lists: Mutex::default(),
         })
     }
 

@@ -1,5 +1,10 @@
 //! The contract between a session's host and the service.
 
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
@@ -10,12 +15,48 @@ use crate::error::Result;
 use crate::hub::Wake;
 
 /// What the service says of a call at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Answer<C, R> {
     /// Answered from memory, or by one cheap system call.
     Now(R),
     /// Needs more: run [`Serve::run`] with the call on this pool.
     Later(Pool, C),
+    /// Other hosts are asked, which may take seconds of waiting and no work: no thread may wait for it.
+    Wait(Waiting<R>),
+}
+
+/// A reply on its way.
+pub struct Waiting<R>(Pin<Box<dyn Future<Output = R> + Send>>);
+
+impl<R> Waiting<R> {
+    /// What this comes to.
+    #[must_use]
+    pub fn new(reply: impl Future<Output = R> + Send + 'static) -> Self {
+        Self(Box::pin(reply))
+    }
+}
+
+impl<R> Future for Waiting<R> {
+    type Output = R;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// Nobody knows what two of them come to: each is equal to itself.
+impl<R> PartialEq for Waiting<R> {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+}
+
+impl<R> Eq for Waiting<R> {}
+
+impl<R> fmt::Debug for Waiting<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiting")
+    }
 }
 
 /// Where work runs, so that one kind cannot hold up another.

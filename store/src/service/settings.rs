@@ -4,6 +4,8 @@ use rmail_core::directory::Hosting;
 use rmail_core::limiter::Rates;
 use rmail_core::limits::Limits;
 
+use super::check::CheckSettings;
+
 /// Settings of the service; a reload replaces them for new sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub min_free: u64,
     /// Bounds of the store.
     pub limits: Limits,
+    /// What is looked at of strangers.
+    pub checks: CheckSettings,
 }
 
 impl Settings {
@@ -45,6 +49,7 @@ impl Default for Settings {
             rates: Rates::default(),
             min_free: 1 << 20,
             limits: Limits::default(),
+            checks: CheckSettings::default(),
         }
     }
 }

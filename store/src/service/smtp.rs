@@ -1,5 +1,6 @@
 //! The service as one SMTP session sees it.
 
+use core::future::Future;
 use std::sync::Arc;
 
 use rmail_core::chunk::Chunk;
@@ -13,7 +14,7 @@ use rmail_core::time::Now;
 
 use super::limits::Tries;
 use super::session::Desk;
-use super::{Answer, Pool, Serve, Service, Settings};
+use super::{Answer, Pool, Serve, Service, Settings, Waiting};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::hub::Wake;
@@ -39,6 +40,16 @@ impl<S: MailStore, D: Disk> SmtpService<S, D> {
             service,
         }
     }
+
+    /// What is known of the peer.
+    fn check(&self) -> impl Future<Output = Reply> + Send + 'static {
+        let (service, settings, address) = (
+            Arc::clone(&self.service),
+            Arc::clone(&self.settings),
+            self.peer.address,
+        );
+        async move { Reply::Checked(service.check(&settings.checks, address).await) }
+    }
 }
 
 impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
@@ -60,6 +71,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 self.desk.discard(*spool);
                 return Answer::Now(Reply::Discarded);
             }
+            Call::Check => return Answer::Wait(Waiting::new(self.check())),
             Call::Sender { .. }
             | Call::Recipient { .. }
             | Call::Priority { .. }
@@ -67,7 +79,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
             | Call::Recheck { .. }
             | Call::ScramStart { .. }
             | Call::ScramDone { .. } => Pool::Read,
-            Call::Commit { .. } => Pool::Sync,
+            Call::Commit { .. } | Call::CommitEach { .. } => Pool::Sync,
         };
         Answer::Later(pool, call)
     }
@@ -92,7 +104,13 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 Reply::Sender(service.message_within(settings, now, self.peer, checked).await)
             }
             Call::Priority { account, wanted } => Reply::Priority(service.priority(&account, wanted).await),
-            Call::Recipient { account, path, size } => {
+            Call::Check => self.check().await,
+            Call::Recipient {
+                account,
+                path,
+                size,
+                sender: _,
+            } => {
                 let account = account.as_ref();
                 let checked = service.recipient(settings, account, &path, size);
                 let within = service.recipient_within(settings, now, self.peer, account, checked);
@@ -105,6 +123,10 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
             Call::Commit { spool, envelope } => Reply::Committed(match self.desk.take_spool(spool) {
                 Ok(body) => service.submit(settings, now, body, &envelope).await,
                 Err(refusal) => Err(refusal),
+            }),
+            Call::CommitEach { spool, envelope } => Reply::CommittedEach(match self.desk.take_spool(spool) {
+                Ok(body) => service.submit_each(settings, now, body, &envelope).await,
+                Err(refusal) => vec![Err(refusal); envelope.recipients.len()],
             }),
             Call::Discard { spool } => {
                 self.desk.discard(spool);

@@ -17,9 +17,9 @@ use crate::mailstore::MailStore;
 
 /// Where a message goes.
 #[derive(Default)]
-struct Targets {
-    accounts: BTreeSet<AccountName>,
-    external: BTreeMap<Address, DsnRequest>,
+pub(super) struct Targets {
+    pub(super) accounts: BTreeSet<AccountName>,
+    pub(super) external: BTreeMap<Address, DsnRequest>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -77,7 +77,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 
     /// Resolves the recipients again: users come and go between RCPT and the final dot.
-    async fn targets(&self, settings: &Settings, envelope: &Envelope) -> Result<Targets, Refusal> {
+    pub(super) async fn targets(&self, settings: &Settings, envelope: &Envelope) -> Result<Targets, Refusal> {
         let mut targets = Targets::default();
         let mut lost = None;
         for recipient in &envelope.recipients {

@@ -266,6 +266,7 @@ pub fn ask<T: Serve>(session: &T, call: T::Call) -> T::Reply {
     match session.answer(now(), call) {
         Answer::Now(reply) => reply,
         Answer::Later(_, call) => block_on(session.run(now(), call)),
+        Answer::Wait(waiting) => block_on(waiting),
     }
 }
 
@@ -323,6 +324,7 @@ pub fn recipient(
     size: Option<u64>,
 ) -> Result<smtp::RecipientKind, Refusal> {
     let call = smtp::Call::Recipient {
+        sender: ReversePath::Null,
         account: by.map(account),
         path: forward_path(to),
         size,

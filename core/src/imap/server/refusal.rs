@@ -32,6 +32,8 @@ const fn words(refusal: Refusal) -> (&'static str, &'static str) {
         Refusal::TooManyKeywords => ("LIMIT", "Too many keywords in this mailbox"),
         Refusal::MailboxFull => ("LIMIT", "Mailbox is full"),
         Refusal::ReadOnly => ("NOPERM", "Mailbox is open read-only"),
+        // Said to senders of mail only.
+        Refusal::Greylisted => ("UNAVAILABLE", "Try again later"),
         Refusal::NotPermitted => ("NOPERM", "Not permitted"),
         Refusal::NoSuchUser => ("NONEXISTENT", "No such user"),
         Refusal::AliasLoop => ("UNAVAILABLE", "Alias loop; try later"),

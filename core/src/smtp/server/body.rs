@@ -12,7 +12,6 @@ use crate::addr::{Address, Domain, ForwardPath};
 use crate::chunk::Chunk;
 use crate::machine::SpoolId;
 use crate::mime::unbinary::Unbinary;
-use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::smtp::bdat::Count;
 use crate::smtp::command::Command;
@@ -79,7 +78,10 @@ impl Session {
         match &self.transaction {
             None => Some(Reply::new(503, "5.5.1", "Send MAIL first")),
             Some(transaction) if !transaction.recipients.is_empty() => None,
-            Some(transaction) if transaction.refused => Some(Reply::new(554, "5.5.1", "No valid recipients")),
+            // RFC 2033 §4.2
+            Some(transaction) if transaction.refused && self.lmtp.is_none() => {
+                Some(Reply::new(554, "5.5.1", "No valid recipients"))
+            }
             Some(_) => Some(Reply::new(503, "5.5.1", "Send RCPT first")),
         }
     }
@@ -149,8 +151,10 @@ impl Session {
         trace::received(&Arrival {
             hostname: &self.settings.hostname,
             peer: self.settings.peer,
+            peer_name: self.peer_name(),
             helo: &helo.name,
             extended: helo.extended,
+            lmtp: self.lmtp.is_some(),
             tls: self.tls.as_ref(),
             authenticated: self.login.is_some(),
             id,
@@ -261,7 +265,7 @@ impl Session {
             eight_bit: body.decoder.eight_bit(),
             ..body.envelope
         };
-        self.ask(Call::Commit { spool, envelope }, Then::Commit(accepted));
+        self.commit(spool, envelope, accepted);
     }
 
     pub(super) fn committed(&mut self, accepted: Accepted, result: Result<(), Refusal>) {
@@ -272,14 +276,8 @@ impl Session {
         // A client that delivers mail is no nuisance.
         self.errors = 0;
         self.commands = 0;
-        let text = format!("OK: message accepted for delivery {}", accepted.id);
-        self.respond(&Reply::new(250, "2.0.0", "").with_text(text));
-        self.out.note(Note::Accepted {
-            id: accepted.id,
-            from: accepted.from,
-            recipients: accepted.recipients,
-            size: accepted.size,
-        });
+        self.respond(&Reply::new(250, "2.0.0", "").with_text(accepted.text()));
+        self.out.note(accepted.into_note());
     }
 
     pub(super) fn discard(&mut self, body: &Body, ending: Ending) {
@@ -288,7 +286,7 @@ impl Session {
 
     pub(super) fn discarded(&mut self, ending: Ending) {
         match ending {
-            Ending::Refuse(id, reply) => self.refuse(&format!("message {id}"), &reply),
+            Ending::Refuse(id, reply) => self.refuse_message(&format!("message {id}"), &reply),
             Ending::Unwanted(unwanted) => self.phase = Phase::Unwanted(unwanted),
             Ending::Obey(command) => self.command(*command),
             Ending::Close(Some(reply), reason) => {

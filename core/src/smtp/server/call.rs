@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
+use super::check::{Checked, Checks};
 use crate::addr::{AccountName, ForwardPath, ReversePath};
 use crate::machine::SpoolId;
 use crate::refusal::Refusal;
@@ -18,6 +19,8 @@ pub enum Role {
     Mx,
     /// Ports 587 and 465: mail from our users.
     Submission,
+    /// LMTP (RFC 2033): mail from a program that is trusted, on this host. No AUTH; each recipient gets a reply of its own.
+    Lmtp,
 }
 
 /// What one session is told at its start; a reload gives new sessions new settings.
@@ -57,6 +60,8 @@ pub struct Settings {
     pub max_commands: usize,
     /// Seconds that a submitted message may be held at most (FUTURERELEASE, RFC 4865); 0: not offered.
     pub max_hold: u64,
+    /// What is looked at of strangers on port 25.
+    pub checks: Checks,
 }
 
 impl Settings {
@@ -81,6 +86,7 @@ impl Settings {
             max_errors: 20,
             max_commands: 200,
             max_hold: 2_592_000,
+            checks: Checks::default(),
         }
     }
 }
@@ -134,6 +140,8 @@ pub enum Call {
         path: ForwardPath,
         /// SIZE= of MAIL, for the quota.
         size: Option<u64>,
+        /// The path of MAIL, for greylisting.
+        sender: ReversePath,
     },
     /// MT-PRIORITY= above 0 (RFC 6710): as much of it as the account may have.
     Priority {
@@ -142,6 +150,9 @@ pub enum Call {
         /// What it asks for, 1 to 9.
         wanted: i8,
     },
+    /// Before the first MAIL of a stranger on port 25, if something is to be looked at ([`Checks::ask`]): what is known of
+    /// the peer's address?
+    Check,
     /// A body begins.
     Open {
         /// Chosen by the session.
@@ -149,6 +160,14 @@ pub enum Call {
     },
     /// The body is whole: deliver and queue it. Every recipient or none, synced before the answer.
     Commit {
+        /// The body.
+        spool: SpoolId,
+        /// Its envelope.
+        envelope: Envelope,
+    },
+    /// The same for LMTP: each recipient has an outcome of its own, and those that can have the message get it, synced
+    /// before the answer.
+    CommitEach {
         /// The body.
         spool: SpoolId,
         /// Its envelope.
@@ -177,6 +196,8 @@ pub enum Reply {
     Scram(Result<ScramUser, Refusal>),
     /// MAIL FROM is acceptable or not.
     Sender(Result<(), Refusal>),
+    /// What is known of the peer's address.
+    Checked(Checked),
     /// RCPT TO is acceptable or not.
     Recipient(Result<RecipientKind, Refusal>),
     /// The priority that the message gets.
@@ -185,6 +206,8 @@ pub enum Reply {
     Opened(Result<(), Refusal>),
     /// The message is safe, or nothing of it remains.
     Committed(Result<(), Refusal>),
+    /// What became of the message for each recipient of the envelope, in its order: safe, or nothing of it is there.
+    CommittedEach(Vec<Result<(), Refusal>>),
     /// The spool is gone.
     Discarded,
     /// Whether the login still holds.

@@ -108,7 +108,9 @@ impl Session {
             if unwanted.fails && !unwanted.count.is_last() {
                 self.chunked = Some(Chunked::Failed(Box::new(unwanted.reply.clone())));
             }
-            if unwanted.again {
+            if unwanted.fails && unwanted.count.is_last() && self.lmtp.is_some() {
+                self.refuse_message("BDAT", &unwanted.reply);
+            } else if unwanted.again {
                 self.respond(&unwanted.reply);
             } else {
                 self.refuse("BDAT", &unwanted.reply);
@@ -150,7 +152,7 @@ impl Session {
     /// RSET and its like between chunks: the message is dropped, and then they are obeyed. False: nothing is in the way.
     pub(super) fn drop_chunks_for(&mut self, command: &Command) -> bool {
         let clears = match command {
-            Command::Rset | Command::Ehlo(_) | Command::Helo(_) => true,
+            Command::Rset | Command::Ehlo(_) | Command::Helo(_) | Command::Lhlo(_) => true,
             Command::StartTls => self.may_start_tls(),
             _ => false,
         };

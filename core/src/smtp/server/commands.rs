@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use super::check::helo_fault;
 use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long, printable};
 use super::{Call, RecipientKind, Role};
 use crate::addr::Domain;
@@ -49,11 +50,14 @@ impl Session {
             self.goodbye(&reply, "too many commands");
             return;
         }
+        if let Some(reply) = self.misgreeted(&command) {
+            return self.fail(&reply);
+        }
         if self.drop_chunks_for(&command) {
             return;
         }
         match command {
-            Command::Ehlo(name) => self.ehlo(name),
+            Command::Ehlo(name) | Command::Lhlo(name) => self.ehlo(name),
             Command::Helo(name) => {
                 self.greeted(name, false);
                 let hostname = self.settings.hostname.clone();
@@ -99,7 +103,11 @@ impl Session {
 
     /// AUTH has a place on this port.
     pub(super) fn knows_auth(&self) -> bool {
-        self.settings.role == Role::Submission || self.settings.auth_on_mx
+        match self.settings.role {
+            Role::Submission => true,
+            Role::Mx => self.settings.auth_on_mx,
+            Role::Lmtp => false,
+        }
     }
 
     /// A password would not be seen by others.
@@ -110,8 +118,13 @@ impl Session {
     /// EHLO and HELO also reset (RFC 5321 §4.1.4).
     fn greeted(&mut self, name: Option<Domain>, extended: bool) {
         self.transaction = None;
+        let fault = helo_fault(name.as_ref());
         let name = name.unwrap_or_else(|| Domain::literal(self.settings.peer));
-        self.helo = Some(Helo { name, extended });
+        self.helo = Some(Helo {
+            name,
+            extended,
+            fault,
+        });
     }
 
     fn ehlo(&mut self, name: Option<Domain>) {
@@ -142,7 +155,12 @@ impl Session {
 
     fn mail(&mut self, mail: Box<command::Mail>) {
         if self.helo.is_none() {
-            return self.fail(&Reply::new(503, "5.5.1", "Send EHLO first"));
+            let first = if self.lmtp.is_some() {
+                "Send LHLO first"
+            } else {
+                "Send EHLO first"
+            };
+            return self.fail(&Reply::new(503, "5.5.1", first));
         }
         if self.in_transaction() {
             return self.fail(&Reply::new(503, "5.5.1", "Nested MAIL command"));
@@ -165,6 +183,11 @@ impl Session {
         if let Some(reply) = self.check_wishes(&mail) {
             return self.fail(&reply);
         }
+        self.check_first(mail);
+    }
+
+    /// May this client send as this?
+    pub(super) fn ask_sender(&mut self, mail: Box<command::Mail>) {
         let call = Call::Sender {
             account: self.login.as_ref().map(|login| login.account.clone()),
             path: mail.path.clone(),
@@ -197,6 +220,7 @@ impl Session {
         let (hold_until, hold) = self.release(mail.hold);
         let changed = mail.priority.is_some_and(|wanted| wanted != priority);
         self.transactions += 1;
+        self.forget_answers();
         self.transaction = Some(Box::new(Transaction {
             from: mail.path,
             size: mail.size,
@@ -224,6 +248,7 @@ impl Session {
         if self.chunked.is_some() {
             return self.fail(&Reply::new(503, "5.5.1", "RCPT not permitted after BDAT"));
         }
+        let full = self.answers_are_full();
         let Some(transaction) = &mut self.transaction else {
             return self.fail(&Reply::new(503, "5.5.1", "Send MAIL first"));
         };
@@ -232,17 +257,25 @@ impl Session {
             transaction.refused = true;
             return self.fail(&reply);
         }
-        let (size, recipient) = (transaction.size, rcpt.recipient);
+        let (size, sender) = (transaction.size, transaction.from.clone());
+        let recipient = rcpt.recipient;
         let path = recipient.path.clone();
-        if transaction.recipients.len() >= self.settings.max_recipients {
+        if transaction.recipients.len() >= self.settings.max_recipients || full {
             transaction.refused = true;
             let reply = Reply::new(452, "4.5.3", "Too many recipients");
+            return self.refuse(&format!("RCPT TO:{path}"), &reply);
+        }
+        if let Some(reply) = self.check_refusal(&path) {
+            if let Some(transaction) = &mut self.transaction {
+                transaction.refused = true;
+            }
             return self.refuse(&format!("RCPT TO:{path}"), &reply);
         }
         let call = Call::Recipient {
             account: self.login.as_ref().map(|login| login.account.clone()),
             path,
             size,
+            sender,
         };
         self.ask(call, Then::Recipient(Box::new(recipient)));
     }
@@ -255,10 +288,12 @@ impl Session {
         if let Some(transaction) = &mut self.transaction {
             match result {
                 Ok(kind) => {
-                    if transaction.known.insert(recipient.path.clone()) {
+                    let path = recipient.path.clone();
+                    if transaction.known.insert(path.clone()) {
                         transaction.recipients.push(recipient);
                         transaction.first.get_or_insert(kind);
                     }
+                    self.promise_answer(&path);
                     self.respond(&Reply::new(250, "2.1.5", "OK"));
                 }
                 Err(word) => {
@@ -299,6 +334,7 @@ fn brings_nothing(command: &Command) -> bool {
         command,
         Command::Ehlo(_)
             | Command::Helo(_)
+            | Command::Lhlo(_)
             | Command::Mail(_)
             | Command::Rset
             | Command::Noop

@@ -1,4 +1,4 @@
-//! The receiving session: port 25, submission.
+//! The receiving session: port 25, submission, LMTP.
 //!
 //! [`Session`] works through its input as it comes, one command at a time, and asks the service one [`Call`] at a
 //! time; what arrives meanwhile waits unread. A message goes through the [`super::data::Decoder`] and the header pass
@@ -8,10 +8,12 @@ mod auth;
 mod authors;
 mod body;
 mod call;
+mod check;
 mod chunks;
 mod commands;
 mod facts;
 mod header;
+mod lmtp;
 mod outbox;
 mod pace;
 mod session;
@@ -19,4 +21,5 @@ mod trace;
 mod wishes;
 
 pub use call::{Call, RecipientKind, Reply, Role, Settings};
+pub use check::{CheckKind, CheckPolicy, Checked, Checks, Finding, is_exempt};
 pub use session::Session;

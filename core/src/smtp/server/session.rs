@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
 use super::body::{Body, Ending};
+use super::check::Checked;
 use super::chunks::{Chunked, Unwanted};
+use super::lmtp::Lmtp;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::trace;
@@ -53,6 +55,10 @@ pub struct Session {
     /// What has come of a message by BDAT, between two chunks.
     pub(super) chunked: Option<Chunked>,
     pub(super) transactions: usize,
+    /// The session speaks LMTP.
+    pub(super) lmtp: Option<Box<Lmtp>>,
+    /// What the checks came to, once they were made.
+    pub(super) checked: Option<Box<Checked>>,
     pub(super) errors: usize,
     /// Commands since the last message.
     pub(super) commands: usize,
@@ -95,6 +101,8 @@ pub(super) enum Then {
     Scram(Exchange),
     /// Reply to AUTH.
     Authenticate { mechanism: Mechanism, login: String },
+    /// On with MAIL.
+    Check(Box<command::Mail>),
     /// Reply to MAIL.
     Sender(Box<command::Mail>),
     /// The same, once the priority is known.
@@ -120,12 +128,30 @@ pub(super) struct Accepted {
     pub(super) size: u64,
 }
 
+impl Accepted {
+    /// What the client is told.
+    pub(super) fn text(&self) -> String {
+        format!("OK: message accepted for delivery {}", self.id)
+    }
+
+    pub(super) fn into_note(self) -> Note {
+        Note::Accepted {
+            id: self.id,
+            from: self.from,
+            recipients: self.recipients,
+            size: self.size,
+        }
+    }
+}
+
 /// What the client called itself.
 #[derive(Debug)]
 pub(super) struct Helo {
     pub(super) name: Domain,
     /// By EHLO.
     pub(super) extended: bool,
+    /// What is wrong with what it called itself.
+    pub(super) fault: Option<&'static str>,
 }
 
 /// Who has logged in.
@@ -162,6 +188,7 @@ impl Session {
     #[must_use]
     pub fn new(settings: Settings, random: Random, now: Now) -> Self {
         let deadline = now.mono + settings.command_timeout;
+        let lmtp = Lmtp::of(settings.role);
         let mut session = Self {
             settings,
             random,
@@ -184,13 +211,16 @@ impl Session {
             transaction: None,
             chunked: None,
             transactions: 0,
+            lmtp,
+            checked: None,
             errors: 0,
             commands: 0,
             dirty: false,
             eof: false,
             shutdown: false,
         };
-        let greeting = format!("{} ESMTP rmail", session.settings.hostname);
+        let protocol = if session.lmtp.is_some() { "LMTP" } else { "ESMTP" };
+        let greeting = format!("{} {protocol} rmail", session.settings.hostname);
         session.respond(&reply::Reply::plain(220, "").with_text(greeting));
         session
     }
@@ -367,6 +397,7 @@ impl Session {
                 self.authenticated(mechanism, &login, result);
             }
             (Then::Scram(exchange), Reply::Scram(result)) => self.scram_found(exchange, result),
+            (Then::Check(mail), Reply::Checked(checked)) => self.checked(mail, checked),
             (Then::Sender(mail), Reply::Sender(result)) => self.sender_checked(mail, result),
             (Then::Priority(mail), Reply::Priority(result)) => self.priority_known(mail, result),
             (Then::Recipient(recipient), Reply::Recipient(result)) => {
@@ -374,6 +405,9 @@ impl Session {
             }
             (Then::Open(body), Reply::Opened(result)) => self.opened(body, result),
             (Then::Commit(accepted), Reply::Committed(result)) => self.committed(accepted, result),
+            (Then::Commit(accepted), Reply::CommittedEach(outcomes)) => {
+                self.committed_each(accepted, &outcomes);
+            }
             (Then::Discard(ending), Reply::Discarded) => self.discarded(ending),
             (Then::Recheck, Reply::Recheck(true)) => {}
             (Then::Recheck, Reply::Recheck(false)) => {
@@ -432,6 +466,11 @@ impl Session {
     /// Sends a reply that says no. After too many of the permanent kind the session ends.
     pub(super) fn fail(&mut self, reply: &reply::Reply) {
         self.respond(reply);
+        self.count_error(reply);
+    }
+
+    /// A reply was sent that says no.
+    pub(super) fn count_error(&mut self, reply: &reply::Reply) {
         if reply.is_permanent() {
             self.errors += 1;
             if self.errors >= self.settings.max_errors {
@@ -443,11 +482,15 @@ impl Session {
 
     /// The same for what policy refused, which is worth a line in the log.
     pub(super) fn refuse(&mut self, what: &str, reply: &reply::Reply) {
+        self.note_refused(what, reply);
+        self.fail(reply);
+    }
+
+    pub(super) fn note_refused(&mut self, what: &str, reply: &reply::Reply) {
         self.out.note(Note::Refused {
             what: printable(what.as_bytes()),
             reply: reply.line(),
         });
-        self.fail(reply);
     }
 
     /// `221 2.0.0 {hostname} closing connection` and its like.

@@ -23,10 +23,14 @@ pub(super) struct Arrival<'a> {
     pub(super) hostname: &'a str,
     /// The peer.
     pub(super) peer: IpAddr,
+    /// The name of its address, if it was looked up and has that address.
+    pub(super) peer_name: Option<&'a Domain>,
     /// What it called itself.
     pub(super) helo: &'a Domain,
     /// By EHLO, not HELO.
     pub(super) extended: bool,
+    /// By LHLO.
+    pub(super) lmtp: bool,
     /// TLS, if any.
     pub(super) tls: Option<&'a TlsInfo>,
     /// The client has logged in.
@@ -72,8 +76,10 @@ pub(super) fn delivered_to(path: &ForwardPath, hostname: &str) -> String {
 /// `Time-stamp-line` (RFC 5321 §4.4), each clause on a line of its own.
 pub(super) fn received(arrival: &Arrival<'_>) -> String {
     let mut field = format!(
-        "Received: from {} ({})\r\n by {} (rmail) with {}",
+        "Received: from {} ({}{}{})\r\n by {} (rmail) with {}",
         arrival.helo,
+        arrival.peer_name.map_or("", Domain::as_str),
+        if arrival.peer_name.is_some() { " " } else { "" },
         Domain::literal(arrival.peer),
         arrival.hostname,
         protocol(arrival)
@@ -129,6 +135,10 @@ pub(super) const fn version_name(version: u16) -> &'static str {
 
 /// `With` of RFC 3848 and RFC 6531 §4.3.
 const fn protocol(arrival: &Arrival<'_>) -> &'static str {
+    if arrival.lmtp {
+        // There is no AUTH.
+        return if arrival.tls.is_some() { "LMTPS" } else { "LMTP" };
+    }
     match (arrival.extended, arrival.tls.is_some(), arrival.authenticated) {
         (_, false, false) if arrival.utf8 => "UTF8SMTP",
         (_, true, false) if arrival.utf8 => "UTF8SMTPS",
@@ -226,8 +236,10 @@ mod tests {
         let mut arrival = Arrival {
             hostname: "mail.demo.test",
             peer: IpAddr::from([192, 0, 2, 1]),
+            peer_name: None,
             helo: &helo,
             extended: true,
+            lmtp: false,
             tls: Some(&tls),
             authenticated: true,
             id: "0abc",
@@ -258,6 +270,14 @@ mod tests {
         arrival.peer = "2001:db8::1".parse().expect("good");
         assert!(received(&arrival).starts_with("Received: from client.example ([IPv6:2001:db8::1])"));
         assert!(received(&arrival).contains(" with SMTP\r\n"));
+        let name = Domain::parse("mx.example.net").expect("good");
+        arrival.peer_name = Some(&name);
+        assert!(
+            received(&arrival)
+                .starts_with("Received: from client.example (mx.example.net [IPv6:2001:db8::1])")
+        );
+        arrival.lmtp = true;
+        assert!(received(&arrival).contains(" with LMTP\r\n"));
         assert_eq!(
             delivered_to(&ForwardPath::Postmaster, "h.x"),
             "Delivered-To: postmaster@h.x\r\n"

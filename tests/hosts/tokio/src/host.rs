@@ -66,6 +66,14 @@ where
                         });
                         reply = Some(told);
                     }
+                    Answer::Wait(waiting) => {
+                        let (tell, told) = oneshot::channel();
+                        tokio::spawn(async move {
+                            let answer = waiting.await;
+                            drop(tell.send(Input::Reply(id, answer)));
+                        });
+                        reply = Some(told);
+                    }
                 },
                 Action::Watch(id, scope, seen) => {
                     let news = Arc::clone(&news);
