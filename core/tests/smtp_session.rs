@@ -11,7 +11,7 @@ use rmail_core::line::Inbox;
 use rmail_core::machine::{Action, CallId, Input, Machine as _, Session as _};
 use rmail_core::note::Note;
 use rmail_core::refusal::Refusal;
-use rmail_core::smtp::server::{Call, Reply, Role, Settings};
+use rmail_core::smtp::server::{Call, Reply, Role, Session, Settings};
 
 fn mx() -> Host {
     Host::ready(settings(Role::Mx))
@@ -536,4 +536,48 @@ fn help_and_noop_need_no_ehlo() {
         codes(&host.say("noop x\r\nHELP\r\nvrfy x\r\nRSET\r\n")),
         ["250 2.0.0", "214 2.0.0", "252 2.5.2", "250 2.0.0"]
     );
+}
+
+#[test]
+fn a_chunk_that_cannot_be_stored_fails_all_that_follow() {
+    let mut host = mx();
+    host.open = Some(Refusal::DiskFull);
+    let said = "MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nBDAT 6\r\nA: b\r\nBDAT 6\r\nQUIT\r\nBDAT 0 LAST\r\nNOOP\r\n";
+    let codes = codes(&host.say(said));
+    assert_eq!(
+        codes,
+        [
+            "250 2.1.0",
+            "250 2.1.5",
+            "452 4.3.1",
+            "452 4.3.1",
+            "452 4.3.1",
+            "250 2.0.0"
+        ]
+    );
+    host.open = None;
+    let again = "MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nBDAT 6 LAST\r\nA: b\r\n";
+    assert!(host.say(again).ends_with('\n'));
+    assert_eq!((host.mail.len(), host.open_spools()), (1, 0));
+}
+
+#[test]
+fn between_chunks_nobody_logs_in_and_a_shutdown_waits() {
+    let mut host = Host::ready(Settings {
+        cleartext_auth: true,
+        ..settings(Role::Mx)
+    });
+    host.say("MAIL FROM:<>\r\nRCPT TO:<bob@demo.test>\r\nBDAT 6\r\nA: b\r\n");
+    let auth = host.say("AUTH PLAIN AGFsaWNlQGRlbW8udGVzdABzZWNyZXQ=\r\n");
+    assert_eq!(codes(&auth), ["503 5.5.1"]);
+    host.input(Input::Shutdown);
+    host.settle();
+    assert_eq!(host.take(), "");
+    assert_eq!(codes(&host.say("BDAT 0 LAST\r\n")), ["250 2.0.0", "421 4.3.2"]);
+    assert_eq!((host.mail.len(), host.closed), (1, true));
+}
+
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 1_024, "{}", size_of::<Session>());
 }

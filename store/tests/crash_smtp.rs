@@ -110,8 +110,7 @@ fn ends() -> Vec<End> {
     let mut ends = vec![End::Kill];
     for model in [Model::Adversary, Model::Ordered] {
         ends.push(End::Power(model, Outcome::Lost, 0));
-        ends.push(End::Power(model, Outcome::Kept, 1));
-        ends.extend((2..4).map(|seed| End::Power(model, Outcome::Random, seed)));
+        ends.push(End::Power(model, Outcome::Random, 2));
     }
     ends
 }

@@ -288,7 +288,7 @@ impl Session {
         match ending {
             Ending::Refuse(id, reply) => self.refuse_message(&format!("message {id}"), &reply),
             Ending::Unwanted(unwanted) => self.phase = Phase::Unwanted(unwanted),
-            Ending::Obey(command) => self.command(*command),
+            Ending::Obey(command) => self.obey(*command),
             Ending::Close(Some(reply), reason) => {
                 self.goodbye(&reply, reason);
             }

@@ -11,6 +11,7 @@ use crate::machine::Action;
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::sasl::Mechanism;
+use crate::smtp::bdat::{Bdat, Mark};
 use crate::smtp::command::{self, Command, MAX_LINE};
 use crate::smtp::envelope::{Recipient, Wishes};
 use crate::smtp::reply::{Context, Reply, refusal};
@@ -43,7 +44,7 @@ impl Session {
         }
     }
 
-    pub(super) fn command(&mut self, command: Command) {
+    fn command(&mut self, command: Command) {
         self.commands += usize::from(brings_nothing(&command));
         if self.commands > self.settings.max_commands {
             let reply = self.closing(421, "4.7.0", "too many commands, closing connection");
@@ -53,9 +54,13 @@ impl Session {
         if let Some(reply) = self.misgreeted(&command) {
             return self.fail(&reply);
         }
-        if self.drop_chunks_for(&command) {
-            return;
+        if !self.drop_chunks_for(&command) {
+            self.obey(command);
         }
+    }
+
+    /// What the command does.
+    pub(super) fn obey(&mut self, command: Command) {
         match command {
             Command::Ehlo(name) | Command::Lhlo(name) => self.ehlo(name),
             Command::Helo(name) => {
@@ -342,5 +347,9 @@ fn brings_nothing(command: &Command) -> bool {
             | Command::Expn
             | Command::Help
             | Command::Auth(_)
+            | Command::Bdat(Bdat {
+                size: Some(0),
+                mark: Mark::More
+            })
     )
 }
