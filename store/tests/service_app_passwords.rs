@@ -9,13 +9,18 @@
 
 mod service_common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_lite::future::block_on;
 use rmail_core::directory::{Access, MAX_APP_PASSWORDS};
 use rmail_core::imap::server as imap;
+use rmail_core::machine::{Scope, WatchId};
+use rmail_core::mailbox::ModSeq;
 use rmail_core::refusal::Refusal;
 use rmail_core::secret::Secret;
 use rmail_core::smtp::server as smtp;
-use rmail_core::time::Unix;
+use rmail_core::time::{Now, Unix};
 use rmail_store::accounts::{AccountError, NewAppPassword};
 use rmail_store::service::{Answer, Pool, Serve as _};
 use service_common::*;
@@ -103,6 +108,35 @@ fn sessions_end_with_the_secret_that_opened_them() {
     block_on(world.service.accounts().set_enabled(&account(ALICE), false)).expect("disabled");
     assert!(!holds(&session, two));
     assert_eq!(login(&session, ALICE, "two"), Err(Refusal::AccountDisabled));
+}
+
+#[test]
+fn a_session_hears_that_its_secret_has_expired() {
+    let world = World::new();
+    let session = world.imap();
+    let end = Unix::from_secs(now().unix.secs() + 60);
+    add_app(&world, ALICE, "one", "one", &Access::ALL, Some(end));
+    let (name, epoch) = login(&session, ALICE, "one").expect("right");
+    let woken = Arc::new(AtomicUsize::new(0));
+    let wakes = Arc::clone(&woken);
+    let wake = Arc::new(move || {
+        wakes.fetch_add(1, Ordering::SeqCst);
+    });
+    session.watch(WatchId(1), Scope::Account(name), ModSeq(epoch), wake);
+    block_on(world.service.poll_accounts());
+    let before = woken.load(Ordering::SeqCst);
+    block_on(world.service.poll_accounts());
+    assert_eq!(woken.load(Ordering::SeqCst), before, "nothing has changed");
+    let later = Now { unix: end, ..now() };
+    world.service.accounts().tick(later);
+    block_on(world.service.poll_accounts());
+    assert_eq!(woken.load(Ordering::SeqCst), before + 1);
+    let call = imap::Call::Recheck {
+        account: account(ALICE),
+        epoch,
+    };
+    let reply = block_on(session.run(later, call));
+    assert_eq!(reply, imap::Reply::Recheck(false));
 }
 
 #[test]

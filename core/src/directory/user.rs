@@ -123,13 +123,14 @@ impl User {
         epoch_of(hash)
     }
 
-    /// Changes when any session of the account may have to end. Never 0.
+    /// Changes when any session of the account may have to end, because of the file or of the time. Never 0.
     #[must_use]
-    pub fn generation(&self) -> u64 {
+    pub fn generation(&self, now: Unix) -> u64 {
         let mut hash = Sha256::new();
         hash.update(self.epoch().to_le_bytes());
         for app in &self.app_passwords {
             hash.update(app.epoch(self.enabled).to_le_bytes());
+            hash.update([u8::from(app.has_expired(now))]);
         }
         epoch_of(hash)
     }
@@ -441,10 +442,11 @@ mod tests {
         changed.app_passwords[3].last_used = Some(crate::directory::Moment(now));
         changed.app_passwords[3].name = "tablet".into();
         assert!(opens(&changed, epochs[2], Access::Smtp), "nothing that counts");
-        assert_eq!(changed.generation(), user.generation());
+        assert_eq!(changed.generation(now), user.generation(now));
         changed.app_passwords[3].expires = Some(crate::directory::Moment(Unix::from_secs(10)));
         assert!(!opens(&changed, epochs[2], Access::Smtp));
-        assert_ne!(changed.generation(), user.generation());
+        assert_ne!(changed.generation(now), user.generation(now));
+        assert_ne!(changed.generation(now), changed.generation(Unix::from_secs(10)));
         assert_eq!(changed.epoch(), user.epoch(), "sessions with the password go on");
         changed.enabled = false;
         assert!(!opens(&changed, epochs[1], Access::Imap));

@@ -194,6 +194,7 @@ async fn sweep<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, every: Duration) {
 
 async fn poll_accounts<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
     let service = Arc::clone(&host.service);
+    service.accounts().tick(host.clock.now());
     let poll = host.pools.run(Pool::Read, move || {
         futures_lite::future::block_on(service.poll_accounts())
     });

@@ -40,7 +40,7 @@ use rmail_core::directory::alias::AliasFile;
 use rmail_core::directory::{DomainFile, Hosting, User};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
-use rmail_core::time::Mono;
+use rmail_core::time::{Now, Unix};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -61,6 +61,8 @@ pub struct Accounts<D: Disk> {
     /// Directories of files that were asked for, by the path of the file, and the turn in which each was opened.
     kept: Mutex<RecentMap<String, (D::Dir, u64)>>,
     turn: AtomicU64,
+    /// Seconds of the wall clock when the time was told last.
+    unix: AtomicU64,
     /// `domains/` was there once: if it is missing now, the disk is, and no user is unknown.
     seen: AtomicBool,
     /// Held around the file lock, which belongs to the open file.
@@ -92,6 +94,7 @@ impl<D: Disk> Accounts<D> {
             vanished: Mutex::default(),
             kept: Mutex::new(RecentMap::new(KEPT)),
             turn: AtomicU64::new(0),
+            unix: AtomicU64::new(0),
             seen: AtomicBool::new(false),
             writing: async_lock::Mutex::new(()),
         }
@@ -162,11 +165,17 @@ impl<D: Disk> Accounts<D> {
     }
 
     /// Tells the time, in any place where it is at hand: directories that were opened some seconds ago are looked for by
-    /// their names again.
-    pub fn tick(&self, now: Mono) {
-        let turn = now.0.as_millis() / TURN.as_millis();
+    /// their names again, and what has expired has no effect any more.
+    pub fn tick(&self, now: Now) {
+        let turn = now.mono.0.as_millis() / TURN.as_millis();
         self.turn
             .store(u64::try_from(turn).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.unix.store(now.unix.secs(), Ordering::Relaxed);
+    }
+
+    /// The time as it was told last.
+    pub(crate) fn told_time(&self) -> Unix {
+        Unix::from_secs(self.unix.load(Ordering::Relaxed))
     }
 
     /// The file in the directory at these levels below the root.

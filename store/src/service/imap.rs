@@ -462,7 +462,7 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
     }
 
     async fn run(&self, now: Now, call: Call) -> Reply {
-        self.service.accounts.tick(now.mono);
+        self.service.accounts.tick(now);
         self.service.leave_abandoned().await;
         if let Err(refusal) = self.permit(&call).await {
             return refuse(&call, refusal);

@@ -299,7 +299,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
     async fn look_at_account(&self, account: AccountName) {
         let epoch = match self.accounts.find(&account).await {
-            Ok(user) => user.map_or(0, |user| user.generation()),
+            Ok(user) => user.map_or(0, |user| user.generation(self.accounts.told_time())),
             // It was logged, and keeps sessions as they are.
             Err(_) => return,
         };

@@ -85,7 +85,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
     }
 
     async fn run(&self, now: Now, call: Call) -> Reply {
-        self.service.accounts.tick(now.mono);
+        self.service.accounts.tick(now);
         let (service, settings) = (&*self.service, &*self.settings);
         match call {
             Call::Authenticate { login, password } => {
