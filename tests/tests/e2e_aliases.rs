@@ -129,6 +129,31 @@ to-Eve+1@here.test: alias /to-(.+)/@here.test
         );
     }
 
+    // A backup has them, and gives back what is missing.
+    let backup = server.dir.join("backup");
+    fs::create_dir(&backup).expect("directory");
+    let backup = backup.to_str().expect("UTF-8");
+    server.rmail(&["backup", backup], "");
+    server.rmail(&["alias", "remove", "one"], "");
+    server.rmail(&["alias", "add", "two", "bob", "--replace"], "");
+    let text = server.rmail(&["restore", backup, "--aliases", "here.test", "--dry-run"], "");
+    assert!(
+        text.contains("here.test: 1 alias(es) would be put back, 2 there already"),
+        "{text}"
+    );
+    assert!(rcpt(&server, "one@here.test").starts_with(refused));
+    let text = server.rmail(&["restore", backup, "--aliases", "here.test"], "");
+    assert!(
+        text.contains("one@here.test\n") && text.contains(" put back"),
+        "{text}"
+    );
+    assert!(
+        rcpt(&server, "one@here.test").starts_with("250"),
+        "by way of two to bob"
+    );
+    let (text, _) = alias(&server, &["list", "here.test"]);
+    assert!(text.contains("two@here.test        → bob\n"), "{text}");
+
     // A broken file keeps the last good copy in the server, and is not overwritten.
     let file = server.dir.join("mailstore/domains/here.test/aliases.json");
     fs::write(&file, "{").expect("written");

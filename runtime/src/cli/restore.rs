@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anstream::println;
 use futures_lite::future::block_on;
-use rmail_core::addr::AccountName;
+use rmail_core::addr::{AccountName, Domain};
 use rmail_core::directory::User;
+use rmail_core::directory::alias::AliasFile;
 use rmail_core::mailbox::MailboxName;
 use rmail_store::care::restore::{self, Event, Failed, Restored};
 use serde_json::{Value, json};
@@ -30,14 +31,18 @@ Exit codes: 0 all is back, 1 something is not, 2 wrong usage. It can be done aga
 not put back twice.\n\n\
 Examples:\n  rmail restore /backup/mail --user a@example.com --dry-run\n  \
 rmail restore /backup/mail/2026-11-21T10-00-00Z --user a@example.com --mailbox Work --as Work-of-yesterday\n  \
-rmail restore /backup/mail --user a@example.com --with-user")]
+rmail restore /backup/mail --user a@example.com --with-user\n  \
+rmail restore /backup/mail --aliases example.com")]
 pub(super) struct Options {
     /// A backup, or a directory of backups: then the newest complete one.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Whose mail.
-    #[arg(long, value_name = "ADDRESS")]
-    user: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "aliases")]
+    user: Option<String>,
+    /// Put back the aliases of this domain that are not there.
+    #[arg(long, value_name = "DOMAIN", conflicts_with_all = ["user", "mailbox", "rename", "with_user"])]
+    aliases: Option<String>,
     /// Only this mailbox; may be given several times. UTF-8, levels separated by `/`.
     #[arg(long, value_name = "NAME")]
     mailbox: Vec<String>,
@@ -73,7 +78,10 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     let shown = options.dir.join(&set_name);
     let opened = open(config)?;
     must_own(config, "restore")?;
-    let account = opened.account(&options.user)?;
+    if let Some(domain) = &options.aliases {
+        return aliases(&opened, &disk, &set, &shown, domain, options);
+    }
+    let account = opened.account(options.user.as_deref().unwrap_or_default())?;
     let user = bring_user(&opened, &disk, &set, &shown, &account, options)?;
     let wanted = restore::Options {
         account: account.clone(),
@@ -109,6 +117,64 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
             "{count} message(s) could not be put back, see above; an older backup may have them"
         ))),
     }
+}
+
+/// Puts back the aliases of a domain that are not there.
+fn aliases(
+    opened: &Opened,
+    disk: &RealDisk,
+    set: &Dir,
+    shown: &Path,
+    text: &str,
+    options: &Options,
+) -> Result<(), Failure> {
+    let domain = Domain::parse(text).filter(|domain| opened.hosting().hosts(domain));
+    let domain = domain.ok_or_else(|| Failure(format!("{text} is not hosted here")))?;
+    let octets = block_on(restore::aliases_file(disk, set, &domain))
+        .map_err(|error| Failure(format!("{}: {error}", shown.display())))?
+        .ok_or_else(|| {
+            Failure(format!(
+                "{} has no aliases.json of {domain} that is as it was backed up",
+                shown.display()
+            ))
+        })?;
+    let kept: AliasFile = serde_json::from_slice(&octets).map_err(|error| {
+        Failure(format!(
+            "aliases.json of {domain} in {} cannot be read: {error}",
+            shown.display()
+        ))
+    })?;
+    let mut back = Vec::new();
+    let change = |file: &AliasFile| {
+        let whole = file.with_missing(&kept)?;
+        let rules = whole.rules().into_iter().map(|rule| rule.key);
+        back = rules
+            .filter(|key| file.rule(key).is_none())
+            .map(|key| key.at(&domain))
+            .collect();
+        Ok(if options.dry_run { file.clone() } else { whole })
+    };
+    block_on(opened.accounts().change_aliases(&domain, change)).map_err(super::open::failed)?;
+    if options.json {
+        println!(
+            "{}",
+            json!({"backup": shown, "domain": domain.as_str(), "aliases": back})
+        );
+        return Ok(());
+    }
+    println!("from {}", shown.display());
+    back.iter().for_each(|alias| println!("{alias}"));
+    let verb = if options.dry_run {
+        "would be put back"
+    } else {
+        "put back"
+    };
+    println!(
+        "{domain}: {} alias(es) {verb}, {} there already",
+        back.len(),
+        kept.rules().len() - back.len()
+    );
+    Ok(())
 }
 
 /// A mailbox name from the command line; without one the command makes no sense.

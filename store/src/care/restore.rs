@@ -18,7 +18,7 @@ mod files;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 
-use rmail_core::addr::AccountName;
+use rmail_core::addr::{AccountName, Domain};
 use rmail_core::chunk::Chunk;
 use rmail_core::mailbox::{
     Flags, Keyword, MailboxName, MailboxRef, ModSeq, Quota, Row, SpecialUse, Uid, UidValidity,
@@ -29,11 +29,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
+use crate::escape::escape;
 use crate::file::io::found;
 use crate::file::names;
 use crate::mailstore::{MailStore, Numbering};
 
-use files::{beside, file_of};
+use files::{beside, file_of, named_file};
 
 use super::backup::manifest::{Broken, Line, MailboxLine, MessageLine, Reader, hex};
 use super::places::open_path;
@@ -122,6 +123,21 @@ pub async fn user_file<D: Disk>(
     account: &AccountName,
 ) -> core::result::Result<Option<Vec<u8>>, Broken> {
     file_of(disk, set, account, "user.json").await
+}
+
+/// The `aliases.json` of a domain in a backup, if it is what was backed up.
+///
+/// # Errors
+/// The backup is not to be used.
+pub async fn aliases_file<D: Disk>(
+    disk: &D,
+    set: &D::Dir,
+    domain: &Domain,
+) -> core::result::Result<Option<Vec<u8>>, Broken> {
+    match escape(domain.as_str()) {
+        Some(name) => named_file(disk, set, &format!("domains/{name}/aliases.json")).await,
+        None => Ok(None),
+    }
 }
 
 /// Puts the mailboxes of an account back.

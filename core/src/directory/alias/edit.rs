@@ -216,6 +216,22 @@ impl AliasFile {
         self.with(&rule, place)
     }
 
+    /// With every rule of another file, such as one of a backup, that is not here; those that are stay as they are.
+    ///
+    /// # Errors
+    /// [`BadAlias::Wrong`]: there would be too many.
+    pub fn with_missing(&self, other: &Self) -> Result<Self, BadAlias> {
+        let mut file = self.clone();
+        let exact = other.aliases.iter();
+        let exact = exact.filter(|alias| !self.has_exact(&alias.name.canonical()));
+        file.aliases.extend(exact.cloned());
+        let known = |pattern: &Pattern| self.patterns.iter().any(|alias| alias.pattern == *pattern);
+        let patterns = other.patterns.iter().filter(|alias| !known(&alias.pattern));
+        file.patterns.extend(patterns.cloned());
+        file.catch_all = file.catch_all.or_else(|| other.catch_all.clone());
+        file.checked()
+    }
+
     /// Without a rule.
     ///
     /// # Errors
@@ -380,6 +396,11 @@ mod tests {
             .without_targets(&key("/(q)/"), &list(&["$1"]), &own)
             .expect("removed");
         assert_eq!(show(&less), "all: team; team: c@z.y; /p/: a");
+        let both = less.with_missing(&file).expect("put back");
+        assert_eq!(
+            show(&both),
+            "all: team; team: c@z.y; /p/: a; /(q)/: $1; *: a # all"
+        );
         assert_eq!(less.without(&key("nobody")), Err(BadAlias::NoSuchAlias));
         assert_eq!(
             less.without_targets(&key("all"), &list(&["a"]), &own),

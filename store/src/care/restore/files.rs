@@ -67,7 +67,7 @@ pub(super) async fn beside<S: MailStore, D: Disk>(
 }
 
 /// A file of a backup by its path, if it is what was backed up.
-async fn named_file<D: Disk>(
+pub(super) async fn named_file<D: Disk>(
     disk: &D,
     set: &D::Dir,
     wanted: &str,
