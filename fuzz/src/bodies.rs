@@ -11,6 +11,7 @@ use rmail_core::secret::Secret;
 use rmail_core::smtp::command::{Command, parse};
 use rmail_core::smtp::data::{BareLf, Decoder, Faults, Piece};
 use rmail_core::smtp::server::{Role, Settings};
+use rmail_core::smtp::xtext;
 
 use super::host::{Host, settings};
 
@@ -138,6 +139,17 @@ pub fn xtext(input: &[u8]) {
         .map(|octet| char::from(*octet))
         .filter(|c| *c != '\r' && *c != '\n')
         .collect();
+    assert_eq!(
+        xtext::decode(&xtext::encode(&text)).is_some(),
+        text.chars().all(|c| matches!(c, ' '..='~' | '\u{a0}'..))
+    );
+    if let Some(plain) = xtext::decode(&text) {
+        assert_eq!(
+            xtext::decode(&xtext::encode(&plain)),
+            Some(plain),
+            "written and read again"
+        );
+    }
     for front in [
         "MAIL FROM:<> AUTH=",
         "MAIL FROM:<> ENVID=",
