@@ -100,7 +100,10 @@ impl Session {
             decoder: self.decoder(count.is_some(), transaction.binary),
             count,
             facts: Facts::default(),
-            pass: Pass::new(&self.settings.hostname, self.defaults(&id)),
+            pass: Pass::new(
+                &self.settings.hostname,
+                self.defaults(&id, transaction.wishes.utf8),
+            ),
             pace: Pace::new(self.now, self.settings.data_timeout),
             max_size: self.settings.max_message_size,
             front,
@@ -166,14 +169,14 @@ impl Session {
     }
 
     /// What a submitted message gets when it is missing.
-    fn defaults(&self, id: &str) -> Option<Defaults> {
+    fn defaults(&self, id: &str, utf8: bool) -> Option<Defaults> {
         let (local, domain) = self.login.as_ref()?.account.parts();
         Some(Defaults {
             from: Domain::parse(domain).and_then(|domain| Address::new(local, domain)),
             date: trace::date(self.now.unix),
             message_id: format!("<{id}@{}>", self.settings.hostname),
             resent_message_id: format!("<{id}.resent@{}>", self.settings.hostname),
-            utf8: false,
+            utf8,
         })
     }
 
