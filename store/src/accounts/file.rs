@@ -61,7 +61,7 @@ fn parse<T: DeserializeOwned>(octets: &[u8]) -> Parsed<T> {
     let value: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if path == "." {
+        if path == "." || path == "?" {
             inner.to_string()
         } else {
             format!("{path}: {inner}")

@@ -20,7 +20,7 @@ pub(super) fn mistake<T: DeserializeOwned>(octets: &[u8]) -> Option<String> {
         Err(error) => {
             let path = error.path().to_string();
             let inner = error.into_inner();
-            Some(if path == "." {
+            Some(if path == "." || path == "?" {
                 inner.to_string()
             } else {
                 format!("{path}: {inner}")
