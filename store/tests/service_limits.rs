@@ -21,7 +21,7 @@ use rmail_core::smtp::server::RecipientKind;
 use rmail_core::time::{Now, Unix};
 use rmail_store::board::{self, Listed, Told};
 use rmail_store::disk::Disk as _;
-use rmail_store::service::{Serve as _, Service};
+use rmail_store::service::{Answer, Pool, Serve as _, Service};
 use service_common::*;
 
 const ANN: &str = "alice@example.com";
@@ -102,6 +102,22 @@ fn guessing_shuts_out_the_guesser_alone() {
         Some(WAIT),
         "one count for all protocols"
     );
+    let pool = |session: &Smtp, name: &str| {
+        let call = rmail_core::smtp::server::Call::Authenticate {
+            login: name.to_owned(),
+            password: rmail_core::secret::Secret::new("d"),
+        };
+        match session.answer(now(), call) {
+            Answer::Later(pool, _) => pool,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        pool(&bad, ANN),
+        Pool::Read,
+        "it takes nobody's place among those who are hashed"
+    );
+    assert_eq!(pool(&good, ANN), Pool::Password);
     assert_eq!(refusal(login(&bad, "bob@example.com", PASSWORD)), None);
     assert_eq!(refusal(login(&good, ANN, PASSWORD)), None);
     assert_eq!(

@@ -40,7 +40,7 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) sessions: Sessions,
     /// What was answered could not be synced.
     pub(crate) sync_failed: AtomicBool,
-    /// Connections that there was no room for.
+    /// Connections of trusted networks that there was no room for.
     refused: Flood,
     /// Lines about those who are not trusted.
     lines: Arc<Floods>,
@@ -122,7 +122,11 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             Ok(pass) => pass,
             Err(why) => {
                 self.tell_left_out();
-                if self.refused.admits(Instant::now()) {
+                let admitted = match from.trusted {
+                    true => self.refused.admits(Instant::now()),
+                    false => note_log::admits(&label, Some(&self.lines)),
+                };
+                if admitted {
                     note_log::line_of(
                         &label,
                         Level::Warn,

@@ -241,6 +241,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         result
     }
 
+    /// Whether the login would be refused as it stands: then it need not wait for those whose passwords are hashed.
+    pub(super) fn holds_back(&self, settings: &Settings, now: Now, tries: &Tries, login: &str) -> bool {
+        let name = login_name(settings, login);
+        self.wait(settings, now, tries.peer, &name).is_some()
+    }
+
     /// SCRAM begins.
     pub(super) async fn scram_within<T>(
         &self,

@@ -58,6 +58,11 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
 
     fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
         let pool = match &call {
+            Call::Authenticate { login, .. }
+                if self.service.holds_back(&self.settings, now, &self.tries, login) =>
+            {
+                Pool::Read
+            }
             Call::Authenticate { login, password } => {
                 let pool = self
                     .service
