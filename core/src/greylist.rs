@@ -298,7 +298,7 @@ mod tests {
         let six = key("2001:db8::1", "a@a.example", "bob@b.example");
         assert_eq!(six, key("2001:db8::ffff:2", "a@a.example", "bob@b.example"));
         assert_ne!(six, key("2001:db8:0:1::1", "a@a.example", "bob@b.example"));
-        assert!(six.offset() < BUCKETS * BUCKET as u64 && six.offset() % BUCKET as u64 == 0);
+        assert!(six.offset() < BUCKETS * BUCKET as u64 && six.offset().is_multiple_of(BUCKET as u64));
     }
 
     #[test]

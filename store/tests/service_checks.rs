@@ -11,19 +11,15 @@ use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::{Now, Unix};
-use rmail_store::accounts::Accounts;
 use rmail_store::disk::{Disk as _, Mode};
-use rmail_store::file::{FileStore, Options};
-use rmail_store::mem::MemDisk;
-use rmail_store::service::{Serve as _, Service, Settings, SmtpService};
+use rmail_store::mem::{MemDisk, Model, Outcome};
+use rmail_store::service::{Serve as _, Service, Settings};
 use service_common::*;
 
-const BOB: &str = "bob@demo.test";
-
-type Smtp = SmtpService<FileStore<MemDisk>, MemDisk>;
+const BOB: &str = "bob@example.com";
 
 /// A process of its own on the disk.
-fn process(disk: &MemDisk) -> Arc<Service<FileStore<MemDisk>, MemDisk>> {
+fn process(disk: &MemDisk) -> Arc<Service<Store, MemDisk>> {
     let limits = rmail_core::limits::Limits::default();
     let store = block_on(FileStore::open(
         Arc::new(disk.clone()),
@@ -35,10 +31,10 @@ fn process(disk: &MemDisk) -> Arc<Service<FileStore<MemDisk>, MemDisk>> {
         greylist: Some(rmail_core::greylist::Settings::default()),
         ..settings()
     };
-    Service::new(Arc::new(store.expect("opened")), accounts, settings)
+    Service::new(Arc::new(store), accounts, settings)
 }
 
-fn stranger(service: &Arc<Service<FileStore<MemDisk>, MemDisk>>) -> Smtp {
+fn stranger(service: &Arc<Service<Store, MemDisk>>) -> Smtp {
     service.smtp_session(Peer {
         address: IpAddr::from([192, 0, 2, 1]),
         trusted: false,
@@ -49,12 +45,7 @@ fn disk_with_bob() -> MemDisk {
     let disk = MemDisk::new();
     disk.set_yields(false);
     let service = process(&disk);
-    let user = rmail_store::accounts::NewUser {
-        password: None,
-        rounds: 1,
-        admin: false,
-        quota_mb: 0,
-    };
+    let user = new_user(false);
     let created = service
         .accounts()
         .create(&**service.store(), &account(BOB), &user, Unix::from_secs(1));
