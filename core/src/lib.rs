@@ -28,6 +28,7 @@ pub mod config;
 pub mod deflate;
 pub mod directory;
 pub mod dns;
+pub mod greylist;
 pub mod http;
 pub mod imap;
 pub mod limiter;

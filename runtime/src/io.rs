@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -27,6 +28,8 @@ pub struct Stream(Inner);
 
 enum Inner {
     Plain(Async<TcpStream>),
+    /// Of the file system: never TLS.
+    Local(Async<UnixStream>),
     Server(Box<server::TlsStream<Async<TcpStream>>>),
     Client(Box<client::TlsStream<Async<TcpStream>>>),
 }
@@ -41,6 +44,14 @@ impl Stream {
         Ok(Self(Inner::Plain(Async::new(socket)?)))
     }
 
+    /// Takes a connected socket of the file system.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn local(socket: UnixStream) -> io::Result<Self> {
+        Ok(Self(Inner::Local(Async::new(socket)?)))
+    }
+
     /// Connects. There is no time-out but the system's: race it.
     ///
     /// # Errors
@@ -51,13 +62,12 @@ impl Stream {
         Ok(Self(Inner::Plain(stream)))
     }
 
-    /// The socket beneath.
-    #[must_use]
-    pub fn socket(&self) -> &TcpStream {
+    fn shut_down(&self) -> io::Result<()> {
         match &self.0 {
-            Inner::Plain(tcp) => tcp.get_ref(),
-            Inner::Server(tls) => tls.get_ref().0.get_ref(),
-            Inner::Client(tls) => tls.get_ref().0.get_ref(),
+            Inner::Plain(tcp) => tcp.get_ref().shutdown(Shutdown::Write),
+            Inner::Local(socket) => socket.get_ref().shutdown(Shutdown::Write),
+            Inner::Server(tls) => tls.get_ref().0.get_ref().shutdown(Shutdown::Write),
+            Inner::Client(tls) => tls.get_ref().0.get_ref().shutdown(Shutdown::Write),
         }
     }
 
@@ -70,6 +80,7 @@ impl Stream {
         BUFFER.with_borrow_mut(|buffer| {
             let read = match &mut self.0 {
                 Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+                Inner::Local(socket) => Pin::new(socket).poll_read(cx, buffer),
                 Inner::Server(tls) => Pin::new(tls).poll_read(cx, buffer),
                 Inner::Client(tls) => Pin::new(tls).poll_read(cx, buffer),
             };
@@ -81,6 +92,7 @@ impl Stream {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match &mut self.0 {
             Inner::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bytes),
+            Inner::Local(socket) => Pin::new(socket).poll_write_vectored(cx, bytes),
             Inner::Server(tls) => Pin::new(tls).poll_write_vectored(cx, bytes),
             Inner::Client(tls) => Pin::new(tls).poll_write_vectored(cx, bytes),
         }
@@ -89,13 +101,13 @@ impl Stream {
     /// Whether what was written may still be in a buffer of ours.
     #[must_use]
     pub fn buffers(&self) -> bool {
-        !matches!(self.0, Inner::Plain(_))
+        !matches!(self.0, Inner::Plain(_) | Inner::Local(_))
     }
 
     /// Hands all that was written to the system.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            Inner::Plain(_) => Poll::Ready(Ok(())),
+            Inner::Plain(_) | Inner::Local(_) => Poll::Ready(Ok(())),
             Inner::Server(tls) => Pin::new(tls).poll_flush(cx),
             Inner::Client(tls) => Pin::new(tls).poll_flush(cx),
         }
@@ -105,12 +117,12 @@ impl Stream {
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // `Async` has no close of its own: what is below TLS is shut down here.
         let closed = match &mut self.0 {
-            Inner::Plain(_) => Poll::Ready(Ok(())),
+            Inner::Plain(_) | Inner::Local(_) => Poll::Ready(Ok(())),
             Inner::Server(tls) => Pin::new(tls).poll_close(cx),
             Inner::Client(tls) => Pin::new(tls).poll_close(cx),
         };
         ready!(closed)?;
-        Poll::Ready(match self.socket().shutdown(Shutdown::Write) {
+        Poll::Ready(match self.shut_down() {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             done => done,
         })
@@ -120,7 +132,7 @@ impl Stream {
     #[must_use]
     pub fn start_tls(self, party: &TlsParty) -> Handshake {
         let Inner::Plain(tcp) = self.0 else {
-            return Box::pin(async { Err(io::Error::other("TLS inside TLS")) });
+            return Box::pin(async { Err(io::Error::other("TLS where there can be none")) });
         };
         match party {
             TlsParty::Server(tls) => {
@@ -159,11 +171,11 @@ impl Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
-            Inner::Plain(_) => "plain",
-            Inner::Server(_) => "TLS server",
-            Inner::Client(_) => "TLS client",
-        };
-        write!(f, "Stream({kind}, {:?})", self.socket())
+        match &self.0 {
+            Inner::Plain(tcp) => write!(f, "Stream(plain, {:?})", tcp.get_ref()),
+            Inner::Local(socket) => write!(f, "Stream(local, {:?})", socket.get_ref()),
+            Inner::Server(tls) => write!(f, "Stream(TLS server, {:?})", tls.get_ref().0.get_ref()),
+            Inner::Client(tls) => write!(f, "Stream(TLS client, {:?})", tls.get_ref().0.get_ref()),
+        }
     }
 }

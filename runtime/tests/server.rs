@@ -3,11 +3,15 @@
 
 mod mail;
 
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use mail::{PASSWORD, Running, Wire};
+use rmail_core::dns::Name;
 use rmail_core::relay::{Target, TlsPolicy};
+use rmail_core::smtp::server::CheckPolicy;
 use rmail_runtime::listen::Service;
 
 const ALICE: &str = "alice@example.com";
@@ -283,4 +287,85 @@ fn what_was_queued_is_sent_after_a_restart() {
     });
     wait_for(&mut login(&other, "carol@example.org"), "kept");
     drop(second);
+}
+
+#[test]
+fn lmtp_on_a_port_and_on_a_socket_answers_for_each_recipient() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lmtp");
+    let server = Running::start(&[ALICE], |config| config.listen.lmtp_socket = Some(path.clone()));
+    let deliver = |send: &mut dyn FnMut(&str, &str), subject: &str| {
+        send("LHLO filter.example", "250 ");
+        send("MAIL FROM:<carol@example.org>", "250 ");
+        send(&format!("RCPT TO:<{ALICE}>"), "250 ");
+        send(&format!("RCPT TO:<{ALICE}>"), "250 ");
+        send("DATA", "354 ");
+        send(&format!("Subject: {subject}\r\n\r\n."), "250 2.0.0");
+        send("NOOP", "250 2.0.0 OK: message accepted");
+    };
+    let mut port = server.plain(Service::Lmtp);
+    assert!(port.line().contains(" LMTP "));
+    deliver(&mut |line, answer| drop(port.ask(line, answer)), "by port");
+    wait_for(&mut login(&server, ALICE), "by port");
+
+    let mut socket = BufReader::new(UnixStream::connect(&path).unwrap());
+    let mut ask = |line: &str, answer: &str| {
+        if !line.is_empty() {
+            socket
+                .get_mut()
+                .write_all(format!("{line}\r\n").as_bytes())
+                .unwrap();
+        }
+        let mut reply = String::from("   -");
+        while reply.as_bytes()[3] == b'-' {
+            reply.clear();
+            socket.read_line(&mut reply).unwrap();
+        }
+        assert!(reply.starts_with(answer), "{line}: {reply}");
+    };
+    ask("", "220 ");
+    deliver(&mut ask, "by socket");
+    wait_for(&mut login(&server, ALICE), "by socket");
+    server.stop();
+    server.wait();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_list_in_the_dns_is_asked_for_strangers() {
+    // Answers every question of type A with 127.0.0.2, and all others with nothing.
+    let dns = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = dns.local_addr().unwrap();
+    let name_server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        let mut question = [0; 512];
+        for _ in 0..2 {
+            let (len, from) = dns.recv_from(&mut question).unwrap();
+            let end = 12 + question[12..len].iter().position(|octet| *octet == 0).unwrap() + 5;
+            let is_a = question[end - 3] == 1;
+            let mut reply = question[..end].to_vec();
+            reply[2..4].copy_from_slice(&[0x81, 0x80]);
+            reply[6..12].copy_from_slice(&[0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 127, 0, 0, 2]);
+            }
+            asked.push(String::from_utf8_lossy(&question[13..end - 5]).replace(char::is_control, "."));
+            dns.send_to(&reply, from).unwrap();
+        }
+        asked
+    });
+    let server = Running::start(&[ALICE], |config| {
+        config.service.checks.dnsbl = vec![Name::parse("bl.example").unwrap()];
+        config.service.checks.dnsbl_policy = CheckPolicy::Refuse;
+        config.relay.dns_servers = vec![address];
+    });
+    let mut mx = server.plain(Service::Smtp);
+    mx.line();
+    mx.ask("EHLO sender.example.org", "250 ");
+    mx.ask("MAIL FROM:<carol@example.org>", "250 ");
+    mx.ask(
+        &format!("RCPT TO:<{ALICE}>"),
+        "550 5.7.1 Client [127.0.0.1] refused: listed by bl.example as 127.0.0.2",
+    );
+    assert_eq!(name_server.join().unwrap(), ["1.0.0.127.bl.example"; 2]);
 }

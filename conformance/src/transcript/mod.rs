@@ -27,7 +27,7 @@ pub struct Transcript {
 
 /// A connection: `@session [N] KIND [KEY=VALUE]…`.
 ///
-/// Keys of `smtp`: `role` (`mx`, `submission`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
+/// Keys of `smtp`: `role` (`mx`, `submission`, `lmtp`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
 /// `max_commands`, `max_text_line`, `auth_on_mx`, `trusted` and `normalise` (bare LF; `yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
 /// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
 /// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
@@ -50,6 +50,9 @@ pub struct Opening {
 /// * `@given domain NAME`: hosted, without a user
 /// * `@given alias ALIAS TARGET…`: `name@domain`, `/expression/@domain` or `*@domain`
 /// * `@given limits [messages_per_minute=N] [auth_failures_per_10_minutes=N] [recipients_per_hour=N] [recipients_per_day=N]`
+/// * `@given checks [dnsbl=LIST,…] [dnsbl_action=…] [reverse_dns=…] [helo=…] [greylist=on]`: what is looked at of
+///   strangers; each policy is `off`, `log` or `refuse`
+/// * `@given dns NAME A|AAAA|PTR|TXT VALUE`, `@given dns NAME fails`: what the DNS has; nothing else is there
 /// * `@given mailbox NAME [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
 /// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`

@@ -39,7 +39,14 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     let random = Random::from_seed([world.sessions; 32]);
     let mut connection: Box<dyn Connection> = match opening.kind.as_str() {
         "smtp" => {
-            let settings = smtp_settings(&mut options, tls)?;
+            let checks = smtp::Checks {
+                ask: world.service.settings().checks.ask(),
+                helo: world.helo,
+            };
+            let settings = smtp::Settings {
+                checks,
+                ..smtp_settings(&mut options, tls)?
+            };
             let peer = Peer {
                 address: settings.peer,
                 trusted: settings.trusted,

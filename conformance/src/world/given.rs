@@ -145,6 +145,8 @@ impl World {
                 .map_err(|error| error.to_string())?;
             }
             [word] if word == "limits" => self.limit(&mut options)?,
+            // They were read before anything was there.
+            [word, ..] if word == "checks" || word == "dns" => return Ok(()),
             [word, name] if word == "mailbox" => {
                 let owner = self.owner(options.remove("user"))?;
                 let special_use: Vec<SpecialUse> = match options.remove("use") {

@@ -1,6 +1,7 @@
 //! The stage of transcripts: users and mailboxes on a disk in memory, the service over them, and sessions of the machines.
 
 mod connect;
+mod dns;
 mod given;
 mod outside;
 
@@ -17,6 +18,7 @@ use rmail_core::limits::Limits;
 use rmail_core::mailbox::{Flags, Keyword, MailboxName, Quota, SystemFlags, UidSet};
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
+use rmail_core::smtp::server::CheckPolicy;
 use rmail_core::time::{DateTime, Now};
 use rmail_store::accounts::{Accounts, NewUser};
 use rmail_store::file::{FileStore, Options};
@@ -56,6 +58,8 @@ pub struct World {
     /// Whose mailboxes are meant when nobody is named.
     user: AccountName,
     sessions: u8,
+    /// What comes of strangers who greet badly.
+    helo: CheckPolicy,
 }
 
 type Store = FileStore<MemDisk>;
@@ -77,7 +81,7 @@ impl World {
         .map_err(|error| error.to_string())?;
         let store = Arc::new(store);
         let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([1; 32]));
-        let settings = Settings {
+        let mut settings = Settings {
             hostname: HOSTNAME.to_owned(),
             hosting: Hosting {
                 domains: domains(transcript)?,
@@ -86,7 +90,9 @@ impl World {
             pbkdf2_rounds: 1,
             ..Settings::default()
         };
+        let helo = dns::checks(transcript, &mut settings)?;
         let service = Service::new(Arc::clone(&store), accounts, settings);
+        service.set_lookup(Arc::new(dns::zone(transcript)?));
         let mut world = Self {
             disk,
             store,
@@ -94,6 +100,7 @@ impl World {
             fixtures: fixtures.to_owned(),
             user: account(users(transcript).into_iter().next().unwrap_or("mrc"))?,
             sessions: 0,
+            helo,
         };
         world.populate(transcript, now)?;
         Ok(world)

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::keys::{KEYS, Key, WITHOUT_EFFECT};
 use super::kind::Kind;
-use super::typed::{Config, TlsPolicyName};
+use super::typed::{Config, LocalListener, TlsPolicyName};
 use super::{HIDDEN, Problem};
 
 /// Unknown keys, wrong types, values out of range.
@@ -145,6 +145,13 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
     }
     same_domains(config, given, &mut out);
     same_ports(config, &mut out);
+    if config.greylist.enabled && config.greylist.window <= config.greylist.delay {
+        out.push(Problem::error(
+            "greylist.window",
+            &config.greylist.window.into(),
+            "expected more seconds than greylist.delay: nobody would come back in time",
+        ));
+    }
     if !config.tls.enabled && !on_loopback(config) {
         out.push(Problem::warning(
             "tls.enabled",
@@ -211,6 +218,10 @@ fn same_domains(config: &Config, given: &Value, out: &mut Vec<Problem>) {
 /// One port of one address cannot have two services.
 fn same_ports(config: &Config, out: &mut Vec<Problem>) {
     let (smtp, imap, api) = (&config.smtp, &config.imap, &config.exchange_api);
+    let (lmtp_host, lmtp_port) = match config.lmtp.listen {
+        Some(LocalListener::Tcp(address)) => (vec![address.ip()], Some(address.port())),
+        _ => (Vec::new(), None),
+    };
     let listeners = [
         ("smtp.port", &smtp.host, smtp.port),
         ("smtp.submission_port", &smtp.host, smtp.submission_port),
@@ -219,6 +230,7 @@ fn same_ports(config: &Config, out: &mut Vec<Problem>) {
         ("imap.imaps_port", &imap.host, imap.imaps_port),
         ("exchange_api.port", &api.host, api.port),
         ("exchange_api.secure_port", &api.host, api.secure_port),
+        ("lmtp.listen", &lmtp_host, lmtp_port),
     ];
     for (index, (path, hosts, port)) in listeners.iter().enumerate() {
         let Some(port) = *port else { continue };

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::{Kind, TLS_POLICIES};
+use super::kind::{CHECK_POLICIES, Kind, TLS_POLICIES};
 
 /// A configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,15 @@ keys! {
     "limits.auth_failures_per_10_minutes", ANY_COUNT, 10, "Failed logins of one account from one address, each wrong password once; then no login from there; ten times as many over all accounts";
     "limits.recipients_per_hour", ANY_COUNT, 500, "Recipients of one account that sends, in an hour; more get 450";
     "limits.recipients_per_day", ANY_COUNT, 2000, "The same in a day";
+    "checks.dnsbl", Kind::Names, [], "Lists (RFC 5782) that are asked for the address of strangers on port 25";
+    "checks.dnsbl_action", Kind::Word(CHECK_POLICIES), "refuse", "What comes of an address on a list: off, log or refuse (550)";
+    "checks.reverse_dns", Kind::Word(CHECK_POLICIES), "off", "The same for an address without a name that has the address";
+    "checks.helo", Kind::Word(CHECK_POLICIES), "off", "The same for EHLO without a qualified domain name or address literal";
+    "greylist.enabled", Kind::Bool, false, "true: strangers on port 25 have to come back once, by network, sender and recipient";
+    "greylist.delay", Kind::Integer(1, 86_400), 300, "Seconds after which they are let through; before that 451 4.7.1";
+    "greylist.window", Kind::Integer(60, 2_592_000), 172_800, "Seconds in which they have to come back";
+    "greylist.memory", Kind::Integer(3_600, 31_536_000), 3_024_000, "Seconds for which they stay known after their last message";
+    "lmtp.listen", Kind::LocalListener, null, "LMTP (RFC 2033) for programs of this host: a port of loopback (\"127.0.0.1:24\") or the path of a socket; null: off";
     "store.flag_sync_ms", Kind::Integer(0, 60_000), 1_000, "How long an answered flag change may be unsynced";
     "store.poll_ms", Kind::Integer(50, 60_000), 1_000, "How often changes by other processes are looked for where the system does not tell of them";
     "store.sweep", Kind::Integer(0, 3_600), 10, "Seconds between looks for changes by programs that take no lock; 0: only when opened";

@@ -32,6 +32,10 @@ pub enum Kind {
     OptionalAddress,
     /// A list of domain names, not empty.
     Domains,
+    /// A list of at most 16 domain names, perhaps empty.
+    Names,
+    /// A port of a loopback address, the path of a socket, or null.
+    LocalListener,
     /// An IP address, or a list of them.
     Hosts,
     /// A list of networks.
@@ -52,6 +56,12 @@ pub enum Kind {
 
 /// TLS policies towards other servers.
 pub(super) const TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify", "implicit"];
+
+/// What can come of a check.
+pub(super) const CHECK_POLICIES: &[&str] = &["off", "log", "refuse"];
+
+/// Names of a [`Kind::Names`].
+const MAX_NAMES: usize = 16;
 
 /// Seconds of 30 days: a longer retry delay helps nobody.
 const MAX_DELAY: u64 = 30 * 86_400;
@@ -76,6 +86,12 @@ impl Kind {
                 "expected an address such as \"it@example.com\", a local part alone, or null".into()
             }
             Self::Domains => "expected a list of domain names such as [\"example.com\"]".into(),
+            Self::Names => {
+                format!("expected a list of at most {MAX_NAMES} domain names such as [\"bl.example.org\"]")
+            }
+            Self::LocalListener => "expected a loopback address with a port other than 25 such as \
+                                    \"127.0.0.1:24\", the path of a socket such as \"/run/rmail/lmtp\", or null"
+                .into(),
             Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\", or a list of them".into(),
             Self::Networks => "expected a list of networks such as [\"192.0.2.0/24\"]".into(),
             Self::Resolvers => {
@@ -108,12 +124,16 @@ impl Kind {
             Self::OptionalAddress => value.is_null() || text.is_some_and(is_address_or_local_part),
             Self::OptionalWord(words) => value.is_null() || text.is_some_and(|text| words.contains(&text)),
             Self::Secret => is_secret(value),
+            Self::LocalListener => {
+                value.is_null() || text.and_then(super::typed::parse_local_listener).is_some()
+            }
+            Self::Names if value.as_array().is_some_and(|names| names.len() > MAX_NAMES) => false,
             Self::Hosts if text.is_some() => text.is_some_and(is_ip),
             Self::Hosts | Self::Domains if value.as_array().is_some_and(Vec::is_empty) => false,
             Self::Hosts => {
                 return self.check_list(path, value, |item| item.as_str().is_some_and(is_ip), out);
             }
-            Self::Domains => {
+            Self::Domains | Self::Names => {
                 let good = |item: &Value| {
                     item.as_str()
                         .and_then(Domain::parse)
@@ -149,7 +169,7 @@ impl Kind {
     /// What is expected of an item, where the kind is a list.
     fn expected_item(self) -> String {
         match self {
-            Self::Domains => "expected a domain name such as \"example.com\"".into(),
+            Self::Domains | Self::Names => "expected a domain name such as \"example.com\"".into(),
             Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\"".into(),
             Self::Networks => "expected a network such as \"192.0.2.0/24\"".into(),
             Self::Resolvers => {

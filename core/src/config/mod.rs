@@ -19,8 +19,8 @@ mod typed;
 pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
-    Api, Auth, Config, ConnectionsPerAddress, Delivery, Imap, LimitsConfig, LogLevel, Relay, RouteConfig,
-    SecretSource, Smtp, Store, Tls, TlsPolicyName,
+    Api, Auth, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap, LimitsConfig,
+    Lmtp, LocalListener, LogLevel, Relay, RouteConfig, SecretSource, Smtp, Store, Tls, TlsPolicyName,
 };
 
 use core::fmt;

@@ -2,14 +2,17 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU16;
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::network::Network;
 use crate::addr::Domain;
+use crate::greylist;
 use crate::limiter::Rates;
 use crate::smtp::data::BareLf;
+use crate::smtp::server::CheckPolicy;
 
 /// A whole configuration. The meaning of each field is in [`super::keys::KEYS`] under the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -32,6 +35,9 @@ pub struct Config {
     pub tls: Tls,
     pub auth: Auth,
     pub limits: LimitsConfig,
+    pub checks: ChecksConfig,
+    pub greylist: GreylistConfig,
+    pub lmtp: Lmtp,
     pub store: Store,
 }
 
@@ -203,6 +209,56 @@ pub struct ConnectionsPerAddress {
     pub imap: usize,
 }
 
+/// `checks`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct ChecksConfig {
+    #[serde(deserialize_with = "domains")]
+    pub dnsbl: Vec<Domain>,
+    pub dnsbl_action: CheckPolicy,
+    pub reverse_dns: CheckPolicy,
+    pub helo: CheckPolicy,
+}
+
+/// `greylist`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct GreylistConfig {
+    pub enabled: bool,
+    pub delay: u64,
+    pub window: u64,
+    pub memory: u64,
+}
+
+impl GreylistConfig {
+    /// For the service; none: it is off.
+    #[must_use]
+    pub fn settings(&self) -> Option<greylist::Settings> {
+        self.enabled.then_some(greylist::Settings {
+            delay: Duration::from_secs(self.delay),
+            window: Duration::from_secs(self.window),
+            memory: Duration::from_secs(self.memory),
+        })
+    }
+}
+
+/// `lmtp`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Lmtp {
+    #[serde(deserialize_with = "local_listener")]
+    pub listen: Option<LocalListener>,
+}
+
+/// Where programs of this host connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalListener {
+    /// A port of loopback.
+    Tcp(SocketAddr),
+    /// Path of a Unix-domain socket, perhaps relative to the configuration's directory.
+    Unix(String),
+}
+
 /// `store`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
@@ -286,6 +342,26 @@ fn resolvers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAdd
     let texts = Vec::<String>::deserialize(deserializer)?;
     let parse = |text: &String| parse_resolver(text).ok_or_else(|| D::Error::custom("a resolver's address"));
     texts.iter().map(parse).collect()
+}
+
+fn local_listener<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LocalListener>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    let parse = |text: String| {
+        parse_local_listener(&text).ok_or_else(|| D::Error::custom("a loopback address or a path"))
+    };
+    text.map(parse).transpose()
+}
+
+/// `127.0.0.1:24`, `[::1]:24`, `/run/rmail/lmtp`, `./lmtp`. Port 25 is SMTP's (RFC 2033 §5).
+pub(super) fn parse_local_listener(text: &str) -> Option<LocalListener> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) => (address.ip().is_loopback() && !matches!(address.port(), 0 | 25))
+            .then_some(LocalListener::Tcp(address)),
+        Err(_) if text.contains('/') && !text.ends_with('/') && !text.contains('\0') => {
+            Some(LocalListener::Unix(text.to_owned()))
+        }
+        Err(_) => None,
+    }
 }
 
 /// Port of DNS servers.

@@ -191,6 +191,7 @@ impl Ports {
     fn of(server: &Server) -> Self {
         let name = |service| match service {
             Service::Smtp => "smtp",
+            Service::Lmtp => "lmtp",
             Service::Submission => "submission",
             Service::Smtps => "smtps",
             Service::Imap => "imap",

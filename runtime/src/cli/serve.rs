@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmail_core::addr::Address;
-use rmail_core::config::Config;
+use rmail_core::config::{Config, LocalListener};
 use rmail_core::directory::Hosting;
+use rmail_core::dns::Name;
 use rmail_core::limits::Limits;
 use rmail_core::relay;
 use rmail_store::service;
@@ -65,7 +66,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
     let mail_root = loaded.path(&config.mail_root);
     Ok(ServerConfig {
         hostname: config.hostname.clone(),
-        listen: listen(config),
+        listen: listen(loaded),
         tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
         smtp: smtp(config),
         imap: imap(config),
@@ -79,6 +80,8 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
             max_queue_size: config.delivery.max_queue_size,
             pbkdf2_rounds: config.auth.pbkdf2_rounds,
             rates: config.limits.rates(),
+            checks: checks(config),
+            greylist: config.greylist.settings(),
             ..service::Settings::default()
         },
         relay: relay::Settings::from_config(config, |key, source| loaded.secret(key, source))?,
@@ -110,7 +113,8 @@ pub(super) fn hosting(config: &Config) -> Result<Hosting, Failure> {
     Ok(hosting)
 }
 
-fn listen(config: &Config) -> Listen {
+fn listen(loaded: &Loaded) -> Listen {
+    let config = &loaded.config;
     let on = |hosts: &[std::net::IpAddr], port: Option<u16>| -> Vec<SocketAddr> {
         port.map(|port| hosts.iter().map(|host| SocketAddr::new(*host, port)).collect())
             .unwrap_or_default()
@@ -123,6 +127,24 @@ fn listen(config: &Config) -> Listen {
         imaps: on(&config.imap.host, config.imap.imaps_port),
         api: on(&config.exchange_api.host, config.exchange_api.port),
         api_tls: on(&config.exchange_api.host, config.exchange_api.secure_port),
+        lmtp: match &config.lmtp.listen {
+            Some(LocalListener::Tcp(address)) => vec![*address],
+            _ => Vec::new(),
+        },
+        lmtp_socket: match &config.lmtp.listen {
+            Some(LocalListener::Unix(path)) => Some(loaded.path(path)),
+            _ => None,
+        },
+    }
+}
+
+/// What is looked at of strangers, as far as the DNS has to be asked.
+fn checks(config: &Config) -> service::CheckSettings {
+    let checks = &config.checks;
+    service::CheckSettings {
+        dnsbl: checks.dnsbl.iter().filter_map(Name::from_domain).collect(),
+        dnsbl_policy: checks.dnsbl_action,
+        reverse_dns: checks.reverse_dns,
     }
 }
 
@@ -160,6 +182,7 @@ fn smtp(config: &Config) -> SmtpConfig {
         max_text_line: smtp.max_text_line,
         bare_lf: smtp.bare_lf,
         max_errors: smtp.max_errors,
+        helo: config.checks.helo,
         max_commands: smtp.max_commands,
         command_timeout: Duration::from_secs(smtp.command_timeout),
         data_timeout: Duration::from_secs(smtp.data_timeout),

@@ -1,11 +1,13 @@
 //! Listeners: sockets that are bound, and loops that accept.
 
 mod gate;
+mod local;
 mod refuse;
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
@@ -17,7 +19,8 @@ use crate::flood::Flood;
 use crate::pools::guarded;
 
 pub use gate::{Gate, GateLimits, Pass, Refused};
-pub use refuse::refuse;
+pub use local::{SocketFile, bind_local};
+pub use refuse::{refuse, tell};
 pub use rmail_core::limiter::counted_as;
 
 /// Connections that the system accepts for us while we are busy: a burst, not a load.
@@ -40,6 +43,8 @@ pub enum Service {
     Api,
     /// 9003.
     ApiTls,
+    /// `lmtp.listen`.
+    Lmtp,
 }
 
 /// Services that share one bound of connections.
@@ -51,11 +56,13 @@ pub enum Group {
     Imap,
     /// 9002, 9003.
     Api,
+    /// LMTP.
+    Lmtp,
 }
 
 impl Service {
     /// All, in the order of the list of ports.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Smtp,
         Self::Submission,
         Self::Smtps,
@@ -63,6 +70,7 @@ impl Service {
         Self::Imaps,
         Self::Api,
         Self::ApiTls,
+        Self::Lmtp,
     ];
 
     /// Whether TLS comes first.
@@ -78,6 +86,7 @@ impl Service {
             Self::Smtp | Self::Submission | Self::Smtps => Group::Smtp,
             Self::Imap | Self::Imaps => Group::Imap,
             Self::Api | Self::ApiTls => Group::Api,
+            Self::Lmtp => Group::Lmtp,
         }
     }
 
@@ -88,6 +97,7 @@ impl Service {
             Group::Smtp => "smtp",
             Group::Imap => "imap",
             Group::Api => "http",
+            Group::Lmtp => "lmtp",
         }
     }
 }
@@ -102,6 +112,7 @@ impl fmt::Display for Service {
             Self::Imaps => "imaps",
             Self::Api => "api",
             Self::ApiTls => "api-tls",
+            Self::Lmtp => "lmtp",
         })
     }
 }
@@ -110,7 +121,7 @@ impl fmt::Display for Service {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} ({service}): {source}{hint}")]
 pub struct BindError {
-    address: SocketAddr,
+    address: String,
     service: Service,
     source: io::Error,
     hint: &'static str,
@@ -124,7 +135,7 @@ pub fn bind(service: Service, addresses: &[SocketAddr]) -> Result<Vec<Async<TcpL
     let open = |address: &SocketAddr| {
         let v4_beside = addresses.contains(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
         open(*address, v4_beside).map_err(|source| BindError {
-            address: *address,
+            address: address.to_string(),
             service,
             hint: hint(&source),
             source,
@@ -164,6 +175,30 @@ pub async fn accept(
     listener: Async<TcpListener>,
     mut on: impl FnMut(TcpStream, SocketAddr) + Send,
 ) {
+    accept_by(service, listener, TcpListener::accept, move |(socket, peer)| {
+        on(socket, canonical(peer));
+    })
+    .await;
+}
+
+/// The same for a socket of the file system.
+pub async fn accept_local(
+    service: Service,
+    listener: Async<UnixListener>,
+    mut on: impl FnMut(UnixStream) + Send,
+) {
+    accept_by(service, listener, UnixListener::accept, move |(socket, _)| {
+        on(socket)
+    })
+    .await;
+}
+
+async fn accept_by<L, C>(
+    service: Service,
+    listener: Async<L>,
+    take: fn(&L) -> io::Result<C>,
+    mut on: impl FnMut(C) + Send,
+) {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_secs(1);
     /// Others get their turn after so many.
@@ -171,11 +206,11 @@ pub async fn accept(
     let (mut pause, mut burst) = (FIRST, 0_usize);
     let pauses = Flood::default();
     loop {
-        match listener.read_with(TcpListener::accept).await {
-            Ok((socket, peer)) => {
+        match listener.read_with(take).await {
+            Ok(taken) => {
                 pause = FIRST;
                 // A panic costs this connection, not the listener.
-                if let Err(panicked) = guarded(|| on(socket, canonical(peer))) {
+                if let Err(panicked) = guarded(|| on(taken)) {
                     log::error!(target: service.protocol(), "event=panic service={service} error={:?}", panicked.0);
                 }
             }

@@ -1,6 +1,6 @@
 //! The last words to a connection that there is no room for.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use rmail_core::http::Response;
@@ -16,6 +16,14 @@ pub fn refuse(service: Service, hostname: &str, why: Refused, mut socket: TcpStr
     let _ = socket.shutdown(Shutdown::Write);
 }
 
+/// Says why to a program of this host.
+///
+/// # Errors
+/// It does not listen.
+pub fn tell(service: Service, hostname: &str, why: Refused, to: &mut impl io::Write) -> io::Result<()> {
+    to.write_all(&words(service.group(), hostname, why))
+}
+
 fn words(group: Group, hostname: &str, why: Refused) -> Vec<u8> {
     let text = match why {
         Refused::Total => "too many connections, try again later",
@@ -24,8 +32,10 @@ fn words(group: Group, hostname: &str, why: Refused) -> Vec<u8> {
     };
     match (group, why) {
         // RFC 5321 §3.8 with the codes of RFC 3463 §3.4 and §3.8.
-        (Group::Smtp, Refused::Total) => format!("421 4.3.2 {hostname} {text}\r\n").into_bytes(),
-        (Group::Smtp, Refused::Address | Refused::Rate) => {
+        (Group::Smtp | Group::Lmtp, Refused::Total) => {
+            format!("421 4.3.2 {hostname} {text}\r\n").into_bytes()
+        }
+        (Group::Smtp | Group::Lmtp, Refused::Address | Refused::Rate) => {
             format!("421 4.7.0 {hostname} {text}\r\n").into_bytes()
         }
         // RFC 5530 §3

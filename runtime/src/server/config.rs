@@ -17,6 +17,9 @@ use crate::tls::CertificateSource;
 /// Connections to the API ports at the same time, and of one address.
 const API: (usize, usize) = (256, 32);
 
+/// Connections of LMTP at the same time; all may be of one address.
+const LMTP: (usize, usize) = (256, 256);
+
 /// Everything that a server needs to know. A reload takes all but `listen`, `mail_root`, `store` and whether TLS is on;
 /// those hold until the next start ([`ServerConfig::after`]).
 #[derive(Clone, Debug)]
@@ -61,6 +64,10 @@ pub struct Listen {
     pub imaps: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub api_tls: Vec<SocketAddr>,
+    /// LMTP on loopback: whoever connects is trusted.
+    pub lmtp: Vec<SocketAddr>,
+    /// LMTP on a socket of the file system.
+    pub lmtp_socket: Option<PathBuf>,
 }
 
 /// What SMTP sessions share.
@@ -84,6 +91,8 @@ pub struct SmtpConfig {
     pub bare_lf: BareLf,
     /// Errors before 421.
     pub max_errors: usize,
+    /// What comes of strangers who greet badly.
+    pub helo: smtp::server::CheckPolicy,
     /// Commands that bring no message before 421.
     pub max_commands: usize,
     /// For the next command.
@@ -138,6 +147,7 @@ impl Listen {
             Service::Imaps => &self.imaps,
             Service::Api => &self.api,
             Service::ApiTls => &self.api_tls,
+            Service::Lmtp => &self.lmtp,
         }
     }
 }
@@ -185,6 +195,7 @@ impl ServerConfig {
             Group::Smtp => (self.smtp.max_connections, self.smtp.per_address),
             Group::Imap => (self.imap.max_connections, self.imap.per_address),
             Group::Api => API,
+            Group::Lmtp => LMTP,
         };
         GateLimits {
             total,
@@ -195,19 +206,20 @@ impl ServerConfig {
     /// What an SMTP session is told.
     #[must_use]
     pub fn smtp_session(&self, service: Service, peer: IpAddr) -> smtp::server::Settings {
-        let role = if service == Service::Smtp {
-            smtp::server::Role::Mx
-        } else {
-            smtp::server::Role::Submission
+        let role = match service {
+            Service::Smtp => smtp::server::Role::Mx,
+            Service::Lmtp => smtp::server::Role::Lmtp,
+            _ => smtp::server::Role::Submission,
         };
+        let lmtp = service == Service::Lmtp;
         smtp::server::Settings {
-            starttls: self.tls.is_some() && !service.is_implicit_tls(),
+            starttls: self.tls.is_some() && !service.is_implicit_tls() && !lmtp,
             cleartext_auth: self.allows_cleartext_auth(peer),
             auth_on_mx: self.smtp.auth_on_mx,
-            trusted: self.is_trusted(peer),
+            trusted: lmtp || self.is_trusted(peer),
             max_message_size: self.smtp.max_message_size,
             max_recipients: self.smtp.max_recipients,
-            max_messages: self.smtp.max_messages,
+            max_messages: if lmtp { usize::MAX } else { self.smtp.max_messages },
             max_text_line: self.smtp.max_text_line,
             bare_lf: self.smtp.bare_lf,
             command_timeout: self.smtp.command_timeout,
@@ -215,6 +227,10 @@ impl ServerConfig {
             max_hold: self.smtp.max_hold,
             max_errors: self.smtp.max_errors,
             max_commands: self.smtp.max_commands,
+            checks: smtp::server::Checks {
+                ask: self.service.checks.ask(),
+                helo: self.smtp.helo,
+            },
             ..smtp::server::Settings::new(&self.hostname, role, peer)
         }
     }
@@ -273,6 +289,7 @@ impl Default for SmtpConfig {
             max_text_line: 1 << 20,
             bare_lf: BareLf::Refuse,
             max_errors: 20,
+            helo: smtp::server::CheckPolicy::Off,
             max_commands: 200,
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),

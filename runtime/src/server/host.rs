@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -111,7 +112,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         let limits = config.gate_limits(service, peer.ip());
         let from = Peer {
             address: peer.ip(),
-            trusted: config.is_trusted(peer.ip()),
+            trusted: service == Service::Lmtp || config.is_trusted(peer.ip()),
         };
         let entered = if service.group() == Group::Smtp && !self.service.admits(self.clock.now(), from) {
             Err(Refused::Rate)
@@ -150,6 +151,31 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         }
     }
 
+    /// The same for a socket of the file system: whoever may open it is trusted.
+    pub(crate) fn accepted_local(self: &Arc<Self>, service: Service, mut socket: UnixStream) {
+        let config = self.config();
+        let peer = Peer::LOCAL;
+        let label = Label {
+            protocol: service.protocol(),
+            connection: self.sessions.number(),
+            peer: peer.address,
+        };
+        let limits = config.gate_limits(service, peer.address);
+        let begun = match self.gate.enter(service, peer.address, limits) {
+            Ok(pass) => {
+                Stream::local(socket).map(|stream| self.begin(service, &config, peer, stream, label, pass))
+            }
+            Err(why) => listen::tell(service, &config.hostname, why, &mut socket),
+        };
+        if let Err(error) = begun {
+            note_log::line_of(
+                &label,
+                Level::Error,
+                format_args!("event=no_session error={:?}", error.to_string()),
+            );
+        }
+    }
+
     fn begin(
         self: &Arc<Self>,
         service: Service,
@@ -179,7 +205,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             lines,
         };
         match service.group() {
-            Group::Smtp => {
+            Group::Smtp | Group::Lmtp => {
                 let settings = config.smtp_session(service, label.peer);
                 let machine = smtp::server::Session::new(settings, entropy::random(), now);
                 self.spawn(machine, stream, self.service.smtp_session(peer), context, pass);

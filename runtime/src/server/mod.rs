@@ -9,13 +9,14 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_executor::{Executor, Task};
-use async_io::Timer;
+use async_io::{Async, Timer};
 use async_signal::{Signal, Signals};
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
@@ -30,7 +31,7 @@ pub(crate) use host::Host;
 use crate::disk::RealDisk;
 use crate::dns::Hurried;
 use crate::entropy;
-use crate::listen::{self, BindError, Service};
+use crate::listen::{self, BindError, Service, SocketFile};
 use crate::pools::{Pools, guarded};
 use crate::relay::Relay;
 use crate::tls::{ServerTls, TlsError};
@@ -181,6 +182,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 bound.push((service, listener));
             }
         }
+        let local = config.listen.lmtp_socket.as_deref();
+        let local = local
+            .map(|path| listen::bind_local(Service::Lmtp, path))
+            .transpose()?;
         let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
         let queued = wait_here(service.load_outbound()).map_err(StartError::Queue)?;
 
@@ -206,14 +211,13 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         for (service, listener) in bound {
             server.listen(service, listener)?;
         }
+        if let Some((listener, file)) = local {
+            server.listen_locally(Service::Lmtp, listener, file);
+        }
         Ok(server)
     }
 
-    fn listen(
-        &mut self,
-        service: Service,
-        listener: async_io::Async<std::net::TcpListener>,
-    ) -> Result<(), StartError> {
+    fn listen(&mut self, service: Service, listener: Async<std::net::TcpListener>) -> Result<(), StartError> {
         let address = listener
             .get_ref()
             .local_addr()
@@ -229,6 +233,18 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         });
         self.listeners.push(self.host.executor.spawn(accept));
         Ok(())
+    }
+
+    fn listen_locally(&mut self, service: Service, listener: Async<UnixListener>, file: SocketFile) {
+        log::info!(target: "server", "event=listening service={service} path={:?}", file.path());
+        let host = Arc::clone(&self.host);
+        let accept = listen::accept_local(service, listener, move |socket| {
+            host.accepted_local(service, socket);
+        });
+        self.listeners.push(self.host.executor.spawn(async move {
+            accept.await;
+            drop(file);
+        }));
     }
 
     /// Addresses that are bound, in the order of [`Service::ALL`].

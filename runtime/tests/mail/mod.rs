@@ -59,6 +59,8 @@ fn config(root: &TempDir, domain: &str) -> ServerConfig {
             imaps: any(),
             api: any(),
             api_tls: any(),
+            lmtp: any(),
+            lmtp_socket: None,
         },
         tls: Some(CertificateSource::SelfSigned {
             mail_root: root.path().to_owned(),

@@ -8,6 +8,7 @@ mod bodies;
 mod catenate;
 mod check;
 mod gists;
+mod greylist;
 mod hashing;
 mod imap;
 mod limits;
@@ -50,6 +51,7 @@ use crate::error::Error;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
 use gists::GistCache;
+use greylist::Greylist;
 use hashing::Hashing;
 use limits::Limits;
 use outbound::Outbound;
@@ -77,6 +79,7 @@ pub struct Service<S: MailStore, D: Disk> {
     lookup: OnceLock<Arc<dyn Lookup>>,
     /// Lists whose faults were told.
     told_lists: Mutex<BTreeSet<Name>>,
+    greylist: Greylist<D>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -86,6 +89,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let seed = accounts.seed();
         let passwords = Passwords::new(seed);
         let limits = Limits::new(&seed, Arc::clone(accounts.disk()));
+        let greylist = Greylist::new(Arc::clone(accounts.disk()));
         Arc::new(Self {
             store,
             accounts,
@@ -101,6 +105,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             abandoned: Mutex::default(),
             lookup: OnceLock::new(),
             told_lists: Mutex::default(),
+            greylist,
         })
     }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What is looked at of strangers.
     pub checks: CheckSettings,
+    /// `greylist.*`; none: it is off.
+    pub greylist: Option<rmail_core::greylist::Settings>,
 }
 
 impl Settings {
@@ -50,6 +52,7 @@ impl Default for Settings {
             min_free: 1 << 20,
             limits: Limits::default(),
             checks: CheckSettings::default(),
+            greylist: None,
         }
     }
 }

@@ -77,6 +77,8 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 return Answer::Now(Reply::Discarded);
             }
             Call::Check => return Answer::Wait(Waiting::new(self.check())),
+            // Greylisting syncs what is new.
+            Call::Recipient { account: None, .. } if self.settings.greylist.is_some() => Pool::Sync,
             Call::Sender { .. }
             | Call::Recipient { .. }
             | Call::Priority { .. }
@@ -114,12 +116,17 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 account,
                 path,
                 size,
-                sender: _,
+                sender,
             } => {
                 let account = account.as_ref();
                 let checked = service.recipient(settings, account, &path, size);
                 let within = service.recipient_within(settings, now, self.peer, account, checked);
-                Reply::Recipient(within.await)
+                let mut result = within.await;
+                if result.is_ok() && account.is_none() {
+                    let greylisted = service.greylisted(settings, now.unix, self.peer, &sender, &path);
+                    result = greylisted.await.and(result);
+                }
+                Reply::Recipient(result)
             }
             Call::Open { spool } => Reply::Opened(match service.check_free(settings, 0).await {
                 Ok(()) => self.desk.open_spool(spool, 0).await,

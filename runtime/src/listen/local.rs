@@ -1,0 +1,105 @@
+//! A socket in the file system, for programs of this host.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use async_io::Async;
+
+use super::{BindError, Service, hint};
+
+/// Who may connect: the user and the group that rmail runs as.
+const MODE: u32 = 0o660;
+
+/// The name of a bound socket; dropping it removes the name, unless somebody else has it by then.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            log::warn!(target: "server", "cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Binds a socket of the file system. One that a dead process has left is replaced.
+///
+/// # Errors
+/// The name is taken by a socket that is in use or by another file, or cannot be made.
+pub fn bind_local(service: Service, path: &Path) -> Result<(Async<UnixListener>, SocketFile), BindError> {
+    open(path).map_err(|source| BindError {
+        address: path.display().to_string(),
+        service,
+        hint: hint(&source),
+        source,
+    })
+}
+
+fn open(path: &Path) -> io::Result<(Async<UnixListener>, SocketFile)> {
+    remove_stale(path)?;
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, Permissions::from_mode(MODE))?;
+    let file = SocketFile {
+        path: path.to_path_buf(),
+        identity: identity(&fs::symlink_metadata(path)?),
+    };
+    Ok((Async::new(listener)?, file))
+}
+
+/// A socket on which nobody listens goes; anything else stays, and is in the way.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_for_its_group_replaces_a_dead_one_and_goes_with_its_owner() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("lmtp");
+        // Dropping a listener leaves its name behind, as a killed process does.
+        drop(UnixListener::bind(&path).expect("bound"));
+        let (listener, file) = bind_local(Service::Lmtp, &path).expect("a dead one is replaced");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+        let taken = bind_local(Service::Lmtp, &path).expect_err("in use").to_string();
+        assert!(
+            taken.contains("lmtp") && taken.contains("another program"),
+            "{taken}"
+        );
+        UnixStream::connect(&path).expect("the first still listens");
+        drop((listener, file));
+        assert!(!path.exists());
+
+        fs::write(&path, "precious").expect("written");
+        bind_local(Service::Lmtp, &path).expect_err("not a socket");
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
+    }
+}
