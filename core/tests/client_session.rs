@@ -11,6 +11,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::relay::{Credentials, Outcome as Verdict, TlsPolicy};
 use rmail_core::secret::Secret;
 use rmail_core::smtp::client::{Call, End, Job, Outcome, Reply, Session, Settings};
+use rmail_core::smtp::envelope::Wishes;
 use rmail_core::time::{Mono, Now};
 
 /// What the server answers to a line that begins so; the last rule that fits wins.
@@ -58,10 +59,11 @@ fn job(recipients: &[&str], message: &[u8]) -> Job {
     let address = |text: &&str| Address::parse(text).expect("address");
     Job {
         reverse_path: ReversePath::Address(address(&"a@us.example")),
-        recipients: recipients.iter().map(address).collect(),
+        recipients: recipients.iter().map(|text| address(text).into()).collect(),
         offset: 0,
         size: message.len() as u64,
         eight_bit: !message.is_ascii(),
+        wishes: Wishes::default(),
     }
 }
 

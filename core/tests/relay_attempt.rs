@@ -11,6 +11,7 @@ use rmail_core::relay::attempt::{Action, Attempt, Connect, Input, Order};
 use rmail_core::relay::{Credentials, Enhanced, Outcome, Report, Route, Target, TlsPolicy};
 use rmail_core::secret::Secret;
 use rmail_core::smtp::client::{self, End, Job};
+use rmail_core::smtp::envelope::Wishes;
 use rmail_core::time::Now;
 
 type Zone<'a> = &'a [(&'a str, Kind, Result<Answer, DnsError>)];
@@ -38,10 +39,11 @@ fn order(route: Route, recipients: usize) -> Order {
         route,
         job: Job {
             reverse_path: ReversePath::Null,
-            recipients: (0..recipients).map(recipient).collect(),
+            recipients: (0..recipients).map(|n| recipient(n).into()).collect(),
             offset: 3,
             size: 9,
             eight_bit: false,
+            wishes: Wishes::default(),
         },
         hostname: "us.example".into(),
         ourselves: Ourselves {
@@ -200,7 +202,7 @@ fn only_open_recipients_are_asked_for_again() {
         .job
         .recipients
         .iter()
-        .map(ToString::to_string)
+        .map(|recipient| recipient.address.to_string())
         .collect();
     assert_eq!(asked, ["r1@d.example", "r3@d.example"]);
     assert_eq!(
@@ -346,4 +348,33 @@ fn answers_of_the_resolver_may_come_in_any_order() {
     }
     assert!(matches!(connect, Some(Action::Connect(connect)) if connect.settings.server == "a.example"));
     assert!(open.is_empty());
+}
+
+#[test]
+fn what_no_host_can_is_the_end_and_what_another_can_is_not() {
+    let lacks = Outcome::Temporary(report("5.7.30 REQUIRETLS support required"));
+    let given = [
+        Some((vec![lacks.clone()], End::NextHost)),
+        Some((vec![delivered()], End::Complete)),
+    ];
+    let (_, outcomes) = run(order(by_mx(), 1), &zone(), &given);
+    assert_eq!(outcomes, [delivered()]);
+    let all: Vec<Given> = (0..10)
+        .map(|_| Some((vec![lacks.clone()], End::NextHost)))
+        .collect();
+    let (connects, outcomes) = run(order(by_mx(), 1), &zone(), &all);
+    assert!(connects.len() > 1);
+    assert_eq!(outcomes, [never("5.7.30 REQUIRETLS support required")]);
+}
+
+#[test]
+fn recipients_beyond_the_limit_of_a_server_follow_at_once() {
+    let over = Outcome::Temporary(report("4.5.3 the server takes no more recipients at once"));
+    let given = [
+        Some((vec![delivered(), over], End::Complete)),
+        Some((vec![delivered()], End::Complete)),
+    ];
+    let (connects, outcomes) = run(order(by_mx(), 2), &zone(), &given);
+    assert_eq!((connects.len(), outcomes), (2, vec![delivered(), delivered()]));
+    assert_eq!(connects[0].address, connects[1].address);
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rmail_core::addr::ReversePath;
+use rmail_core::addr::{Address, ReversePath};
 use rmail_core::dns::mx::Ourselves;
 use rmail_core::machine::Machine as _;
 use rmail_core::random::Random;
@@ -12,7 +12,8 @@ use rmail_core::relay::bounce::{Kind, Notice};
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::relay::queue::{Action, AttemptId, BounceId, Event, Input, Queue};
 use rmail_core::relay::{Enhanced, Outcome, Report, Route, Settings, Target, TlsPolicy};
-use rmail_core::smtp::envelope::{DsnRequest, Wishes};
+use rmail_core::smtp::client;
+use rmail_core::smtp::envelope::{DsnRequest, Notify, Ret, Wishes};
 use rmail_core::time::{Mono, Now, Unix};
 
 const START: u64 = 1_000_000;
@@ -26,6 +27,8 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         last: None,
         delay_told: false,
         dsn: DsnRequest::default(),
+        local: false,
+        done: None,
     };
     Entry {
         id: id.into(),
@@ -35,6 +38,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         offset: 0,
         size: 10,
         eight_bit: false,
+        hold_until: 0,
         wishes: Wishes::default(),
         recipients: recipients.iter().map(recipient).collect(),
     }
@@ -64,6 +68,7 @@ struct World {
     unix: Duration,
     /// What is out, oldest first.
     attempts: VecDeque<(AttemptId, String, Order)>,
+    deliveries: VecDeque<(AttemptId, String, Vec<Address>)>,
     writes: VecDeque<(String, Option<Entry>)>,
     bounces: VecDeque<(BounceId, String, Notice)>,
     events: Vec<Event>,
@@ -78,6 +83,7 @@ impl World {
             mono: Duration::ZERO,
             unix: Duration::from_secs(START),
             attempts: VecDeque::new(),
+            deliveries: VecDeque::new(),
             writes: VecDeque::new(),
             bounces: VecDeque::new(),
             events: Vec::new(),
@@ -98,6 +104,11 @@ impl World {
                     entry,
                     order,
                 } => self.attempts.push_back((attempt, entry, *order)),
+                Action::Deliver {
+                    attempt,
+                    entry,
+                    accounts,
+                } => self.deliveries.push_back((attempt, entry, accounts)),
                 Action::Save(entry) => self.writes.push_back((entry.id.clone(), Some(*entry))),
                 Action::Remove(id) => self.writes.push_back((id, None)),
                 Action::Bounce {
@@ -137,7 +148,7 @@ impl World {
         let (attempt, _, order) = self.attempts.pop_front().expect("an attempt");
         let outcomes = vec![outcome.clone(); order.job.recipients.len()];
         self.feed(Input::Finished { attempt, outcomes });
-        order.job.recipients.iter().map(ToString::to_string).collect()
+        names(&order)
     }
 
     fn bounce(&mut self, stored: bool) -> Notice {
@@ -171,6 +182,7 @@ impl World {
     fn restart(&mut self, away: Duration, clock: i64) {
         self.queue = Queue::new(self.settings.clone(), Ourselves::default(), [4; 32]);
         self.attempts.clear();
+        self.deliveries.clear();
         self.writes.clear();
         self.bounces.clear();
         self.mono = Duration::from_secs(5);
@@ -184,8 +196,212 @@ impl World {
     }
 }
 
+/// Whom an order is for.
+fn names(order: &Order) -> Vec<String> {
+    let recipients = order.job.recipients.iter();
+    recipients
+        .map(|recipient| recipient.address.to_string())
+        .collect()
+}
+
 fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// The same entry, with what is wanted of its recipients in turn.
+fn asking(mut entry: Entry, notify: &[Option<Notify>]) -> Entry {
+    for (recipient, notify) in entry.recipients.iter_mut().zip(notify) {
+        recipient.dsn.notify = *notify;
+    }
+    entry
+}
+
+const NOTHING: Notify = Notify {
+    success: false,
+    failure: false,
+    delay: false,
+};
+const SUCCESS: Notify = Notify {
+    success: true,
+    ..NOTHING
+};
+
+fn told(notice: &Notice) -> (Kind, Vec<String>) {
+    let recipients = notice.recipients.iter();
+    (
+        notice.kind,
+        recipients.map(|about| about.address.clone()).collect(),
+    )
+}
+
+#[test]
+fn success_is_told_by_us_when_the_next_server_does_not() {
+    let mut world = World::new(Settings::default());
+    let passed_on = Outcome::Delivered(Report {
+        notifies: true,
+        ..report("250 2.0.0 ok")
+    });
+    let ask = [Some(SUCCESS), Some(NOTHING), None];
+    for (id, outcome, notices) in [("a", delivered(), 1), ("b", passed_on, 0)] {
+        world.add(asking(entry(id, "s@us", &["r@x", "n@x", "u@x"]), &ask));
+        world.finish(&outcome);
+        assert_eq!(world.bounces.len(), notices, "{id}");
+        if notices == 1 {
+            world.write_all();
+            let left = &world.disk[id].recipients;
+            assert_eq!((left.len(), left[0].done.is_some()), (1, true));
+            // The program ends before the notice is stored: it is told, and not sent again.
+            world.restart(secs(60), 0);
+            assert!(world.attempts.is_empty());
+            assert_eq!(
+                told(&world.bounce(false)),
+                (Kind::Relayed, vec!["r@x".to_owned()])
+            );
+            world.wait();
+            assert_eq!(told(&world.bounce(true)), (Kind::Relayed, vec!["r@x".to_owned()]));
+        }
+        world.write_all();
+        assert!(world.disk.is_empty(), "{id}");
+    }
+}
+
+#[test]
+fn never_means_no_notice_of_failure_and_none_of_delay() {
+    let mut world = World::new(Settings::default());
+    world.add(asking(
+        entry("a", "s@us", &["n@x", "f@x"]),
+        &[Some(NOTHING), None],
+    ));
+    world.finish(&never());
+    assert_eq!(told(&world.bounce(true)), (Kind::Failed, vec!["f@x".to_owned()]));
+    world.write_all();
+    assert!(world.disk.is_empty());
+    world.add(asking(entry("b", "s@us", &["n@x"]), &[Some(SUCCESS)]));
+    for _ in 0..9 {
+        world.finish(&later());
+        world.write_all();
+        if !world.disk.is_empty() {
+            world.wait();
+            while world.attempts.is_empty() {
+                world.wait();
+            }
+        }
+    }
+    assert!(world.bounces.is_empty() && world.disk.is_empty());
+}
+
+#[test]
+fn the_urgent_go_first() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        ..Settings::default()
+    });
+    let add = |world: &mut World, id: &str, to: &str, priority: i8| {
+        let mut entry = entry(id, "s@us", &[to]);
+        entry.wishes.priority = priority;
+        world.add(entry);
+    };
+    // The first is under way when the others come.
+    add(&mut world, "first", "r@x", -9);
+    for (id, to, priority) in [
+        ("low", "r@x", -4),
+        ("normal1", "r@x", 0),
+        ("normal2", "r@x", 0),
+        ("other", "r@y", 0),
+        ("high", "r@x", 3),
+        ("highest", "r@z", 9),
+    ] {
+        add(&mut world, id, to, priority);
+    }
+    let mut order = Vec::new();
+    while let Some((_, id, sent)) = world.attempts.front() {
+        assert_eq!(sent.job.wishes.priority, world.disk[id].wishes.priority);
+        order.push(id.clone());
+        world.finish(&delivered());
+    }
+    let (urgent, normal) = order.split_at(3);
+    assert_eq!(urgent, ["first", "highest", "high"]);
+    assert_eq!(normal, ["other", "normal1", "normal2", "low"]);
+}
+
+#[test]
+fn what_is_held_waits_and_then_goes_to_mailboxes_and_servers() {
+    let mut world = World::new(Settings::default());
+    let mut held = entry("h", "s@us", &["far@x", "near@us"]);
+    held.hold_until = START + 100_000;
+    held.wishes.hold = Some("for;100000".into());
+    held.recipients[1].local = true;
+    held.recipients[1].dsn.notify = Some(SUCCESS);
+    for recipient in &mut held.recipients {
+        recipient.next = held.hold_until;
+    }
+    world.add(held);
+    assert!(world.attempts.is_empty() && world.deliveries.is_empty());
+    world.restart(secs(50_000), 0);
+    let mut waited = Duration::ZERO;
+    while world.attempts.is_empty() {
+        waited += world.wait();
+    }
+    assert_eq!(waited, secs(50_000));
+    assert_eq!(world.finish(&later()), ["far@x"]);
+    let (attempt, id, accounts) = world.deliveries.pop_front().expect("a delivery");
+    assert_eq!((id.as_str(), accounts[0].to_string().as_str()), ("h", "near@us"));
+    let outcomes = vec![Outcome::Delivered(report("2.1.5 delivered"))];
+    world.feed(Input::Finished { attempt, outcomes });
+    let notice = world.bounce(true);
+    assert_eq!(told(&notice), (Kind::Delivered, vec!["near@us".to_owned()]));
+    assert_eq!(notice.wishes.hold.as_deref(), Some("for;100000"));
+    world.write_all();
+    let left: Vec<&str> = world.disk["h"]
+        .recipients
+        .iter()
+        .map(|to| to.address.as_str())
+        .collect();
+    assert_eq!(left, ["far@x"]);
+    // That it was held is no delay: the notice of one comes four hours after the release.
+    assert!(world.bounces.is_empty());
+}
+
+#[test]
+fn what_the_sender_asked_for_goes_with_the_order_and_into_the_notice() {
+    let mut world = World::new(Settings::default());
+    let mut wanted = entry("w", "s@us", &["r@x"]);
+    wanted.wishes = Wishes {
+        ret: Some(Ret::Full),
+        envid: Some("QQ314159".into()),
+        require_tls: true,
+        priority: 2,
+        ..Wishes::default()
+    };
+    wanted.recipients[0].dsn.original = Some("rfc822;R@X".into());
+    world.add(wanted.clone());
+    let order = world.attempts.front().expect("an attempt").2.clone();
+    assert_eq!(order.job.wishes, wanted.wishes);
+    assert_eq!(order.job.recipients[0].dsn, wanted.recipients[0].dsn);
+    let Route::Mx { tls, .. } = order.route else {
+        panic!("by MX");
+    };
+    assert_eq!(tls, TlsPolicy::Verify);
+    world.finish(&never());
+    let notice = world.bounce(true);
+    assert_eq!(notice.recipients[0].original.as_deref(), Some("rfc822;R@X"));
+    assert!(
+        !notice.wants_all(),
+        "REQUIRETLS outranks RET=FULL (RFC 8689 section 5)"
+    );
+    let own = notice.own_wishes();
+    assert_eq!((own.require_tls, own.priority, own.envid), (true, 2, None));
+    // A notification is better sent without REQUIRETLS than lost.
+    let mut bounce = entry("n", "", &["r@x"]);
+    bounce.wishes.require_tls = true;
+    world.add(bounce);
+    let route = world.attempts.front().expect("an attempt").2.route.clone();
+    let open = Route::Mx {
+        domain: rmail_core::addr::Domain::parse("x").expect("domain"),
+        port: 25,
+        tls: TlsPolicy::Opportunistic,
+    };
+    assert_eq!(route, open);
 }
 
 #[test]
@@ -585,7 +801,10 @@ fn live(seed: u8, crashes: bool) {
             0 | 1 if !world.attempts.is_empty() => {
                 let (attempt, id, order) = world.attempts.pop_front().expect("an attempt");
                 let mut outcomes = Vec::new();
-                for recipient in &order.job.recipients {
+                for client::Recipient {
+                    address: recipient, ..
+                } in &order.job.recipients
+                {
                     let key = (id.clone(), recipient.to_string());
                     if let Some((n, finished)) = earliest.get(&key)
                         && !crashes
@@ -647,7 +866,10 @@ fn live(seed: u8, crashes: bool) {
         while !world.disk.is_empty() {
             while !world.attempts.is_empty() {
                 let (_, id, order) = world.attempts.front().expect("an attempt");
-                for recipient in &order.job.recipients {
+                for client::Recipient {
+                    address: recipient, ..
+                } in &order.job.recipients
+                {
                     *delivered_to
                         .entry((id.clone(), recipient.to_string()))
                         .or_default() += 1;

@@ -62,6 +62,7 @@ fn entry(id: &str) -> Entry {
         offset: 0,
         size: 5,
         eight_bit: false,
+        hold_until: 0,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
@@ -70,6 +71,8 @@ fn entry(id: &str) -> Entry {
             last: None,
             delay_told: false,
             dsn: DsnRequest::default(),
+            local: false,
+            done: None,
         }],
     }
 }

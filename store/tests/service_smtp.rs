@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use futures_lite::future::block_on;
 use rmail_core::machine::SpoolId;
 use rmail_core::refusal::Refusal;
+use rmail_core::relay::bounce;
+use rmail_core::smtp::envelope::Wishes;
 use rmail_core::smtp::server::{Call, RecipientKind, Reply};
 use rmail_store::MailStore as _;
 use rmail_store::disk::{Disk as _, Free};
@@ -442,7 +444,27 @@ fn notifications_reach_local_senders_whatever_their_quota() {
     let world = World::new();
     world.append("bob@example.com", "Archive", &vec![b'x'; 1 << 20]);
     let notice = b"Return-Path: <>\r\nSubject: failed\r\n\r\n";
-    let tell = |sender: &str| block_on(world.service.deliver_bounce("b1", sender, notice, 17, now()));
+    let message = bounce::Message {
+        bytes: notice.to_vec(),
+        offset: 17,
+        eight_bit: false,
+    };
+    let tell = |sender: &str| {
+        let about = bounce::Notice {
+            kind: bounce::Kind::Failed,
+            hostname: "mail.example.com".into(),
+            sender: sender.into(),
+            entry: "e1".into(),
+            arrived: now().unix,
+            recipients: Vec::new(),
+            wishes: Wishes {
+                require_tls: true,
+                envid: Some("x".into()),
+                ..Wishes::default()
+            },
+        };
+        block_on(world.service.deliver_bounce("b1", &about, &message, now()))
+    };
     tell("bob+lists@example.com").expect("local");
     assert_eq!(world.newest("bob@example.com"), notice);
     for nobody in ["", "gone@example.com"] {
@@ -452,6 +474,11 @@ fn notifications_reach_local_senders_whatever_their_quota() {
     tell("dan@elsewhere.net").expect("remote");
     let told = world.told.lock().unwrap().clone();
     assert_eq!((told[0].sender.as_str(), told[0].offset, told.len()), ("", 17, 1));
+    // RFC 8689 section 5: protected as the message was; the rest was for the message alone.
+    assert_eq!(
+        (told[0].wishes.require_tls, told[0].wishes.envid.as_deref()),
+        (true, None)
+    );
     let message = block_on(world.service.open_outbound("b1")).expect("open");
     assert_eq!(
         &*block_on(message.read(17, 100)).expect("read"),

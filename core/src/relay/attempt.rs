@@ -298,7 +298,7 @@ impl Attempt {
         if !self.finished {
             self.finished = true;
             let outcomes = core::mem::take(&mut self.outcomes);
-            let known = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| rest.clone());
+            let known = |outcome: Option<Outcome>| no_host_does(outcome.unwrap_or_else(|| rest.clone()));
             self.out
                 .push_back(Action::Done(outcomes.into_iter().map(known).collect()));
         }
@@ -332,10 +332,21 @@ impl Machine for Attempt {
     }
 }
 
-/// 452 to RCPT (or 552, which is taken for it): the transaction is full.
+/// What one host could not, another might have; now none is left (RFC 8689 §4.2.1).
+fn no_host_does(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Temporary(report) if report.code.is_none() && report.enhanced.0 == 5 => {
+            Outcome::Permanent(report)
+        }
+        other => other,
+    }
+}
+
+/// 452 to RCPT (or 552, which is taken for it), or what LIMITS has told: the transaction is full.
 fn is_too_many(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Temporary(report)
-        if matches!(report.code, Some(452 | 552)) && report.enhanced.1 != 2 && report.enhanced.1 != 3)
+        if (matches!(report.code, Some(452 | 552)) && report.enhanced.1 != 2 && report.enhanced.1 != 3)
+            || (report.code.is_none() && report.enhanced == Enhanced(4, 5, 3)))
 }
 
 fn describe(failure: &Failure) -> (Enhanced, String) {

@@ -5,10 +5,14 @@ use std::fmt::Write as _;
 
 use super::outcome::{Enhanced, Report};
 use crate::random::Random;
+use crate::smtp::envelope::{DsnRequest, Ret, Wishes, ascii};
 use crate::time::{DateTime, Unix};
 
 /// Octets of the original header that are given back.
 pub const MAX_HEADER: usize = 64 * 1024;
+
+/// Octets of a message that is given back whole.
+pub const MAX_WHOLE: usize = 1 << 20;
 
 /// Longest line without line end (RFC 5322 §2.1.1).
 const MAX_LINE: usize = 998;
@@ -20,6 +24,10 @@ pub enum Kind {
     Failed,
     /// They have not got it yet; it is tried further.
     Delayed,
+    /// They have it, in a mailbox of ours.
+    Delivered,
+    /// A server that tells nobody has it (RFC 3461 §5.2.2).
+    Relayed,
 }
 
 /// What a notice is to say.
@@ -37,6 +45,37 @@ pub struct Notice {
     pub arrived: Unix,
     /// Whom it is about.
     pub recipients: Vec<About>,
+    /// What the sender asked for: RET, ENVID and the hold are told or followed here; the notice itself goes with the same
+    /// REQUIRETLS (RFC 8689 §5) and priority (RFC 6710 §4.6), see [`Notice::own_wishes`].
+    pub wishes: Wishes,
+}
+
+impl Notice {
+    /// The message goes back whole, if it is not too long (RFC 3461 §4.3, §6.2; RFC 8689 §5).
+    #[must_use]
+    pub fn wants_all(&self) -> bool {
+        self.kind == Kind::Failed && self.wishes.ret == Some(Ret::Full) && !self.wishes.require_tls
+    }
+
+    /// How many octets of the message [`build`] wants to see.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        if self.wants_all() {
+            MAX_WHOLE + 1
+        } else {
+            MAX_HEADER
+        }
+    }
+
+    /// What goes with the notice itself.
+    #[must_use]
+    pub fn own_wishes(&self) -> Wishes {
+        Wishes {
+            require_tls: self.wishes.require_tls,
+            priority: self.wishes.priority,
+            ..Wishes::default()
+        }
+    }
 }
 
 /// One recipient of a notice.
@@ -44,6 +83,8 @@ pub struct Notice {
 pub struct About {
     /// Address without brackets.
     pub address: String,
+    /// ORCPT=, `addr-type;address`.
+    pub original: Option<String>,
     /// What the last attempt gave.
     pub report: Report,
     /// [`Kind::Failed`]: because the last of all attempts has failed.
@@ -63,15 +104,22 @@ pub struct Message {
     pub eight_bit: bool,
 }
 
-/// Writes a notice. `original` is the beginning of the message, its header at least, up to [`MAX_HEADER`] octets; what
-/// follows the header is left out. The random numbers make Message-ID and boundary.
+/// Writes a notice. `original` is the beginning of the message, its header at least, up to [`Notice::wanted`] octets; what
+/// follows the header is left out, unless it is wanted and all of it is there. The random numbers make Message-ID and
+/// boundary.
 #[must_use]
 pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -> Message {
     let unique = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
     let boundary = format!("=_{unique}");
     let mut out = String::from("Return-Path: <>\r\n");
     let offset = out.len() as u64;
+    let whole = notice.wants_all() && (1..=MAX_WHOLE).contains(&original.len());
+    let eight_bit = whole && !original.is_ascii();
     head(&mut out, notice, now, &unique, &boundary);
+    if eight_bit {
+        out.push_str(EIGHT_BIT);
+    }
+    out.push_str("\r\n");
     let _ = write!(out, "--{boundary}\r\n");
     text_part(&mut out, notice);
     let _ = write!(
@@ -79,10 +127,32 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
         "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n"
     );
     status(&mut out, notice, now);
-    let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
-    headers(&mut out, original);
-    let _ = write!(out, "\r\n--{boundary}--\r\n");
-    let bytes = out.into_bytes();
+    let _ = write!(out, "\r\n--{boundary}\r\n");
+    // RFC 6533 §4 and §5: the types for a header beyond ASCII.
+    let global = notice.wishes.utf8;
+    let mut bytes = if whole {
+        out.push_str(if global {
+            "Content-Type: message/global\r\n"
+        } else {
+            "Content-Type: message/rfc822\r\n"
+        });
+        if eight_bit {
+            out.push_str(EIGHT_BIT);
+        }
+        out.push_str("\r\n");
+        let mut bytes = out.into_bytes();
+        bytes.extend_from_slice(original);
+        bytes
+    } else {
+        out.push_str(if global {
+            "Content-Type: message/global-headers\r\n"
+        } else {
+            "Content-Type: text/rfc822-headers\r\n"
+        });
+        headers(&mut out, original);
+        out.into_bytes()
+    };
+    bytes.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
     Message {
         offset,
         eight_bit: !bytes.is_ascii(),
@@ -90,17 +160,22 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
     }
 }
 
+/// RFC 2045 §6.2: of the whole as of the part.
+const EIGHT_BIT: &str = "Content-Transfer-Encoding: 8bit\r\n";
+
 fn head(out: &mut String, notice: &Notice, now: Unix, unique: &str, boundary: &str) {
     let host = &notice.hostname;
     let subject = match notice.kind {
         Kind::Failed => "Undelivered mail returned to sender",
         Kind::Delayed => "Delayed mail (still being tried)",
+        Kind::Delivered => "Delivered mail",
+        Kind::Relayed => "Relayed mail",
     };
     let _ = write!(
         out,
         "From: Mail Delivery System <mailer-daemon@{host}>\r\nTo: <{}>\r\nSubject: {subject}\r\nDate: {}\r\n\
          Message-ID: <{unique}@{host}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-         Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\r\n",
+         Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n",
         one_line(&notice.sender),
         date(now),
     );
@@ -117,6 +192,11 @@ fn text_part(out: &mut String, notice: &Notice) {
         Kind::Delayed => {
             "Your message could not be delivered to the recipients below YET. You need not\r\n\
              do anything: it is tried further, and you will hear if it fails for good.\r\n"
+        }
+        Kind::Delivered => "Your message was delivered to the recipients below.\r\n",
+        Kind::Relayed => {
+            "Your message was handed on for the recipients below, to servers that do not\r\n\
+             confirm delivery. You may hear no more of it unless it fails.\r\n"
         }
     });
     for about in &notice.recipients {
@@ -157,11 +237,18 @@ fn text_part(out: &mut String, notice: &Notice) {
 /// `delivery-status-content` (RFC 3464 §2.1): fields of the message, then a block for each recipient.
 fn status(out: &mut String, notice: &Notice, now: Unix) {
     let arrival = date(notice.arrived);
+    if let Some(envid) = &notice.wishes.envid {
+        let _ = write!(out, "Original-Envelope-Id: {}\r\n", printable(envid));
+    }
     let _ = write!(
         out,
         "Reporting-MTA: dns; {}\r\nArrival-Date: {arrival}\r\n",
         notice.hostname
     );
+    if let Some(hold) = &notice.wishes.hold {
+        // RFC 4865 §5.1.2.
+        let _ = write!(out, "Future-Release-Request: {}\r\n", printable(hold));
+    }
     for about in &notice.recipients {
         let report = &about.report;
         let (action, enhanced) = match notice.kind {
@@ -169,10 +256,18 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
             Kind::Failed if about.expired => ("failed", Enhanced(4, 4, 7)),
             Kind::Failed => ("failed", report.enhanced.with_class(5)),
             Kind::Delayed => ("delayed", report.enhanced.with_class(4)),
+            Kind::Delivered => ("delivered", report.enhanced.with_class(2)),
+            Kind::Relayed => ("relayed", report.enhanced.with_class(2)),
         };
+        out.push_str("\r\n");
+        if let Some(original) = &about.original {
+            let field = DsnRequest::field(original);
+            let (kind, address) = field.split_once(';').unwrap_or(("rfc822", &field));
+            let _ = write!(out, "Original-Recipient: {kind}; {}\r\n", printable(address));
+        }
         let _ = write!(
             out,
-            "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: {enhanced}\r\n",
+            "Final-Recipient: {}\r\nAction: {action}\r\nStatus: {enhanced}\r\n",
             typed_address(&about.address)
         );
         if let Some(remote) = &report.remote {
@@ -180,11 +275,10 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
         }
         // RFC 3464 §2.3.6: `smtp` is for replies; reasons of our own are no SMTP.
         let kind = if report.code.is_some() { "smtp" } else { "x-rmail" };
-        let _ = write!(
-            out,
-            "Diagnostic-Code: {kind}; {}\r\n",
-            printable(&report.to_string())
-        );
+        if notice.kind != Kind::Delivered {
+            let said = printable(&report.to_string());
+            let _ = write!(out, "Diagnostic-Code: {kind}; {said}\r\n");
+        }
         let _ = write!(out, "Last-Attempt-Date: {}\r\n", date(now));
         if let Some(until) = about.until {
             let _ = write!(out, "Will-Retry-Until: {}\r\n", date(until));
@@ -197,15 +291,7 @@ fn typed_address(address: &str) -> String {
     if address.is_ascii() {
         return format!("rfc822; {}", printable(address));
     }
-    let mut out = String::from("utf-8; ");
-    for c in address.chars() {
-        if c.is_ascii_graphic() && !matches!(c, '\\' | '+' | '=') {
-            out.push(c);
-        } else {
-            let _ = write!(out, "\\x{{{:02X}}}", u32::from(c));
-        }
-    }
-    out
+    format!("utf-8; {}", ascii(address))
 }
 
 /// The header of the original, as it is where 7 bits and short lines suffice, else in quoted-printable (RFC 6522 §4).
@@ -309,14 +395,17 @@ mod tests {
             sender: "alice@example.com".into(),
             entry: "abc123".into(),
             arrived: Unix::from_secs(0),
+            wishes: Wishes::default(),
             recipients: vec![About {
                 address: address.into(),
+                original: None,
                 report: Report {
                     code: Some(550),
                     enhanced: Enhanced(5, 1, 1),
                     text: "no such\r\nuser".into(),
                     remote: Some("mx.example.net".into()),
                     severe: false,
+                    notifies: false,
                 },
                 expired: false,
                 until: (kind == Kind::Delayed).then(|| Unix::from_secs(86400)),
@@ -375,6 +464,54 @@ mod tests {
         );
         assert!(text.contains("\r\nWill-Retry-Until: Fri, 2 Jan 1970 00:00:00 +0000\r\n"));
         assert!(text.contains("headers\r\n\r\nA: b\r\n\r\n--"));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_repeated() {
+        let mut notice = notice(Kind::Relayed, "bob@example.net");
+        notice.wishes.envid = Some("QQ314159".into());
+        notice.wishes.hold = Some("for;600".into());
+        notice.wishes.ret = Some(Ret::Full);
+        for about in &mut notice.recipients {
+            about.original = Some("rfc822;Bob@Example.NET".into());
+            about.report = Report::parse("250 2.0.0 ok").expect("a report");
+        }
+        let relayed = text(&notice, b"A: b\r\n\r\nbody\r\n");
+        for expected in [
+            "\r\n\r\nOriginal-Envelope-Id: QQ314159\r\nReporting-MTA: dns; mail.example.com\r\nArrival-Date: ",
+            "\r\nFuture-Release-Request: for;600\r\n",
+            "\r\n\r\nOriginal-Recipient: rfc822; Bob@Example.NET\r\nFinal-Recipient: rfc822; bob@example.net\r\n\
+             Action: relayed\r\nStatus: 2.0.0\r\n",
+            "\r\nSubject: Relayed mail\r\n",
+        ] {
+            assert!(relayed.contains(expected), "{expected}\n---\n{relayed}");
+        }
+        // Without a failure only the header is given back (RFC 3461 §4.3).
+        assert!(!relayed.contains("body"));
+        notice.kind = Kind::Delivered;
+        let delivered = text(&notice, b"A: b\r\n\r\n");
+        assert!(delivered.contains("\r\nAction: delivered\r\nStatus: 2.0.0\r\n"));
+    }
+
+    #[test]
+    fn a_message_goes_back_whole_if_it_was_asked_for_and_is_not_too_long() {
+        let mut notice = notice(Kind::Failed, "bob@example.net");
+        notice.wishes.ret = Some(Ret::Full);
+        let original = "Subject: x\r\n\r\ngr\u{fc}n\r\n";
+        let whole = text(&notice, original.as_bytes());
+        let part = format!(
+            "\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{original}\r\n--=_"
+        );
+        assert!(whole.contains(&part), "{whole}");
+        assert_eq!(whole.matches("Content-Transfer-Encoding: 8bit\r\n").count(), 2);
+        notice.wishes.utf8 = true;
+        assert!(text(&notice, original.as_bytes()).contains("Content-Type: message/global\r\n"));
+        let long = format!("Subject: x\r\n\r\n{}", "line\r\n".repeat(MAX_WHOLE / 6));
+        assert_eq!(notice.wanted(), MAX_WHOLE + 1);
+        let cut = text(&notice, &long.as_bytes()[..notice.wanted().min(long.len())]);
+        assert!(!cut.contains("line") && cut.contains("Content-Type: message/global-headers\r\n"));
+        notice.wishes.require_tls = true;
+        assert!(!text(&notice, original.as_bytes()).contains("message/global\r\n"));
     }
 
     #[test]

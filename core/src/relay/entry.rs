@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::smtp::envelope::{DsnRequest, Wishes};
 
-/// One message and its recipients elsewhere. Saved whole at every change; unknown fields are refused, so that an older
+/// One message and its recipients elsewhere; while it is held, those here too. Saved whole at every change; unknown fields are refused, so that an older
 /// program does not drop what a newer one wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +23,9 @@ pub struct Entry {
     pub size: u64,
     /// Octets above 127 in it.
     pub eight_bit: bool,
+    /// Held until then (FUTURERELEASE, RFC 4865), seconds since 1970: that it takes so long is no delay. 0: not held.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold_until: u64,
     /// What the sender asked for.
     #[serde(default)]
     pub wishes: Wishes,
@@ -47,4 +50,20 @@ pub struct Recipient {
     /// What the sender wants to be told.
     #[serde(default)]
     pub dsn: DsnRequest,
+    /// It is an account of ours: the message goes into its mailbox. The address is that of the account.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub local: bool,
+    /// It has the message; only the notice of success is missing (NOTIFY=SUCCESS). What was said, as in `last`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

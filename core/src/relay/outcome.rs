@@ -53,6 +53,8 @@ pub struct Report {
     pub remote: Option<String>,
     /// An operator has to do something (our credentials are refused): for the log at ERROR.
     pub severe: bool,
+    /// In [`Outcome::Delivered`]: the host tells the sender itself what was asked for (RFC 3461 §5.2.1).
+    pub notifies: bool,
 }
 
 impl Report {
@@ -65,6 +67,7 @@ impl Report {
             text: text.into(),
             remote: None,
             severe: false,
+            notifies: false,
         }
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::addr::Domain;
 use crate::config::{self, RouteConfig, SecretSource, TlsPolicyName};
 use crate::secret::Secret;
+use crate::smtp::envelope::Wishes;
 
 /// How TLS is used towards a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,25 @@ pub enum Route {
 }
 
 impl Route {
+    /// The same way for a message that has its own wishes about TLS. REQUIRETLS wants a certificate that verifies (RFC 8689
+    /// §4.2.1), not for a notification (`has_sender` is false), which is better sent than lost (§5). `TLS-Required: No`
+    /// lets the policy of a recipient's domain go (§3), not that of a server which was named here.
+    #[must_use]
+    pub fn for_message(mut self, wishes: &Wishes, has_sender: bool) -> Self {
+        let (tls, theirs) = match &mut self {
+            Self::Target(target) => (&mut target.tls, false),
+            Self::Mx { tls, .. } => (tls, true),
+        };
+        if wishes.require_tls && has_sender {
+            if !tls.verifies() {
+                *tls = TlsPolicy::Verify;
+            }
+        } else if wishes.tls_not_required && theirs && *tls != TlsPolicy::None {
+            *tls = TlsPolicy::Opportunistic;
+        }
+        self
+    }
+
     /// What mail with the same next hop has in common: the unit of the bound on connections per destination, and of
     /// the recipients that share a transaction.
     #[must_use]

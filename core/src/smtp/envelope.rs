@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{AccountName, Address, ForwardPath, ReversePath};
+use crate::smtp::xtext;
 use crate::time::Unix;
 
 /// A message on its way in: what the transaction said, and what was learned of the body.
@@ -94,6 +95,75 @@ pub struct Notify {
     pub failure: bool,
     /// `DELAY`
     pub delay: bool,
+}
+
+impl Notify {
+    /// What holds when nothing is asked for: the sender hears of failures, and of delays (RFC 3461 §5.2.5, §5.2.6).
+    pub const USUAL: Self = Self {
+        success: false,
+        failure: true,
+        delay: true,
+    };
+}
+
+impl core::fmt::Display for Notify {
+    /// `notify-esmtp-value` (RFC 3461 §4.1).
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let words = [
+            (self.success, "SUCCESS"),
+            (self.failure, "FAILURE"),
+            (self.delay, "DELAY"),
+        ];
+        let mut words = words.iter().filter(|(wanted, _)| *wanted);
+        let Some((_, first)) = words.next() else {
+            return f.write_str("NEVER");
+        };
+        f.write_str(first)?;
+        words.try_for_each(|(_, word)| write!(f, ",{word}"))
+    }
+}
+
+impl DsnRequest {
+    /// What the sender is to be told.
+    #[must_use]
+    pub fn notify(&self) -> Notify {
+        self.notify.unwrap_or(Notify::USUAL)
+    }
+
+    /// The value of ORCPT= for an original recipient. Without SMTPUTF8 an address beyond ASCII is written in the form of
+    /// RFC 6533 §3.
+    #[must_use]
+    pub fn parameter(original: &str, utf8: bool) -> String {
+        if utf8 || original.is_ascii() {
+            let (kind, address) = original.split_once(';').unwrap_or(("rfc822", original));
+            return format!("{kind};{}", xtext::encode(address));
+        }
+        Self::field(original)
+    }
+
+    /// The original recipient as a report names it: `addr-type;address`, in ASCII (RFC 6533 §3).
+    #[must_use]
+    pub fn field(original: &str) -> String {
+        if original.is_ascii() {
+            return original.to_owned();
+        }
+        let (_, address) = original.split_once(';').unwrap_or(("", original));
+        format!("utf-8;{}", ascii(address))
+    }
+}
+
+/// `utf-8-addr-xtext` (RFC 6533 §3): what is not plain ASCII as `\x{…}`.
+#[must_use]
+pub fn ascii(address: &str) -> String {
+    let mut out = String::with_capacity(address.len() + 8);
+    for c in address.chars() {
+        if c.is_ascii_graphic() && !matches!(c, '\\' | '+' | '=') {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\x{{{:02X}}}", u32::from(c)));
+        }
+    }
+    out
 }
 
 /// Parameters of MAIL FROM that go with a message to its end. Kept in the queue and passed on to servers that know

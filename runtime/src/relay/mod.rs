@@ -251,6 +251,20 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                     Input::Finished { attempt, outcomes }
                 });
             }
+            Action::Deliver {
+                attempt,
+                entry,
+                accounts,
+            } => {
+                let clock = self.host.clock;
+                let delivered = self.host.pools.run(Pool::Sync, move || {
+                    block_on(service.deliver_queued(&entry, &accounts, clock.now()))
+                });
+                self.spawn(async move {
+                    let outcomes = delivered.await.unwrap_or_default();
+                    Input::Finished { attempt, outcomes }
+                });
+            }
             Action::Save(entry) => {
                 let id = entry.id.clone();
                 self.write(id, move || block_on(service.save_outbound(&entry)));
@@ -269,15 +283,12 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 let clock = self.host.clock;
                 let stored = self.host.pools.run(Pool::Sync, move || {
                     block_on(async {
-                        let header = header(&service, &entry, offset).await;
+                        let original = original(&service, &entry, offset, notice.wanted()).await;
                         let now = clock.now();
                         let mut random = entropy::random();
-                        let message = bounce::build(&notice, &header, now.unix, &mut random);
+                        let message = bounce::build(&notice, &original, now.unix, &mut random);
                         let id = format!("{:016x}", random.next_u64());
-                        let (bytes, offset) = (&message.bytes, message.offset);
-                        let done = service
-                            .deliver_bounce(&id, &notice.sender, bytes, offset, now)
-                            .await;
+                        let done = service.deliver_bounce(&id, &notice, &message, now).await;
                         succeeded("bounce", &entry, done)
                     })
                 });
@@ -354,23 +365,32 @@ fn succeeded(what: &str, entry: &str, result: StoreResult<()>) -> bool {
     result.is_ok()
 }
 
-/// The header of an entry's message; what cannot be read is left out of the notice.
-async fn header<S: MailStore, D: Disk>(
+/// The beginning of an entry's message; what cannot be read is left out of the notice.
+async fn original<S: MailStore, D: Disk>(
     service: &rmail_store::service::Service<S, D>,
     entry: &str,
     offset: u64,
+    wanted: usize,
 ) -> Vec<u8> {
+    let mut octets = Vec::new();
     let read = async {
         let message = service.open_outbound(entry).await?;
-        message.read(offset, bounce::MAX_HEADER).await
-    };
-    match read.await {
-        Ok(chunk) => chunk.to_vec(),
-        Err(error) => {
-            log::warn!(target: "relay", "event=header_unread id={entry} error={:?}", error.to_string());
-            Vec::new()
+        while octets.len() < wanted {
+            let at = offset.saturating_add(octets.len() as u64);
+            let chunk = message.read(at, wanted - octets.len()).await?;
+            if chunk.is_empty() {
+                break;
+            }
+            octets.extend_from_slice(&chunk);
         }
+        Ok::<(), rmail_store::error::Error>(())
+    };
+    if let Err(error) = read.await {
+        log::warn!(target: "relay", "event=message_unread id={entry} error={:?}", error.to_string());
+        // Half a message is no message.
+        octets.clear();
     }
+    octets
 }
 
 impl<S: MailStore, D: Disk> fmt::Debug for Running<S, D> {

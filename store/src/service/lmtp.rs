@@ -64,7 +64,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             return Ok(());
         }
         let mut full = Ok(());
-        for account in &targets.accounts {
+        for account in targets.accounts.keys() {
             match self.check_room(account, Usage::message(size)).await {
                 Ok(()) => return Ok(()),
                 Err(refusal) => full = Err(Self::note_full(account, envelope, refusal)),

@@ -1,21 +1,44 @@
 //! The outbound queue as the rest of the service and the relay see it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rmail_core::addr::{Address, ForwardPath};
+use rmail_core::addr::{AccountName, Address, ForwardPath};
 use rmail_core::chunk::Chunk;
 use rmail_core::directory::Target;
-use rmail_core::mailbox::Quota;
+use rmail_core::mailbox::{Quota, Usage};
 use rmail_core::refusal::Refusal;
+use rmail_core::relay::bounce::Notice;
 use rmail_core::relay::entry::{Entry, Recipient};
-use rmail_core::smtp::envelope::{DsnRequest, Wishes};
-use rmail_core::time::Now;
+use rmail_core::relay::{Enhanced, Outcome, Report, bounce};
+use rmail_core::smtp::envelope::{DsnRequest, Notify};
+use rmail_core::time::{Mono, Now, Unix};
 
-use super::{Service, Settings, lock};
+use super::{Service, Settings, lock, refused};
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::mailstore::MailStore;
+
+/// Notifications to one address elsewhere within [`TOLD_WINDOW`].
+const MAX_TOLD: usize = 60;
+
+/// Octets of a message that are copied at once.
+const PIECE: usize = 64 * 1024;
+
+/// The window, and how many addresses are counted in it.
+const TOLD_WINDOW: Duration = Duration::from_secs(3600);
+const MAX_TOLD_ADDRESSES: usize = 10_000;
+
+/// RFC 3461 §6.1: what a notification itself may ask for.
+const NEVER: DsnRequest = DsnRequest {
+    notify: Some(Notify {
+        success: false,
+        failure: false,
+        delay: false,
+    }),
+    original: None,
+};
 
 type Listener = Arc<dyn Fn(Entry) + Send + Sync>;
 
@@ -24,6 +47,8 @@ type Listener = Arc<dyn Fn(Entry) + Send + Sync>;
 pub(super) struct Outbound {
     ids: Mutex<BTreeSet<String>>,
     listener: Mutex<Option<Listener>>,
+    /// When each address elsewhere was sent a notification lately.
+    told: Mutex<BTreeMap<Address, VecDeque<Mono>>>,
 }
 
 /// A place in the queue; dropping it gives it back.
@@ -48,6 +73,27 @@ impl Outbound {
             outbound: self,
             id: Some(id.to_owned()),
         })
+    }
+
+    /// Counts a notification to an address elsewhere, unless it had too many lately.
+    fn may_tell(&self, address: &Address, now: Now) -> bool {
+        let old = |at: &Mono| now.mono - *at >= TOLD_WINDOW;
+        let mut told = lock(&self.told);
+        if told.len() >= MAX_TOLD_ADDRESSES {
+            told.retain(|_, times| times.back().is_some_and(|last| !old(last)));
+            if told.len() >= MAX_TOLD_ADDRESSES && !told.contains_key(address) {
+                return false;
+            }
+        }
+        let times = told.entry(address.clone()).or_default();
+        while times.front().is_some_and(old) {
+            times.pop_front();
+        }
+        let room = times.len() < MAX_TOLD;
+        if room {
+            times.push_back(now.mono);
+        }
+        room
     }
 
     /// Tells the relay of a new entry.
@@ -160,21 +206,82 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         })
     }
 
+    /// Puts the message of an entry into the INBOX of accounts, which were waiting for it in the queue: the outcomes, in
+    /// their order. An account that is gone meanwhile, or disabled, does not get it; one that is full is tried again.
+    pub async fn deliver_queued(&self, id: &str, accounts: &[Address], now: Now) -> Vec<Outcome> {
+        let message = match self.open_outbound(id).await {
+            Ok(message) => message,
+            Err(error) => {
+                let failed = refusal_outcome(refused(&format!("open message {id}"), error));
+                return vec![failed; accounts.len()];
+            }
+        };
+        let size = Usage::message(message.len());
+        let mut outcomes = Vec::with_capacity(accounts.len());
+        let mut here = Vec::new();
+        for address in accounts {
+            let account = address.canonical();
+            let checked = match self.check_enabled(&account).await {
+                Ok(()) => self.check_room(&account, size).await,
+                Err(refusal) => Err(match (refusal, self.find(&account).await) {
+                    (Refusal::AccountDisabled, Ok(None)) => Refusal::NoSuchUser,
+                    (refusal, _) => refusal,
+                }),
+            };
+            match checked {
+                Ok(()) => {
+                    outcomes.push(None);
+                    here.push((account, Quota::UNLIMITED));
+                }
+                Err(refusal) => outcomes.push(Some(refusal_outcome(refusal))),
+            }
+        }
+        let rest = match self.copy_to(&message, &here, now).await {
+            Ok(()) => Outcome::Delivered(Report::ours(Enhanced(2, 1, 5), "delivered")),
+            Err(error) => refusal_outcome(refused(&format!("deliver message {id}"), error)),
+        };
+        let known = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| rest.clone());
+        outcomes.into_iter().map(known).collect()
+    }
+
+    async fn copy_to(
+        &self,
+        message: &OutboundMessage<S>,
+        accounts: &[(AccountName, Quota)],
+        now: Now,
+    ) -> Result<()> {
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        let mut body = self.store.new_spool().await?;
+        let mut at = 0;
+        while at < message.len() {
+            let chunk = message.read(at, PIECE).await?;
+            if chunk.is_empty() {
+                return Err(Refusal::Storage.into());
+            }
+            at += chunk.len() as u64;
+            self.store.write_spool(&mut body, chunk).await?;
+        }
+        self.store.deliver(body, accounts, None, now.unix).await
+    }
+
     /// Tells the sender of a message what became of it: into the INBOX of a local sender, whatever its quota, or
-    /// through the queue with a null return path. `message` is the whole notification; its first `offset` octets
-    /// (Return-Path) are not sent to other servers. `id` is its own id (letters and digits). Nothing is done for an
-    /// empty sender, one that is no address, and a local one that does not exist (any more).
+    /// through the queue with a null return path. `message` is what [`bounce::build`] made of the notice. `id` is its own
+    /// id (letters and digits). Nothing is done for an empty sender, one that is no address, and a local one that does
+    /// not exist (any more). An address elsewhere that gets very many has to wait for some of them, and is told no more
+    /// of success for a while: a stranger may have given it as its own.
     ///
     /// # Errors
     /// It was not written, and has to be tried again.
     pub async fn deliver_bounce(
         &self,
         id: &str,
-        sender: &str,
-        message: &[u8],
-        offset: u64,
+        notice: &Notice,
+        message: &bounce::Message,
         now: Now,
     ) -> Result<()> {
+        let (sender, offset) = (&notice.sender, message.offset);
         let Some(address) = Address::parse(sender) else {
             return Ok(());
         };
@@ -197,9 +304,16 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Target::External(address) => external.push(address),
             }
         }
+        if !external.is_empty() && !self.outbound.may_tell(&address, now) {
+            if matches!(notice.kind, bounce::Kind::Delivered | bounce::Kind::Relayed) {
+                log::warn!("notification {id} for {address} is dropped: it got too many within the hour");
+                return Ok(());
+            }
+            return Err(Refusal::TooManyAttempts.into());
+        }
         let mut body = self.store.new_spool().await?;
         self.store
-            .write_spool(&mut body, Chunk::copy_from(message))
+            .write_spool(&mut body, Chunk::copy_from(&message.bytes))
             .await?;
         let entry = (!external.is_empty()).then(|| Entry {
             id: id.to_owned(),
@@ -207,12 +321,13 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             account: None,
             arrived: now.unix.secs(),
             offset,
-            size: message.len() as u64,
-            eight_bit: !message.is_ascii(),
-            wishes: Wishes::default(),
+            size: message.bytes.len() as u64,
+            eight_bit: message.eight_bit,
+            hold_until: 0,
+            wishes: notice.own_wishes(),
             recipients: external
                 .iter()
-                .map(|address| first_attempt(address, DsnRequest::default(), now))
+                .map(|address| first_attempt(address, NEVER, now.unix))
                 .collect(),
         });
         self.store
@@ -227,15 +342,34 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 }
 
-/// A recipient that is due now.
-pub(super) fn first_attempt(address: &Address, request: DsnRequest, now: Now) -> Recipient {
+/// What a refusal means for a recipient in the queue.
+fn refusal_outcome(refusal: Refusal) -> Outcome {
+    let (enhanced, text) = match refusal {
+        Refusal::NoSuchUser => (Enhanced(5, 1, 1), "no such user"),
+        Refusal::AccountDisabled => (Enhanced(5, 2, 1), "the mailbox is disabled"),
+        Refusal::OverQuota | Refusal::MailboxFull => (Enhanced(4, 2, 2), "the mailbox is full"),
+        Refusal::DiskFull => (Enhanced(4, 3, 1), "the disk is full"),
+        _ => (Enhanced(4, 3, 0), "the mailbox cannot be written now"),
+    };
+    let report = Report::ours(enhanced, text);
+    if enhanced.0 == 5 {
+        Outcome::Permanent(report)
+    } else {
+        Outcome::Temporary(report)
+    }
+}
+
+/// A recipient that was not tried yet.
+pub(super) fn first_attempt(address: &Address, request: DsnRequest, due: Unix) -> Recipient {
     Recipient {
         address: address.to_string(),
         attempts: 0,
-        next: now.unix.secs(),
+        next: due.secs(),
         last: None,
         delay_told: false,
         dsn: request,
+        local: false,
+        done: None,
     }
 }
 

@@ -1,13 +1,13 @@
 //! The end of DATA: a message goes into every mailbox and into the queue, or nowhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rmail_core::addr::{AccountName, Address};
+use rmail_core::addr::{AccountName, Address, Domain, ForwardPath};
 use rmail_core::directory::Target;
 use rmail_core::refusal::Refusal;
-use rmail_core::relay::entry::Entry;
+use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::smtp::envelope::{DsnRequest, Envelope};
-use rmail_core::time::Now;
+use rmail_core::time::{Now, Unix};
 
 use super::outbound::first_attempt;
 use super::recipients::may_relay;
@@ -18,8 +18,11 @@ use crate::mailstore::MailStore;
 /// Where a message goes.
 #[derive(Default)]
 pub(super) struct Targets {
-    pub(super) accounts: BTreeSet<AccountName>,
+    /// What was asked for first, for each.
+    pub(super) accounts: BTreeMap<AccountName, DsnRequest>,
     pub(super) external: BTreeMap<Address, DsnRequest>,
+    /// Recipients that are delivered here and of whose success the sender wants to hear.
+    pub(super) confirmed: Vec<(Address, DsnRequest)>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -40,14 +43,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
         }
         let size = self.store.spool_len(&body);
-        let targets = self.targets(settings, envelope).await?;
-        let entry = (!targets.external.is_empty()).then(|| entry_of(envelope, size, &targets.external, now));
+        let mut targets = self.targets(settings, envelope).await?;
+        let entry = entry_of(envelope, size, &mut targets, now);
         let place = entry
             .as_ref()
             .map(|entry| self.outbound.reserve(settings, &entry.id))
             .transpose()?;
         let mut accounts = Vec::with_capacity(targets.accounts.len());
-        for account in targets.accounts {
+        for account in targets.accounts.into_keys() {
             let quota = self.quota_of(&account).await?;
             accounts.push((account, quota));
         }
@@ -99,9 +102,16 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 );
             }
             let several = resolved.targets.len() > 1;
+            let mut here = false;
             for target in resolved.targets {
                 match target {
-                    Target::Account(account) => drop(targets.accounts.insert(account)),
+                    Target::Account(account) => {
+                        targets
+                            .accounts
+                            .entry(account)
+                            .or_insert_with(|| recipient.dsn.clone());
+                        here = true;
+                    }
                     // What was asked for the address itself comes before what was asked for an alias.
                     Target::External(address) if !resolved.ours => {
                         targets.external.insert(address, recipient.dsn.clone());
@@ -111,6 +121,18 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                         targets.external.entry(address).or_insert_with(dsn);
                     }
                 }
+            }
+            // An alias with several targets is itself what the message was delivered to (RFC 3461 §5.2.7.3).
+            if (here || several) && recipient.dsn.notify().success {
+                let address = match &recipient.path {
+                    ForwardPath::Address(address) => Some(address.clone()),
+                    ForwardPath::Postmaster => {
+                        Domain::parse(&settings.hostname).and_then(|host| Address::new("postmaster", host))
+                    }
+                };
+                targets
+                    .confirmed
+                    .extend(address.map(|address| (address, recipient.dsn.clone())));
             }
         }
         match lost {
@@ -123,9 +145,37 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 }
 
-/// The queue's entry for the recipients elsewhere.
-fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeMap<Address, DsnRequest>, now: Now) -> Entry {
-    Entry {
+/// The queue's entry: for recipients elsewhere; for those here while the message is held (RFC 4865), who are then taken
+/// out of the targets; and for the notice of success to a sender who wants it, which is so as durable as the message.
+fn entry_of(envelope: &Envelope, size: u64, targets: &mut Targets, now: Now) -> Option<Entry> {
+    let due = envelope.hold_until.filter(|until| *until > now.unix);
+    let start = due.unwrap_or(now.unix);
+    let mut recipients: Vec<Recipient> = targets
+        .external
+        .iter()
+        .map(|(address, dsn)| first_attempt(address, dsn.clone(), start))
+        .collect();
+    if due.is_some() {
+        for (account, dsn) in core::mem::take(&mut targets.accounts) {
+            let (local, domain) = account.parts();
+            let address = Domain::parse(domain).and_then(|domain| Address::new(local, domain));
+            recipients.extend(address.map(|address| Recipient {
+                local: true,
+                ..first_attempt(&address, dsn, start)
+            }));
+        }
+    } else if envelope.reverse_path.address().is_some() {
+        let confirmed = core::mem::take(&mut targets.confirmed);
+        recipients.extend(confirmed.into_iter().map(|(address, dsn)| Recipient {
+            local: true,
+            done: Some("2.1.5 delivered".to_owned()),
+            ..first_attempt(&address, dsn, start)
+        }));
+    }
+    if recipients.is_empty() {
+        return None;
+    }
+    Some(Entry {
         id: envelope.id.clone(),
         sender: envelope
             .reverse_path
@@ -137,10 +187,8 @@ fn entry_of(envelope: &Envelope, size: u64, recipients: &BTreeMap<Address, DsnRe
         offset: envelope.relay_offset,
         size,
         eight_bit: envelope.eight_bit,
+        hold_until: due.map_or(0, Unix::secs),
         wishes: envelope.wishes.clone(),
-        recipients: recipients
-            .iter()
-            .map(|(address, report)| first_attempt(address, report.clone(), now))
-            .collect(),
-    }
+        recipients,
+    })
 }

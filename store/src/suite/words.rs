@@ -127,6 +127,7 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
         offset: 0,
         size: size as u64,
         eight_bit: false,
+        hold_until: 0,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: to.to_owned(),
@@ -135,6 +136,8 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
             last: None,
             delay_told: false,
             dsn: DsnRequest::default(),
+            local: false,
+            done: None,
         }],
     }
 }

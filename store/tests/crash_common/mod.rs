@@ -81,6 +81,7 @@ pub fn entry() -> Entry {
         offset: 0,
         size: 3,
         eight_bit: false,
+        hold_until: 0,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
@@ -89,6 +90,8 @@ pub fn entry() -> Entry {
             last: None,
             delay_told: false,
             dsn: DsnRequest::default(),
+            local: false,
+            done: None,
         }],
     }
 }

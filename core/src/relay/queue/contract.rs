@@ -1,5 +1,6 @@
 //! What the queue is told and what it asks for.
 
+use crate::addr::Address;
 use crate::relay::attempt::Order;
 use crate::relay::bounce::Notice;
 use crate::relay::entry::Entry;
@@ -64,6 +65,15 @@ pub enum Action {
         entry: String,
         /// How, what, to whom.
         order: Box<Order>,
+    },
+    /// Put the message into the mailboxes of accounts of ours. The answer is [`Input::Finished`].
+    Deliver {
+        /// Comes back with the outcomes.
+        attempt: AttemptId,
+        /// The entry, whose message is delivered.
+        entry: String,
+        /// The accounts' addresses.
+        accounts: Vec<Address>,
     },
     /// Replace the entry on disk.
     Save(Box<Entry>),

@@ -55,6 +55,8 @@ pub(super) enum State {
     Flying,
     /// The notice of its failure.
     Failed(Failure),
+    /// The notice of its success.
+    Done(Success),
 }
 
 /// Why a recipient failed.
@@ -67,6 +69,14 @@ pub(super) struct Failure {
     told: bool,
     /// The log knows.
     pub(super) logged: bool,
+}
+
+/// What a recipient that has the message is told of.
+#[derive(Debug)]
+pub(super) struct Success {
+    report: Report,
+    /// It is in a notice that is being stored.
+    told: bool,
 }
 
 /// What follows from an outcome.
@@ -84,8 +94,10 @@ impl Item {
             .zip(recipients)
             .map(|(number, stored)| Rcpt::new(number, stored, arrived, now, delays));
         // A clock that was set back does not put the notice off.
-        let late = Unix::from_secs(arrived).0.saturating_add(DELAY_NOTICE);
-        let wait = late.saturating_sub(now.unix.0).min(DELAY_NOTICE);
+        let begin = arrived.max(entry.hold_until);
+        let late = Unix::from_secs(begin).0.saturating_add(DELAY_NOTICE);
+        let most = DELAY_NOTICE + Duration::from_secs(begin - arrived);
+        let wait = late.saturating_sub(now.unix.0).min(most);
         Self {
             recipients: recipients.collect(),
             head: entry,
@@ -108,6 +120,11 @@ impl Item {
     pub(super) fn wants_notices(&self) -> bool {
         let local = self.head.sender.rsplit_once('@').map_or("", |(local, _)| local);
         !local.is_empty() && !local.eq_ignore_ascii_case("mailer-daemon")
+    }
+
+    /// Its place among those that are due.
+    pub(super) fn urgency(&self) -> i8 {
+        -self.head.wishes.priority.clamp(-9, 9)
     }
 
     pub(super) fn reverse_path(&self) -> ReversePath {
@@ -146,7 +163,13 @@ impl Item {
 impl Rcpt {
     fn new(number: u32, stored: Recipient, arrived: u64, now: Now, delays: &[u64]) -> Self {
         let address = Address::parse(&stored.address);
-        let state = if address.is_none() {
+        let state = if let Some(done) = &stored.done {
+            let unknown = || Report::ours(Enhanced(2, 0, 0), "delivered");
+            State::Done(Success {
+                report: Report::parse(done).unwrap_or_else(unknown),
+                told: false,
+            })
+        } else if address.is_none() {
             let report = Report::ours(Enhanced(5, 1, 3), "this is no mail address");
             State::Failed(Failure::new(report, false))
         } else if is_used_up(stored.attempts, delays) {
@@ -161,6 +184,54 @@ impl Rcpt {
             address,
             state,
             telling_delay: false,
+        }
+    }
+
+    /// Whether the sender wants to hear of a failure.
+    pub(super) fn wants_failure(&self) -> bool {
+        self.stored.dsn.notify().failure
+    }
+
+    /// Which notice of success this recipient gets.
+    fn success(&self) -> Kind {
+        if self.stored.local {
+            Kind::Delivered
+        } else {
+            Kind::Relayed
+        }
+    }
+
+    /// It has the message and the sender wants to be told, by us: it stays until the notice is stored.
+    pub(super) fn keep_success(&mut self, report: &Report) {
+        self.stored.done = Some(report.to_string().chars().take(MAX_LAST).collect());
+        self.state = State::Done(Success {
+            report: report.clone(),
+            told: false,
+        });
+    }
+
+    /// What a notice of success says, unless there is nothing to say.
+    pub(super) fn tell_success(&mut self, kind: Kind) -> Option<About> {
+        if self.success() != kind {
+            return None;
+        }
+        let State::Done(success) = &mut self.state else {
+            return None;
+        };
+        if core::mem::replace(&mut success.told, true) {
+            return None;
+        }
+        let report = success.report.clone();
+        Some(self.about(report, false, None))
+    }
+
+    fn about(&self, report: Report, expired: bool, until: Option<Unix>) -> About {
+        About {
+            address: self.stored.address.clone(),
+            original: self.stored.dsn.original.clone(),
+            report,
+            expired,
+            until,
         }
     }
 
@@ -200,17 +271,16 @@ impl Rcpt {
             return None;
         }
         failure.told = true;
-        Some(About {
-            address: self.stored.address.clone(),
-            report: failure.report.clone(),
-            expired: failure.expired,
-            until: None,
-        })
+        let (report, expired) = (failure.report.clone(), failure.expired);
+        Some(self.about(report, expired, None))
     }
 
     /// What a notice of delay says, unless there is nothing to say (yet).
     pub(super) fn tell_delay(&mut self, delays: &[u64]) -> Option<About> {
         let open = matches!(self.state, State::Waiting(_) | State::Ready(_));
+        if !self.stored.dsn.notify().delay {
+            return None;
+        }
         if !open || self.stored.attempts == 0 || self.stored.delay_told || self.telling_delay {
             return None;
         }
@@ -220,12 +290,8 @@ impl Rcpt {
             .iter()
             .skip(tried)
             .fold(0, |sum, delay| sum.saturating_add(*delay));
-        Some(About {
-            address: self.stored.address.clone(),
-            report: last_report(&self.stored),
-            expired: false,
-            until: Some(Unix::from_secs(self.stored.next.saturating_add(left))),
-        })
+        let until = Unix::from_secs(self.stored.next.saturating_add(left));
+        Some(self.about(last_report(&self.stored), false, Some(until)))
     }
 
     /// A notice is stored, or could not be.
@@ -236,7 +302,8 @@ impl Rcpt {
                 self.stored.delay_told |= stored;
             }
             (Kind::Failed, State::Failed(failure)) => failure.told = false,
-            (Kind::Failed, _) => {}
+            (Kind::Delivered | Kind::Relayed, State::Done(success)) => success.told = false,
+            (Kind::Failed | Kind::Delivered | Kind::Relayed, _) => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The host performs the actions; each has exactly one answer:
 //!
 //! * [`Action::Attempt`]: run a [`super::attempt::Attempt`] with the order; its `Done` is [`Input::Finished`].
+//! * [`Action::Deliver`]: put the message into mailboxes of ours; the outcomes are [`Input::Finished`] too.
 //! * [`Action::Save`], [`Action::Remove`]: replace the entry on disk, or remove it with its message; answer
 //!   [`Input::Saved`] when it is durable or has failed. At most one of them is out for an entry.
 //! * [`Action::Bounce`]: read the beginning of the entry's message (from its offset, up to
@@ -38,7 +39,7 @@ use super::route::Settings;
 use crate::dns::mx::Ourselves;
 use crate::machine::Machine;
 use crate::random::Random;
-use crate::smtp::client::Job;
+use crate::smtp::client::{self, Job};
 use crate::time::{Mono, Now, Unix};
 
 /// Recipients of one transaction (RFC 5321 §4.5.3.1.8: every server takes so many).
@@ -55,8 +56,8 @@ pub struct Queue {
     random: Random,
     items: BTreeMap<Arc<str>, Item>,
     timers: BTreeSet<(Mono, Arc<str>, Timer)>,
-    /// Entries with recipients that are due, by the key of their route.
-    ready: BTreeMap<Arc<str>, VecDeque<Arc<str>>>,
+    /// Entries with recipients that are due, by urgency and the key of their route.
+    ready: BTreeMap<(Urgency, Arc<str>), VecDeque<Arc<str>>>,
     /// The key that was served last, so that each gets its turn.
     served: Option<Arc<str>>,
     flights: BTreeMap<AttemptId, Flight>,
@@ -68,6 +69,12 @@ pub struct Queue {
     now: Now,
     out: VecDeque<Action>,
 }
+
+/// MT-PRIORITY turned round: the most urgent is the least (RFC 6710 §5.1).
+type Urgency = i8;
+
+/// Stands for the way into a mailbox of ours among the keys of routes: no domain has a space.
+const LOCAL: &str = " local";
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,6 +183,7 @@ impl Queue {
         if self.settle(&id) {
             self.write(&id);
         }
+        self.tell_successes(&id);
     }
 
     /// A timer has run out.
@@ -183,7 +191,10 @@ impl Queue {
         match timer {
             Timer::Recipient(number) => self.make_ready(id, number),
             Timer::Delay => self.tell_delay(id),
-            Timer::Bounce => self.tell_failures(id),
+            Timer::Bounce => {
+                self.tell_failures(id);
+                self.tell_successes(id);
+            }
             Timer::Save => self.write(id),
         }
     }
@@ -197,6 +208,9 @@ impl Queue {
             .find(number)
             .filter(|rcpt| matches!(rcpt.state, State::Waiting(_)));
         let key = waiting.and_then(|rcpt| {
+            if rcpt.stored.local {
+                return Some(Arc::from(LOCAL));
+            }
             let route = self.settings.route(&rcpt.address.as_ref()?.domain);
             Some(Arc::<str>::from(route.key()))
         });
@@ -208,23 +222,25 @@ impl Queue {
             rcpt.state = State::Ready(Arc::clone(&key));
         }
         if !queued {
-            self.ready.entry(key).or_default().push_back(Arc::clone(id));
+            let place = (item.urgency(), key);
+            self.ready.entry(place).or_default().push_back(Arc::clone(id));
         }
     }
 
     /// Begins attempts as far as the bounds allow.
     fn dispatch(&mut self) {
         while !self.shutdown && self.flights.len() < self.settings.max_attempts {
-            let Some(key) = self.next_key() else {
+            let Some(place) = self.next_place() else {
                 return;
             };
+            let key = Arc::clone(&place.1);
             self.served = Some(Arc::clone(&key));
-            let Some(queue) = self.ready.get_mut(&key) else {
+            let Some(queue) = self.ready.get_mut(&place) else {
                 return;
             };
             let id = queue.pop_front();
             if queue.is_empty() {
-                self.ready.remove(&key);
+                self.ready.remove(&place);
             }
             if let Some(id) = id {
                 self.launch(&id, &key);
@@ -232,16 +248,29 @@ impl Queue {
         }
     }
 
-    /// The next destination in turn that may have one more attempt.
-    fn next_key(&self) -> Option<Arc<str>> {
+    /// The most urgent destination that may have one more attempt; among the equally urgent, the next in turn.
+    fn next_place(&self) -> Option<(Urgency, Arc<str>)> {
         let most = self.settings.max_attempts_per_destination;
-        let free = |key: &&Arc<str>| self.per_key.get(*key).copied().unwrap_or_default() < most;
-        let after = match &self.served {
-            Some(served) => Bound::Excluded(Arc::clone(served)),
-            None => Bound::Unbounded,
-        };
-        let later = self.ready.range((after, Bound::Unbounded)).map(|(key, _)| key);
-        later.chain(self.ready.keys()).find(free).cloned()
+        let free =
+            |place: &&(Urgency, Arc<str>)| self.per_key.get(&place.1).copied().unwrap_or_default() < most;
+        let least: Arc<str> = Arc::from("");
+        let mut from = Bound::Unbounded;
+        // As many rounds as there are priorities.
+        while let Some((&(urgency, _), _)) = self.ready.range((from, Bound::Unbounded)).next() {
+            let begin = Bound::Included((urgency, Arc::clone(&least)));
+            let end = Bound::Excluded((urgency + 1, Arc::clone(&least)));
+            let after = match &self.served {
+                Some(served) => Bound::Excluded((urgency, Arc::clone(served))),
+                None => begin.clone(),
+            };
+            let later = self.ready.range((after, end.clone())).map(|(place, _)| place);
+            let all = self.ready.range((begin, end)).map(|(place, _)| place);
+            if let Some(place) = later.chain(all).find(free) {
+                return Some(place.clone());
+            }
+            from = Bound::Included((urgency + 1, Arc::clone(&least)));
+        }
+        None
     }
 
     fn launch(&mut self, id: &Arc<str>, key: &Arc<str>) {
@@ -249,32 +278,38 @@ impl Queue {
             return;
         };
         let mut numbers = Vec::new();
-        let mut addresses = Vec::new();
+        let mut recipients = Vec::new();
         let ready = |rcpt: &&mut Rcpt| matches!(&rcpt.state, State::Ready(ready) if ready == key);
         for rcpt in item.recipients.iter_mut().filter(ready).take(MAX_RECIPIENTS) {
             if let Some(address) = &rcpt.address {
                 numbers.push(rcpt.number);
-                addresses.push(address.clone());
+                recipients.push(client::Recipient {
+                    address: address.clone(),
+                    dsn: rcpt.stored.dsn.clone(),
+                });
             }
             rcpt.state = State::Flying;
         }
         if item.is_ready(key) {
-            self.ready
-                .entry(Arc::clone(key))
-                .or_default()
-                .push_back(Arc::clone(id));
+            let place = (item.urgency(), Arc::clone(key));
+            self.ready.entry(place).or_default().push_back(Arc::clone(id));
         }
-        let Some(first) = addresses.first() else {
+        let Some(first) = recipients.first() else {
             return;
         };
+        let wishes = item.head.wishes.clone();
         let order = Order {
-            route: self.settings.route(&first.domain),
+            route: self
+                .settings
+                .route(&first.address.domain)
+                .for_message(&wishes, item.reverse_path().address().is_some()),
             job: Job {
                 reverse_path: item.reverse_path(),
-                recipients: addresses,
+                recipients,
                 offset: item.head.offset,
                 size: item.head.size,
                 eight_bit: item.head.eight_bit,
+                wishes,
             },
             hostname: self.settings.hostname.clone(),
             ourselves: self.ourselves.clone(),
@@ -289,10 +324,20 @@ impl Queue {
             recipients: numbers,
         };
         self.flights.insert(attempt, flight);
-        self.out.push_back(Action::Attempt {
-            attempt,
-            entry: id.to_string(),
-            order: Box::new(order),
+        let entry = id.to_string();
+        self.out.push_back(if &**key == LOCAL {
+            let recipients = order.job.recipients.into_iter();
+            Action::Deliver {
+                attempt,
+                entry,
+                accounts: recipients.map(|recipient| recipient.address).collect(),
+            }
+        } else {
+            Action::Attempt {
+                attempt,
+                entry,
+                order: Box::new(order),
+            }
         });
     }
 
@@ -315,6 +360,7 @@ impl Queue {
             self.apply(&id, number, outcome);
         }
         self.settle(&id);
+        self.tell_successes(&id);
         self.tell_delay(&id);
         self.write(&id);
     }
@@ -323,6 +369,7 @@ impl Queue {
         let Some(item) = self.items.get_mut(id) else {
             return;
         };
+        let has_sender = item.wants_notices();
         let Some(rcpt) = item.find_mut(number) else {
             return;
         };
@@ -331,7 +378,11 @@ impl Queue {
         let report = outcome.report().clone();
         let event = match next {
             Next::Delivered => {
-                item.remove(number);
+                if has_sender && rcpt.stored.dsn.notify().success && !report.notifies {
+                    rcpt.keep_success(&report);
+                } else {
+                    item.remove(number);
+                }
                 Event::Delivered {
                     entry,
                     recipient,

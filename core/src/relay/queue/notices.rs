@@ -1,4 +1,4 @@
-//! Telling the sender: of failures at once, of delays once.
+//! Telling the sender: of failures at once, of delays once, of success where it asked for it.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ impl Queue {
         let Some(item) = self.items.get_mut(id) else {
             return false;
         };
-        let told = item.wants_notices();
-        let mut some = false;
+        let has_sender = item.wants_notices();
+        let mut notice = false;
         for rcpt in &mut item.recipients {
+            let told = has_sender && rcpt.wants_failure();
             if let State::Failed(failure) = &mut rcpt.state
                 && !core::mem::replace(&mut failure.logged, true)
             {
-                some = true;
+                notice |= told;
                 self.out.push_back(Action::Event(Event::Failed {
                     entry: id.to_string(),
                     recipient: rcpt.stored.address.clone(),
@@ -30,13 +31,21 @@ impl Queue {
                 }));
             }
         }
-        if some && told {
+        let before = item.recipients.len();
+        // Of a failure that nobody wants to hear of (NOTIFY without FAILURE) nothing remains.
+        item.recipients.retain(|rcpt| {
+            let told = has_sender && rcpt.wants_failure();
+            match rcpt.state {
+                State::Failed(_) => told,
+                State::Done(_) => has_sender,
+                _ => true,
+            }
+        });
+        let fewer = item.recipients.len() < before || item.recipients.is_empty();
+        if notice {
             self.tell_failures(id);
-            return false;
         }
-        item.recipients
-            .retain(|rcpt| told || !matches!(rcpt.state, State::Failed(_)));
-        some || item.recipients.is_empty()
+        fewer
     }
 
     /// One notice for all recipients that have failed and are in no notice yet.
@@ -53,6 +62,25 @@ impl Queue {
             }
         }
         self.bounce(id, Kind::Failed, numbers, about);
+    }
+
+    /// One notice for all recipients that got the message from us, one for those that got it from a server that tells
+    /// nobody (RFC 3461 §5.2.2, §5.2.3).
+    pub(super) fn tell_successes(&mut self, id: &Arc<str>) {
+        for kind in [Kind::Delivered, Kind::Relayed] {
+            let Some(item) = self.items.get_mut(id) else {
+                return;
+            };
+            let mut about = Vec::new();
+            let mut numbers = Vec::new();
+            for rcpt in &mut item.recipients {
+                if let Some(told) = rcpt.tell_success(kind) {
+                    about.push(told);
+                    numbers.push(rcpt.number);
+                }
+            }
+            self.bounce(id, kind, numbers, about);
+        }
     }
 
     /// After [`super::item::DELAY_NOTICE`] the sender is told of recipients that were tried in vain, each once.
@@ -85,6 +113,7 @@ impl Queue {
             entry: id.to_string(),
             arrived: Unix::from_secs(item.head.arrived),
             recipients: about,
+            wishes: item.head.wishes.clone(),
         };
         let bounce = BounceId(self.notices);
         self.notices += 1;
@@ -111,7 +140,7 @@ impl Queue {
         };
         for number in pending.recipients {
             match pending.kind {
-                Kind::Failed if stored => item.remove(number),
+                Kind::Failed | Kind::Delivered | Kind::Relayed if stored => item.remove(number),
                 kind => {
                     if let Some(rcpt) = item.find_mut(number) {
                         rcpt.notice_over(kind, stored);
@@ -123,7 +152,7 @@ impl Queue {
             self.write(&id);
         } else {
             let timer = match pending.kind {
-                Kind::Failed => Timer::Bounce,
+                Kind::Failed | Kind::Delivered | Kind::Relayed => Timer::Bounce,
                 Kind::Delayed => Timer::Delay,
             };
             self.timers.insert((self.now.mono + STORAGE_RETRY, id, timer));

@@ -7,6 +7,15 @@ pub(super) struct Extensions {
     pub(super) pipelining: bool,
     pub(super) eight_bit_mime: bool,
     pub(super) smtp_utf8: bool,
+    /// RFC 3461.
+    pub(super) dsn: bool,
+    /// RFC 8689.
+    pub(super) require_tls: bool,
+    /// RFC 6710.
+    pub(super) mt_priority: bool,
+    /// LIMITS: recipients of one message, and their domains (RFC 9422 §4).
+    pub(super) max_recipients: Option<u64>,
+    pub(super) max_domains: Option<u64>,
     /// SIZE: offered, and the largest message if it is told (RFC 1870 §4).
     pub(super) size: Option<Option<u64>>,
     pub(super) auth_plain: bool,
@@ -25,6 +34,10 @@ impl Extensions {
                 "PIPELINING" => found.pipelining = true,
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtp_utf8 = true,
+                "DSN" => found.dsn = true,
+                "REQUIRETLS" => found.require_tls = true,
+                "MT-PRIORITY" => found.mt_priority = true,
+                "LIMITS" => words.for_each(|word| found.limit(word)),
                 "SIZE" => found.size = Some(words.next().and_then(number).filter(|size| *size > 0)),
                 "AUTH" => words.for_each(|word| found.mechanism(word)),
                 _ => {
@@ -37,6 +50,17 @@ impl Extensions {
             }
         }
         found
+    }
+
+    /// `limit-name "=" limit-value`; a limit of none would mean that nothing can be sent.
+    fn limit(&mut self, word: &str) {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let value = number(value).filter(|value| *value > 0);
+        if name.eq_ignore_ascii_case("RCPTMAX") {
+            self.max_recipients = value;
+        } else if name.eq_ignore_ascii_case("RCPTDOMAINMAX") {
+            self.max_domains = value;
+        }
     }
 
     fn mechanism(&mut self, name: &str) {
@@ -80,6 +104,15 @@ mod tests {
             ..Extensions::default()
         };
         assert_eq!(found, expected);
+        let limits = |line: &str| {
+            let found = Extensions::parse(&["x".into(), line.into()]);
+            (found.max_recipients, found.max_domains)
+        };
+        assert_eq!(
+            limits("LIMITS MAILMAX=5 rcptmax=20 RCPTDOMAINMAX=1"),
+            (Some(20), Some(1))
+        );
+        assert_eq!(limits("LIMITS RCPTMAX=0 RCPTDOMAINMAX=+1"), (None, None));
         let size = |line: &str| Extensions::parse(&["x".into(), line.into()]).size;
         assert_eq!(size("SIZE"), Some(None));
         assert_eq!(size("SIZE 0"), Some(None));

@@ -80,14 +80,23 @@ impl Session {
         if self.settings.tls.allows_clear_text() {
             self.authenticate();
         } else {
-            let report = Report::ours(Enhanced(4, 7, 10), why).at(&self.settings.server);
+            let report = Report::ours(self.no_tls(Enhanced(4, 7, 10)), why).at(&self.settings.server);
             self.leave(End::NextHost, &report);
+        }
+    }
+
+    /// What it means that TLS is not to be had: a message that requires it is not tried again (RFC 8689 §4.2.1).
+    fn no_tls(&self, otherwise: Enhanced) -> Enhanced {
+        if self.requires_tls() {
+            Enhanced(5, 7, 10)
+        } else {
+            otherwise
         }
     }
 
     /// The handshake broke the connection.
     pub(super) fn tls_failed(&mut self, why: &str) {
-        let report = Report::ours(Enhanced(4, 7, 5), why).at(&self.settings.server);
+        let report = Report::ours(self.no_tls(Enhanced(4, 7, 5)), why).at(&self.settings.server);
         let end = if self.settings.tls == TlsPolicy::Opportunistic {
             End::RetryWithoutTls
         } else {
@@ -145,6 +154,7 @@ impl Session {
 
     pub(super) fn on_auth(&mut self, step: AuthStep, reply: &ServerReply) {
         if reply.class() == 2 {
+            self.logged_in = true;
             self.begin();
             return;
         }

@@ -36,6 +36,7 @@ use crate::machine::{self, Action, CallId, Input, Machine};
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::relay::{Credentials, Enhanced, Outcome as Verdict, Report, TlsPolicy};
+use crate::smtp::envelope::{DsnRequest, Wishes};
 use crate::time::{Mono, Now};
 
 /// Waits of RFC 5321 §4.5.3.2.
@@ -81,13 +82,34 @@ pub struct Job {
     /// MAIL FROM.
     pub reverse_path: ReversePath,
     /// RCPT TO.
-    pub recipients: Vec<Address>,
+    pub recipients: Vec<Recipient>,
     /// First octet of the stored message that is sent.
     pub offset: u64,
     /// Octets of the stored message, those before `offset` included.
     pub size: u64,
     /// It holds octets above 127.
     pub eight_bit: bool,
+    /// What goes with it: passed on to a server that knows it.
+    pub wishes: Wishes,
+}
+
+/// One recipient of a [`Job`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Its address.
+    pub address: Address,
+    /// What the sender wants to be told.
+    pub dsn: DsnRequest,
+}
+
+impl From<Address> for Recipient {
+    /// Without parameters.
+    fn from(address: Address) -> Self {
+        Self {
+            address,
+            dsn: DsnRequest::default(),
+        }
+    }
 }
 
 /// A question to the host.
@@ -144,6 +166,8 @@ pub struct Session {
     replies: ReplyReader,
     extensions: Extensions,
     tls: bool,
+    /// AUTH has succeeded.
+    logged_in: bool,
     to_send: VecDeque<Command>,
     expected: VecDeque<Command>,
     verdicts: Vec<Option<Verdict>>,
@@ -213,6 +237,7 @@ impl Session {
             replies: ReplyReader::default(),
             extensions: Extensions::default(),
             tls: false,
+            logged_in: false,
             to_send: VecDeque::new(),
             expected: VecDeque::new(),
             verdicts: vec![None; job.recipients.len()],

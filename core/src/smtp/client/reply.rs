@@ -133,6 +133,7 @@ impl ServerReply {
             text: self.text(),
             remote: Some(host.to_owned()),
             severe: false,
+            notifies: false,
         }
     }
 

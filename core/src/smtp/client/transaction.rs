@@ -1,16 +1,24 @@
 //! MAIL, RCPT, DATA and the message.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
 use super::reply::ServerReply;
-use super::{Call, End, PIECE, Session, State, timeout};
-use crate::addr::{Address, ReversePath};
+use super::{Call, End, PIECE, Recipient, Session, State, timeout};
+use crate::addr::{Address, Domain, ReversePath};
 use crate::chunk::Chunk;
 use crate::machine::{Action, CallId};
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::relay::{Enhanced, Outcome as Verdict, Report};
+use crate::smtp::envelope::{DsnRequest, Ret};
+use crate::smtp::xtext;
 
 /// Commands on their way without a reply when PIPELINING is offered: replies to so many fit any window.
 const WINDOW: usize = 100;
+
+/// RFC 3463 §3.6: too many recipients. The rest goes in a further transaction.
+const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
 
 /// A command of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +34,15 @@ impl Session {
     pub(super) fn begin(&mut self) {
         let size = self.job.size.saturating_sub(self.job.offset);
         let limit = self.extensions.size.flatten();
-        if self.job.eight_bit && !self.extensions.eight_bit_mime {
+        if self.requires_tls() && !(self.tls && self.settings.tls.verifies()) {
+            let why = "the message requires TLS with a certificate that verifies";
+            self.next_host(Enhanced(5, 7, 10), why);
+        } else if self.requires_tls() && !self.extensions.require_tls {
+            self.next_host(
+                Enhanced(5, 7, 30),
+                "REQUIRETLS support required, which the server does not offer",
+            );
+        } else if self.job.eight_bit && !self.extensions.eight_bit_mime {
             // RFC 6152 §3: convert it or give it back; this one is given back.
             self.impossible(
                 Enhanced(5, 6, 3),
@@ -39,6 +55,12 @@ impl Session {
             self.impossible(
                 Enhanced(5, 6, 7),
                 "the sender's address is not ASCII, which the server does not take",
+            );
+        } else if self.job.wishes.utf8 && !self.extensions.smtp_utf8 {
+            // RFC 6531 §3.5.
+            self.impossible(
+                Enhanced(5, 6, 9),
+                "the message has a header beyond ASCII, which the server does not take",
             );
         } else {
             self.queue_commands();
@@ -54,10 +76,48 @@ impl Session {
         self.complete();
     }
 
+    /// REQUIRETLS holds. A notification, with its null path, is better sent without than lost (RFC 8689 §5).
+    pub(super) fn requires_tls(&self) -> bool {
+        self.job.wishes.require_tls && self.job.reverse_path.address().is_some()
+    }
+
+    fn has_strange_recipient(&self) -> bool {
+        !self.job.recipients.iter().all(|to| is_ascii(&to.address))
+    }
+
+    /// Another host may do what this one does not; if none does, that is the end (a report of class 5 in an outcome that
+    /// is not final, see [`crate::relay::attempt`]).
+    fn next_host(&mut self, enhanced: Enhanced, why: &str) {
+        let report = Report::ours(enhanced, why).at(&self.settings.server);
+        self.leave(End::NextHost, &report);
+    }
+
+    /// Whether the recipient fits into this transaction (RFC 9422 §4.1).
+    fn fits(&self, taken: u64, domains: &mut BTreeSet<Domain>, domain: &Domain) -> bool {
+        let below = |limit: Option<u64>, count: u64| limit.is_none_or(|limit| count < limit);
+        let known = domains.contains(domain);
+        let fits = below(self.extensions.max_recipients, taken)
+            && (known || below(self.extensions.max_domains, domains.len() as u64));
+        if fits && !known {
+            domains.insert(domain.clone());
+        }
+        fits
+    }
+
     fn queue_commands(&mut self) {
         self.to_send.push_back(Command::Mail);
-        for (n, recipient) in self.job.recipients.iter().enumerate() {
-            if is_ascii(recipient) || self.extensions.smtp_utf8 {
+        let (mut taken, mut domains) = (0, BTreeSet::new());
+        for (n, Recipient { address, .. }) in self.job.recipients.iter().enumerate() {
+            if !self.fits(taken, &mut domains, &address.domain) {
+                if let Some(verdict) = self.verdicts.get_mut(n) {
+                    let why = "the server takes no more recipients at once";
+                    let report = Report::ours(TOO_MANY, why).at(&self.settings.server);
+                    *verdict = Some(Verdict::Temporary(report));
+                }
+                continue;
+            }
+            if is_ascii(address) || self.extensions.smtp_utf8 {
+                taken += 1;
                 self.to_send.push_back(Command::Rcpt(n));
             } else if let Some(verdict) = self.verdicts.get_mut(n) {
                 let why = "the address is not ASCII, which the server does not take";
@@ -100,7 +160,7 @@ impl Session {
             Command::Mail => self.mail_line(),
             Command::Rcpt(n) => {
                 let recipient = self.job.recipients.get(n);
-                recipient.map_or_else(String::new, |recipient| format!("RCPT TO:<{recipient}>"))
+                recipient.map_or_else(String::new, |recipient| self.rcpt_line(recipient))
             }
             Command::Data => "DATA".to_owned(),
         }
@@ -117,10 +177,46 @@ impl Session {
         if self.job.eight_bit {
             line.push_str(" BODY=8BITMIME");
         }
+        let wishes = &self.job.wishes;
         let international =
-            is_international(&self.job.reverse_path) || !self.job.recipients.iter().all(is_ascii);
+            wishes.utf8 || is_international(&self.job.reverse_path) || self.has_strange_recipient();
         if international && self.extensions.smtp_utf8 {
             line.push_str(" SMTPUTF8");
+        }
+        // RFC 3461 §5.2.1 (a), (b): as they came, and only if they came.
+        if self.extensions.dsn {
+            line.push_str(match wishes.ret {
+                Some(Ret::Full) => " RET=FULL",
+                Some(Ret::Headers) => " RET=HDRS",
+                None => "",
+            });
+            if let Some(envid) = &wishes.envid {
+                let _ = write!(line, " ENVID={}", xtext::encode(envid));
+            }
+        }
+        if wishes.require_tls && self.tls && self.extensions.require_tls {
+            line.push_str(" REQUIRETLS");
+        }
+        if self.extensions.mt_priority {
+            let _ = write!(line, " MT-PRIORITY={}", wishes.priority);
+        }
+        if self.logged_in {
+            // RFC 4954 §5: we vouch for nobody.
+            line.push_str(" AUTH=<>");
+        }
+        line
+    }
+
+    fn rcpt_line(&self, recipient: &Recipient) -> String {
+        let mut line = format!("RCPT TO:<{}>", recipient.address);
+        if self.extensions.dsn {
+            if let Some(notify) = recipient.dsn.notify {
+                let _ = write!(line, " NOTIFY={notify}");
+            }
+            if let Some(original) = &recipient.dsn.original {
+                let value = DsnRequest::parameter(original, self.extensions.smtp_utf8);
+                let _ = write!(line, " ORCPT={value}");
+            }
         }
         line
     }
@@ -261,7 +357,10 @@ impl Session {
 
     pub(super) fn on_final(&mut self, reply: &ServerReply) {
         let verdict = if reply.class() == 2 {
-            Verdict::Delivered(reply.report(&self.settings.server))
+            Verdict::Delivered(Report {
+                notifies: self.extensions.dsn,
+                ..reply.report(&self.settings.server)
+            })
         } else {
             reply.failure(&self.settings.server, false)
         };

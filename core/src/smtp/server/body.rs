@@ -8,7 +8,7 @@ use super::pace::Pace;
 use super::session::{Accepted, Phase, Session, Then, Transaction};
 use super::trace::{self, Arrival};
 use super::{Call, RecipientKind};
-use crate::addr::{Address, Domain, ForwardPath};
+use crate::addr::{Address, Domain};
 use crate::chunk::Chunk;
 use crate::machine::SpoolId;
 use crate::mime::unbinary::Unbinary;
@@ -406,16 +406,9 @@ impl Body {
     fn final_wishes(&mut self) -> Wishes {
         self.facts.finish();
         let envelope = &self.envelope;
-        let international =
-            |address: Option<&Address>| address.is_some_and(|address| !address.local.is_ascii());
-        let recipients = envelope.recipients.iter().map(|recipient| &recipient.path);
-        let mut addresses = recipients.map(|path| match path {
-            ForwardPath::Postmaster => None,
-            ForwardPath::Address(address) => Some(address),
-        });
-        let utf8 = self.facts.needs_utf8()
-            || international(envelope.reverse_path.address())
-            || addresses.any(international);
+        // Of the recipients each speaks for itself: those that are plain ASCII can be reached everywhere.
+        let from = envelope.reverse_path.address();
+        let utf8 = self.facts.needs_utf8() || from.is_some_and(|address| !address.local.is_ascii());
         let wishes = envelope.wishes.clone();
         Wishes {
             // RFC 6531 §3.4: asked for and not needed, it would only keep the message from servers without it.
