@@ -9,12 +9,16 @@
 //! through each before the next. A piece is bounded, so what little input grows to is never all there at once.
 
 use core::fmt;
+use core::ops::Range;
 
 use miniz_oxide::deflate::core::CompressorOxide;
 use miniz_oxide::deflate::stream::deflate;
 use miniz_oxide::deflate::{CompressionLevel, core::create_comp_flags_from_zip_params};
-use miniz_oxide::inflate::stream::{InflateState, inflate};
-use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::{
+    BlockBoundaryState, DecompressorOxide, TINFL_LZ_DICT_SIZE, decompress_with_limit, inflate_flags,
+};
+use miniz_oxide::{DataFormat, MZFlush};
 
 use crate::chunk::Chunk;
 
@@ -101,10 +105,10 @@ impl fmt::Debug for Compressor {
 #[error("not DEFLATE")]
 pub struct Corrupt;
 
-/// Decompresses. It takes 43 KiB.
+/// Decompresses. It takes 43 KiB, and where all is read up to a flush only what it may still be referred to: the last
+/// octets that came out, 32 KiB at most.
 pub struct Decompressor {
-    /// `None`: what comes is plain.
-    state: Option<Box<InflateState>>,
+    state: State,
     /// Octets that were not looked at.
     unread: Chunk,
     /// The last octets that were looked at: a flush's end may have begun in them.
@@ -116,12 +120,95 @@ pub struct Decompressor {
     ended: bool,
 }
 
+/// How far it is.
+enum State {
+    /// What comes is plain.
+    Plain,
+    /// Between two blocks, with nothing else to remember than the last octets that came out.
+    Resting(Option<BlockBoundaryState>, Box<[u8]>),
+    Working(Box<Inflater>),
+}
+
+/// What there is to work with.
+struct Inflater {
+    core: DecompressorOxide,
+    /// The last octets that came out, in a ring.
+    window: [u8; TINFL_LZ_DICT_SIZE],
+    /// Where the next one goes.
+    at: usize,
+    /// Octets of the ring that came out.
+    filled: usize,
+}
+
+impl Inflater {
+    /// Goes on from where it rested; without a boundary at the beginning of a stream.
+    fn wake(boundary: Option<&BlockBoundaryState>, last: &[u8]) -> Box<Self> {
+        let mut inflater = Box::new(Self {
+            core: boundary.map_or_else(
+                DecompressorOxide::new,
+                DecompressorOxide::from_block_boundary_state,
+            ),
+            window: [0; TINFL_LZ_DICT_SIZE],
+            at: last.len() % TINFL_LZ_DICT_SIZE,
+            filled: last.len(),
+        });
+        for (slot, octet) in inflater.window.iter_mut().zip(last) {
+            *slot = *octet;
+        }
+        inflater
+    }
+
+    /// The last octets that came out.
+    fn last(&self) -> Box<[u8]> {
+        let (new, old) = self.window.split_at(self.at);
+        if self.filled < TINFL_LZ_DICT_SIZE {
+            return new.into();
+        }
+        [old, new].concat().into()
+    }
+
+    /// Looks at octets: what that came to, how many were looked at, and where in the window what comes of them stands.
+    fn run(&mut self, octets: &[u8]) -> (TINFLStatus, usize, Range<usize>) {
+        let flags =
+            inflate_flags::TINFL_FLAG_HAS_MORE_INPUT | inflate_flags::TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY;
+        let from = self.at;
+        let (core, window) = (&mut self.core, &mut self.window);
+        let (status, read, written) = decompress_with_limit(core, octets, window, from, PIECE, flags);
+        self.at = (from + written) % TINFL_LZ_DICT_SIZE;
+        self.filled = (self.filled + written).min(TINFL_LZ_DICT_SIZE);
+        (status, read, from..from + written)
+    }
+}
+
+impl State {
+    /// The inflater, unless what comes is plain.
+    fn inflater(&mut self) -> Option<&mut Inflater> {
+        if let Self::Resting(boundary, last) = self {
+            *self = Self::Working(Inflater::wake(boundary.as_ref(), last));
+        }
+        match self {
+            Self::Working(inflater) => Some(inflater),
+            _ => None,
+        }
+    }
+
+    /// Between two blocks.
+    fn rest(&mut self) {
+        if let Self::Working(inflater) = self {
+            let boundary = inflater.core.block_boundary_state();
+            if boundary.is_some() {
+                *self = Self::Resting(boundary, inflater.last());
+            }
+        }
+    }
+}
+
 impl Decompressor {
     /// At the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            state: Some(InflateState::new_boxed(DataFormat::Raw)),
+            state: State::Resting(None, Box::default()),
             unread: Chunk::default(),
             last: [1; FLUSHED.len()],
             stopping: false,
@@ -150,33 +237,33 @@ impl Decompressor {
         if !self.has_more() {
             return Ok(None);
         }
-        let mut piece = [0; PIECE];
         while self.has_more() {
             let part = self.unread.slice(0..self.part());
-            let Some(state) = &mut self.state else {
+            let Some(inflater) = self.state.inflater() else {
                 return Ok(Some(core::mem::take(&mut self.unread)));
             };
             if self.ended {
                 return Err(Corrupt);
             }
-            let done = inflate(state, &part, &mut piece, MZFlush::None);
-            self.took(done.bytes_consumed);
-            self.more = done.bytes_written == PIECE;
-            match done.status {
-                Ok(MZStatus::StreamEnd) => {
-                    self.ended = true;
-                    self.more = false;
-                }
-                Ok(_) | Err(MZError::Buf) => {}
-                Err(_) => return Err(Corrupt),
+            let (status, read, written) = inflater.run(&part);
+            let piece = inflater.window.get(written).unwrap_or_default();
+            let piece = (!piece.is_empty()).then(|| Chunk::copy_from(piece));
+            self.took(read);
+            self.more = status == TINFLStatus::HasMoreOutput;
+            match status {
+                TINFLStatus::Done => self.ended = true,
+                TINFLStatus::HasMoreOutput | TINFLStatus::NeedsMoreInput | TINFLStatus::BlockBoundary => {}
+                _ => return Err(Corrupt),
+            }
+            if status == TINFLStatus::BlockBoundary && self.unread.is_empty() {
+                self.state.rest();
             }
             self.end_if_over();
-            if done.bytes_written > 0 {
-                return Ok(Some(Chunk::copy_from(
-                    piece.get(..done.bytes_written).unwrap_or_default(),
-                )));
+            if piece.is_some() {
+                return Ok(piece);
             }
-            if done.bytes_consumed == 0 && !self.unread.is_empty() && !self.ended {
+            let stuck = read == 0 && status == TINFLStatus::NeedsMoreInput;
+            if stuck && !self.unread.is_empty() {
                 return Err(Corrupt);
             }
         }
@@ -198,12 +285,12 @@ impl Decompressor {
     /// Whether all that comes from now on is plain, and nothing is held: it is needed no more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.state.is_none() && self.unread.is_empty()
+        matches!(self.state, State::Plain) && self.unread.is_empty()
     }
 
     fn end_if_over(&mut self) {
         if self.stopping && !self.more && (self.ended || self.last == FLUSHED) {
-            self.state = None;
+            self.state = State::Plain;
         }
     }
 
@@ -322,6 +409,25 @@ mod tests {
         let mut decompressor = Decompressor::new();
         decompressor.push(Chunk::from(stream));
         assert_eq!(all(&mut decompressor), text.repeat(3));
+    }
+
+    #[test]
+    fn it_rests_after_a_flush_with_what_may_be_referred_to() {
+        let (mut compressor, mut decompressor) = (Compressor::new(), Decompressor::new());
+        let mut octets = 0;
+        for n in 0..4_000 {
+            let line = format!("a{n} UID FETCH {n}:{} (FLAGS BODY.PEEK[])\r\n", n * 7 % 977);
+            let mut out = Vec::new();
+            compressor.write(line.as_bytes(), &mut out);
+            compressor.flush(&mut out);
+            decompressor.push(Chunk::from(out));
+            assert_eq!(all(&mut decompressor), line.as_bytes());
+            octets += line.len();
+            let State::Resting(_, last) = &decompressor.state else {
+                panic!("it works on nothing");
+            };
+            assert_eq!(last.len(), octets.min(TINFL_LZ_DICT_SIZE));
+        }
     }
 
     #[test]

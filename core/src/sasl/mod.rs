@@ -256,10 +256,24 @@ pub fn encode(challenge: &str) -> String {
     STANDARD.encode(challenge)
 }
 
-/// A name: UTF-8, bounded, without NUL and other controls.
+/// What SASLprep prohibits in a name (RFC 4013 §2.3, the tables of RFC 3454 §C): controls, private use, what is no character,
+/// what changes the display, tags. Spaces other than the plain one are no part of a name that is prepared.
+fn is_prohibited(c: char) -> bool {
+    let plane_end = u32::from(c) & 0xfffe == 0xfffe;
+    plane_end
+        || c.is_control()
+        || matches!(c,
+            '\u{340}' | '\u{341}' | '\u{6dd}' | '\u{70f}' | '\u{180e}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2061}'..='\u{2063}' | '\u{206a}'..='\u{206f}'
+            | '\u{2ff0}'..='\u{2ffb}' | '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}'
+            | '\u{fff9}'..='\u{fffd}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}'
+            | '\u{e0020}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}')
+}
+
+/// A name: UTF-8, bounded, without NUL and what else is prohibited.
 fn checked_name(octets: &[u8]) -> Result<String, Failure> {
     let name = core::str::from_utf8(octets).map_err(|_| Failure::Malformed)?;
-    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(is_prohibited) {
         return Err(Failure::Malformed);
     }
     Ok(name.to_owned())
@@ -276,6 +290,26 @@ fn checked_password(octets: &[u8]) -> Result<Secret, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_prohibited_is_no_part_of_a_name() {
+        for bad in [
+            '\0',
+            '\u{7f}',
+            '\u{85}',
+            '\u{202e}',
+            '\u{e000}',
+            '\u{fffd}',
+            '\u{1fffe}',
+            '\u{e0041}',
+        ] {
+            let name = format!("tim{bad}");
+            assert_eq!(checked_name(name.as_bytes()), Err(Failure::Malformed), "{bad:?}");
+        }
+        for good in ["tim", "jörg@exämple.org", "tim smith", "\u{627}\u{31}"] {
+            assert_eq!(checked_name(good.as_bytes()).as_deref(), Ok(good));
+        }
+    }
 
     fn started(mechanism: Mechanism) -> Exchange {
         let mut random = Random::from_seed([1; 32]);

@@ -1,10 +1,11 @@
 //! Looks for the texts of a program in a message.
 
 use core::ops::Range;
+use std::collections::BTreeMap;
 
 use super::fold::fold_into;
-use super::program::{Needle, Program, Test};
-use super::value::searched_into;
+use super::program::{Days, Needle, Program, Test};
+use super::value::{BETWEEN, searched_into};
 use crate::mime::decode;
 use crate::mime::header::{Field, Fields};
 use crate::mime::parsed::{EmailId, Parsed};
@@ -52,34 +53,49 @@ impl<'a> Content<'a> {
     /// Settles the wanted tests that the message's header settles, and those that need no look.
     pub(super) fn read_header(&mut self, wanted: &[bool]) {
         let tests = self.program.tests.iter().zip(&mut self.found).zip(wanted);
-        let mut open: Vec<(&Test, &mut Option<bool>)> = Vec::new();
+        let mut dates: Vec<(&Test, &mut Option<bool>)> = Vec::new();
+        // By the names of their fields: a field of which nothing is asked costs one look, however much is asked.
+        let mut fields: BTreeMap<Vec<u8>, Vec<(&Needle, &mut Option<bool>)>> = BTreeMap::new();
         for ((test, found), _) in tests.filter(|(_, wanted)| **wanted) {
             match test {
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
                 Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => {}
-                Test::Sent(_) | Test::Header(..) => {
+                Test::Sent(_) => {
                     *found = Some(false);
-                    open.push((test, found));
+                    dates.push((test, found));
+                }
+                Test::Header(name, needle) => {
+                    *found = Some(false);
+                    let same = fields.entry(name.to_ascii_lowercase()).or_default();
+                    same.push((needle, found));
                 }
             }
         }
+        let mut name = Vec::new();
         let mut dated = false;
         for field in Fields::new(self.message) {
-            let date = !dated && field.is(b"date");
-            dated |= date;
-            let mut text = None;
-            for (test, found) in open.iter_mut().filter(|(_, found)| **found == Some(false)) {
-                let holds = match test {
-                    Test::Sent(days) if date => date::parse_header_date(field.raw)
-                        .is_some_and(|sent| days.hold(date::local_day(sent))),
-                    Test::Header(name, needle) if field.is(name) => {
-                        let text = text.get_or_insert_with(|| folded_value(&field));
-                        needle.0.find(text).is_some()
-                    }
-                    _ => false,
-                };
-                **found = Some(holds);
+            if !dated && field.is(b"date") {
+                dated = true;
+                let sent = date::parse_header_date(field.raw);
+                for (test, found) in &mut dates {
+                    let holds = |days: &Days| sent.is_some_and(|sent| days.hold(date::local_day(sent)));
+                    **found = Some(matches!(test, Test::Sent(days) if holds(days)));
+                }
             }
+            if field.name.is_empty() {
+                continue;
+            }
+            name.clear();
+            name.extend(field.name.iter().map(u8::to_ascii_lowercase));
+            let Some(asked) = fields.get_mut(&name) else {
+                continue;
+            };
+            let text = folded_value(&field);
+            asked.retain_mut(|(needle, found)| {
+                let holds = needle.0.find(&text).is_some();
+                **found = Some(holds);
+                !holds
+            });
         }
     }
 
@@ -203,8 +219,10 @@ impl<'p> Haystack<'p> {
             self.piece(&encoded_word::undeclared(field.name));
             self.window.extend_from_slice(b": ");
             self.piece(encoded_word::decode(field.raw).trim());
-            self.end();
+            // Fields are searched together: a header may have a million of them.
+            self.window.push(BETWEEN);
         }
+        self.end();
     }
 
     /// The next piece of a text; an empty one begins it anew. False: nothing is missing any more.

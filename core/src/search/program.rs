@@ -206,6 +206,12 @@ impl Program {
         self.nodes.iter().map(cost).sum()
     }
 
+    /// How many things are looked for in the content of a message.
+    #[must_use]
+    pub fn content_tests(&self) -> usize {
+        self.tests.len()
+    }
+
     /// Whether a message matches as far as its row tells; `None`: its content is needed.
     #[must_use]
     pub fn eval_row(&self, row: &Row, keywords: &Keywords) -> Option<bool> {

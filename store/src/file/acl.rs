@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rmail_core::addr::{AccountName, Address};
 use rmail_core::imap::server::SharedMailbox;
+use rmail_core::machine::Scope;
 use rmail_core::mailbox::{Acl, Identifier, MailboxName, MailboxRef, Rights, RightsChange, Who};
 use rmail_core::refusal::Refusal;
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,7 @@ impl<D: Disk> FileStore<D> {
         change: RightsChange,
     ) -> Result<()> {
         let label = || format!("share {name} of {account}");
-        let _held = self.lock_account(account).await?;
+        let held = self.lock_account(account).await?;
         let level = self.find(account, name).await?.ok_or(Refusal::NoSuchMailbox)?;
         if !matches!(level.level, Level::Mailbox(_)) {
             return Err(Refusal::NoSuchMailbox.into());
@@ -133,7 +134,9 @@ impl<D: Disk> FileStore<D> {
         if acl.names(&identifier.who) {
             self.enter_shared(account, &identifier.who).await?;
         }
-        let written = self.write_acl(&level.dir, &acl).await;
+        // What rights allow is part of the list (RFC 8440).
+        let write = async { Ok(self.write_acl(&level.dir, &acl).await) };
+        let written = self.list_changes(account, &held, write).await?;
         if written.is_err()
             && let Err(second) = self.write_acl(&level.dir, &before).await
         {
@@ -145,6 +148,11 @@ impl<D: Disk> FileStore<D> {
             && let Err(error) = self.leave_shared(account, &identifier.who).await
         {
             log::warn!("{}: {error}", label());
+        }
+        // Those who were given rights see it in their lists.
+        match &identifier.who {
+            Who::Account(named) => self.hub.announce_change(&Scope::List(named.clone())),
+            Who::Anyone => self.hub.announce_lists(),
         }
         Ok(())
     }

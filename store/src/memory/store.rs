@@ -10,7 +10,7 @@ use rmail_core::imap::server::{
 };
 use rmail_core::mailbox::{
     Acl, Annotated, AnnotationChange, Annotations, FlagChange, Flags, Identifier, MailboxName, MailboxRef,
-    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished,
+    ModSeq, Quota, RightsChange, Snapshot, SpecialUse, Uid, UidSet, Usage, Vanished, Who,
 };
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
@@ -165,11 +165,20 @@ impl MailStore for MemoryStore {
         identifier: &Identifier,
         change: RightsChange,
     ) -> Result<()> {
-        let mut world = self.world();
-        if world.named(account, mailbox)?.acl.change(identifier, change) {
-            return Ok(());
+        if !self
+            .world()
+            .named(account, mailbox)?
+            .acl
+            .change(identifier, change)
+        {
+            return Err(Refusal::MailboxFull.into());
         }
-        Err(Refusal::MailboxFull.into())
+        self.announce_list(account);
+        match &identifier.who {
+            Who::Account(named) => self.announce_list(named),
+            Who::Anyone => self.hub.announce_lists(),
+        }
+        Ok(())
     }
 
     async fn shared(&self, with: &AccountName) -> Result<Vec<SharedMailbox>> {

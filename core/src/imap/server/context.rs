@@ -226,6 +226,11 @@ fn write_set<'a>(out: &mut Vec<u8>, numbers: &'a [u32], most: usize) -> &'a [u32
     rest
 }
 
+/// How many messages.
+fn count(uids: &UidSet) -> usize {
+    uids.iter().count()
+}
+
 impl Session {
     /// A search whose result is known asked for UPDATE: from now on changes of it are told. `order`: of SORT.
     pub(super) fn watch_context(&mut self, search: &Search, found: &[u32], order: Option<&[Uid]>) {
@@ -364,6 +369,13 @@ impl Session {
                 *members = UidSet::from_ranges(both.map(core::ops::RangeInclusive::into_inner));
                 context.tell_set(self.out.text(), &open.view, "ADDTO", &refresh.added);
                 self.refresh_next(*refresh);
+            }
+            Members::Sorted(_, members) if members.len() + count(&refresh.added) > MAX_SORTED => {
+                // RFC 5267 §4.3.1: it has become too long, as one that is so from the start. The next one is at its place.
+                let ended = open.contexts.all.remove(refresh.at);
+                let line = format!("* NO [NOUPDATE \"{}\"] The result is too long", ended.tag);
+                self.out.line(&line);
+                self.refresh(*refresh);
             }
             Members::Sorted(_, members) => {
                 let all = members.iter().copied().chain(refresh.added.iter());

@@ -17,6 +17,9 @@ const LIGHT_CANDIDATES: usize = 4_096;
 /// Octets of the messages of one question, but for the last one.
 const CANDIDATE_OCTETS: u64 = 8 << 20;
 
+/// Things looked for in content that a call of so many messages may ask for.
+const TESTS_OF_A_CALL: usize = 8;
+
 /// What one step may cost, as [`Program::cost`] counts.
 const STEP_COST: usize = 1_000_000;
 
@@ -127,10 +130,14 @@ impl Look {
     }
 
     fn has_enough(&self) -> bool {
-        if self.program.rows.asks_gists() {
-            self.candidates.len() >= LIGHT_CANDIDATES
+        // Each thing that is looked for costs something of its own: the more there are, the fewer messages are one call.
+        let rows = &self.program.rows;
+        let dear = rows.content_tests().div_ceil(TESTS_OF_A_CALL).max(1);
+        if rows.asks_gists() {
+            self.candidates.len() >= (LIGHT_CANDIDATES / dear).max(1)
         } else {
-            self.candidates.len() >= CANDIDATES || self.octets >= CANDIDATE_OCTETS
+            self.candidates.len() >= (CANDIDATES / dear).max(1)
+                || self.octets.saturating_mul(dear as u64) >= CANDIDATE_OCTETS
         }
     }
 }
