@@ -239,9 +239,7 @@ impl<D: Disk> Accounts<D> {
     /// What a hand left in the directory of a former user is not what a user has whose file is away for a moment.
     async fn mark_remains(&self, user_dir: &D::Dir) -> io::Result<()> {
         let listing = self.disk.list(user_dir).await?;
-        let ours = |name: &str| [ACCOUNT_LOCK, USAGE].contains(&name);
-        if listing.entries.iter().all(|entry| ours(&entry.name)) {
-            // A session that still is open; it tidies up.
+        if listing.entries.iter().all(|entry| is_trifle(&entry.name)) {
             return Ok(());
         }
         self.disk.open(user_dir, DELETED, Mode::Create).await?;
@@ -297,6 +295,11 @@ impl<D: Disk> Accounts<D> {
             opened => opened,
         }
     }
+}
+
+/// What a session that still is open may make in the directory of a former user.
+pub(super) fn is_trifle(name: &str) -> bool {
+    [ACCOUNT_LOCK, USAGE].contains(&name)
 }
 
 pub(super) fn failed(what: &str, account: &AccountName, error: io::Error) -> AccountError {

@@ -146,8 +146,8 @@ impl<D: Disk> Accounts<D> {
         let context = || format!("{}/{USER_FILE}", levels.join("/"));
         let listing = self.disk.list(&dir).await;
         let listing = listing.map_err(|error| Error::io(context(), error))?;
-        let mut names = listing.entries.iter().map(|entry| entry.name.as_str());
-        if listing.entries.is_empty() || names.any(|name| name == change::DELETED) {
+        let names = || listing.entries.iter().map(|entry| entry.name.as_str());
+        if names().all(change::is_trifle) || names().any(|name| name == change::DELETED) {
             return Ok(None);
         }
         // It may be back by now.
