@@ -17,7 +17,7 @@ use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::envelope::{DsnRequest, Notify};
 use rmail_core::smtp::server::RecipientKind;
-use rmail_core::time::Mono;
+use rmail_core::time::{Mono, Now};
 use rmail_store::accounts::AccountError;
 use rmail_store::disk::Disk as _;
 use rmail_store::mem::exec::Exec;
@@ -286,7 +286,10 @@ fn a_file_that_is_gone_for_a_moment_goes_on_counting() {
     let world = world();
     let accounts = world.service.accounts();
     let at = |seconds| {
-        accounts.tick(Mono(Duration::from_secs(seconds)));
+        accounts.tick(Now {
+            mono: Mono(Duration::from_secs(seconds)),
+            ..now()
+        });
         let found = block_on(accounts.aliases(&domain("example.com"))).expect("read");
         found.is_some_and(|file| file.has_exact("sales"))
     };
