@@ -22,7 +22,7 @@ use rmail_core::relay::queue::{Action, Input, Queue};
 use rmail_core::relay::{Enhanced, Outcome, bounce};
 use rmail_core::smtp::envelope::{Envelope, Notify};
 use rmail_core::smtp::server::{Call, Reply};
-use rmail_core::time::{Mono, Now, Unix};
+use rmail_core::time::{Now, Unix};
 use rmail_store::MailStore as _;
 use rmail_store::mem::{Fault, MemDisk, Model, Outcome as Power};
 use rmail_store::service::Service;
@@ -298,7 +298,7 @@ fn a_raised_priority_is_for_those_who_may() {
         Reply::Priority(Err(Refusal::AccountDisabled))
     );
     world.edit(&user_file("bob@example.com"), r#"{"max_priority": 3}"#);
-    world.service.accounts().tick(Mono(Duration::from_secs(5_000)));
+    world.service.accounts().tick(later(4_000));
     assert_eq!(ask("bob@example.com", 5), Reply::Priority(Ok(3)));
 }
 

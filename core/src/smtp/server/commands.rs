@@ -210,7 +210,7 @@ impl Session {
 
     pub(super) fn priority_known(&mut self, mail: Box<command::Mail>, result: Result<i8, Refusal>) {
         match result {
-            Ok(priority) => self.begin(mail, priority),
+            Ok(priority) => self.begin(*mail, priority),
             Err(word) => self.refuse_mail(&mail, word),
         }
     }
@@ -221,7 +221,7 @@ impl Session {
     }
 
     /// MAIL is accepted.
-    pub(super) fn begin(&mut self, mail: Box<command::Mail>, priority: i8) {
+    pub(super) fn begin(&mut self, mail: command::Mail, priority: i8) {
         let (hold_until, hold) = self.release(mail.hold);
         let changed = mail.priority.is_some_and(|wanted| wanted != priority);
         self.transactions += 1;

@@ -82,7 +82,7 @@ impl Session {
                 let account = login.account.clone();
                 self.ask(Call::Priority { account, wanted }, Then::Priority(mail));
             }
-            (wanted, _) => self.begin(mail, wanted.unwrap_or_default()),
+            (wanted, _) => self.begin(*mail, wanted.unwrap_or_default()),
         }
     }
 }
