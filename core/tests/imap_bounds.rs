@@ -118,3 +118,35 @@ fn costly_patterns_are_cut_into_steps() {
     assert_eq!(answer, "a OK LIST completed\r\n");
     assert!(client.pauses >= 30, "{} pauses", client.pauses);
 }
+
+#[test]
+fn a_sorted_context_that_grows_too_long_ends() {
+    let world = &mut World::with_messages(20_000);
+    let mut client = Client::selected(world);
+    let told = client.say(
+        world,
+        "a SORT RETURN (COUNT UPDATE) (REVERSE ARRIVAL) UTF-8 ALL\r\n",
+    );
+    assert!(
+        told.ends_with("a OK SORT completed\r\n") && !told.contains("NOUPDATE"),
+        "{told}"
+    );
+    client.say(world, "b SEARCH RETURN (COUNT UPDATE) ALL\r\n");
+    world.deliver("Subject: one too many\r\n\r\n");
+    let told = client.say(world, "c NOOP\r\n");
+    assert!(
+        told.contains("* NO [NOUPDATE \"a\"] The result is too long\r\n"),
+        "{told}"
+    );
+    // The others go on.
+    assert!(
+        told.contains("* ESEARCH (TAG \"b\") ADDTO (0 20001)\r\n"),
+        "{told}"
+    );
+    world.deliver("Subject: another\r\n\r\n");
+    let told = client.say(world, "d NOOP\r\n");
+    assert!(
+        !told.contains("\"a\"") && told.contains("ADDTO (0 20002)"),
+        "{told}"
+    );
+}

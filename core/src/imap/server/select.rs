@@ -241,10 +241,11 @@ impl Open {
             response::untagged_number(out, self.view.recent_count() as u64, "RECENT");
         }
         // IMAP4rev2 has no such code, and it is a message number, which UIDONLY forbids.
-        if !enabled.rev2 && !enabled.uid_only {
-            if let Some(index) = rows.first_unseen() {
-                response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");
-            }
+        if !enabled.rev2
+            && !enabled.uid_only
+            && let Some(index) = rows.first_unseen()
+        {
+            response::ok_number(out, "UNSEEN", index as u64 + 1, "First unseen message");
         }
         response::ok_number(out, "UIDVALIDITY", snapshot.uid_validity.0, "UIDs are valid");
         response::ok_number(out, "UIDNEXT", snapshot.uid_next.0, "Predicted next UID");
