@@ -15,6 +15,7 @@ use rmail_conformance::world::World;
 const BEYOND: &[(&str, &str)] = &[
     ("* ESEARCH", "RFC 4731, RFC 9051 §7.3.4"),
     ("* VANISHED ", "RFC 7162 §3.2.10"),
+    ("* UIDBATCHES (", "RFC 10022"),
     ("* %UIDFETCH (", "RFC 9586 §3.3"),
     ("* LIST (%) \"/\" % (", "RFC 5258 §3.5: LIST with extended data"),
     ("* LIST (%\\Subscribed", "RFC 5258 §3.1"),
