@@ -1,7 +1,8 @@
 //! AUTH (RFC 4954).
 
 use super::Call;
-use super::session::{Login, Phase, Session, Then, printable};
+use super::printable::printable;
+use super::session::{Login, Phase, Session, Then};
 use crate::addr::AccountName;
 use crate::machine::{Action, Scope};
 use crate::mailbox::ModSeq;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::check::helo_fault;
-use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long, printable};
+use super::printable::printable;
+use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long};
 use super::{Call, RecipientKind, Role};
 use crate::addr::Domain;
 use crate::machine::Action;

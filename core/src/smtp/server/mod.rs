@@ -16,6 +16,7 @@ mod header;
 mod lmtp;
 mod outbox;
 mod pace;
+mod printable;
 mod session;
 mod trace;
 mod wishes;

@@ -10,6 +10,7 @@ use super::chunks::{Chunked, Unwanted};
 use super::lmtp::Lmtp;
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::printable::printable;
 use super::trace;
 use super::{Call, RecipientKind, Reply, Settings};
 use crate::addr::{AccountName, Domain, ForwardPath, ReversePath};
@@ -586,23 +587,4 @@ impl fmt::Debug for Session {
 /// The reply to a command line beyond the limit.
 pub(super) const fn line_too_long() -> reply::Reply {
     reply::Reply::new(500, "5.5.2", "Line too long")
-}
-
-/// Text of a peer for a log: printable ASCII, bounded.
-pub(super) fn printable(text: &[u8]) -> String {
-    const MAX: usize = 400;
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| HEX.get(usize::from(value)).map_or('0', |&b| char::from(b));
-    let mut shown = String::with_capacity(text.len().min(MAX));
-    for &octet in text.iter().take(MAX) {
-        if matches!(octet, b' '..=b'~') {
-            shown.push(char::from(octet));
-        } else {
-            shown.extend(['\\', 'x', digit(octet >> 4), digit(octet & 15)]);
-        }
-    }
-    if text.len() > MAX {
-        shown.push('…');
-    }
-    shown
 }
