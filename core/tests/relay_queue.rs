@@ -29,6 +29,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         dsn: DsnRequest::default(),
         local: false,
         done: None,
+        expanded: false,
     };
     Entry {
         id: id.into(),

@@ -73,6 +73,7 @@ fn entry(id: &str) -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            expanded: false,
         }],
     }
 }

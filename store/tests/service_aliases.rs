@@ -17,7 +17,7 @@ use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::envelope::{DsnRequest, Notify};
 use rmail_core::smtp::server::RecipientKind;
-use rmail_core::time::{Mono, Now};
+use rmail_core::time::{Mono, Now, Unix};
 use rmail_store::accounts::AccountError;
 use rmail_store::disk::Disk as _;
 use rmail_store::mem::exec::Exec;
@@ -409,5 +409,51 @@ fn a_change_is_whole_or_not_there() {
         }
         let least = if matches!(fault, Fault::Short(_)) { 1 } else { 6 };
         assert!(failed >= least, "{fault:?} at {failed} calls");
+    }
+}
+
+/// RFC 3461 §5.2.7.3 (c): the sender hears of the alias, and not of each of its targets.
+#[test]
+fn success_of_an_alias_with_several_targets_is_told_once() {
+    let success = Some(Notify {
+        success: true,
+        ..Notify::default()
+    });
+    for (hold, to, told) in [
+        (
+            None,
+            "team@example.com",
+            vec![("Eve@elsewhere.net", false), ("team@example.com", true)],
+        ),
+        (
+            Some(60),
+            "team@example.com",
+            vec![
+                ("Eve@elsewhere.net", false),
+                ("alice@example.com", false),
+                ("bob@example.com", false),
+                ("team@example.com", true),
+            ],
+        ),
+        (None, "away@example.com", vec![("bob@elsewhere.net", false)]),
+    ] {
+        let world = world();
+        let mut envelope = envelope(Some("alice@example.com"), "alice@example.com", &[to]);
+        envelope.recipients[0].dsn.notify = success;
+        envelope.hold_until = hold.map(|seconds| Unix::from_secs(now().unix.secs() + seconds));
+        send(&world.smtp(), b"\r\n", envelope).expect("sent");
+        let entry = world.told.lock().unwrap().pop().expect("an entry");
+        let seen: Vec<(&str, bool)> = entry
+            .recipients
+            .iter()
+            .map(|to| (to.address.as_str(), to.expanded))
+            .collect();
+        assert_eq!(seen, told);
+        let single = to == "away@example.com";
+        for recipient in entry.recipients {
+            assert_eq!(recipient.done.is_some(), recipient.expanded);
+            let asked = recipient.dsn.notify.expect("it was asked for").success;
+            assert_eq!(asked, recipient.expanded || single, "{}", recipient.address);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub enum Kind {
     Delivered,
     /// A server that tells nobody has it (RFC 3461 §5.2.2).
     Relayed,
+    /// They are aliases with several targets, and those have it or get it (RFC 3464 §2.3.3).
+    Expanded,
 }
 
 /// What a notice is to say.
@@ -170,6 +172,7 @@ fn head(out: &mut String, notice: &Notice, now: Unix, unique: &str, boundary: &s
         Kind::Delayed => "Delayed mail (still being tried)",
         Kind::Delivered => "Delivered mail",
         Kind::Relayed => "Relayed mail",
+        Kind::Expanded => "Distributed mail",
     };
     let _ = write!(
         out,
@@ -194,6 +197,10 @@ fn text_part(out: &mut String, notice: &Notice) {
              do anything: it is tried further, and you will hear if it fails for good.\r\n"
         }
         Kind::Delivered => "Your message was delivered to the recipients below.\r\n",
+        Kind::Expanded => {
+            "Your message was handed on to everybody whom the addresses below stand for. You\r\n\
+             hear no more of it unless it fails.\r\n"
+        }
         Kind::Relayed => {
             "Your message was handed on for the recipients below, to servers that do not\r\n\
              confirm delivery. You may hear no more of it unless it fails.\r\n"
@@ -258,6 +265,7 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
             Kind::Delayed => ("delayed", report.enhanced.with_class(4)),
             Kind::Delivered => ("delivered", report.enhanced.with_class(2)),
             Kind::Relayed => ("relayed", report.enhanced.with_class(2)),
+            Kind::Expanded => ("expanded", report.enhanced.with_class(2)),
         };
         out.push_str("\r\n");
         if let Some(original) = &about.original {
@@ -275,7 +283,7 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
         }
         // RFC 3464 §2.3.6: `smtp` is for replies; reasons of our own are no SMTP.
         let kind = if report.code.is_some() { "smtp" } else { "x-rmail" };
-        if notice.kind != Kind::Delivered {
+        if !matches!(notice.kind, Kind::Delivered | Kind::Expanded) {
             let said = printable(&report.to_string());
             let _ = write!(out, "Diagnostic-Code: {kind}; {said}\r\n");
         }

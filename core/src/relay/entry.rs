@@ -56,6 +56,9 @@ pub struct Recipient {
     /// It has the message; only the notice of success is missing (NOTIFY=SUCCESS). What was said, as in `last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
+    /// It is an alias whose several targets have the message or stand in the queue (RFC 3461 §5.2.7.3 (c)).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub expanded: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

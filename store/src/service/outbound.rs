@@ -305,7 +305,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
         }
         if !external.is_empty() && !self.outbound.may_tell(&address, now) {
-            if matches!(notice.kind, bounce::Kind::Delivered | bounce::Kind::Relayed) {
+            if !matches!(notice.kind, bounce::Kind::Failed | bounce::Kind::Delayed) {
                 log::warn!("notification {id} for {address} is dropped: it got too many within the hour");
                 return Ok(());
             }
@@ -370,6 +370,7 @@ pub(super) fn first_attempt(address: &Address, request: DsnRequest, due: Unix) -
         dsn: request,
         local: false,
         done: None,
+        expanded: false,
     }
 }
 

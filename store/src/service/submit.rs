@@ -22,7 +22,15 @@ pub(super) struct Targets {
     pub(super) accounts: BTreeMap<AccountName, DsnRequest>,
     pub(super) external: BTreeMap<Address, DsnRequest>,
     /// Recipients that are delivered here and of whose success the sender wants to hear.
-    pub(super) confirmed: Vec<(Address, DsnRequest)>,
+    pub(super) confirmed: Vec<Confirmed>,
+}
+
+/// A recipient of whose success we tell.
+pub(super) struct Confirmed {
+    address: Address,
+    dsn: DsnRequest,
+    /// It is an alias with several targets.
+    expanded: bool,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -106,10 +114,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             for target in resolved.targets {
                 match target {
                     Target::Account(account) => {
-                        targets
-                            .accounts
-                            .entry(account)
-                            .or_insert_with(|| recipient.dsn.clone());
+                        targets.accounts.entry(account).or_insert_with(|| match several {
+                            true => recipient.dsn.of_alias(&recipient.path, several),
+                            false => recipient.dsn.clone(),
+                        });
                         here = true;
                     }
                     // What was asked for the address itself comes before what was asked for an alias.
@@ -130,9 +138,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                         Domain::parse(&settings.hostname).and_then(|host| Address::new("postmaster", host))
                     }
                 };
-                targets
-                    .confirmed
-                    .extend(address.map(|address| (address, recipient.dsn.clone())));
+                targets.confirmed.extend(address.map(|address| Confirmed {
+                    address,
+                    dsn: recipient.dsn.clone(),
+                    expanded: several,
+                }));
             }
         }
         match lost {
@@ -164,12 +174,16 @@ fn entry_of(envelope: &Envelope, size: u64, targets: &mut Targets, now: Now) -> 
                 ..first_attempt(&address, dsn, start)
             }));
         }
-    } else if envelope.reverse_path.address().is_some() {
-        let confirmed = core::mem::take(&mut targets.confirmed);
-        recipients.extend(confirmed.into_iter().map(|(address, dsn)| Recipient {
+    }
+    if envelope.reverse_path.address().is_some() {
+        // Of what is held, only the aliases are done with now.
+        let confirmed = core::mem::take(&mut targets.confirmed).into_iter();
+        let confirmed = confirmed.filter(|recipient| recipient.expanded || due.is_none());
+        recipients.extend(confirmed.map(|recipient| Recipient {
             local: true,
             done: Some("2.1.5 delivered".to_owned()),
-            ..first_attempt(&address, dsn, start)
+            expanded: recipient.expanded,
+            ..first_attempt(&recipient.address, recipient.dsn, start)
         }));
     }
     if recipients.is_empty() {

@@ -138,6 +138,7 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            expanded: false,
         }],
     }
 }

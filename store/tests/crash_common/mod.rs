@@ -92,6 +92,7 @@ pub fn entry() -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            expanded: false,
         }],
     }
 }

@@ -194,7 +194,9 @@ impl Rcpt {
 
     /// Which notice of success this recipient gets.
     fn success(&self) -> Kind {
-        if self.stored.local {
+        if self.stored.expanded {
+            Kind::Expanded
+        } else if self.stored.local {
             Kind::Delivered
         } else {
             Kind::Relayed
@@ -302,8 +304,8 @@ impl Rcpt {
                 self.stored.delay_told |= stored;
             }
             (Kind::Failed, State::Failed(failure)) => failure.told = false,
-            (Kind::Delivered | Kind::Relayed, State::Done(success)) => success.told = false,
-            (Kind::Failed | Kind::Delivered | Kind::Relayed, _) => {}
+            (Kind::Delivered | Kind::Relayed | Kind::Expanded, State::Done(success)) => success.told = false,
+            (Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded, _) => {}
         }
     }
 }

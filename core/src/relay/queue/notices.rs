@@ -64,10 +64,10 @@ impl Queue {
         self.bounce(id, Kind::Failed, numbers, about);
     }
 
-    /// One notice for all recipients that got the message from us, one for those that got it from a server that tells
+    /// One notice for aliases, one for all recipients that got the message from us, one for those that got it from a server that tells
     /// nobody (RFC 3461 §5.2.2, §5.2.3).
     pub(super) fn tell_successes(&mut self, id: &Arc<str>) {
-        for kind in [Kind::Delivered, Kind::Relayed] {
+        for kind in [Kind::Delivered, Kind::Relayed, Kind::Expanded] {
             let Some(item) = self.items.get_mut(id) else {
                 return;
             };
@@ -140,7 +140,9 @@ impl Queue {
         };
         for number in pending.recipients {
             match pending.kind {
-                Kind::Failed | Kind::Delivered | Kind::Relayed if stored => item.remove(number),
+                Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded if stored => {
+                    item.remove(number)
+                }
                 kind => {
                     if let Some(rcpt) = item.find_mut(number) {
                         rcpt.notice_over(kind, stored);
@@ -152,7 +154,7 @@ impl Queue {
             self.write(&id);
         } else {
             let timer = match pending.kind {
-                Kind::Failed | Kind::Delivered | Kind::Relayed => Timer::Bounce,
+                Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded => Timer::Bounce,
                 Kind::Delayed => Timer::Delay,
             };
             self.timers.insert((self.now.mono + STORAGE_RETRY, id, timer));
