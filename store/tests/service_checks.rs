@@ -46,9 +46,10 @@ fn disk_with_bob() -> MemDisk {
     disk.set_yields(false);
     let service = process(&disk);
     let user = new_user(false);
+    let bob = account(BOB);
     let created = service
         .accounts()
-        .create(&**service.store(), &account(BOB), &user, Unix::from_secs(1));
+        .create(&**service.store(), &bob, &user, Unix::from_secs(1));
     block_on(created).expect("created");
     disk
 }
@@ -79,7 +80,7 @@ fn what_greylisting_knows_is_shared_by_processes_and_outlives_a_power_cut() {
     assert_eq!(rcpt(&stranger(&two), 1_300), Ok(()));
     assert_eq!(rcpt(&stranger(&one), 1_301), Ok(()));
     drop((one, two));
-    disk.crash(&mut Random::from_seed([9; 32]));
+    disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([9; 32]));
     assert_eq!(rcpt(&stranger(&process(&disk)), 2_000_000), Ok(()));
 }
 
