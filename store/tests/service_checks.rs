@@ -20,13 +20,10 @@ const BOB: &str = "bob@example.com";
 
 /// A process of its own on the disk.
 fn process(disk: &MemDisk) -> Arc<Service<Store, MemDisk>> {
-    let limits = rmail_core::limits::Limits::default();
-    let store = block_on(FileStore::open(
-        Arc::new(disk.clone()),
-        limits,
-        Options::default(),
-    ));
-    let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([5; 32]));
+    let disk = disk.process();
+    disk.set_yields(false);
+    let store = open_store(&disk);
+    let accounts = accounts(&disk, 5);
     let settings = Settings {
         greylist: Some(rmail_core::greylist::Settings::default()),
         ..settings()
