@@ -49,7 +49,6 @@ keys! {
     "smtp.max_commands", Kind::Integer(10, 1_000_000), 200, "Commands that bring no message before 421 and close";
     "smtp.command_timeout", Kind::Integer(10, 86_400), 300, "Seconds without a command before 421";
     "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421; twice that below 100 octets a second";
-    "smtp.data_timeout", Kind::Integer(10, 86_400), 300, "Seconds without an octet of a message before 421";
     "smtp.max_hold", Kind::Integer(0, 999_999_999), 2_592_000, "Seconds that a submitted message may be held (FUTURERELEASE); 0: not offered";
     "smtp.auth_on_25", Kind::Bool, true, "AUTH on port 25 after STARTTLS";
     "imap.host", Kind::Hosts, "0.0.0.0", "Address or list of addresses; \"::\" is dual stack";
