@@ -581,3 +581,20 @@ fn between_chunks_nobody_logs_in_and_a_shutdown_waits() {
 fn a_session_is_small() {
     assert!(size_of::<Session>() <= 1_024, "{}", size_of::<Session>());
 }
+
+#[test]
+fn what_has_no_bound_is_not_told_as_one() {
+    let limits = |max_messages| {
+        let mut host = Host::new(Settings {
+            max_messages,
+            ..settings(Role::Mx)
+        });
+        host.settle();
+        host.take();
+        let told = host.say("EHLO client.example\r\n");
+        let line = told.lines().find(|line| line.contains("LIMITS")).expect("LIMITS");
+        line.to_owned()
+    };
+    assert_eq!(limits(7), "250-LIMITS RCPTMAX=5 MAILMAX=7");
+    assert_eq!(limits(usize::MAX), "250-LIMITS RCPTMAX=5");
+}

@@ -21,10 +21,12 @@ impl Session {
         if self.tls.is_some() {
             lines.push(Cow::Borrowed("REQUIRETLS"));
         }
-        lines.push(Cow::Owned(format!(
-            "LIMITS RCPTMAX={} MAILMAX={}",
-            self.settings.max_recipients, self.settings.max_messages
-        )));
+        let mut limits = format!("LIMITS RCPTMAX={}", self.settings.max_recipients);
+        // Of LMTP the sessions are as long as the client wants.
+        if self.settings.max_messages < usize::MAX {
+            limits.push_str(&format!(" MAILMAX={}", self.settings.max_messages));
+        }
+        lines.push(Cow::Owned(limits));
         if self.is_submission() {
             lines.push(Cow::Borrowed("MT-PRIORITY"));
         }
