@@ -598,3 +598,37 @@ fn what_has_no_bound_is_not_told_as_one() {
     assert_eq!(limits(7), "250-LIMITS RCPTMAX=5 MAILMAX=7");
     assert_eq!(limits(usize::MAX), "250-LIMITS RCPTMAX=5");
 }
+
+#[test]
+fn what_is_relayed_is_told_as_it_is_not_as_it_came() {
+    let mut host = Host::ready(settings(Role::Submission));
+    let send = |host: &mut Host, header: &str, body: &str| {
+        host.say("MAIL FROM:<alice@demo.test>\r\nRCPT TO:<bob@demo.test>\r\nDATA\r\n");
+        let told = host.say(&format!("From: alice@demo.test\r\n{header}\r\n{body}\r\n.\r\n"));
+        assert!(told.starts_with("250 "), "{told}");
+        let mail = host.mail.pop().expect("a message");
+        (mail.envelope.eight_bit, mail.text.is_ascii())
+    };
+    // The subject becomes an encoded word.
+    assert_eq!(send(&mut host, "Subject: Köln\r\n", "x"), (false, true));
+    assert_eq!(send(&mut host, "Subject: x\r\n", "Köln"), (true, false));
+}
+
+#[test]
+fn recipients_of_one_message_have_an_end_also_when_each_is_known() {
+    let mut host = Host::ready(Settings {
+        max_commands: 200,
+        ..settings(Role::Mx)
+    });
+    host.say("MAIL FROM:<x@remote.example>\r\n");
+    let told = host.say(&"RCPT TO:<bob@demo.test>\r\n".repeat(1_001));
+    assert_eq!(
+        told.lines().filter(|line| line.starts_with("250 2.1.5")).count(),
+        1_000
+    );
+    assert!(
+        told.ends_with("421 4.5.3 mail.demo.test too many recipients, closing connection\r\n"),
+        "{told}"
+    );
+    assert!(host.closed);
+}

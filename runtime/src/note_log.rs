@@ -30,7 +30,7 @@ impl fmt::Display for Label {
 fn is_bounded(note: &Note) -> bool {
     !matches!(
         note,
-        Note::LoginFailed { .. } | Note::Refused { .. } | Note::Ended(_)
+        Note::LoginFailed { .. } | Note::Refused { .. } | Note::Check { .. } | Note::Ended(_)
     )
 }
 

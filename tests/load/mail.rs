@@ -120,7 +120,7 @@ impl<'a> Server<'a> {
             figures.push(("delivered".to_owned(), rate, "MB/s"));
         }
         if let (Some(before), Some(after)) = (cpu, self.processes.cpu()) {
-            let each = (after - before).as_secs_f64() * 1000.0 / count;
+            let each = after.saturating_sub(before).as_secs_f64() * 1000.0 / count;
             figures.push(("CPU of the server a message".to_owned(), each, "ms"));
         }
         for (what, ..) in &mut figures {

@@ -55,7 +55,6 @@ pub struct Decoder {
     /// Octets of the present line so far.
     line: usize,
     faults: Faults,
-    eight_bit: bool,
 }
 
 /// What came directly before the next octet.
@@ -91,7 +90,6 @@ impl Decoder {
             size: 0,
             line: 0,
             faults: Faults::default(),
-            eight_bit: false,
         }
     }
 
@@ -143,12 +141,6 @@ impl Decoder {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.faults
-    }
-
-    /// Whether an octet above 127 was in it.
-    #[must_use]
-    pub fn eight_bit(&self) -> bool {
-        self.eight_bit
     }
 
     /// One run of text that lies together, and whether the end was found. Takes at least one octet.
@@ -237,7 +229,6 @@ impl Decoder {
         let room = self.max_size.saturating_sub(self.size);
         let len = text.len() as u64;
         self.size = self.size.saturating_add(len);
-        self.eight_bit = self.eight_bit || !text.is_ascii();
         if len > room {
             self.faults.too_large = true;
             text = text.slice(0..usize::try_from(room).unwrap_or(usize::MAX));

@@ -103,7 +103,7 @@ pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
             println!("Added {account}.");
             if !account.parts().0.is_ascii() {
                 anstream::eprintln!(
-                    "rmail: {account} can log in, but gets no mail: SMTP takes ASCII names only as long as SMTPUTF8 is not built"
+                    "rmail: {account} gets mail only from servers that know SMTPUTF8; an alias with a name in ASCII helps the others"
                 );
             }
         }

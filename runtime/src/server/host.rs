@@ -165,7 +165,14 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             Ok(pass) => {
                 Stream::local(socket).map(|stream| self.begin(service, &config, peer, stream, label, pass))
             }
-            Err(why) => listen::tell(service, &config.hostname, why, &mut socket),
+            Err(why) => {
+                self.tell_left_out();
+                if self.refused.admits(Instant::now()) {
+                    let why = format_args!("event=refused service={service} why={why:?}");
+                    note_log::line_of(&label, Level::Warn, why);
+                }
+                listen::tell(service, &config.hostname, why, &mut socket)
+            }
         };
         if let Err(error) = begun {
             note_log::line_of(

@@ -173,6 +173,10 @@ async fn look_at_name(
     {
         return (Domain::parse(name.as_str()), None);
     }
+    if names.len() >= MAX_NAMES {
+        // There may be more, and one of those the right one.
+        return (None, None);
+    }
     let unknown = |answer: &Result<Answer, DnsError>| matches!(answer, Err(error) if error.is_temporary());
     if answers.iter().any(unknown) {
         return (None, None);

@@ -259,8 +259,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let name = login_name(settings, login);
         self.after_unbans(|| self.wait(settings, now, tries.peer, &name))
             .await?;
+        // Not counted: an exchange that could not begin, or was given up for another.
+        *lock(&tries.scram) = None;
+        let started = started.await?;
         *lock(&tries.scram) = Some(name);
-        started.await
+        Ok(started)
     }
 
     /// SCRAM ends, as far as the service has a word in it.
@@ -272,6 +275,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         checked: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let name = lock(&tries.scram).take();
+        if let Some(name) = &name {
+            // Many exchanges may have begun before the first of them failed.
+            self.after_unbans(|| self.wait(settings, now, tries.peer, name))
+                .await?;
+        }
         let result = checked.await;
         if let Some(name) = name {
             let refused = result.as_ref().err().copied();

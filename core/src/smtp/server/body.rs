@@ -38,6 +38,8 @@ pub(super) struct Body {
     max_size: u64,
     /// Written before the message's own octets.
     front: String,
+    /// What went to the spool behind our own lines has octets above 127: not what came, which may have been encoded.
+    eight_bit: bool,
     /// Octets handed to the spool.
     stored: u64,
     pub(super) envelope: Envelope,
@@ -108,6 +110,7 @@ impl Session {
             max_size: self.settings.max_message_size,
             front,
             stored: 0,
+            eight_bit: false,
             envelope: Envelope {
                 id,
                 reverse_path: transaction.from,
@@ -148,7 +151,8 @@ impl Session {
             return String::new();
         };
         let only = match transaction.recipients.as_slice() {
-            [only] => Some(&only.path),
+            // It would make a header that is ASCII into one that only few servers take.
+            [only] if only.path.to_string().is_ascii() => Some(&only.path),
             _ => None,
         };
         trace::received(&Arrival {
@@ -265,7 +269,7 @@ impl Session {
         let envelope = Envelope {
             wishes,
             authors: summary.authors,
-            eight_bit: body.decoder.eight_bit(),
+            eight_bit: body.eight_bit,
             ..body.envelope
         };
         self.commit(spool, envelope, accepted);
@@ -361,9 +365,10 @@ impl Body {
 
     fn store(&mut self, text: Chunk, out: &mut Outbox<Call>) {
         self.facts.push(&text);
-        let (spool, stored) = (self.spool, &mut self.stored);
+        let (spool, stored, eight_bit) = (self.spool, &mut self.stored, &mut self.eight_bit);
         self.pass.push(text, |chunk| {
             *stored += chunk.len() as u64;
+            *eight_bit |= !chunk.is_ascii();
             out.spool(spool, chunk);
         });
     }
@@ -373,9 +378,10 @@ impl Body {
         if self.count.is_some() {
             self.finish_chunks(out)?;
         }
-        let (spool, stored) = (self.spool, &mut self.stored);
+        let (spool, stored, eight_bit) = (self.spool, &mut self.stored, &mut self.eight_bit);
         let summary = self.pass.finish(|chunk| {
             *stored += chunk.len() as u64;
+            *eight_bit |= !chunk.is_ascii();
             out.spool(spool, chunk);
         });
         match self.fault().or(summary.fault.map(header_reply)) {

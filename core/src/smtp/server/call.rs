@@ -56,7 +56,7 @@ pub struct Settings {
     pub data_timeout: Duration,
     /// Errors before 421.
     pub max_errors: usize,
-    /// Commands before 421, if no message is accepted between them; of RCPT only those that are refused count.
+    /// Commands before 421, if no message is accepted between them; of RCPT only those that are refused for good count.
     pub max_commands: usize,
     /// Seconds that a submitted message may be held at most (FUTURERELEASE, RFC 4865); 0: not offered.
     pub max_hold: u64,

@@ -111,6 +111,7 @@ impl Session {
             if unwanted.fails && unwanted.count.is_last() && self.lmtp.is_some() {
                 self.refuse_message("BDAT", &unwanted.reply);
             } else if unwanted.again {
+                self.commands += 1;
                 self.respond(&unwanted.reply);
             } else {
                 self.refuse("BDAT", &unwanted.reply);

@@ -17,6 +17,10 @@ use crate::smtp::command::{self, Command, MAX_LINE};
 use crate::smtp::envelope::{Recipient, Wishes};
 use crate::smtp::reply::{Context, Reply, refusal};
 
+/// RCPTs of one transaction that are answered in any case: a client may send all that it has in one pipeline, and learn
+/// from the replies how many are taken (RFC 5321 §4.5.3.1.10).
+const MIN_ASKED: usize = 1_000;
+
 const OK: Reply = Reply::new(250, "2.0.0", "OK");
 
 impl Session {
@@ -38,6 +42,7 @@ impl Session {
             Err(_) if self.auth_seen => "***".to_owned(),
             Err(_) => printable(line.trim_ascii_end()),
         };
+        self.auth_seen |= is_auth;
         self.out.note(Note::Command(shown));
         match parsed {
             Ok(command) => self.command(command),
@@ -84,11 +89,14 @@ impl Session {
                 "Cannot VRFY user, but will accept message and attempt delivery",
             )),
             Command::Expn => self.fail(&Reply::new(502, "5.5.1", "EXPN not implemented")),
-            Command::Help => self.respond(&Reply::new(
-                214,
-                "2.0.0",
-                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT (RFC 5321)",
-            )),
+            Command::Help => {
+                let known = if self.lmtp.is_some() {
+                    "LHLO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT (RFC 2033)"
+                } else {
+                    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP STARTTLS AUTH QUIT (RFC 5321)"
+                };
+                self.respond(&Reply::new(214, "2.0.0", known));
+            }
             Command::Quit => {
                 let reply = self.closing(221, "2.0.0", "closing connection");
                 self.goodbye(&reply, "QUIT");
@@ -235,6 +243,7 @@ impl Session {
             known: BTreeSet::new(),
             first: None,
             refused: false,
+            asked: 0,
             wishes: Wishes {
                 priority,
                 hold,
@@ -262,6 +271,12 @@ impl Session {
             let reply = Reply::new(553, "5.6.7", "Non-ASCII address without SMTPUTF8");
             transaction.refused = true;
             return self.fail(&reply);
+        }
+        transaction.asked += 1;
+        if transaction.asked > MIN_ASKED.max(self.settings.max_recipients.saturating_mul(10)) {
+            let reply = self.closing(421, "4.5.3", "too many recipients, closing connection");
+            self.goodbye(&reply, "too many recipients");
+            return;
         }
         let (size, sender) = (transaction.size, transaction.from.clone());
         let recipient = rcpt.recipient;
@@ -304,7 +319,7 @@ impl Session {
                 }
                 Err(word) => {
                     transaction.refused = true;
-                    self.commands += 1;
+                    self.commands += usize::from(!word.is_temporary());
                     let what = format!("RCPT TO:{}", recipient.path);
                     self.refuse(&what, &refusal(context, word));
                 }

@@ -177,6 +177,8 @@ pub(super) struct Transaction {
     pub(super) first: Option<RecipientKind>,
     /// Some RCPT was refused.
     pub(super) refused: bool,
+    /// RCPTs, whatever became of them.
+    pub(super) asked: usize,
     /// What MAIL asked for.
     pub(super) wishes: Wishes,
     /// FUTURERELEASE.
@@ -274,6 +276,7 @@ impl Session {
         }
         match &self.phase {
             Phase::Closed => false,
+            Phase::Command | Phase::Body(_) if self.dirty => self.recheck(),
             Phase::Body(_) => self.read_body(),
             Phase::Unwanted(_) => self.read_unwanted(),
             Phase::Tls if self.eof || self.shutdown => self.end("closed before TLS"),
@@ -282,7 +285,6 @@ impl Session {
                 let reply = self.closing(421, "4.3.2", "shutting down");
                 self.goodbye(&reply, "shutdown")
             }
-            Phase::Command if self.dirty => self.recheck(),
             Phase::Skip(_) => self.skip_line(),
             Phase::Command | Phase::Auth(_) => self.read_line(),
         }
@@ -412,14 +414,25 @@ impl Session {
             (Then::Discard(ending), Reply::Discarded) => self.discarded(ending),
             (Then::Recheck, Reply::Recheck(true)) => {}
             (Then::Recheck, Reply::Recheck(false)) => {
-                let reply = self.closing(421, "4.7.0", "login no longer valid, closing connection");
-                self.goodbye(&reply, "account changed");
+                self.withdrawn();
             }
             (then, reply) => {
                 let what = format!("reply {reply:?} does not belong to {then:?}");
                 self.out.note(Note::Internal(what));
                 let reply = self.closing(421, "4.3.0", "internal error, closing connection");
                 self.goodbye(&reply, "internal error");
+            }
+        }
+    }
+
+    /// The login was withdrawn: what is on its way is not delivered any more.
+    fn withdrawn(&mut self) {
+        let reply = self.closing(421, "4.7.0", "login no longer valid, closing connection");
+        match core::mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Body(body) => self.discard(&body, Ending::Close(Some(reply), "account changed")),
+            phase => {
+                self.phase = phase;
+                self.goodbye(&reply, "account changed");
             }
         }
     }

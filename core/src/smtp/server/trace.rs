@@ -137,7 +137,12 @@ pub(super) const fn version_name(version: u16) -> &'static str {
 const fn protocol(arrival: &Arrival<'_>) -> &'static str {
     if arrival.lmtp {
         // There is no AUTH.
-        return if arrival.tls.is_some() { "LMTPS" } else { "LMTP" };
+        return match (arrival.utf8, arrival.tls.is_some()) {
+            (false, false) => "LMTP",
+            (false, true) => "LMTPS",
+            (true, false) => "UTF8LMTP",
+            (true, true) => "UTF8LMTPS",
+        };
     }
     match (arrival.extended, arrival.tls.is_some(), arrival.authenticated) {
         (_, false, false) if arrival.utf8 => "UTF8SMTP",

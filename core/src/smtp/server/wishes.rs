@@ -22,8 +22,8 @@ impl Session {
             lines.push(Cow::Borrowed("REQUIRETLS"));
         }
         let mut limits = format!("LIMITS RCPTMAX={}", self.settings.max_recipients);
-        // Of LMTP the sessions are as long as the client wants.
-        if self.settings.max_messages < usize::MAX {
+        // More digits than six are not for a number that is told (RFC 9422 §4); of LMTP there is no bound at all.
+        if self.settings.max_messages < 1_000_000 {
             limits.push_str(&format!(" MAILMAX={}", self.settings.max_messages));
         }
         lines.push(Cow::Owned(limits));
