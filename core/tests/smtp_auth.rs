@@ -4,7 +4,7 @@
 mod host;
 
 use host::{EPOCH, Host, settings, tls};
-use rmail_core::machine::{Action, Input, Machine as _, Scope, WatchId};
+use rmail_core::machine::{Action, Input, Scope, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::note::Note;
 use rmail_core::smtp::server::{Role, Settings};
