@@ -143,6 +143,47 @@ fn a_flag_change_is_one_rename_and_the_flusher_syncs() {
 }
 
 #[test]
+fn a_keyword_that_may_not_be_on_disk_is_not_given_at_once() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let before = open(&disk, Limits::default()).await;
+        deliver(&before, &[alice()], "m").await.expect("deliver");
+        let (mailbox, _) = select(&before, "INBOX").await.expect("select");
+        let word = change(FlagOp::Add, SystemFlags(0), &["word"]);
+        before
+            .store(&mailbox, &set(&[1]), &word, None)
+            .await
+            .expect("store");
+        // The next start knows the keyword, but not whether it was synced.
+        let disk = disk.process();
+        let store = open(&disk, Limits::default()).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        disk.set_yields(false);
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_some());
+        for op in [FlagOp::Remove, FlagOp::Replace] {
+            let change = change(op, SystemFlags(0), &["word"]);
+            disk.record();
+            assert!(store.store_now(&mailbox, &set(&[1]), &change, None).is_none());
+            assert_eq!(disk_syncs(&calls(&disk)), 0, "{op:?}");
+        }
+        let without = change(FlagOp::Remove, SystemFlags(0), &["word"]);
+        store
+            .store(&mailbox, &set(&[1]), &without, None)
+            .await
+            .expect("store");
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[1]), &word, None).is_some());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+    });
+}
+
+#[test]
 fn a_flag_change_is_synced_at_once_if_told_so() {
     block_on(async {
         for options in [

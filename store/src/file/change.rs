@@ -117,12 +117,11 @@ impl<D: Disk> FileStore<D> {
         }
         let (view, state) = current(mailbox, once(self.read_state(mailbox))?.ok()?)?;
         let few = view.snapshot.rows.of(uids).take(FEW + 1).count() <= FEW;
-        let keywords = &view.snapshot.keywords;
-        let known = |keyword| keywords.bit(keyword).is_some();
-        if !few || !change.flags.keywords.iter().all(known) {
+        if !few {
             return None;
         }
-        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(state.done);
+        let wanted = &change.flags.keywords;
+        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(state.done, wanted);
         let stored = ready.then(|| {
             let no_wait = Duration::ZERO;
             once(self.store_flags_within(mailbox, uids, change, unchanged_since, no_wait))

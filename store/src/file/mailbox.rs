@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot};
+use rmail_core::mailbox::{Keyword, Keywords, MailboxRef, ModSeq, Rows, Snapshot};
 
 use crate::disk::Disk;
 
@@ -83,10 +83,19 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Whether flags can be changed next without a sync: what `status.json` says covers it, and is on disk.
-    pub(super) fn is_ready_for_flags(&self, done: ModSeq) -> bool {
+    /// Whether these keywords and any system flags can be given or taken next without a sync: what `status.json` says
+    /// covers it, and is on disk, as the keywords are.
+    pub(super) fn is_ready_for_flags(&self, done: ModSeq, wanted: &[Keyword]) -> bool {
         let covers = |(status, _): &(Status, u32)| status.dirty && done.0 + 1 < status.modseq_ceiling.0;
-        self.status_synced && self.shards.is_some() && self.status.as_ref().is_some_and(covers)
+        let known = self.keywords.as_ref().map(|(known, _)| known);
+        let synced = |keyword| {
+            let bit = known.and_then(|known| known.bit(keyword));
+            bit.is_some_and(|bit| bit < self.keywords_synced)
+        };
+        self.status_synced
+            && self.shards.is_some()
+            && self.status.as_ref().is_some_and(covers)
+            && wanted.iter().all(synced)
     }
 }
 
