@@ -184,6 +184,40 @@ fn a_keyword_that_may_not_be_on_disk_is_not_given_at_once() {
 }
 
 #[test]
+fn what_another_process_marked_clean_is_not_marked_dirty_at_once() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 2).await;
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        let other = open(&disk.process(), Limits::default()).await;
+        let (theirs, _) = select(&other, "INBOX").await.expect("select");
+        other
+            .store(&theirs, &set(&[2]), &seen, None)
+            .await
+            .expect("store");
+        store.snapshot(&mailbox).await.expect("snapshot");
+        other.close().await.expect("close");
+        disk.set_yields(false);
+        assert!(store.snapshot_now(&mailbox).is_some(), "nothing has changed");
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_none());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+        store
+            .store(&mailbox, &set(&[1]), &flagged, None)
+            .await
+            .expect("store");
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[2]), &flagged, None).is_some());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+    });
+}
+
+#[test]
 fn a_flag_change_is_synced_at_once_if_told_so() {
     block_on(async {
         for options in [

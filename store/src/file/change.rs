@@ -121,7 +121,7 @@ impl<D: Disk> FileStore<D> {
             return None;
         }
         let wanted = &change.flags.keywords;
-        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(state.done, wanted);
+        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(&state, wanted);
         let stored = ready.then(|| {
             let no_wait = Duration::ZERO;
             once(self.store_flags_within(mailbox, uids, change, unchanged_since, no_wait))

@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::recent::Recent;
 use super::saved::Known;
 use super::shards::Shards;
+use super::state::State;
 use super::status::Status;
 use super::sums::Sums;
 use super::warm::Ahead;
@@ -85,8 +86,12 @@ pub(super) struct Core {
 impl Core {
     /// Whether these keywords and any system flags can be given or taken next without a sync: what `status.json` says
     /// covers it, and is on disk, as the keywords are.
-    pub(super) fn is_ready_for_flags(&self, done: ModSeq, wanted: &[Keyword]) -> bool {
-        let covers = |(status, _): &(Status, u32)| status.dirty && done.0 + 1 < status.modseq_ceiling.0;
+    ///
+    /// Another process may have marked the mailbox clean: that is no change, only `state` tells it.
+    pub(super) fn is_ready_for_flags(&self, state: &State, wanted: &[Keyword]) -> bool {
+        let covers = |(status, crc): &(Status, u32)| {
+            *crc == state.status && status.dirty && state.done.0 + 1 < status.modseq_ceiling.0
+        };
         let known = self.keywords.as_ref().map(|(known, _)| known);
         let synced = |keyword| {
             let bit = known.and_then(|known| known.bit(keyword));
