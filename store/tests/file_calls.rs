@@ -10,8 +10,10 @@
 
 mod file_common;
 
+use core::pin::pin;
+
 use file_common::*;
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidSet};
 use rmail_store::MailStore;
@@ -214,6 +216,32 @@ fn what_another_process_marked_clean_is_not_marked_dirty_at_once() {
         disk.record();
         assert!(store.store_now(&mailbox, &set(&[2]), &flagged, None).is_some());
         assert_eq!(disk_syncs(&calls(&disk)), 0);
+    });
+}
+
+#[test]
+fn no_flag_is_changed_at_once_while_a_delivery_syncs() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 2).await;
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        // To another account: it holds no lock that this one needs.
+        let accounts = [bob()];
+        let mut delivery = pin!(deliver(&store, &accounts, "n"));
+        let mut made = Vec::new();
+        while !made.contains(&Call::Sync) {
+            disk.record();
+            assert!(poll_once(delivery.as_mut()).await.is_none(), "it ends by a sync");
+            made.extend(calls(&disk));
+        }
+        disk.set_yields(false);
+        assert!(store.store_now(&mailbox, &set(&[2]), &seen, None).is_none());
+        delivery.await.expect("deliver");
+        assert!(store.store_now(&mailbox, &set(&[2]), &seen, None).is_some());
     });
 }
 

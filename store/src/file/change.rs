@@ -103,8 +103,8 @@ impl<D: Disk> FileStore<D> {
         })
     }
 
-    /// The same at once, of a few messages: where nobody holds the locks, the rows are known, nothing has to be synced, and no
-    /// new keyword or number has to be written down first. `None`: nothing was done.
+    /// The same at once, of a few messages: where nobody holds the locks, the rows are known, nothing has to be synced, no new
+    /// keyword or number has to be written down first, and nobody syncs. `None`: nothing was done.
     pub(super) fn store_flags_now(
         &self,
         mailbox: &Arc<Mailbox<D>>,
@@ -112,7 +112,7 @@ impl<D: Disk> FileStore<D> {
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
     ) -> Option<Stored> {
-        if self.flags_at_once() || mailbox.state().read_only {
+        if self.flags_at_once() || self.is_syncing() || mailbox.state().read_only {
             return None;
         }
         let (view, state) = current(mailbox, once(self.read_state(mailbox))?.ok()?)?;
