@@ -156,7 +156,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         uids: &UidSet,
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
-    ) -> Option<Stored> {
+    ) -> Option<Result<Stored>> {
         let mailbox = self.registry().by_reference(mailbox)?;
         self.store_flags_now(&mailbox, uids, change, unchanged_since)
     }
