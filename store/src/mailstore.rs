@@ -130,15 +130,18 @@ pub trait MailStore: Send + Sync + 'static {
     }
 
     /// [`MailStore::store`] if it changes a few messages and waits for nobody, and for no sync of the disk (the file store: one
-    /// rename a message between two writes to its state, with locks that are free). `None`, the default: nothing was done;
-    /// it takes longer, or fails. Must not wait.
+    /// rename a message between two writes to its state, with locks that are free, while nothing syncs). `None`, the default:
+    /// nothing was done; it takes longer, or fails. Must not wait.
+    ///
+    /// # Errors
+    /// It has failed after it may have changed some of the messages: [`MailStore::store`] is not to be tried instead.
     fn store_now(
         &self,
         mailbox: &MailboxRef,
         uids: &UidSet,
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
-    ) -> Option<Stored> {
+    ) -> Option<Result<Stored>> {
         let _ = (mailbox, uids, change, unchanged_since);
         None
     }

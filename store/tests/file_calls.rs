@@ -10,8 +10,10 @@
 
 mod file_common;
 
+use core::pin::pin;
+
 use file_common::*;
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidSet};
 use rmail_store::MailStore;
@@ -139,6 +141,107 @@ fn a_flag_change_is_one_rename_and_the_flusher_syncs() {
         store.flush().await.expect("flush");
         store.flush().await.expect("flush");
         assert_eq!(calls(&disk), [Call::SyncDir]);
+    });
+}
+
+#[test]
+fn a_keyword_that_may_not_be_on_disk_is_not_given_at_once() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let before = open(&disk, Limits::default()).await;
+        deliver(&before, &[alice()], "m").await.expect("deliver");
+        let (mailbox, _) = select(&before, "INBOX").await.expect("select");
+        let word = change(FlagOp::Add, SystemFlags(0), &["word"]);
+        before
+            .store(&mailbox, &set(&[1]), &word, None)
+            .await
+            .expect("store");
+        // The next start knows the keyword, but not whether it was synced.
+        let disk = disk.process();
+        let store = open(&disk, Limits::default()).await;
+        let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        disk.set_yields(false);
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_some());
+        for op in [FlagOp::Remove, FlagOp::Replace] {
+            let change = change(op, SystemFlags(0), &["word"]);
+            disk.record();
+            assert!(store.store_now(&mailbox, &set(&[1]), &change, None).is_none());
+            assert_eq!(disk_syncs(&calls(&disk)), 0, "{op:?}");
+        }
+        let without = change(FlagOp::Remove, SystemFlags(0), &["word"]);
+        store
+            .store(&mailbox, &set(&[1]), &without, None)
+            .await
+            .expect("store");
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[1]), &word, None).is_some());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+    });
+}
+
+#[test]
+fn what_another_process_marked_clean_is_not_marked_dirty_at_once() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 2).await;
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        let other = open(&disk.process(), Limits::default()).await;
+        let (theirs, _) = select(&other, "INBOX").await.expect("select");
+        other
+            .store(&theirs, &set(&[2]), &seen, None)
+            .await
+            .expect("store");
+        store.snapshot(&mailbox).await.expect("snapshot");
+        other.close().await.expect("close");
+        disk.set_yields(false);
+        assert!(store.snapshot_now(&mailbox).is_some(), "nothing has changed");
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_none());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+        store
+            .store(&mailbox, &set(&[1]), &flagged, None)
+            .await
+            .expect("store");
+        disk.record();
+        assert!(store.store_now(&mailbox, &set(&[2]), &flagged, None).is_some());
+        assert_eq!(disk_syncs(&calls(&disk)), 0);
+    });
+}
+
+#[test]
+fn no_flag_is_changed_at_once_while_a_delivery_syncs() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = filled(&disk, 2).await;
+        let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
+        store
+            .store(&mailbox, &set(&[1]), &seen, None)
+            .await
+            .expect("store");
+        // To another account: it holds no lock that this one needs.
+        let accounts = [bob()];
+        let mut delivery = pin!(deliver(&store, &accounts, "n"));
+        let mut made = Vec::new();
+        while !made.contains(&Call::Sync) {
+            disk.record();
+            assert!(poll_once(delivery.as_mut()).await.is_none(), "it ends by a sync");
+            made.extend(calls(&disk));
+        }
+        disk.set_yields(false);
+        assert!(store.store_now(&mailbox, &set(&[2]), &seen, None).is_none());
+        delivery.await.expect("deliver");
+        assert!(store.store_now(&mailbox, &set(&[2]), &seen, None).is_some());
     });
 }
 

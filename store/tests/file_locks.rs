@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use file_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, SystemFlags};
+use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, SystemFlags};
 use rmail_core::random::Random;
 use rmail_core::refusal::Refusal;
 use rmail_store::MailStore;
@@ -247,6 +247,70 @@ fn a_flag_change_that_always_comes_too_late_is_no_success() {
             .store(&mailbox, &set(&[2]), &seen, None)
             .await
             .expect("again");
+    });
+}
+
+/// INBOX with two messages, ready for flag changes at once.
+async fn ready(disk: &MemDisk) -> (Store, MailboxRef) {
+    let store = open(disk, Limits::default()).await;
+    for text in ["1", "2"] {
+        deliver(&store, &[alice()], text).await.expect("deliver");
+    }
+    let (mailbox, _) = select(&store, "INBOX").await.expect("select");
+    let draft = change(FlagOp::Add, SystemFlags::DRAFT, &[]);
+    store.store(&mailbox, &all(), &draft, None).await.expect("store");
+    disk.set_yields(false);
+    (store, mailbox)
+}
+
+#[test]
+fn a_flag_change_at_once_that_fails_half_way_is_told_and_not_done_again() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = ready(&disk).await;
+        let both = set(&[1, 2]);
+        let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
+        let begun = disk.calls();
+        disk.record();
+        let stored = store.store_now(&mailbox, &both, &flagged, None);
+        let before = stored.expect("at once").expect("stored").snapshot;
+        let records = disk.take_records();
+        let second = records.iter().rfind(|record| record.call == Call::Rename);
+        let second = second.expect("two renames").number - begun;
+        store.flush().await.expect("flush");
+        const EIO: i32 = 5;
+        disk.fault(disk.calls() + second, Fault::Errno(EIO));
+        let seen = change(FlagOp::Add, SEEN, &[]);
+        let stored = store.store_now(&mailbox, &both, &seen, Some(before.modseq));
+        disk.clear_faults();
+        stored.expect("begun").expect_err("the second rename");
+        let snapshot = store.snapshot(&mailbox).await.expect("snapshot");
+        let seen = snapshot.rows.iter().map(|row| row.flags.contains(SEEN));
+        assert_eq!(seen.collect::<Vec<_>>(), [true, false]);
+        assert!(snapshot.modseq > before.modseq);
+        // What was changed is synced like the rest.
+        disk.record();
+        store.flush().await.expect("flush");
+        let synced = disk.take_records();
+        assert!(synced.iter().any(|record| record.call == Call::SyncDir));
+    });
+}
+
+#[test]
+fn a_flag_change_at_once_waits_for_nobody() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let (store, mailbox) = ready(&disk).await;
+        let seen = change(FlagOp::Add, SEEN, &[]);
+        let stranger = disk.process();
+        let dir = dir_of(&stranger, "INBOX").await;
+        let state = stranger.open(&dir, "state", Mode::Write).await.expect("state");
+        let lock = stranger.lock(&state, Duration::ZERO).await.expect("lock");
+        assert!(store.store_now(&mailbox, &all(), &seen, None).is_none());
+        drop(lock);
+        let stored = store.store_now(&mailbox, &all(), &seen, None);
+        let snapshot = stored.expect("at once").expect("stored").snapshot;
+        assert!(snapshot.rows.iter().all(|row| row.flags.contains(SEEN)));
     });
 }
 

@@ -74,61 +74,65 @@ impl<D: Disk> FileStore<D> {
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
     ) -> Result<Stored> {
-        let wait = self.limits().lock_wait;
-        self.store_flags_within(mailbox, uids, change, unchanged_since, wait)
-            .await
+        let bounds = (unchanged_since, self.limits().lock_wait);
+        let mut done = Done::new(mailbox);
+        self.store_flags_within(uids, change, bounds, &mut done).await
     }
 
     /// Changes flags; `wait` is for each lock at most.
     async fn store_flags_within(
         &self,
-        mailbox: &Arc<Mailbox<D>>,
         uids: &UidSet,
         change: &FlagChange,
-        unchanged_since: Option<ModSeq>,
-        wait: Duration,
+        (unchanged_since, wait): (Option<ModSeq>, Duration),
+        done: &mut Done<D>,
     ) -> Result<Stored> {
-        let mut done = Done::new(mailbox);
+        let mailbox = Arc::clone(&done.touched.mailbox);
         let mut modified = UidSet::new();
         let result = self
-            .store_batches(uids, change, (unchanged_since, wait), &mut modified, &mut done)
+            .store_batches(uids, change, (unchanged_since, wait), &mut modified, done)
             .await;
         // What was changed before something failed stays changed: it is synced and told like the rest.
-        let settled = self.settle_flags(mailbox, &done.touched).await;
+        let settled = self.settle_flags(&mailbox, &done.touched).await;
         done.announce(self);
         let seen = result.and_then(|seen| settled.map(|()| seen))?;
         Ok(Stored {
-            snapshot: self.seen_or_look(mailbox, seen).await?,
+            snapshot: self.seen_or_look(&mailbox, seen).await?,
             modified,
         })
     }
 
-    /// The same at once, of a few messages: where nobody holds the locks, the rows are known, nothing has to be synced, and no
-    /// new keyword or number has to be written down first. `None`: nothing was done.
+    /// The same at once, of a few messages: where nobody holds the locks, the rows are known, nothing has to be synced, no new
+    /// keyword or number has to be written down first, and nobody syncs. `None`: nothing was done. An error: it may have been
+    /// done to some of them.
     pub(super) fn store_flags_now(
         &self,
         mailbox: &Arc<Mailbox<D>>,
         uids: &UidSet,
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
-    ) -> Option<Stored> {
-        if self.flags_at_once() || mailbox.state().read_only {
+    ) -> Option<Result<Stored>> {
+        if self.flags_at_once() || self.is_syncing() || mailbox.state().read_only {
             return None;
         }
         let (view, state) = current(mailbox, once(self.read_state(mailbox))?.ok()?)?;
-        let few = view.snapshot.rows.of(uids).take(FEW + 1).count() <= FEW;
-        let keywords = &view.snapshot.keywords;
-        let known = |keyword| keywords.bit(keyword).is_some();
-        if !few || !change.flags.keywords.iter().all(known) {
+        // All in one hold of the lock.
+        let few = FEW.min(self.limits().names_per_hold.saturating_sub(1));
+        if view.snapshot.rows.of(uids).take(few + 1).count() > few {
             return None;
         }
-        let ready = mailbox.naming.try_lock()?.is_ready_for_flags(state.done);
-        let stored = ready.then(|| {
-            let no_wait = Duration::ZERO;
-            once(self.store_flags_within(mailbox, uids, change, unchanged_since, no_wait))
-        })??;
-        // What has failed was not begun (somebody holds the lock), or fails again and is told then.
-        stored.ok()
+        let wanted = &change.flags.keywords;
+        if !mailbox.naming.try_lock()?.is_ready_for_flags(&state, wanted) {
+            return None;
+        }
+        let mut done = Done::new(mailbox);
+        let bounds = (unchanged_since, Duration::ZERO);
+        let stored = once(self.store_flags_within(uids, change, bounds, &mut done));
+        let stored = stored.unwrap_or_else(|| Err(Refusal::Busy.into()));
+        // Where nothing was touched, somebody holds a lock, or it fails again and is told then. What was touched is not tried
+        // again: with UNCHANGEDSINCE messages that this very command has changed would be those that others have changed.
+        let begun = !done.touched.shards.is_empty();
+        (stored.is_ok() || begun).then_some(stored)
     }
 
     /// What the last hold of the lock saw is what there is.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::{Keywords, MailboxRef, ModSeq, Rows, Snapshot};
+use rmail_core::mailbox::{Keyword, Keywords, MailboxRef, ModSeq, Rows, Snapshot};
 
 use crate::disk::Disk;
 
@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::recent::Recent;
 use super::saved::Known;
 use super::shards::Shards;
+use super::state::State;
 use super::status::Status;
 use super::sums::Sums;
 use super::warm::Ahead;
@@ -83,10 +84,23 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Whether flags can be changed next without a sync: what `status.json` says covers it, and is on disk.
-    pub(super) fn is_ready_for_flags(&self, done: ModSeq) -> bool {
-        let covers = |(status, _): &(Status, u32)| status.dirty && done.0 + 1 < status.modseq_ceiling.0;
-        self.status_synced && self.shards.is_some() && self.status.as_ref().is_some_and(covers)
+    /// Whether these keywords and any system flags can be given or taken next without a sync: what `status.json` says
+    /// covers it, and is on disk, as the keywords are.
+    ///
+    /// Another process may have marked the mailbox clean: that is no change, only `state` tells it.
+    pub(super) fn is_ready_for_flags(&self, state: &State, wanted: &[Keyword]) -> bool {
+        let covers = |(status, crc): &(Status, u32)| {
+            *crc == state.status && status.dirty && state.done.0 + 1 < status.modseq_ceiling.0
+        };
+        let known = self.keywords.as_ref().map(|(known, _)| known);
+        let synced = |keyword| {
+            let bit = known.and_then(|known| known.bit(keyword));
+            bit.is_some_and(|bit| bit < self.keywords_synced)
+        };
+        self.status_synced
+            && self.shards.is_some()
+            && self.status.as_ref().is_some_and(covers)
+            && wanted.iter().all(synced)
     }
 }
 

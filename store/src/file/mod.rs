@@ -164,6 +164,8 @@ pub struct FileStore<D: Disk> {
     synced: Mutex<Option<Vec<(u128, i128)>>>,
     /// Octets of memory that spools have.
     spooled: Arc<AtomicUsize>,
+    /// Operations under way that sync.
+    syncing: AtomicUsize,
     parsed: parsed::Files<D>,
 }
 
@@ -189,6 +191,7 @@ impl<D: Disk> FileStore<D> {
             lists: Mutex::default(),
             synced: Mutex::default(),
             spooled: Arc::default(),
+            syncing: AtomicUsize::new(0),
             parsed: parsed::Files::default(),
         })
     }

@@ -156,7 +156,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         uids: &UidSet,
         change: &FlagChange,
         unchanged_since: Option<ModSeq>,
-    ) -> Option<Stored> {
+    ) -> Option<Result<Stored>> {
         let mailbox = self.registry().by_reference(mailbox)?;
         self.store_flags_now(&mailbox, uids, change, unchanged_since)
     }
@@ -244,6 +244,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn sync_spool(&self, spool: &mut Spool<D>) -> Result<()> {
+        let _syncing = self.syncing();
         self.settle_early(spool).await
     }
 
@@ -259,6 +260,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         quota: &Quota,
         now: Unix,
     ) -> Result<Appended> {
+        let _syncing = self.syncing();
         self.append_all(account, mailbox, messages, quota, now).await
     }
 
@@ -270,6 +272,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         messages: Vec<(Uid, Spool<D>, Flags, Option<DateTime>)>,
         now: Unix,
     ) -> Result<Appended> {
+        let _syncing = self.syncing();
         self.append_with_numbers(account, mailbox, numbering, messages, now)
             .await
     }
@@ -286,6 +289,7 @@ impl<D: Disk> MailStore for FileStore<D> {
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()> {
+        let _syncing = self.syncing();
         self.deliver_all(spool, accounts, outbound, now).await
     }
 
@@ -310,6 +314,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     ) -> Result<(CopyUid, Snapshot)> {
         let source = self.by_reference(mailbox)?;
         let target = self.resolve(&mailbox.account, to).await?;
+        let _syncing = self.syncing();
         self.copy_to(&source, uids, &target, quota, now).await
     }
 
@@ -322,11 +327,13 @@ impl<D: Disk> MailStore for FileStore<D> {
     ) -> Result<(CopyUid, Snapshot)> {
         let source = self.by_reference(mailbox)?;
         let target = self.resolve(&mailbox.account, to).await?;
+        let _syncing = self.syncing();
         self.move_to(&source, uids, &target, now).await
     }
 
     async fn expunge(&self, mailbox: &MailboxRef, uids: Option<&UidSet>) -> Result<Snapshot> {
         let mailbox = self.by_reference(mailbox)?;
+        let _syncing = self.syncing();
         self.expunge_deleted(&mailbox, uids).await
     }
 
@@ -394,10 +401,12 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn save_outbound(&self, entry: &Entry) -> Result<()> {
+        let _syncing = self.syncing();
         self.save_entry(entry).await
     }
 
     async fn remove_outbound(&self, id: &str) -> Result<()> {
+        let _syncing = self.syncing();
         self.remove_entry(id).await
     }
 
@@ -440,6 +449,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn flush(&self) -> Result<()> {
+        let _syncing = self.syncing();
         self.flush_flags().await
     }
 

@@ -1,5 +1,6 @@
 //! Syncing the directories that got or lost names, before anybody is answered.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,7 +33,28 @@ impl<D: Disk> Touched<D> {
     }
 }
 
+/// An operation that syncs is under way until this is dropped.
+pub(super) struct Syncing<'a>(&'a AtomicUsize);
+
+impl Drop for Syncing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl<D: Disk> FileStore<D> {
+    /// To be held by the operations that sync and come often.
+    pub(super) fn syncing(&self) -> Syncing<'_> {
+        self.syncing.fetch_add(1, Ordering::Relaxed);
+        Syncing(&self.syncing)
+    }
+
+    /// Whether the file system may be committing its journal for us: a rename, and the write of a `state`, then waits for the
+    /// disk as a sync does.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.syncing.load(Ordering::Relaxed) > 0
+    }
+
     /// Syncs the directories of all of them; above a bound by one syncfs.
     ///
     /// A shard whose own name this process does not know to be on disk takes `shards` with it, and a mailbox its own

@@ -419,7 +419,10 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
             } if self.is_own(&mailbox.account) => {
                 let store = &self.service.store;
                 match store.store_now(mailbox, uids, change, *unchanged_since) {
-                    Some(stored) => return Answer::Now(Reply::Stored(Ok(stored))),
+                    Some(stored) => {
+                        let stored = outcome("flags in", &mailbox.account, &mailbox.id.0, stored);
+                        return Answer::Now(Reply::Stored(stored));
+                    }
                     None => Pool::Sync,
                 }
             }
