@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::check::helo_fault;
 use super::printable::printable;
-use super::session::{Helo, Phase, Session, Then, Transaction, line_too_long};
+use super::session::{Helo, Phase, Session, Then, line_too_long};
+use super::transaction::Transaction;
 use super::{Call, RecipientKind, Role};
 use crate::addr::Domain;
 use crate::machine::Action;

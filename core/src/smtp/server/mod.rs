@@ -19,6 +19,7 @@ mod pace;
 mod printable;
 mod session;
 mod trace;
+mod transaction;
 mod wishes;
 
 pub use call::{Call, RecipientKind, Reply, Role, Settings};

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::body::{Body, Ending};
 use super::check::Checked;
@@ -12,8 +12,9 @@ use super::outbox::Outbox;
 use super::pace::Pace;
 use super::printable::printable;
 use super::trace;
-use super::{Call, RecipientKind, Reply, Settings};
-use crate::addr::{AccountName, Domain, ForwardPath, ReversePath};
+use super::transaction::Transaction;
+use super::{Call, Reply, Settings};
+use crate::addr::{AccountName, Domain};
 use crate::chunk::Chunk;
 use crate::line::{Inbox, Line};
 use crate::machine::{self, Action, CallId, Input, Machine, TlsInfo, WatchId};
@@ -21,9 +22,9 @@ use crate::note::Note;
 use crate::random::Random;
 use crate::sasl::{Exchange, Mechanism};
 use crate::smtp::command::{self, MAX_AUTH_LINE};
-use crate::smtp::envelope::{Recipient, Wishes};
+use crate::smtp::envelope::Recipient;
 use crate::smtp::reply;
-use crate::time::{Mono, Now, Unix};
+use crate::time::{Mono, Now};
 
 /// Unread octets above which the host should leave the rest in the socket.
 const INBOX_WANTED: usize = 64 * 1024;
@@ -161,28 +162,6 @@ pub(super) struct Login {
     pub(super) account: AccountName,
     pub(super) epoch: u64,
     pub(super) watch: WatchId,
-}
-
-/// From MAIL to the end of the message.
-#[derive(Debug)]
-pub(super) struct Transaction {
-    pub(super) from: ReversePath,
-    pub(super) size: Option<u64>,
-    /// BODY=BINARYMIME.
-    pub(super) binary: bool,
-    /// As accepted, in order, each once.
-    pub(super) recipients: Vec<Recipient>,
-    pub(super) known: BTreeSet<ForwardPath>,
-    /// Where the first of them is.
-    pub(super) first: Option<RecipientKind>,
-    /// Some RCPT was refused.
-    pub(super) refused: bool,
-    /// RCPTs, whatever became of them.
-    pub(super) asked: usize,
-    /// What MAIL asked for.
-    pub(super) wishes: Wishes,
-    /// FUTURERELEASE.
-    pub(super) hold_until: Option<Unix>,
 }
 
 impl Session {
