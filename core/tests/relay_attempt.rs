@@ -368,6 +368,44 @@ fn what_no_host_can_is_the_end_and_what_another_can_is_not() {
 }
 
 #[test]
+fn who_was_left_out_is_asked_for_though_the_first_is_put_off() {
+    let over = later("4.5.3 the server takes no more recipients at once");
+    let busy = later("450 4.2.1 busy");
+    let given = [
+        Some((vec![busy.clone(), over.clone(), over.clone()], End::Complete)),
+        Some((vec![delivered(), over.clone()], End::Complete)),
+        Some((vec![never("550 5.1.1 no")], End::Complete)),
+        Some((vec![busy.clone()], End::Complete)),
+    ];
+    let (connects, outcomes) = run(order(by_mx(), 3), &zone(), &given);
+    let asked: Vec<usize> = connects
+        .iter()
+        .map(|connect| connect.job.recipients.len())
+        .collect();
+    assert_eq!(asked, [3, 2, 1, 1]);
+    let at = addresses(&connects);
+    assert_eq!(at[..3], ["192.0.2.1:2525", "192.0.2.1:2525", "192.0.2.1:2525"]);
+    assert_eq!(
+        at[3], "192.0.2.3:2525",
+        "the one who was put off, at the next host"
+    );
+    assert_eq!(outcomes, [busy.clone(), delivered(), never("550 5.1.1 no")]);
+    // Without progress, and without end.
+    let none = Some((vec![over.clone(); 2], End::Complete));
+    let (connects, _) = run(order(by_mx(), 2), &zone(), &[none]);
+    assert_eq!(addresses(&connects)[1], "192.0.2.3:2525");
+    let rounds: Vec<Given> = (0..60)
+        .map(|n| {
+            let mut all = vec![busy.clone()];
+            all.resize(60 - n, over.clone());
+            Some((all, End::Complete))
+        })
+        .collect();
+    let (connects, _) = run(order(by_mx(), 60), &zone(), &rounds);
+    assert_eq!(connects.len(), 40, "bounded");
+}
+
+#[test]
 fn recipients_beyond_the_limit_of_a_server_follow_at_once() {
     let over = Outcome::Temporary(report("4.5.3 the server takes no more recipients at once"));
     let given = [
