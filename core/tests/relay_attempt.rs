@@ -368,6 +368,37 @@ fn what_no_host_can_is_the_end_and_what_another_can_is_not() {
 }
 
 #[test]
+fn what_requires_tls_goes_only_to_servers_that_were_named() {
+    let wanting = |route| {
+        let mut order = order(route, 2);
+        order.job.reverse_path = ReversePath::Address(Address::parse("s@us.example").expect("address"));
+        order.job.wishes.require_tls = true;
+        order
+    };
+    let (connects, outcomes) = run(wanting(by_mx()), &zone(), &[]);
+    assert!(connects.is_empty(), "plain DNS confirms no name");
+    for outcome in outcomes {
+        let Outcome::Permanent(report) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(report.enhanced, Enhanced(5, 7, 10));
+        assert!(report.text.contains("no verified way to the server"));
+    }
+    let target = Route::Target(Target {
+        host: "a.example".into(),
+        port: 25,
+        credentials: None,
+        tls: TlsPolicy::Verify,
+    });
+    let (connects, _) = run(wanting(target), &zone(), &[]);
+    assert_eq!(connects.len(), 2);
+    let mut notice = wanting(by_mx());
+    notice.job.reverse_path = ReversePath::Null;
+    let (connects, _) = run(notice, &zone(), &[]);
+    assert_eq!(connects.len(), 3, "a notification is better sent than lost");
+}
+
+#[test]
 fn who_was_left_out_is_asked_for_though_the_first_is_put_off() {
     let over = later("4.5.3 the server takes no more recipients at once");
     let busy = later("450 4.2.1 busy");

@@ -122,8 +122,20 @@ impl Attempt {
             finished: false,
             out: VecDeque::new(),
         };
+        if attempt.is_unverifiable() {
+            attempt.lookup = None;
+            let text = "the message requires TLS, and there is no verified way to the server of the domain";
+            attempt.finish(&Outcome::Permanent(Report::ours(Enhanced(5, 7, 10), text)));
+        }
         attempt.look_up();
         attempt
+    }
+
+    /// Whether the message must not go this way: REQUIRETLS wants names of MX hosts that are confirmed by DNSSEC or
+    /// MTA-STS (RFC 8689 §4.2.1), and plain DNS gives none. A notification is better sent than lost (§5).
+    fn is_unverifiable(&self) -> bool {
+        let by_mx = matches!(self.order.route, Route::Mx { .. });
+        by_mx && self.order.job.wishes.require_tls && self.order.job.reverse_path.address().is_some()
     }
 
     /// Asks what is to be asked, or begins with the hosts found.
