@@ -326,6 +326,67 @@ fn the_urgent_go_first() {
 }
 
 #[test]
+fn notices_come_after_all_mail_and_nothing_waits_for_ever() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        ..Settings::default()
+    });
+    world.add(entry("first", "s@us", &["r@x"]));
+    world.add(entry("notice", "", &["r@x"]));
+    let with_priority = |id: &str, priority: i8| {
+        let mut entry = entry(id, "s@us", &["r@x"]);
+        entry.wishes.priority = priority;
+        entry
+    };
+    world.add(with_priority("lowest", -9));
+    world.pass(secs(8 * 3600));
+    world.add(with_priority("early", 0));
+    world.pass(secs(3600));
+    // An hour is a step of priority; new settings do not take what was gained.
+    world.feed(Input::Settings(Box::new(world.settings.clone())));
+    world.add(with_priority("late", 0));
+    world.pass(secs(2 * 3600));
+    world.add(with_priority("latest", 0));
+    let mut order = Vec::new();
+    while let Some((_, id, _)) = world.attempts.front() {
+        order.push(id.clone());
+        world.finish(&delivered());
+    }
+    assert_eq!(order, ["first", "early", "lowest", "late", "notice", "latest"]);
+}
+
+#[test]
+fn mailboxes_of_ours_take_no_place_of_servers() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        max_attempts_per_destination: 2,
+        ..Settings::default()
+    });
+    let here = |id: &str| {
+        let mut entry = entry(id, "s@us", &["r@us"]);
+        entry.recipients[0].local = true;
+        entry
+    };
+    for id in ["h1", "h2", "h3"] {
+        world.add(here(id));
+    }
+    for id in ["o1", "o2"] {
+        world.add(entry(id, "s@us", &["r@x"]));
+    }
+    assert_eq!((world.deliveries.len(), world.attempts.len()), (2, 1));
+    let (attempt, ..) = world.deliveries.pop_front().expect("a delivery");
+    let outcomes = vec![delivered()];
+    world.feed(Input::Finished { attempt, outcomes });
+    assert_eq!(
+        (world.deliveries.len(), world.attempts.len()),
+        (2, 1),
+        "while all are out"
+    );
+    world.finish(&delivered());
+    assert_eq!((world.deliveries.len(), world.attempts.len()), (2, 1));
+}
+
+#[test]
 fn what_is_held_waits_and_then_goes_to_mailboxes_and_servers() {
     let mut world = World::new(Settings::default());
     let mut held = entry("h", "s@us", &["far@x", "near@us"]);

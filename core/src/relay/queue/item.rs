@@ -122,9 +122,13 @@ impl Item {
         !local.is_empty() && !local.eq_ignore_ascii_case("mailer-daemon")
     }
 
-    /// Its place among those that are due.
-    pub(super) fn urgency(&self) -> i8 {
-        -self.head.wishes.priority.clamp(-9, 9)
+    /// Its place among those that are due, from now on: see [`super::Urgency`]. Notices come after all mail.
+    pub(super) fn urgency(&self, now: Mono) -> i64 {
+        let hours = i64::try_from(now.0.as_secs() / 3600).unwrap_or(i64::MAX / 2);
+        if self.head.is_notice() {
+            return hours + 10;
+        }
+        hours - i64::from(self.head.wishes.priority.clamp(-9, 9))
     }
 
     pub(super) fn reverse_path(&self) -> ReversePath {
