@@ -387,6 +387,37 @@ fn mailboxes_of_ours_take_no_place_of_servers() {
 }
 
 #[test]
+fn notices_that_cannot_be_stored_wait_longer_and_longer_and_are_given_up() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "s@us", &["r@x"]));
+    world.finish(&never());
+    world.write_all();
+    let mut waits = Vec::new();
+    while !world.bounces.is_empty() {
+        world.bounce(false);
+        if world.queue.is_empty() {
+            break;
+        }
+        waits.push(world.wait().as_secs());
+        while world.bounces.is_empty() {
+            world.wait();
+        }
+    }
+    assert_eq!(waits[..8], [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    let all: u64 = waits.iter().sum();
+    let most: u64 = DELAYS.iter().sum();
+    assert!((most..most + 3600).contains(&all), "{all}");
+    let given_up = Event::Unnoticed {
+        entry: "m".into(),
+        sender: "s@us".into(),
+        kind: Kind::Failed,
+    };
+    assert_eq!(world.events.last(), Some(&given_up));
+    world.write_all();
+    assert!(world.disk.is_empty() && world.queue.is_idle());
+}
+
+#[test]
 fn what_is_held_waits_and_then_goes_to_mailboxes_and_servers() {
     let mut world = World::new(Settings::default());
     let mut held = entry("h", "s@us", &["far@x", "near@us"]);

@@ -23,6 +23,8 @@ pub(super) struct Item {
     pub(super) recipients: Vec<Rcpt>,
     /// From when on the sender is told of the delay.
     pub(super) delay_due: Mono,
+    /// Since when notices cannot be stored, and how often that was tried.
+    pub(super) untold: Option<(Mono, u32)>,
     /// A Save or Remove is out.
     pub(super) writing: bool,
     /// That one is a Remove.
@@ -102,6 +104,7 @@ impl Item {
             recipients: recipients.collect(),
             head: entry,
             delay_due: now.mono + wait,
+            untold: None,
             writing: false,
             removing: false,
             changed: false,

@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! * A recipient leaves the entry on disk only after it was delivered, or after the notice of its failure was stored: a
-//!   crash may repeat an attempt or a notice, never lose one.
+//!   crash may repeat an attempt or a notice, never lose one. Only a notice that cannot be stored for as long as a message
+//!   is tried is given up ([`Event::Unnoticed`]).
 //! * No attempt is earlier than the schedule says. The schedule runs on the monotonic clock; the wall clock only bridges
 //!   restarts, and a clock that was set back does not stretch a delay.
 
@@ -45,8 +46,11 @@ use crate::time::{Mono, Now, Unix};
 /// Recipients of one transaction (RFC 5321 §4.5.3.1.8: every server takes so many).
 const MAX_RECIPIENTS: usize = 100;
 
-/// When a write or a notice that failed is tried again.
+/// When a write or a notice that failed is tried again; a notice later and later.
 const STORAGE_RETRY: Duration = Duration::from_secs(60);
+
+/// The longest time between two tries of a notice.
+const MAX_NOTICE_RETRY: Duration = Duration::from_secs(3600);
 
 /// The queue.
 #[derive(Debug)]
