@@ -356,6 +356,22 @@ fn notices_come_after_all_mail_and_nothing_waits_for_ever() {
 }
 
 #[test]
+fn the_account_behind_an_alias_is_not_told() {
+    let mut world = World::new(Settings::default());
+    let mut held = entry("h", "s@us", &["account@us"]);
+    held.recipients[0].local = true;
+    held.recipients[0].dsn.original = Some("rfc822;alias@us".into());
+    world.add(held);
+    let (attempt, ..) = world.deliveries.pop_front().expect("a delivery");
+    let outcomes = vec![never()];
+    world.feed(Input::Finished { attempt, outcomes });
+    assert_eq!(
+        told(&world.bounce(true)),
+        (Kind::Failed, vec!["alias@us".to_owned()])
+    );
+}
+
+#[test]
 fn mailboxes_of_ours_take_no_place_of_servers() {
     let mut world = World::new(Settings {
         max_attempts: 1,

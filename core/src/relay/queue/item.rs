@@ -235,8 +235,12 @@ impl Rcpt {
     }
 
     fn about(&self, report: Report, expired: bool, until: Option<Unix>) -> About {
+        // Which account is behind an alias is not told: it is named as the sender knows it (RFC 3464 §2.3.2).
+        let tried_here = self.stored.local && self.stored.attempts > 0;
+        let known = self.stored.dsn.original.as_deref().filter(|_| tried_here);
+        let known = known.and_then(|original| original.strip_prefix("rfc822;"));
         About {
-            address: self.stored.address.clone(),
+            address: known.unwrap_or(&self.stored.address).to_owned(),
             original: self.stored.dsn.original.clone(),
             report,
             expired,
