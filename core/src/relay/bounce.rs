@@ -41,6 +41,8 @@ pub struct Notice {
     pub hostname: String,
     /// Envelope sender of the message, without brackets: the notice goes there, from `<>`.
     pub sender: String,
+    /// The message was submitted by an account: the sender is not made up.
+    pub authenticated: bool,
     /// The message's id in our queue.
     pub entry: String,
     /// When it was accepted.
@@ -392,6 +394,7 @@ mod tests {
             kind,
             hostname: "mail.example.com".into(),
             sender: "alice@example.com".into(),
+            authenticated: false,
             entry: "abc123".into(),
             arrived: Unix::from_secs(0),
             wishes: Wishes::default(),

@@ -81,7 +81,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let entry = entry_of(envelope, size, &mut targets, now)?;
         let place = entry
             .as_ref()
-            .map(|entry| self.outbound.reserve(settings, &entry.id))
+            .map(|entry| self.outbound.reserve(settings, entry, now.unix))
             .transpose()?;
         let mut accounts = Vec::with_capacity(targets.accounts.len());
         for account in targets.accounts.into_keys() {

@@ -111,6 +111,7 @@ impl Queue {
             kind,
             hostname: self.settings.hostname.clone(),
             sender: item.head.sender.clone(),
+            authenticated: item.head.account.is_some(),
             entry: id.to_string(),
             arrived: Unix::from_secs(item.head.arrived),
             recipients: about,
