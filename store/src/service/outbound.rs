@@ -15,6 +15,7 @@ use rmail_core::relay::{Enhanced, Outcome, Report, bounce};
 use rmail_core::smtp::envelope::{DsnRequest, Notify};
 use rmail_core::time::{Mono, Now, Unix};
 
+use super::places::Places;
 use super::submit::address_of;
 use super::{Service, Settings, lock, refused};
 use crate::disk::Disk;
@@ -50,66 +51,6 @@ pub(super) struct Outbound {
     listener: Mutex<Option<Listener>>,
     /// When each address elsewhere was sent a notification lately.
     told: Mutex<BTreeMap<Address, VecDeque<Mono>>>,
-}
-
-/// The places that are taken.
-#[derive(Default)]
-struct Places {
-    all: BTreeMap<String, Taken>,
-    /// How many of them are [`Entry::is_notice`]: strangers may cause any number, so that they have a bound of their own.
-    notices: usize,
-}
-
-struct Taken {
-    notice: bool,
-    held: Option<Held>,
-}
-
-/// A message that was held (RFC 4865), until it is known that it may go.
-struct Held {
-    account: String,
-    until: u64,
-}
-
-impl Places {
-    fn insert(&mut self, entry: &Entry) {
-        self.remove(&entry.id);
-        let notice = entry.is_notice();
-        let held = entry.account.clone().filter(|_| entry.hold_until != 0);
-        let held = held.map(|account| Held {
-            account,
-            until: entry.hold_until,
-        });
-        self.notices += usize::from(notice);
-        self.all.insert(entry.id.clone(), Taken { notice, held });
-    }
-
-    fn remove(&mut self, id: &str) {
-        if let Some(taken) = self.all.remove(id) {
-            self.notices -= usize::from(taken.notice);
-        }
-    }
-
-    /// Whether there is no place for mail of users.
-    fn is_full(&self, settings: &Settings) -> bool {
-        self.all.len() - self.notices >= settings.max_queue_size
-    }
-
-    fn is_full_of_notices(&self, settings: &Settings) -> bool {
-        self.notices >= tenth(settings)
-    }
-
-    /// Whether the account holds as many messages as it may.
-    fn is_full_of_held(&self, settings: &Settings, account: &str, now: Unix) -> bool {
-        let held = self.all.values().filter_map(|taken| taken.held.as_ref());
-        let theirs = held.filter(|held| held.until > now.secs() && held.account == account);
-        theirs.count() >= tenth(settings)
-    }
-}
-
-/// What notices, and the held messages of one account, may take beside, or of, the places of users.
-fn tenth(settings: &Settings) -> usize {
-    (settings.max_queue_size / 10).max(1)
 }
 
 /// A place in the queue; dropping it gives it back.
@@ -286,8 +227,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     pub async fn check_release(&self, id: &str) -> Option<Outcome> {
         let account = {
             let places = lock(&self.outbound.places);
-            let held = places.all.get(id).and_then(|taken| taken.held.as_ref());
-            held.map(|held| held.account.clone())?
+            places.held_by(id)?
         };
         let checked = match address_of(&account) {
             Ok(address) => self.check_enabled(&address.canonical()).await,
@@ -295,9 +235,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         };
         match checked {
             Ok(()) => {
-                if let Some(taken) = lock(&self.outbound.places).all.get_mut(id) {
-                    taken.held = None;
-                }
+                lock(&self.outbound.places).release(id);
                 None
             }
             Err(refusal) if refusal.is_temporary() => {
