@@ -368,6 +368,75 @@ fn what_no_host_can_is_the_end_and_what_another_can_is_not() {
 }
 
 #[test]
+fn what_requires_tls_goes_only_to_servers_that_were_named() {
+    let wanting = |route| {
+        let mut order = order(route, 2);
+        order.job.reverse_path = ReversePath::Address(Address::parse("s@us.example").expect("address"));
+        order.job.wishes.require_tls = true;
+        order
+    };
+    let (connects, outcomes) = run(wanting(by_mx()), &zone(), &[]);
+    assert!(connects.is_empty(), "plain DNS confirms no name");
+    for outcome in outcomes {
+        let Outcome::Permanent(report) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(report.enhanced, Enhanced(5, 7, 10));
+        assert!(report.text.contains("no verified way to the server"));
+    }
+    let target = Route::Target(Target {
+        host: "a.example".into(),
+        port: 25,
+        credentials: None,
+        tls: TlsPolicy::Verify,
+    });
+    let (connects, _) = run(wanting(target), &zone(), &[]);
+    assert_eq!(connects.len(), 2);
+    let mut notice = wanting(by_mx());
+    notice.job.reverse_path = ReversePath::Null;
+    let (connects, _) = run(notice, &zone(), &[]);
+    assert_eq!(connects.len(), 3, "a notification is better sent than lost");
+}
+
+#[test]
+fn who_was_left_out_is_asked_for_though_the_first_is_put_off() {
+    let over = later("4.5.3 the server takes no more recipients at once");
+    let busy = later("450 4.2.1 busy");
+    let given = [
+        Some((vec![busy.clone(), over.clone(), over.clone()], End::Complete)),
+        Some((vec![delivered(), over.clone()], End::Complete)),
+        Some((vec![never("550 5.1.1 no")], End::Complete)),
+        Some((vec![busy.clone()], End::Complete)),
+    ];
+    let (connects, outcomes) = run(order(by_mx(), 3), &zone(), &given);
+    let asked: Vec<usize> = connects
+        .iter()
+        .map(|connect| connect.job.recipients.len())
+        .collect();
+    assert_eq!(asked, [3, 2, 1, 1]);
+    let at = addresses(&connects);
+    assert_eq!(at[..3], ["192.0.2.1:2525", "192.0.2.1:2525", "192.0.2.1:2525"]);
+    assert_eq!(
+        at[3], "192.0.2.3:2525",
+        "the one who was put off, at the next host"
+    );
+    assert_eq!(outcomes, [busy.clone(), delivered(), never("550 5.1.1 no")]);
+    // Without progress, and without end.
+    let none = Some((vec![over.clone(); 2], End::Complete));
+    let (connects, _) = run(order(by_mx(), 2), &zone(), &[none]);
+    assert_eq!(addresses(&connects)[1], "192.0.2.3:2525");
+    let rounds: Vec<Given> = (0..60)
+        .map(|n| {
+            let mut all = vec![busy.clone()];
+            all.resize(60 - n, over.clone());
+            Some((all, End::Complete))
+        })
+        .collect();
+    let (connects, _) = run(order(by_mx(), 60), &zone(), &rounds);
+    assert_eq!(connects.len(), 40, "bounded");
+}
+
+#[test]
 fn recipients_beyond_the_limit_of_a_server_follow_at_once() {
     let over = Outcome::Temporary(report("4.5.3 the server takes no more recipients at once"));
     let given = [

@@ -326,6 +326,114 @@ fn the_urgent_go_first() {
 }
 
 #[test]
+fn notices_come_after_all_mail_and_nothing_waits_for_ever() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        ..Settings::default()
+    });
+    world.add(entry("first", "s@us", &["r@x"]));
+    world.add(entry("notice", "", &["r@x"]));
+    let with_priority = |id: &str, priority: i8| {
+        let mut entry = entry(id, "s@us", &["r@x"]);
+        entry.wishes.priority = priority;
+        entry
+    };
+    world.add(with_priority("lowest", -9));
+    world.pass(secs(8 * 3600));
+    world.add(with_priority("early", 0));
+    world.pass(secs(3600));
+    // An hour is a step of priority; new settings do not take what was gained.
+    world.feed(Input::Settings(Box::new(world.settings.clone())));
+    world.add(with_priority("late", 0));
+    world.pass(secs(2 * 3600));
+    world.add(with_priority("latest", 0));
+    let mut order = Vec::new();
+    while let Some((_, id, _)) = world.attempts.front() {
+        order.push(id.clone());
+        world.finish(&delivered());
+    }
+    assert_eq!(order, ["first", "early", "lowest", "late", "notice", "latest"]);
+}
+
+#[test]
+fn the_account_behind_an_alias_is_not_told() {
+    let mut world = World::new(Settings::default());
+    let mut held = entry("h", "s@us", &["account@us"]);
+    held.recipients[0].local = true;
+    held.recipients[0].dsn.original = Some("rfc822;alias@us".into());
+    world.add(held);
+    let (attempt, ..) = world.deliveries.pop_front().expect("a delivery");
+    let outcomes = vec![never()];
+    world.feed(Input::Finished { attempt, outcomes });
+    assert_eq!(
+        told(&world.bounce(true)),
+        (Kind::Failed, vec!["alias@us".to_owned()])
+    );
+}
+
+#[test]
+fn mailboxes_of_ours_take_no_place_of_servers() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        max_attempts_per_destination: 2,
+        ..Settings::default()
+    });
+    let here = |id: &str| {
+        let mut entry = entry(id, "s@us", &["r@us"]);
+        entry.recipients[0].local = true;
+        entry
+    };
+    for id in ["h1", "h2", "h3"] {
+        world.add(here(id));
+    }
+    for id in ["o1", "o2"] {
+        world.add(entry(id, "s@us", &["r@x"]));
+    }
+    assert_eq!((world.deliveries.len(), world.attempts.len()), (2, 1));
+    let (attempt, ..) = world.deliveries.pop_front().expect("a delivery");
+    let outcomes = vec![delivered()];
+    world.feed(Input::Finished { attempt, outcomes });
+    assert_eq!(
+        (world.deliveries.len(), world.attempts.len()),
+        (2, 1),
+        "while all are out"
+    );
+    world.finish(&delivered());
+    assert_eq!((world.deliveries.len(), world.attempts.len()), (2, 1));
+}
+
+#[test]
+fn notices_that_cannot_be_stored_wait_longer_and_longer_and_are_given_up() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "s@us", &["r@x"]));
+    world.finish(&never());
+    world.write_all();
+    let mut waits = Vec::new();
+    while !world.bounces.is_empty() {
+        world.bounce(false);
+        if world.queue.is_empty() {
+            break;
+        }
+        waits.push(world.wait().as_secs());
+        while world.bounces.is_empty() {
+            world.wait();
+        }
+    }
+    assert_eq!(waits[..8], [60, 120, 240, 480, 960, 1920, 3600, 3600]);
+    let all: u64 = waits.iter().sum();
+    let most: u64 = DELAYS.iter().sum();
+    assert!((most..most + 3600).contains(&all), "{all}");
+    let given_up = Event::Unnoticed {
+        entry: "m".into(),
+        sender: "s@us".into(),
+        kind: Kind::Failed,
+    };
+    assert_eq!(world.events.last(), Some(&given_up));
+    world.write_all();
+    assert!(world.disk.is_empty() && world.queue.is_idle());
+}
+
+#[test]
 fn what_is_held_waits_and_then_goes_to_mailboxes_and_servers() {
     let mut world = World::new(Settings::default());
     let mut held = entry("h", "s@us", &["far@x", "near@us"]);

@@ -178,6 +178,53 @@ fn what_is_asked_of_a_delivery_follows_an_alias() {
 }
 
 #[test]
+fn what_is_asked_of_a_mailbox_follows_an_alias_while_the_message_is_held() {
+    let world = world();
+    let session = world.smtp();
+    let ids = std::cell::Cell::new(0);
+    let asked = |to: &[(&str, Notify)]| {
+        let paths: Vec<&str> = to.iter().map(|(path, _)| *path).collect();
+        let mut envelope = envelope(Some("alice@example.com"), "", &paths);
+        ids.set(ids.get() + 1);
+        envelope.id = format!("m{}", ids.get());
+        envelope.hold_until = Some(rmail_core::time::Unix::from_secs(now().unix.secs() + 60));
+        for (recipient, (_, notify)) in envelope.recipients.iter_mut().zip(to) {
+            recipient.dsn.notify = Some(*notify);
+        }
+        send(&session, b"\r\n", envelope).expect("sent");
+        let entry = world.told.lock().unwrap().pop().expect("an entry");
+        assert_eq!((entry.recipients.len(), entry.recipients[0].local), (1, true));
+        assert_eq!(entry.recipients[0].address, "bob@example.com");
+        entry.recipients[0].dsn.clone()
+    };
+    let never = Notify::default();
+    let success = Notify {
+        success: true,
+        ..never
+    };
+    let delay = Notify { delay: true, ..never };
+    // The account behind an alias is not named: the sender knows the alias.
+    let by_alias = asked(&[("sales@example.com", success)]);
+    assert_eq!(by_alias.notify, Some(success));
+    assert_eq!(by_alias.original.as_deref(), Some("rfc822;sales@example.com"));
+    // What was asked for the account itself counts, whatever its place.
+    for turn in [false, true] {
+        let mut both = [("sales@example.com", success), ("bob@example.com", never)];
+        if turn {
+            both.reverse();
+        }
+        let direct = asked(&both);
+        assert_eq!((direct.notify, direct.original), (Some(never), None));
+    }
+    let joined = asked(&[("bob+a@example.com", success), ("bob+b@example.com", delay)]);
+    let both = Notify {
+        success: true,
+        ..delay
+    };
+    assert_eq!(joined.notify, Some(both));
+}
+
+#[test]
 fn an_alias_gives_its_name_to_its_only_target() {
     let world = world();
     let session = world.smtp();

@@ -24,6 +24,7 @@ use rmail_core::smtp::envelope::{Envelope, Notify};
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::{Now, Unix};
 use rmail_store::MailStore as _;
+use rmail_store::disk::Disk as _;
 use rmail_store::mem::{Fault, MemDisk, Model, Outcome as Power};
 use rmail_store::service::Service;
 use service_common::*;
@@ -251,27 +252,7 @@ fn delivery_here_is_confirmed_to_those_who_asked() {
 #[test]
 fn an_address_elsewhere_is_not_flooded_with_notices() {
     let world = World::new();
-    let notice = |kind| bounce::Notice {
-        kind,
-        hostname: "mail.example.com".into(),
-        sender: "victim@elsewhere.net".into(),
-        entry: "e1".into(),
-        arrived: now().unix,
-        recipients: Vec::new(),
-        wishes: Default::default(),
-    };
-    let message = bounce::Message {
-        bytes: b"Return-Path: <>\r\n\r\n".to_vec(),
-        offset: 17,
-        eight_bit: false,
-    };
-    let tell = |n: u64, kind, at| {
-        block_on(
-            world
-                .service
-                .deliver_bounce(&format!("n{n}"), &notice(kind), &message, at),
-        )
-    };
+    let tell = |n: u64, kind, at| tell(&world, n, &notice(kind, "victim@elsewhere.net"), at);
     for n in 0..60 {
         tell(n, bounce::Kind::Relayed, now()).expect("told");
     }
@@ -279,8 +260,174 @@ fn an_address_elsewhere_is_not_flooded_with_notices() {
     assert_eq!(queued(&world).len(), 60);
     let failed = tell(61, bounce::Kind::Failed, now()).expect_err("has to wait");
     assert_eq!(failed.refusal, Refusal::TooManyAttempts);
+    // Who has logged in has not made up the address: its confirmations wait.
+    let mut own = notice(bounce::Kind::Relayed, "victim@elsewhere.net");
+    let may = |notice: &bounce::Notice| block_on(world.service.may_deliver_bounce("n63", notice, now()));
+    assert!(!may(&own).expect("not even built"));
+    own.authenticated = true;
+    let waits = Refusal::TooManyAttempts;
+    assert_eq!(may(&own).expect_err("has to wait").refusal, waits);
+    let failed = self::tell(&world, 63, &own, now()).expect_err("has to wait");
+    assert_eq!(failed.refusal, waits);
     tell(62, bounce::Kind::Failed, later(3600)).expect("told");
     assert_eq!(queued(&world).len(), 61);
+}
+
+fn notice(kind: bounce::Kind, sender: &str) -> bounce::Notice {
+    bounce::Notice {
+        kind,
+        hostname: "mail.example.com".into(),
+        sender: sender.into(),
+        authenticated: false,
+        entry: "e1".into(),
+        arrived: now().unix,
+        recipients: Vec::new(),
+        wishes: Default::default(),
+    }
+}
+
+fn tell(world: &World, n: u64, notice: &bounce::Notice, at: Now) -> rmail_store::error::Result<()> {
+    let message = bounce::Message {
+        bytes: b"Return-Path: <>\r\n\r\n".to_vec(),
+        offset: 17,
+        eight_bit: false,
+    };
+    let id = format!("n{n}");
+    block_on(world.service.deliver_bounce(&id, notice, &message, at))
+}
+
+#[test]
+fn notices_take_no_places_of_users() {
+    let world = World::with(|settings| settings.max_queue_size = 10);
+    let session = world.smtp();
+    let out = |id: &str| {
+        let mut envelope = envelope(
+            Some("alice@example.com"),
+            "alice@example.com",
+            &["dan@elsewhere.net"],
+        );
+        envelope.id = id.into();
+        send(&session, MESSAGE, envelope)
+    };
+    for n in 1..10 {
+        assert_eq!(out(&format!("m{n}")), Ok(()));
+    }
+    let relayed = |n: u64| notice(bounce::Kind::Relayed, &format!("v{n}@elsewhere.net"));
+    tell(&world, 0, &relayed(0), now()).expect("told");
+    assert_eq!(queued(&world).len(), 10);
+    // A tenth of the queue is for notices; of success to strangers are none beyond it.
+    tell(&world, 1, &relayed(1), now()).expect("dropped");
+    assert_eq!(queued(&world).len(), 10);
+    let full = Refusal::QueueFull;
+    let mut own = relayed(2);
+    own.authenticated = true;
+    let failed = notice(bounce::Kind::Failed, "v3@elsewhere.net");
+    for waiting in [&own, &failed] {
+        let error = tell(&world, 2, waiting, now()).expect_err("has to wait");
+        assert_eq!(error.refusal, full);
+        let error = block_on(world.service.may_deliver_bounce("n2", waiting, now()));
+        assert_eq!(error.expect_err("has to wait").refusal, full);
+    }
+    let alice = Some("alice@example.com");
+    assert!(recipient(&session, alice, "dan@elsewhere.net", None).is_ok());
+    assert_eq!(out("m10"), Ok(()));
+    assert_eq!(out("m11"), Err(full));
+    block_on(world.service.remove_outbound("n0")).expect("remove");
+    tell(&world, 3, &failed, now()).expect("told, though the queue is full of mail");
+    // What is read at the start is told apart too.
+    let service = Service::new(Arc::clone(&world.store), accounts(&world.disk, 7), {
+        let mut settings = settings();
+        settings.max_queue_size = 11;
+        settings
+    });
+    assert_eq!(block_on(service.load_outbound()).expect("queue").len(), 11);
+    assert!(
+        recipient(
+            &service.smtp_session(rmail_core::peer::Peer::LOCAL),
+            alice,
+            "dan@elsewhere.net",
+            None
+        )
+        .is_ok()
+    );
+}
+
+#[test]
+fn an_account_holds_a_tenth_of_the_queue() {
+    let world = World::with(|settings| settings.max_queue_size = 10);
+    let session = world.smtp();
+    let hold = |id: &str, by: &str| {
+        let mut envelope = held(&["carol@example.org"]);
+        envelope.id = id.into();
+        envelope.account = Some(account(by));
+        envelope.reverse_path = reverse_path(by);
+        send(&session, MESSAGE, envelope)
+    };
+    assert_eq!(hold("m1", "alice@example.com"), Ok(()));
+    assert_eq!(hold("m2", "alice@example.com"), Err(Refusal::QueueFull));
+    assert_eq!(hold("m3", "bob@example.com"), Ok(()));
+    let mut at_once = held(&["dan@elsewhere.net"]);
+    at_once.id = "m4".into();
+    at_once.hold_until = None;
+    assert_eq!(send(&session, MESSAGE, at_once), Ok(()));
+    assert_eq!(queued(&world).len(), 3);
+}
+
+#[test]
+fn what_is_held_goes_only_if_its_account_may_send_still() {
+    let world = World::new();
+    assert_eq!(send(&world.smtp(), MESSAGE, held(&["bob@example.com"])), Ok(()));
+    let id = queued(&world)[0].id.clone();
+    let to = [address("bob@example.com")];
+    let enable = |on| {
+        let accounts = world.service.accounts();
+        block_on(accounts.set_enabled(&account("alice@example.com"), on)).expect("changed");
+    };
+    let broken = Service::new(Arc::clone(&world.store), accounts(&world.disk, 8), settings());
+    enable(false);
+    let refused = block_on(world.service.deliver_queued(&id, &to, later(HELD)));
+    assert!(matches!(&refused[0], Outcome::Permanent(report) if report.enhanced == Enhanced(5, 7, 1)));
+    assert_eq!(
+        block_on(world.service.check_release(&id)).as_ref(),
+        Some(&refused[0])
+    );
+    assert_eq!(count(&world.store, "bob@example.com"), 0);
+    // After another start too; a file that cannot be read makes it wait.
+    let file = world.read_file(&user_file("alice@example.com"));
+    world.edit(&user_file("alice@example.com"), "{\"enabled\": ");
+    block_on(broken.load_outbound()).expect("queue");
+    let waits = block_on(broken.deliver_queued(&id, &to, later(HELD)));
+    assert!(matches!(&waits[0], Outcome::Temporary(_)), "{waits:?}");
+    world.edit(&user_file("alice@example.com"), &file);
+    enable(true);
+    let goes = block_on(world.service.deliver_queued(&id, &to, later(HELD)));
+    assert!(matches!(&goes[0], Outcome::Delivered(_)), "{goes:?}");
+    // What has been released goes on.
+    enable(false);
+    assert_eq!(block_on(world.service.check_release(&id)), None);
+}
+
+#[test]
+fn what_keeps_one_mailbox_from_it_is_not_the_outcome_of_the_others() {
+    let world = World::new();
+    let to = ["bob@example.com", "carol@example.org"];
+    assert_eq!(send(&world.smtp(), MESSAGE, held(&to)), Ok(()));
+    let id = queued(&world)[0].id.clone();
+    let to = to.map(address);
+    // Without a quota nothing but the delivery itself finds out that his mailboxes are broken.
+    world.edit(&user_file("bob@example.com"), "{}");
+    let bob = world.dir("domains/example.com/users/bob");
+    block_on(world.disk.rename(&bob, "mailboxes", &bob, "away")).expect("renamed");
+    world.edit("domains/example.com/users/bob/mailboxes", "no directory");
+    world.disk.kill();
+    let disk = world.disk.process();
+    let store = Arc::new(open_store(&disk));
+    let service = Service::new(Arc::clone(&store), accounts(&disk, 9), settings());
+    block_on(service.load_outbound()).expect("queue");
+    let outcomes = block_on(service.deliver_queued(&id, &to, later(HELD)));
+    assert!(matches!(&outcomes[1], Outcome::Delivered(_)), "{outcomes:?}");
+    assert!(matches!(&outcomes[0], Outcome::Temporary(_)), "{outcomes:?}");
+    assert_eq!(count(&store, "carol@example.org"), 1);
 }
 
 #[test]

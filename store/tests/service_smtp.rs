@@ -454,6 +454,7 @@ fn notifications_reach_local_senders_whatever_their_quota() {
             kind: bounce::Kind::Failed,
             hostname: "mail.example.com".into(),
             sender: sender.into(),
+            authenticated: false,
             entry: "e1".into(),
             arrived: now().unix,
             recipients: Vec::new(),

@@ -16,7 +16,7 @@ use super::route::{Route, TlsPolicy};
 use crate::dns::mx::{Failure, Host, Lookup, Ourselves, Plan};
 use crate::dns::{Answer, DnsError, Question};
 use crate::machine::Machine;
-use crate::smtp::client::{self, End};
+use crate::smtp::client::{self, End, TOO_MANY};
 use crate::time::{Mono, Now};
 
 /// How long a connection may take to come about.
@@ -122,8 +122,20 @@ impl Attempt {
             finished: false,
             out: VecDeque::new(),
         };
+        if attempt.is_unverifiable() {
+            attempt.lookup = None;
+            let text = "the message requires TLS, and there is no verified way to the server of the domain";
+            attempt.finish(&Outcome::Permanent(Report::ours(Enhanced(5, 7, 10), text)));
+        }
         attempt.look_up();
         attempt
+    }
+
+    /// Whether the message must not go this way: REQUIRETLS wants names of MX hosts that are confirmed by DNSSEC or
+    /// MTA-STS (RFC 8689 §4.2.1), and plain DNS gives none. A notification is better sent than lost (§5).
+    fn is_unverifiable(&self) -> bool {
+        let by_mx = matches!(self.order.route, Route::Mx { .. });
+        by_mx && self.order.job.wishes.require_tls && self.order.job.reverse_path.address().is_some()
     }
 
     /// Asks what is to be asked, or begins with the hosts found.
@@ -182,7 +194,8 @@ impl Attempt {
         let (port, tls) = self.port_and_tls();
         loop {
             if let Some(address) = self.addresses.pop_front() {
-                self.connect(address, tls);
+                let open = (0..self.outcomes.len()).filter(|n| self.is_open(*n)).collect();
+                self.connect(address, tls, open);
                 return;
             }
             let Some(host) = self.hosts.pop_front() else {
@@ -198,8 +211,9 @@ impl Attempt {
         )));
     }
 
-    fn connect(&mut self, address: SocketAddr, tls: TlsPolicy) {
-        self.asked = (0..self.outcomes.len()).filter(|n| self.is_open(*n)).collect();
+    /// Asks for these recipients, by their place in the order.
+    fn connect(&mut self, address: SocketAddr, tls: TlsPolicy, recipients: Vec<usize>) {
+        self.asked = recipients;
         if self.asked.is_empty() || self.connections >= MAX_CONNECTIONS {
             let text = "too many connections for one attempt";
             self.finish(&Outcome::Temporary(Report::ours(Enhanced(4, 4, 1), text)));
@@ -257,17 +271,29 @@ impl Attempt {
         let delivered = recipients
             .iter()
             .any(|result| matches!(result, Outcome::Delivered(_)));
-        let too_many = recipients.iter().any(is_too_many);
-        for (n, result) in asked.into_iter().zip(recipients) {
-            self.note(n, result);
+        // RFC 5321 §4.5.3.1.10, RFC 9422 §4.1: the rest goes in a further transaction, without those who were answered.
+        // Each takes somebody along: one who was delivered to, or at least one who was asked for and had been left out.
+        let asked_for = asked.len();
+        let left_out: Vec<usize> = asked
+            .iter()
+            .zip(&recipients)
+            .filter(|(_, result)| is_unasked(result) || (delivered && is_too_many(result)))
+            .map(|(n, _)| *n)
+            .collect();
+        for (n, result) in asked.iter().zip(recipients) {
+            self.note(*n, result);
         }
         let open = (0..self.outcomes.len()).any(|n| self.is_open(n));
         let (_, tls) = self.port_and_tls();
         match end {
             _ if !open => self.finish_now(),
-            // RFC 5321 §4.5.3.1.10: the rest in a further transaction. Each such round delivers to somebody.
-            End::Complete if delivered && too_many => self.connect(address, tls),
-            End::RetryWithoutTls => self.connect(address, TlsPolicy::None),
+            End::Complete if !left_out.is_empty() && left_out.len() < asked_for => {
+                self.connect(address, tls, left_out);
+            }
+            End::RetryWithoutTls => {
+                let open = asked.into_iter().filter(|n| self.is_open(*n)).collect();
+                self.connect(address, TlsPolicy::None, open);
+            }
             End::Complete => {
                 // The server itself has spoken: its other addresses would say the same.
                 self.addresses.clear();
@@ -342,11 +368,15 @@ fn no_host_does(outcome: Outcome) -> Outcome {
     }
 }
 
-/// 452 to RCPT (or 552, which is taken for it), or what LIMITS has told: the transaction is full.
+/// 452 to RCPT (or 552, which is taken for it): the transaction is full.
 fn is_too_many(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Temporary(report)
-        if (matches!(report.code, Some(452 | 552)) && report.enhanced.1 != 2 && report.enhanced.1 != 3)
-            || (report.code.is_none() && report.enhanced == Enhanced(4, 5, 3)))
+        if matches!(report.code, Some(452 | 552)) && report.enhanced.1 != 2 && report.enhanced.1 != 3)
+}
+
+/// The recipient was not asked for: the transaction was full by the LIMITS of the server.
+fn is_unasked(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Temporary(report) if report.code.is_none() && report.enhanced == TOO_MANY)
 }
 
 fn describe(failure: &Failure) -> (Enhanced, String) {

@@ -41,6 +41,8 @@ pub struct Notice {
     pub hostname: String,
     /// Envelope sender of the message, without brackets: the notice goes there, from `<>`.
     pub sender: String,
+    /// The message was submitted by an account: the sender is not made up.
+    pub authenticated: bool,
     /// The message's id in our queue.
     pub entry: String,
     /// When it was accepted.
@@ -53,7 +55,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// The message goes back whole, if it is not too long (RFC 3461 §4.3, §6.2; RFC 8689 §5).
+    /// The message goes back whole, if it is not too long and has no octets above 127 (RFC 3461 §4.3, §6.2; RFC 8689 §5).
     #[must_use]
     pub fn wants_all(&self) -> bool {
         self.kind == Kind::Failed && self.wishes.ret == Some(Ret::Full) && !self.wishes.require_tls
@@ -107,7 +109,7 @@ pub struct Message {
 }
 
 /// Writes a notice. `original` is the beginning of the message, its header at least, up to [`Notice::wanted`] octets; what
-/// follows the header is left out, unless it is wanted and all of it is there. The random numbers make Message-ID and
+/// follows the header is left out, unless it is wanted and all of it is there, in ASCII. The random numbers make Message-ID and
 /// boundary.
 #[must_use]
 pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -> Message {
@@ -115,12 +117,9 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
     let boundary = format!("=_{unique}");
     let mut out = String::from("Return-Path: <>\r\n");
     let offset = out.len() as u64;
-    let whole = notice.wants_all() && (1..=MAX_WHOLE).contains(&original.len());
-    let eight_bit = whole && !original.is_ascii();
+    // RFC 6152 §3: octets above 127 would keep the notice from servers that take 7 bits only.
+    let whole = notice.wants_all() && (1..=MAX_WHOLE).contains(&original.len()) && original.is_ascii();
     head(&mut out, notice, now, &unique, &boundary);
-    if eight_bit {
-        out.push_str(EIGHT_BIT);
-    }
     out.push_str("\r\n");
     let _ = write!(out, "--{boundary}\r\n");
     text_part(&mut out, notice);
@@ -138,9 +137,6 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
         } else {
             "Content-Type: message/rfc822\r\n"
         });
-        if eight_bit {
-            out.push_str(EIGHT_BIT);
-        }
         out.push_str("\r\n");
         let mut bytes = out.into_bytes();
         bytes.extend_from_slice(original);
@@ -161,9 +157,6 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
         bytes,
     }
 }
-
-/// RFC 2045 §6.2: of the whole as of the part.
-const EIGHT_BIT: &str = "Content-Transfer-Encoding: 8bit\r\n";
 
 fn head(out: &mut String, notice: &Notice, now: Unix, unique: &str, boundary: &str) {
     let host = &notice.hostname;
@@ -401,6 +394,7 @@ mod tests {
             kind,
             hostname: "mail.example.com".into(),
             sender: "alice@example.com".into(),
+            authenticated: false,
             entry: "abc123".into(),
             arrived: Unix::from_secs(0),
             wishes: Wishes::default(),
@@ -505,13 +499,13 @@ mod tests {
     fn a_message_goes_back_whole_if_it_was_asked_for_and_is_not_too_long() {
         let mut notice = notice(Kind::Failed, "bob@example.net");
         notice.wishes.ret = Some(Ret::Full);
-        let original = "Subject: x\r\n\r\ngr\u{fc}n\r\n";
+        let original = "Subject: x\r\n\r\ngreen\r\n";
         let whole = text(&notice, original.as_bytes());
-        let part = format!(
-            "\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\n{original}\r\n--=_"
-        );
+        let part = format!("\r\nContent-Type: message/rfc822\r\n\r\n{original}\r\n--=_");
         assert!(whole.contains(&part), "{whole}");
-        assert_eq!(whole.matches("Content-Transfer-Encoding: 8bit\r\n").count(), 2);
+        // A server without 8BITMIME must be able to take the notice.
+        let beyond = text(&notice, "Subject: x\r\n\r\ngr\u{fc}n\r\n".as_bytes());
+        assert!(beyond.is_ascii() && beyond.contains("Content-Type: text/rfc822-headers\r\n"));
         notice.wishes.utf8 = true;
         assert!(text(&notice, original.as_bytes()).contains("Content-Type: message/global\r\n"));
         let long = format!("Subject: x\r\n\r\n{}", "line\r\n".repeat(MAX_WHOLE / 6));

@@ -33,6 +33,14 @@ pub struct Entry {
     pub recipients: Vec<Recipient>,
 }
 
+impl Entry {
+    /// Whether it is no mail of users: it has neither a sender nor an account that submitted it.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        self.sender.is_empty() && self.account.is_none()
+    }
+}
+
 /// A recipient of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -63,6 +63,21 @@ pub struct DsnRequest {
 }
 
 impl DsnRequest {
+    /// Takes in what another RCPT asks of the same recipient: the sender is told of what it wants to hear in either.
+    pub fn join(&mut self, other: &Self) {
+        if self.notify.is_some() || other.notify.is_some() {
+            let (one, two) = (self.notify(), other.notify());
+            self.notify = Some(Notify {
+                success: one.success || two.success,
+                failure: one.failure || two.failure,
+                delay: one.delay || two.delay,
+            });
+        }
+        if self.original.is_none() {
+            self.original.clone_from(&other.original);
+        }
+    }
+
     /// What goes on to a target of an alias (RFC 3461 §5.2.7.2 and §5.2.7.3 (c)). The sender knows the address that it
     /// wrote: it stays with the recipient also where ORCPT= was not given (§5.2.1). `several`: the alias has more than one
     /// target, and success is told of the alias alone.

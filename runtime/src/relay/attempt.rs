@@ -32,6 +32,10 @@ pub(super) async fn run<S: MailStore, D: Disk>(
     order: Order,
 ) -> Vec<Outcome> {
     let count = order.job.recipients.len();
+    match check_release(host, entry).await {
+        None => {}
+        Some(outcome) => return vec![outcome; count],
+    }
     let message = match open(host, entry).await {
         Ok(message) => message,
         Err(why) => return vec![ours(&why); count],
@@ -74,6 +78,16 @@ pub(super) async fn run<S: MailStore, D: Disk>(
 
 fn ours(why: &str) -> Outcome {
     Outcome::Temporary(Report::ours(Enhanced(4, 3, 0), why).severe())
+}
+
+/// What is said to all recipients in the place of an attempt, if the message may not go.
+async fn check_release<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entry: &str) -> Option<Outcome> {
+    let (service, entry) = (Arc::clone(&host.service), entry.to_owned());
+    let check = move || futures_lite::future::block_on(service.check_release(&entry));
+    match host.pools.run(Pool::Read, check).await {
+        Ok(outcome) => outcome,
+        Err(panicked) => Some(ours(&panicked.to_string())),
+    }
 }
 
 async fn open<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entry: &str) -> Result<Arc<Reader<S>>, String> {

@@ -36,6 +36,8 @@ pub(super) fn write(event: &Event) {
         } => log::warn!(target: "relay",
             "event=failed id={entry} to={recipient:?} expired={expired} told={told} remote={:?} reason={:?}",
             report.remote.as_deref().unwrap_or_default(), report.to_string()),
+        Event::Unnoticed { entry, sender, kind } => log::error!(target: "relay",
+            "event=unnoticed id={entry} sender={sender:?} kind={kind:?} reason=\"the notice could not be stored\""),
         Event::Done(entry) => log::info!(target: "relay", "event=done id={entry}"),
     }
 }

@@ -283,11 +283,15 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 let clock = self.host.clock;
                 let stored = self.host.pools.run(Pool::Sync, move || {
                     block_on(async {
-                        let original = original(&service, &entry, offset, notice.wanted()).await;
                         let now = clock.now();
                         let mut random = entropy::random();
-                        let message = bounce::build(&notice, &original, now.unix, &mut random);
                         let id = format!("{:016x}", random.next_u64());
+                        match service.may_deliver_bounce(&id, &notice, now).await {
+                            Ok(true) => {}
+                            other => return succeeded("bounce", &entry, other.map(drop)),
+                        }
+                        let original = original(&service, &entry, offset, notice.wanted()).await;
+                        let message = bounce::build(&notice, &original, now.unix, &mut random);
                         let done = service.deliver_bounce(&id, &notice, &message, now).await;
                         succeeded("bounce", &entry, done)
                     })

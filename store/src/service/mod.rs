@@ -17,6 +17,7 @@ mod login;
 mod message;
 mod outbound;
 mod passwords;
+mod places;
 mod recipients;
 mod rights;
 mod search;

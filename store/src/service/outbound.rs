@@ -1,6 +1,6 @@
 //! The outbound queue as the rest of the service and the relay see it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use rmail_core::relay::{Enhanced, Outcome, Report, bounce};
 use rmail_core::smtp::envelope::{DsnRequest, Notify};
 use rmail_core::time::{Mono, Now, Unix};
 
+use super::places::Places;
+use super::submit::address_of;
 use super::{Service, Settings, lock, refused};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -45,7 +47,7 @@ type Listener = Arc<dyn Fn(Entry) + Send + Sync>;
 /// Which entries there are, and who wants to hear of new ones.
 #[derive(Default)]
 pub(super) struct Outbound {
-    ids: Mutex<BTreeSet<String>>,
+    places: Mutex<Places>,
     listener: Mutex<Option<Listener>>,
     /// When each address elsewhere was sent a notification lately.
     told: Mutex<BTreeMap<Address, VecDeque<Mono>>>,
@@ -59,24 +61,36 @@ pub(super) struct Place<'a> {
 
 impl Outbound {
     pub(super) fn is_full(&self, settings: &Settings) -> bool {
-        lock(&self.ids).len() >= settings.max_queue_size
+        lock(&self.places).is_full(settings)
     }
 
     /// Takes a place before the entry is written.
-    pub(super) fn reserve(&self, settings: &Settings, id: &str) -> core::result::Result<Place<'_>, Refusal> {
-        let mut ids = lock(&self.ids);
-        if ids.len() >= settings.max_queue_size {
+    pub(super) fn reserve(
+        &self,
+        settings: &Settings,
+        entry: &Entry,
+        now: Unix,
+    ) -> core::result::Result<Place<'_>, Refusal> {
+        let mut places = lock(&self.places);
+        let full = match &entry.account {
+            _ if entry.is_notice() => places.is_full_of_notices(settings),
+            Some(account) if entry.hold_until > now.secs() => {
+                places.is_full(settings) || places.is_full_of_held(settings, account, now)
+            }
+            _ => places.is_full(settings),
+        };
+        if full {
             return Err(Refusal::QueueFull);
         }
-        ids.insert(id.to_owned());
+        places.insert(entry);
         Ok(Place {
             outbound: self,
-            id: Some(id.to_owned()),
+            id: Some(entry.id.clone()),
         })
     }
 
-    /// Counts a notification to an address elsewhere, unless it had too many lately.
-    fn may_tell(&self, address: &Address, now: Now) -> bool {
+    /// Whether an address elsewhere may get a notification: it had not too many lately. It is counted if it is sent.
+    fn may_tell(&self, address: &Address, now: Now, sent: bool) -> bool {
         let old = |at: &Mono| now.mono - *at >= TOLD_WINDOW;
         let mut told = lock(&self.told);
         if told.len() >= MAX_TOLD_ADDRESSES {
@@ -90,7 +104,7 @@ impl Outbound {
             times.pop_front();
         }
         let room = times.len() < MAX_TOLD;
-        if room {
+        if room && sent {
             times.push_back(now.mono);
         }
         room
@@ -115,7 +129,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(id) = &self.id {
-            lock(&self.outbound.ids).remove(id);
+            lock(&self.outbound.places).remove(id);
         }
     }
 }
@@ -163,7 +177,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// The queue could not be read.
     pub async fn load_outbound(&self) -> Result<Vec<Entry>> {
         let entries = self.store.load_outbound().await?;
-        lock(&self.outbound.ids).extend(entries.iter().map(|entry| entry.id.clone()));
+        let mut places = lock(&self.outbound.places);
+        entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)
     }
 
@@ -173,7 +188,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// The queue could not be read; what is left is found by the next call.
     pub async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
         let entries = self.store.adopt_outbound().await?;
-        lock(&self.outbound.ids).extend(entries.iter().map(|entry| entry.id.clone()));
+        let mut places = lock(&self.outbound.places);
+        entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)
     }
 
@@ -191,7 +207,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// It is there still.
     pub async fn remove_outbound(&self, id: &str) -> Result<()> {
         self.store.remove_outbound(id).await?;
-        lock(&self.outbound.ids).remove(id);
+        lock(&self.outbound.places).remove(id);
         Ok(())
     }
 
@@ -206,9 +222,40 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         })
     }
 
+    /// Whether a message that was held may go: its account may send still. Else the outcome for all its recipients. To be
+    /// asked before an attempt; once it may go (or after another start of the program, once more) it is asked no more.
+    pub async fn check_release(&self, id: &str) -> Option<Outcome> {
+        let account = {
+            let places = lock(&self.outbound.places);
+            places.held_by(id)?
+        };
+        let checked = match address_of(&account) {
+            Ok(address) => self.check_enabled(&address.canonical()).await,
+            Err(_) => Err(Refusal::AccountDisabled),
+        };
+        match checked {
+            Ok(()) => {
+                lock(&self.outbound.places).release(id);
+                None
+            }
+            Err(refusal) if refusal.is_temporary() => {
+                let why = "the account that sent it cannot be read now";
+                Some(Outcome::Temporary(Report::ours(Enhanced(4, 3, 0), why)))
+            }
+            Err(_) => {
+                log::warn!("held message {id} is not released: account {account} is disabled or gone");
+                let why = "the account that sent it is disabled or gone";
+                Some(Outcome::Permanent(Report::ours(Enhanced(5, 7, 1), why)))
+            }
+        }
+    }
+
     /// Puts the message of an entry into the INBOX of accounts, which were waiting for it in the queue: the outcomes, in
     /// their order. An account that is gone meanwhile, or disabled, does not get it; one that is full is tried again.
     pub async fn deliver_queued(&self, id: &str, accounts: &[Address], now: Now) -> Vec<Outcome> {
+        if let Some(outcome) = self.check_release(id).await {
+            return vec![outcome; accounts.len()];
+        }
         let message = match self.open_outbound(id).await {
             Ok(message) => message,
             Err(error) => {
@@ -236,12 +283,36 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Err(refusal) => outcomes.push(Some(refusal_outcome(refusal))),
             }
         }
-        let rest = match self.copy_to(&message, &here, now).await {
+        let mut rest = self.deliver_to(id, &message, &here, now).await.into_iter();
+        let mut known = |outcome: Option<Outcome>| {
+            let one = outcome.or_else(|| rest.next());
+            one.unwrap_or_else(|| refusal_outcome(Refusal::Storage))
+        };
+        outcomes.into_iter().map(&mut known).collect()
+    }
+
+    /// To all at once; if that fails, to each alone: what keeps one from it is not the outcome of the others.
+    async fn deliver_to(
+        &self,
+        id: &str,
+        message: &OutboundMessage<S>,
+        accounts: &[(AccountName, Quota)],
+        now: Now,
+    ) -> Vec<Outcome> {
+        let outcome = |result: Result<()>| match result {
             Ok(()) => Outcome::Delivered(Report::ours(Enhanced(2, 1, 5), "delivered")),
             Err(error) => refusal_outcome(refused(&format!("deliver message {id}"), error)),
         };
-        let known = |outcome: Option<Outcome>| outcome.unwrap_or_else(|| rest.clone());
-        outcomes.into_iter().map(known).collect()
+        let all = self.copy_to(message, accounts, now).await;
+        if all.is_ok() || accounts.len() < 2 {
+            return vec![outcome(all); accounts.len()];
+        }
+        let mut outcomes = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            let one = self.copy_to(message, core::slice::from_ref(account), now).await;
+            outcomes.push(outcome(one));
+        }
+        outcomes
     }
 
     async fn copy_to(
@@ -269,8 +340,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// Tells the sender of a message what became of it: into the INBOX of a local sender, whatever its quota, or
     /// through the queue with a null return path. `message` is what [`bounce::build`] made of the notice. `id` is its own
     /// id (letters and digits). Nothing is done for an empty sender, one that is no address, and a local one that does
-    /// not exist (any more). An address elsewhere that gets very many has to wait for some of them, and is told no more
-    /// of success for a while: a stranger may have given it as its own.
+    /// not exist (any more). An address elsewhere that gets very many has to wait for some of them, as all have while the
+    /// queue has many notifications; a stranger, whose address may be made up, is not told of success then.
     ///
     /// # Errors
     /// It was not written, and has to be tried again.
@@ -281,9 +352,85 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         message: &bounce::Message,
         now: Now,
     ) -> Result<()> {
-        let (sender, offset) = (&notice.sender, message.offset);
-        let Some(address) = Address::parse(sender) else {
+        let Some(Addressees { accounts, external }) = self.addressees(id, notice).await? else {
             return Ok(());
+        };
+        let entry = (!external.is_empty()).then(|| Entry {
+            id: id.to_owned(),
+            sender: String::new(),
+            account: None,
+            arrived: now.unix.secs(),
+            offset: message.offset,
+            size: message.bytes.len() as u64,
+            eight_bit: message.eight_bit,
+            hold_until: 0,
+            wishes: notice.own_wishes(),
+            recipients: external
+                .iter()
+                .map(|address| first_attempt(address, NEVER, now.unix))
+                .collect(),
+        });
+        let place = match &entry {
+            None => None,
+            Some(entry) => match self.place_of_notice(entry, notice, now) {
+                Ok(place) => Some(place),
+                Err(refusal) => return waits(id, notice, refusal),
+            },
+        };
+        let mut body = self.store.new_spool().await?;
+        self.store
+            .write_spool(&mut body, Chunk::copy_from(&message.bytes))
+            .await?;
+        self.store
+            .deliver(body, &accounts, entry.as_ref(), now.unix)
+            .await?;
+        if let (Some(place), Some(entry)) = (place, entry) {
+            place.keep();
+            self.outbound.tell(entry);
+        }
+        Ok(())
+    }
+
+    /// Whether there is somebody to tell, before the notification is built: see [`Service::deliver_bounce`].
+    ///
+    /// # Errors
+    /// It has to wait.
+    pub async fn may_deliver_bounce(&self, id: &str, notice: &Notice, now: Now) -> Result<bool> {
+        let Some(addressees) = self.addressees(id, notice).await? else {
+            return Ok(false);
+        };
+        if addressees.external.is_empty() {
+            return Ok(true);
+        }
+        let full = lock(&self.outbound.places).is_full_of_notices(&self.settings());
+        let told = Address::parse(&notice.sender)
+            .is_some_and(|address| !self.outbound.may_tell(&address, now, false));
+        match (full, told) {
+            (true, _) => waits(id, notice, Refusal::QueueFull).map(|()| false),
+            (false, true) => waits(id, notice, Refusal::TooManyAttempts).map(|()| false),
+            (false, false) => Ok(true),
+        }
+    }
+
+    /// A place for a notification to addresses elsewhere, which counts as sent.
+    fn place_of_notice(
+        &self,
+        entry: &Entry,
+        notice: &Notice,
+        now: Now,
+    ) -> core::result::Result<Place<'_>, Refusal> {
+        let place = self.outbound.reserve(&self.settings(), entry, now.unix)?;
+        let address = Address::parse(&notice.sender);
+        if address.is_some_and(|address| !self.outbound.may_tell(&address, now, true)) {
+            return Err(Refusal::TooManyAttempts);
+        }
+        Ok(place)
+    }
+
+    /// Where the sender of a message reads its mail; none: nobody is told.
+    async fn addressees(&self, id: &str, notice: &Notice) -> Result<Option<Addressees>> {
+        let Some(address) = Address::parse(&notice.sender) else {
+            return Ok(None);
         };
         let settings = self.settings();
         let resolved = match self
@@ -294,7 +441,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             Err(refusal) if refusal.is_temporary() => return Err(refusal.into()),
             Err(refusal) => {
                 log::warn!("notification {id} for {address} is dropped: {refusal:?}");
-                return Ok(());
+                return Ok(None);
             }
         };
         let (mut accounts, mut external) = (Vec::new(), Vec::new());
@@ -304,42 +451,28 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Target::External(address) => external.push(address),
             }
         }
-        if !external.is_empty() && !self.outbound.may_tell(&address, now) {
-            if !matches!(notice.kind, bounce::Kind::Failed | bounce::Kind::Delayed) {
-                log::warn!("notification {id} for {address} is dropped: it got too many within the hour");
-                return Ok(());
-            }
-            return Err(Refusal::TooManyAttempts.into());
-        }
-        let mut body = self.store.new_spool().await?;
-        self.store
-            .write_spool(&mut body, Chunk::copy_from(&message.bytes))
-            .await?;
-        let entry = (!external.is_empty()).then(|| Entry {
-            id: id.to_owned(),
-            sender: String::new(),
-            account: None,
-            arrived: now.unix.secs(),
-            offset,
-            size: message.bytes.len() as u64,
-            eight_bit: message.eight_bit,
-            hold_until: 0,
-            wishes: notice.own_wishes(),
-            recipients: external
-                .iter()
-                .map(|address| first_attempt(address, NEVER, now.unix))
-                .collect(),
-        });
-        self.store
-            .deliver(body, &accounts, entry.as_ref(), now.unix)
-            .await?;
-        if let Some(entry) = entry {
-            // Notifications are not refused for a full queue: they take a place beyond it.
-            lock(&self.outbound.ids).insert(entry.id.clone());
-            self.outbound.tell(entry);
-        }
-        Ok(())
+        Ok(Some(Addressees { accounts, external }))
     }
+}
+
+/// Who reads a notification.
+struct Addressees {
+    accounts: Vec<(AccountName, Quota)>,
+    external: Vec<Address>,
+}
+
+/// A notification for which there is no room now waits, but for news of success to a stranger, who may have made up the
+/// address: those are dropped.
+fn waits(id: &str, notice: &Notice, refusal: Refusal) -> Result<()> {
+    let success = !matches!(notice.kind, bounce::Kind::Failed | bounce::Kind::Delayed);
+    if success && !notice.authenticated {
+        log::warn!(
+            "notification {id} for {:?} is dropped: {refusal:?}",
+            notice.sender
+        );
+        return Ok(());
+    }
+    Err(refusal.into())
 }
 
 /// What a refusal means for a recipient in the queue.

@@ -1,6 +1,7 @@
 //! The end of DATA: a message goes into every mailbox and into the queue, or nowhere.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
 use rmail_core::addr::{AccountName, Address, Domain, ForwardPath};
 use rmail_core::directory::Target;
@@ -18,11 +19,36 @@ use crate::mailstore::MailStore;
 /// Where a message goes.
 #[derive(Default)]
 pub(super) struct Targets {
-    /// What was asked for first, for each.
-    pub(super) accounts: BTreeMap<AccountName, DsnRequest>,
-    pub(super) external: BTreeMap<Address, DsnRequest>,
+    pub(super) accounts: BTreeMap<AccountName, Asked>,
+    pub(super) external: BTreeMap<Address, Asked>,
     /// Recipients that are delivered here and of whose success the sender wants to hear.
     pub(super) confirmed: Vec<Confirmed>,
+}
+
+/// What was asked of one recipient.
+pub(super) struct Asked {
+    dsn: DsnRequest,
+    /// By a RCPT of its own name, not of an alias.
+    direct: bool,
+}
+
+impl Asked {
+    /// What was asked for the address itself comes before what was asked for an alias; several of a kind are joined.
+    fn note<K: Ord>(self, of: &mut BTreeMap<K, Self>, key: K) {
+        match of.entry(key) {
+            Slot::Vacant(slot) => {
+                slot.insert(self);
+            }
+            Slot::Occupied(mut slot) => {
+                let known = slot.get_mut();
+                if self.direct == known.direct {
+                    known.dsn.join(&self.dsn);
+                } else if self.direct {
+                    *known = self;
+                }
+            }
+        }
+    }
 }
 
 /// A recipient of whose success we tell.
@@ -52,10 +78,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         }
         let size = self.store.spool_len(&body);
         let mut targets = self.targets(settings, envelope).await?;
-        let entry = entry_of(envelope, size, &mut targets, now);
+        let entry = entry_of(envelope, size, &mut targets, now)?;
         let place = entry
             .as_ref()
-            .map(|entry| self.outbound.reserve(settings, &entry.id))
+            .map(|entry| self.outbound.reserve(settings, entry, now.unix))
             .transpose()?;
         let mut accounts = Vec::with_capacity(targets.accounts.len());
         for account in targets.accounts.into_keys() {
@@ -111,22 +137,26 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             let several = resolved.targets.len() > 1;
             let mut here = false;
+            let named = match &recipient.path {
+                ForwardPath::Address(address) => Some(address.canonical()),
+                ForwardPath::Postmaster => None,
+            };
+            let asked = |direct| Asked {
+                dsn: match direct {
+                    true => recipient.dsn.clone(),
+                    false => recipient.dsn.of_alias(&recipient.path, several),
+                },
+                direct,
+            };
             for target in resolved.targets {
                 match target {
                     Target::Account(account) => {
-                        targets.accounts.entry(account).or_insert_with(|| match several {
-                            true => recipient.dsn.of_alias(&recipient.path, several),
-                            false => recipient.dsn.clone(),
-                        });
+                        let direct = !several && named.as_ref() == Some(&account);
+                        asked(direct).note(&mut targets.accounts, account);
                         here = true;
                     }
-                    // What was asked for the address itself comes before what was asked for an alias.
-                    Target::External(address) if !resolved.ours => {
-                        targets.external.insert(address, recipient.dsn.clone());
-                    }
                     Target::External(address) => {
-                        let dsn = || recipient.dsn.of_alias(&recipient.path, several);
-                        targets.external.entry(address).or_insert_with(dsn);
+                        asked(!resolved.ours).note(&mut targets.external, address);
                     }
                 }
             }
@@ -157,22 +187,25 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
 /// The queue's entry: for recipients elsewhere; for those here while the message is held (RFC 4865), who are then taken
 /// out of the targets; and for the notice of success to a sender who wants it, which is so as durable as the message.
-fn entry_of(envelope: &Envelope, size: u64, targets: &mut Targets, now: Now) -> Option<Entry> {
+fn entry_of(
+    envelope: &Envelope,
+    size: u64,
+    targets: &mut Targets,
+    now: Now,
+) -> Result<Option<Entry>, Refusal> {
     let due = envelope.hold_until.filter(|until| *until > now.unix);
     let start = due.unwrap_or(now.unix);
     let mut recipients: Vec<Recipient> = targets
         .external
         .iter()
-        .map(|(address, dsn)| first_attempt(address, dsn.clone(), start))
+        .map(|(address, asked)| first_attempt(address, asked.dsn.clone(), start))
         .collect();
     if due.is_some() {
-        for (account, dsn) in core::mem::take(&mut targets.accounts) {
-            let (local, domain) = account.parts();
-            let address = Domain::parse(domain).and_then(|domain| Address::new(local, domain));
-            recipients.extend(address.map(|address| Recipient {
+        for (account, asked) in core::mem::take(&mut targets.accounts) {
+            recipients.push(Recipient {
                 local: true,
-                ..first_attempt(&address, dsn, start)
-            }));
+                ..first_attempt(&address_of(account.as_str())?, asked.dsn, start)
+            });
         }
     }
     if envelope.reverse_path.address().is_some() {
@@ -187,9 +220,9 @@ fn entry_of(envelope: &Envelope, size: u64, targets: &mut Targets, now: Now) -> 
         }));
     }
     if recipients.is_empty() {
-        return None;
+        return Ok(None);
     }
-    Some(Entry {
+    Ok(Some(Entry {
         id: envelope.id.clone(),
         sender: envelope
             .reverse_path
@@ -204,5 +237,31 @@ fn entry_of(envelope: &Envelope, size: u64, targets: &mut Targets, now: Now) -> 
         hold_until: due.map_or(0, Unix::secs),
         wishes: envelope.wishes.clone(),
         recipients,
+    }))
+}
+
+/// The address of an account by its name.
+pub(super) fn address_of(account: &str) -> Result<Address, Refusal> {
+    let parts = account.rsplit_once('@');
+    let address = parts.and_then(|(local, domain)| Address::new(local, Domain::parse(domain)?));
+    address.ok_or_else(|| {
+        log::error!("account {account:?} has no address");
+        Refusal::Storage
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_without_an_address_is_an_error_and_not_left_out() {
+        assert_eq!(
+            address_of("bob@example.com").map(|address| address.to_string()),
+            Ok("bob@example.com".to_owned())
+        );
+        for bad in ["bob", "bob@-", "\n@example.com"] {
+            assert_eq!(address_of(bad), Err(Refusal::Storage), "{bad:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::addr::Address;
 use crate::relay::attempt::Order;
-use crate::relay::bounce::Notice;
+use crate::relay::bounce::{Kind, Notice};
 use crate::relay::entry::Entry;
 use crate::relay::outcome::{Outcome, Report};
 use crate::relay::route::Settings;
@@ -129,6 +129,15 @@ pub enum Event {
         expired: bool,
         /// The sender is told; otherwise there is none to tell.
         told: bool,
+    },
+    /// The sender is not told: the notice could not be stored for as long as a message is tried. Asks for ERROR.
+    Unnoticed {
+        /// The entry's id.
+        entry: String,
+        /// Who should have been told.
+        sender: String,
+        /// Of what.
+        kind: Kind,
     },
     /// All recipients of an entry have come to their end.
     Done(String),

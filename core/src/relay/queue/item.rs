@@ -23,6 +23,8 @@ pub(super) struct Item {
     pub(super) recipients: Vec<Rcpt>,
     /// From when on the sender is told of the delay.
     pub(super) delay_due: Mono,
+    /// Since when notices cannot be stored, and how often that was tried.
+    pub(super) untold: Option<(Mono, u32)>,
     /// A Save or Remove is out.
     pub(super) writing: bool,
     /// That one is a Remove.
@@ -102,6 +104,7 @@ impl Item {
             recipients: recipients.collect(),
             head: entry,
             delay_due: now.mono + wait,
+            untold: None,
             writing: false,
             removing: false,
             changed: false,
@@ -122,9 +125,13 @@ impl Item {
         !local.is_empty() && !local.eq_ignore_ascii_case("mailer-daemon")
     }
 
-    /// Its place among those that are due.
-    pub(super) fn urgency(&self) -> i8 {
-        -self.head.wishes.priority.clamp(-9, 9)
+    /// Its place among those that are due, from now on: see [`super::Urgency`]. Notices come after all mail.
+    pub(super) fn urgency(&self, now: Mono) -> i64 {
+        let hours = i64::try_from(now.0.as_secs() / 3600).unwrap_or(i64::MAX / 2);
+        if self.head.is_notice() {
+            return hours + 10;
+        }
+        hours - i64::from(self.head.wishes.priority.clamp(-9, 9))
     }
 
     pub(super) fn reverse_path(&self) -> ReversePath {
@@ -228,8 +235,12 @@ impl Rcpt {
     }
 
     fn about(&self, report: Report, expired: bool, until: Option<Unix>) -> About {
+        // Which account is behind an alias is not told: it is named as the sender knows it (RFC 3464 §2.3.2).
+        let tried_here = self.stored.local && self.stored.attempts > 0;
+        let known = self.stored.dsn.original.as_deref().filter(|_| tried_here);
+        let known = known.and_then(|original| original.strip_prefix("rfc822;"));
         About {
-            address: self.stored.address.clone(),
+            address: known.unwrap_or(&self.stored.address).to_owned(),
             original: self.stored.dsn.original.clone(),
             report,
             expired,

@@ -15,7 +15,8 @@
 //! # Invariants
 //!
 //! * A recipient leaves the entry on disk only after it was delivered, or after the notice of its failure was stored: a
-//!   crash may repeat an attempt or a notice, never lose one.
+//!   crash may repeat an attempt or a notice, never lose one. Only a notice that cannot be stored for as long as a message
+//!   is tried is given up ([`Event::Unnoticed`]).
 //! * No attempt is earlier than the schedule says. The schedule runs on the monotonic clock; the wall clock only bridges
 //!   restarts, and a clock that was set back does not stretch a delay.
 
@@ -45,8 +46,11 @@ use crate::time::{Mono, Now, Unix};
 /// Recipients of one transaction (RFC 5321 §4.5.3.1.8: every server takes so many).
 const MAX_RECIPIENTS: usize = 100;
 
-/// When a write or a notice that failed is tried again.
+/// When a write or a notice that failed is tried again; a notice later and later.
 const STORAGE_RETRY: Duration = Duration::from_secs(60);
+
+/// The longest time between two tries of a notice.
+const MAX_NOTICE_RETRY: Duration = Duration::from_secs(3600);
 
 /// The queue.
 #[derive(Debug)]
@@ -70,8 +74,9 @@ pub struct Queue {
     out: VecDeque<Action>,
 }
 
-/// MT-PRIORITY turned round: the most urgent is the least (RFC 6710 §5.1).
-type Urgency = i8;
+/// MT-PRIORITY turned round, and the hour in which the recipients were due: the most urgent is the least (RFC 6710 §5.1).
+/// That a place is the earlier the longer it waits, one step of priority an hour, lets nothing wait for ever.
+type Urgency = i64;
 
 /// Stands for the way into a mailbox of ours among the keys of routes: no domain has a space.
 const LOCAL: &str = " local";
@@ -189,7 +194,7 @@ impl Queue {
     /// A timer has run out.
     fn fire(&mut self, id: &Arc<str>, timer: Timer) {
         match timer {
-            Timer::Recipient(number) => self.make_ready(id, number),
+            Timer::Recipient(number) => self.make_ready(id, number, None),
             Timer::Delay => self.tell_delay(id),
             Timer::Bounce => {
                 self.tell_failures(id);
@@ -199,8 +204,8 @@ impl Queue {
         }
     }
 
-    /// A recipient is due: its entry waits for its turn at the next hop.
-    fn make_ready(&mut self, id: &Arc<str>, number: u32) {
+    /// A recipient is due: its entry waits for its turn at the next hop. `urgency`: if it has waited already.
+    fn make_ready(&mut self, id: &Arc<str>, number: u32, urgency: Option<Urgency>) {
         let Some(item) = self.items.get_mut(id) else {
             return;
         };
@@ -222,14 +227,14 @@ impl Queue {
             rcpt.state = State::Ready(Arc::clone(&key));
         }
         if !queued {
-            let place = (item.urgency(), key);
+            let place = (urgency.unwrap_or_else(|| item.urgency(self.now.mono)), key);
             self.ready.entry(place).or_default().push_back(Arc::clone(id));
         }
     }
 
     /// Begins attempts as far as the bounds allow.
     fn dispatch(&mut self) {
-        while !self.shutdown && self.flights.len() < self.settings.max_attempts {
+        while !self.shutdown {
             let Some(place) = self.next_place() else {
                 return;
             };
@@ -243,22 +248,36 @@ impl Queue {
                 self.ready.remove(&place);
             }
             if let Some(id) = id {
-                self.launch(&id, &key);
+                self.launch(&id, place);
             }
         }
     }
 
-    /// The most urgent destination that may have one more attempt; among the equally urgent, the next in turn.
+    /// The most urgent destination that may have one more attempt; among the equally urgent, the next in turn. Mailboxes
+    /// of ours need no connection: they are not among the attempts that all servers share.
     fn next_place(&self) -> Option<(Urgency, Arc<str>)> {
         let most = self.settings.max_attempts_per_destination;
-        let free =
-            |place: &&(Urgency, Arc<str>)| self.per_key.get(&place.1).copied().unwrap_or_default() < most;
+        let here: Arc<str> = Arc::from(LOCAL);
+        let running = |key: &Arc<str>| self.per_key.get(key).copied().unwrap_or_default();
+        let all_out = self.flights.len() - running(&here) >= self.settings.max_attempts;
+        if all_out && running(&here) >= most {
+            return None;
+        }
+        let free = |place: &&(Urgency, Arc<str>)| running(&place.1) < most;
         let least: Arc<str> = Arc::from("");
         let mut from = Bound::Unbounded;
-        // As many rounds as there are priorities.
+        // As many rounds as there are priorities, and hours in which the oldest has waited.
         while let Some((&(urgency, _), _)) = self.ready.range((from, Bound::Unbounded)).next() {
             let begin = Bound::Included((urgency, Arc::clone(&least)));
             let end = Bound::Excluded((urgency + 1, Arc::clone(&least)));
+            if all_out {
+                let place = (urgency, Arc::clone(&here));
+                if self.ready.contains_key(&place) {
+                    return Some(place);
+                }
+                from = Bound::Included((urgency + 1, Arc::clone(&least)));
+                continue;
+            }
             let after = match &self.served {
                 Some(served) => Bound::Excluded((urgency, Arc::clone(served))),
                 None => begin.clone(),
@@ -273,7 +292,8 @@ impl Queue {
         None
     }
 
-    fn launch(&mut self, id: &Arc<str>, key: &Arc<str>) {
+    fn launch(&mut self, id: &Arc<str>, place: (Urgency, Arc<str>)) {
+        let key = &Arc::clone(&place.1);
         let Some(item) = self.items.get_mut(id) else {
             return;
         };
@@ -291,7 +311,6 @@ impl Queue {
             rcpt.state = State::Flying;
         }
         if item.is_ready(key) {
-            let place = (item.urgency(), Arc::clone(key));
             self.ready.entry(place).or_default().push_back(Arc::clone(id));
         }
         let Some(first) = recipients.first() else {
@@ -462,21 +481,27 @@ impl Queue {
         for (due, number) in waiting {
             self.timers
                 .remove(&(due, Arc::clone(&id), Timer::Recipient(number)));
-            self.make_ready(&id, number);
+            self.make_ready(&id, number, None);
         }
     }
 
     /// New settings may send waiting recipients another way.
     fn reload(&mut self, settings: Settings) {
         self.settings = settings;
-        self.ready.clear();
+        let mut waited: BTreeMap<Arc<str>, Urgency> = BTreeMap::new();
+        for ((urgency, _), ids) in core::mem::take(&mut self.ready) {
+            for id in ids {
+                // In their order: the first is the least.
+                waited.entry(id).or_insert(urgency);
+            }
+        }
         let ready: Vec<(Arc<str>, u32)> = self
             .items
             .iter_mut()
             .flat_map(|(id, item)| item.unready().into_iter().map(|number| (Arc::clone(id), number)))
             .collect();
         for (id, number) in ready {
-            self.make_ready(&id, number);
+            self.make_ready(&id, number, waited.get(&id).copied());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Telling the sender: of failures at once, of delays once, of success where it asked for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::item::State;
-use super::{Action, BounceId, Event, Pending, Queue, STORAGE_RETRY, Timer};
+use super::{Action, BounceId, Event, MAX_NOTICE_RETRY, Pending, Queue, STORAGE_RETRY, Timer};
 use crate::relay::bounce::{About, Kind, Notice};
 use crate::time::Unix;
 
@@ -110,6 +111,7 @@ impl Queue {
             kind,
             hostname: self.settings.hostname.clone(),
             sender: item.head.sender.clone(),
+            authenticated: item.head.account.is_some(),
             entry: id.to_string(),
             arrived: Unix::from_secs(item.head.arrived),
             recipients: about,
@@ -138,26 +140,51 @@ impl Queue {
         let Some(item) = self.items.get_mut(&id) else {
             return;
         };
+        let mut retry = None;
+        if stored {
+            item.untold = None;
+        } else {
+            let (since, tries) = item.untold.unwrap_or((self.now.mono, 0));
+            item.untold = Some((since, tries.saturating_add(1)));
+            let most: u64 = self
+                .settings
+                .retry_delays
+                .iter()
+                .fold(0, |sum, delay| sum.saturating_add(*delay));
+            if self.now.mono - since < Duration::from_secs(most) {
+                let wait = STORAGE_RETRY.saturating_mul(1 << tries.min(10));
+                retry = Some(self.now.mono + wait.min(MAX_NOTICE_RETRY));
+            } else {
+                item.untold = None;
+                self.out.push_back(Action::Event(Event::Unnoticed {
+                    entry: id.to_string(),
+                    sender: item.head.sender.clone(),
+                    kind: pending.kind,
+                }));
+            }
+        }
+        // What is given up is over as if it were told.
+        let over = retry.is_none();
         for number in pending.recipients {
             match pending.kind {
-                Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded if stored => {
+                Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded if over => {
                     item.remove(number)
                 }
                 kind => {
                     if let Some(rcpt) = item.find_mut(number) {
-                        rcpt.notice_over(kind, stored);
+                        rcpt.notice_over(kind, over);
                     }
                 }
             }
         }
-        if stored {
-            self.write(&id);
-        } else {
+        if let Some(due) = retry {
             let timer = match pending.kind {
                 Kind::Failed | Kind::Delivered | Kind::Relayed | Kind::Expanded => Timer::Bounce,
                 Kind::Delayed => Timer::Delay,
             };
-            self.timers.insert((self.now.mono + STORAGE_RETRY, id, timer));
+            self.timers.insert((due, id, timer));
+        } else {
+            self.write(&id);
         }
     }
 }

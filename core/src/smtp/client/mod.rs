@@ -29,6 +29,7 @@ use self::body::BodyEncoder;
 use self::extensions::Extensions;
 use self::reply::{ReplyReader, ServerReply};
 use self::transaction::Command;
+pub(crate) use self::transaction::TOO_MANY;
 use crate::addr::{Address, ReversePath};
 use crate::chunk::Chunk;
 use crate::line::Inbox;

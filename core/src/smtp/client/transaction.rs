@@ -18,7 +18,7 @@ use crate::smtp::xtext;
 const WINDOW: usize = 100;
 
 /// RFC 3463 §3.6: too many recipients. The rest goes in a further transaction.
-const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
+pub(crate) const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
 
 /// A command of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,8 +236,11 @@ impl Session {
 
     fn on_mail(&mut self, reply: &ServerReply) {
         if reply.class() != 2 {
+            // It holds for recipients of a further transaction too.
             let verdict = reply.failure(&self.settings.server, false);
-            for open in self.verdicts.iter_mut().filter(|verdict| verdict.is_none()) {
+            let open =
+                |verdict: &&mut Option<Verdict>| verdict.as_ref().is_none_or(|known| !known.is_final());
+            for open in self.verdicts.iter_mut().filter(open) {
                 *open = Some(verdict.clone());
             }
             self.to_send.clear();
