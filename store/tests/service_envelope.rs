@@ -416,9 +416,14 @@ fn what_keeps_one_mailbox_from_it_is_not_the_outcome_of_the_others() {
     let to = to.map(address);
     // Without a quota nothing but the delivery itself finds out that his mailboxes are broken.
     world.edit(&user_file("bob@example.com"), "{}");
-    let bob = world.dir("domains/example.com/users/bob");
-    block_on(world.disk.rename(&bob, "mailboxes", &bob, "away")).expect("renamed");
-    world.edit("domains/example.com/users/bob/mailboxes", "no directory");
+    let bob = world.dir("domains/example.com/users/bob/mailboxes");
+    block_on(
+        world
+            .disk
+            .rename(&bob, "INBOX", &world.dir("domains/example.com/users/bob"), "away"),
+    )
+    .expect("renamed");
+    world.edit("domains/example.com/users/bob/mailboxes/INBOX", "no directory");
     world.disk.kill();
     let disk = world.disk.process();
     let store = Arc::new(open_store(&disk));
