@@ -118,6 +118,27 @@ fn a_full_mailbox_does_not_close_an_alias() {
 }
 
 #[test]
+fn a_full_mailbox_does_not_keep_an_alias_from_those_elsewhere() {
+    let world = world();
+    world.append("bob@example.com", "INBOX", &vec![b'x'; 1 << 20]);
+    world.edit(
+        FILE,
+        r#"{"aliases": [{"name": "mixed", "targets": ["bob", "ann@elsewhere.net"]}]}"#,
+    );
+    let session = world.smtp();
+    let to = ["mixed@example.com"];
+    assert_eq!(recipient(&session, None, to[0], None), Ok(RecipientKind::Local));
+    send(&session, b"\r\n", envelope(None, "", &to)).expect("sent");
+    assert_eq!(inbox_count(&world, "bob@example.com"), 2);
+    assert_eq!(world.told.lock().unwrap().len(), 1);
+    // Named himself he is full, also beside somebody elsewhere.
+    let alice = Some("alice@example.com");
+    let to = ["bob@example.com", "ann@elsewhere.net"];
+    let refused = send(&session, b"\r\n", envelope(alice, "alice@example.com", &to));
+    assert_eq!(refused, Err(Refusal::OverQuota));
+}
+
+#[test]
 fn what_is_asked_of_a_delivery_follows_an_alias() {
     let world = world();
     let session = world.smtp();

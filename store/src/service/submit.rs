@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry as Slot;
 
 use rmail_core::addr::{AccountName, Address, Domain, ForwardPath};
 use rmail_core::directory::Target;
+use rmail_core::mailbox::Quota;
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::smtp::envelope::{DsnRequest, Envelope};
@@ -30,6 +31,8 @@ pub(super) struct Asked {
     dsn: DsnRequest,
     /// By a RCPT of its own name, not of an alias.
     direct: bool,
+    /// By an alias that also leads elsewhere: a full mailbox here must not keep the mail from those.
+    beyond_quota: bool,
 }
 
 impl Asked {
@@ -43,6 +46,7 @@ impl Asked {
                 let known = slot.get_mut();
                 if self.direct == known.direct {
                     known.dsn.join(&self.dsn);
+                    known.beyond_quota |= self.beyond_quota;
                 } else if self.direct {
                     *known = self;
                 }
@@ -84,8 +88,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             .map(|entry| self.outbound.reserve(settings, entry, now.unix))
             .transpose()?;
         let mut accounts = Vec::with_capacity(targets.accounts.len());
-        for account in targets.accounts.into_keys() {
-            let quota = self.quota_of(&account).await?;
+        for (account, asked) in targets.accounts {
+            let quota = match asked.beyond_quota {
+                true => Quota::UNLIMITED,
+                false => self.quota_of(&account).await?,
+            };
             accounts.push((account, quota));
         }
         let delivered = self
@@ -136,6 +143,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 );
             }
             let several = resolved.targets.len() > 1;
+            let elsewhere = |target: &Target| matches!(target, Target::External(_));
+            let leads_elsewhere = several && resolved.targets.iter().any(elsewhere);
             let mut here = false;
             let named = match &recipient.path {
                 ForwardPath::Address(address) => Some(address.canonical()),
@@ -147,6 +156,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                     false => recipient.dsn.of_alias(&recipient.path, several),
                 },
                 direct,
+                beyond_quota: leads_elsewhere,
             };
             for target in resolved.targets {
                 match target {
