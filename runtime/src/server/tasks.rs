@@ -24,6 +24,9 @@ use crate::tls::Stamp;
 
 /// Between two looks at what there is to do.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks between two looks at what operators lift while nobody is held back.
+const LIMITS: u32 = 5;
 /// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
 const ACCOUNTS: u32 = 2;
 /// So many times more rarely what is heard of is looked at: a change is told, unless its writer died half way.
@@ -100,7 +103,10 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
             due(every) && hub.is_watched(kind) && (due(every.saturating_mul(HEARD)) || !hub.hears(kind))
         };
         host.tell_left_out();
-        limits.begin(&host, tend_limits(Arc::clone(&host)));
+        // With nobody held back there is nothing to lift: no thread is woken for it each second.
+        if due(LIMITS) || host.service.has_limits_to_tell(host.clock.now()) {
+            limits.begin(&host, tend_limits(Arc::clone(&host)));
+        }
         if look(is_mailbox, poll_every) {
             mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
         }
