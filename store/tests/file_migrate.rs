@@ -68,7 +68,7 @@ async fn old_account(disk: &MemDisk) {
     )
     .await;
     put(disk, &format!("{sent}/msg-7.eml"), "seven").await;
-    let sub = format!("{USER}/work/50% off");
+    let sub = format!("{USER}/jobs/50% off");
     put(disk, &format!("{sub}/index.json"), r#"[{"uid":1}]"#).await;
     put(disk, &format!("{sub}/msg-1.eml"), "one").await;
     let broken = format!("{USER}/mailboxes/broken");
@@ -194,7 +194,7 @@ fn uids_flags_dates_and_octets_are_kept_and_what_is_broken_is_left() {
             ["index.json.migrated", "msg-30.eml"]
         );
         assert_eq!(state["Sent Items"].2[0].0, 7);
-        assert_eq!(state["work/50% off"].2[0].1, "one");
+        assert_eq!(state["jobs/50% off"].2[0].1, "one");
         assert_eq!(
             old_names(&disk, "mailboxes/broken").await,
             ["index.json", "msg-2.eml"]
@@ -392,7 +392,7 @@ fn every_call_may_fail_and_the_next_run_ends_the_same() {
                         .map(|(_, _, messages)| messages.clone())
                         .unwrap_or_default();
                     let dir = match name.as_str() {
-                        "work/50% off" => "work/50% off".to_owned(),
+                        "jobs/50% off" => "jobs/50% off".to_owned(),
                         name => format!("mailboxes/{name}"),
                     };
                     let left = old_names(&disk.process(), &dir).await;

@@ -1,4 +1,4 @@
-//! What MAIL asks for beyond the path: which parameters this session has offered, and what they come to.
+//! What MAIL asks for beyond the path: which parameters the session has offered, and what they come to.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::time::Unix;
 const NOT_OFFERED: Reply = Reply::new(555, "5.5.4", "Parameter not recognized");
 
 impl Session {
-    /// Lines of EHLO for what this session offers.
+    /// Lines of EHLO for what the session offers.
     pub(super) fn offer_wishes(&self, lines: &mut Vec<Cow<'_, str>>) {
         lines.push(Cow::Borrowed("SMTPUTF8"));
         lines.push(Cow::Borrowed("DSN"));
