@@ -3,7 +3,7 @@
 //! One client waits in IDLE while the other one appends, flags and moves mail. The service behind the machine is the
 //! small store of the tests. Run it with `cargo run -p rmail-core --example pipe`.
 
-#[path = "../tests/common/imap.rs"]
+#[path = "../tests/imap/common.rs"]
 mod service;
 
 use std::time::Duration;

@@ -13,7 +13,7 @@ use rmail_core::smtp::data::{BareLf, Decoder, Faults, Piece};
 use rmail_core::smtp::server::{Role, Settings};
 use rmail_core::smtp::xtext;
 
-use super::host::{Host, settings};
+use crate::host::{Host, settings};
 
 /// The body of a target.
 pub type Target = fn(&[u8]);

@@ -2,7 +2,7 @@
 
 #[path = "bodies.rs"]
 mod bodies;
-#[path = "../../core/tests/common/smtp.rs"]
+#[path = "../../core/tests/smtp/host.rs"]
 mod host;
 
 pub use bodies::{TARGETS, Target, data, line, path, sasl, session, xtext};

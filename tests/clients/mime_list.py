@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Replays the list of messages in core/tests/mime_list against any IMAP server.
+"""Replays the list of messages in core/tests/mime/list against any IMAP server.
 
     mime_list.py [--tls] [--file NAME] [--unexplained TEXT] host:port:user:password
 
@@ -15,7 +15,7 @@ import ssl
 import sys
 import uuid
 
-LIST = pathlib.Path(__file__).resolve().parents[2] / "core/tests/mime_list"
+LIST = pathlib.Path(__file__).resolve().parents[2] / "core/tests/mime/list"
 ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|\{(\d+) (.)\}|(.))", re.S)
 PLAIN = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
 
@@ -39,7 +39,7 @@ class Message:
 
 
 def read(path):
-    """The entries of one file; the grammar is in core/tests/mime_list/README.md."""
+    """The entries of one file; the grammar is in core/tests/mime/list/README.md."""
     found = []
     for line in path.read_bytes().split(b"\n"):
         if line.startswith(b"== "):
@@ -188,7 +188,7 @@ def differences(message, got):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description="Replays core/tests/mime_list against an IMAP server.")
+    arguments = argparse.ArgumentParser(description="Replays core/tests/mime/list against an IMAP server.")
     arguments.add_argument("--tls", action="store_true", help="TLS from the start; certificates are not checked")
     arguments.add_argument("--file", help="only this file of the list, without its ending")
     arguments.add_argument("--unexplained", metavar="TEXT", help="pass over messages that have a remark with this text")

@@ -2,6 +2,6 @@
 //! these tests alone. Where its grammar ends, a table says so with the reason; what is in no table is a fault of ours.
 
 mod commands;
-#[path = "../../../core/tests/mime_list/reader.rs"]
+#[path = "../../../core/tests/mime/reader.rs"]
 mod list;
 mod responses;

@@ -92,7 +92,7 @@ fn every_response_of_the_transcripts() {
 
 #[test]
 fn every_description_of_the_list() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/mime_list");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/mime/list");
     let mut read = 0;
     for path in files(&dir, "list") {
         for entry in super::list::entries(&fs::read(path).expect("a list")) {

@@ -1,12 +1,8 @@
 //! UNAUTHENTICATE, COMPRESS and SCRAM: dialogues.
-#![allow(clippy::unwrap_used)]
 
-#[path = "common/imap.rs"]
-mod common;
-
+use crate::common::{Client, Done, PASSWORD, USER, World, settings};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::{Client, Done, PASSWORD, USER, World, settings};
 use rmail_core::auth::password::hmac;
 use rmail_core::machine::{Input, Machine as _};
 use rmail_core::note::Note;

@@ -1,9 +1,6 @@
 //! Strangers on port 25 are looked at once; LMTP answers for every recipient.
 
-#[path = "common/smtp.rs"]
-mod host;
-
-use host::{Host, settings, tls};
+use crate::host::{Host, settings, tls};
 use rmail_core::addr::Domain;
 use rmail_core::machine::{Action, Input};
 use rmail_core::note::Note;

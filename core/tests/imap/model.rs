@@ -1,11 +1,4 @@
 //! A client that keeps a picture of its mailbox from untagged responses alone.
-#![allow(
-    unreachable_pub,
-    missing_docs,
-    missing_debug_implementations,
-    clippy::unwrap_used,
-    clippy::indexing_slicing
-)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

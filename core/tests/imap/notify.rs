@@ -1,13 +1,9 @@
 //! A client that only listens (NOTIFY, RFC 5465) knows in the end which mailboxes there are, what is subscribed, and how
 //! much is in each of them, whatever others did and whenever it was told.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-#[path = "common/imap.rs"]
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Client, World, flags, name};
+use crate::common::{Client, World, flags, name};
 use proptest::prelude::*;
 use rmail_core::mailbox::{FlagChange, FlagOp, MailboxName, UidSet};
 use rmail_core::time::DateTime;

@@ -1,8 +1,5 @@
 //! Whatever comes in: the answers have the grammar, and nothing takes more than it may.
 
-#[path = "mime_grammar/mod.rs"]
-mod grammar;
-
 use proptest::prelude::*;
 
 use rmail_core::mime::address;
@@ -71,9 +68,9 @@ proptest! {
         let structure = scan(&message);
         for extended in [false, true] {
             let body = body_structure(&structure, extended);
-            prop_assert_eq!(grammar::body(&body, extended), Ok(()));
+            prop_assert_eq!(crate::grammar::body(&body, extended), Ok(()));
         }
-        prop_assert_eq!(grammar::envelope(&envelope(&message)), Ok(()));
+        prop_assert_eq!(crate::grammar::envelope(&envelope(&message)), Ok(()));
     }
 
     #[test]
@@ -130,7 +127,7 @@ fn address_lists_are_bounded() {
             rendered.len() <= 4 * (header.len() * 2 + 60 * (MAX_ADDRESSES + 2)),
             "{unit}"
         );
-        grammar::envelope(&rendered).unwrap_or_else(|error| panic!("{unit}: {error}"));
+        crate::grammar::envelope(&rendered).unwrap_or_else(|error| panic!("{unit}: {error}"));
     }
 }
 
@@ -175,7 +172,7 @@ fn trees_are_bounded() {
         let structure = scanner.finish();
         assert!(structure.parts.len() <= parts, "{}", structure.parts.len());
         let body = body_structure(&structure, true);
-        grammar::body(&body, true).expect("a body");
+        crate::grammar::body(&body, true).expect("a body");
         assert!(body.len() < 400 * structure.parts.len() + 1_000);
     }
 }

@@ -1,12 +1,5 @@
-//! ENVELOPE, BODY, BODYSTRUCTURE and parts of the messages in `mime_cases/`: each `NAME.eml` has a `NAME.txt` with what
+//! ENVELOPE, BODY, BODYSTRUCTURE and parts of the messages in `cases/`: each `NAME.eml` has a `NAME.txt` with what
 //! is expected. With `RMAIL_BLESS=1` the expectations are written, for review.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the messages are files, so that every octet of them can be seen"
-)]
-
-#[path = "mime_grammar/mod.rs"]
-mod grammar;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,7 +10,7 @@ use rmail_core::mime::scanner::{Scanner, scan};
 use rmail_core::mime::structure::body_structure;
 
 fn cases() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mime_cases");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mime/cases");
     let mut all: Vec<PathBuf> = fs::read_dir(dir)
         .expect("directory")
         .map(|entry| entry.expect("entry").path())
@@ -136,12 +129,14 @@ fn each_answer_has_the_grammar() {
         let structure = scan(&fs::read(&case).expect("message"));
         for part in &structure.parts {
             if let Some(envelope) = &part.envelope {
-                grammar::envelope(envelope).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+                crate::grammar::envelope(envelope)
+                    .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
             }
         }
         for extended in [false, true] {
             let body = body_structure(&structure, extended);
-            grammar::body(&body, extended).unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+            crate::grammar::body(&body, extended)
+                .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
         }
     }
 }

@@ -1,10 +1,6 @@
 //! However the octets are cut, and whenever the host polls: the same is done.
-#![allow(clippy::unwrap_used)]
 
-#[path = "common/imap.rs"]
-mod common;
-
-use common::{Client, World, settings};
+use crate::common::{Client, World, settings};
 use proptest::prelude::*;
 use rmail_core::machine::{Input, WatchId};
 

@@ -1,12 +1,8 @@
 //! Before login, and logging in: dialogues.
-#![allow(clippy::unwrap_used)]
-
-#[path = "common/imap.rs"]
-mod common;
 
 use std::time::Duration;
 
-use common::{Client, PASSWORD, USER, World, settings, tls};
+use crate::common::{Client, PASSWORD, USER, World, settings, tls};
 use rmail_core::machine::Input;
 use rmail_core::note::Note;
 

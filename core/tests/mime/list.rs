@@ -1,24 +1,15 @@
 //! ENVELOPE, BODYSTRUCTURE and BODY of the messages in `mime_list/`, of which `mime_list/README.md` tells.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the messages are files, so that other programs can read them too"
-)]
-
-#[path = "mime_grammar/mod.rs"]
-mod grammar;
-#[path = "mime_list/reader.rs"]
-mod reader;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use reader::Entry;
+use crate::reader::Entry;
 use rmail_core::mime::scanner::{Scanner, scan};
 use rmail_core::mime::structure::body_structure;
 
 fn entries() -> Vec<Entry> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mime_list");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mime/list");
     let mut paths: Vec<_> = fs::read_dir(dir)
         .expect("directory")
         .map(|entry| entry.expect("entry").path())
@@ -26,7 +17,7 @@ fn entries() -> Vec<Entry> {
         .collect();
     paths.sort();
     let files = paths.iter().map(|path| fs::read(path).expect("list"));
-    files.flat_map(|file| reader::entries(&file)).collect()
+    files.flat_map(|file| crate::reader::entries(&file)).collect()
 }
 
 /// For messages of failures; what is not printable ASCII is escaped.
@@ -69,7 +60,7 @@ fn every_message_is_described_as_expected() {
 #[test]
 fn body_is_bodystructure_without_extension_data() {
     for entry in entries() {
-        let expected = reader::without_extension(&entry.structure);
+        let expected = crate::reader::without_extension(&entry.structure);
         let got = body_structure(&scan(&entry.message), false);
         assert_eq!(escape(&got), escape(&expected), "{}", entry.name);
     }
@@ -78,7 +69,8 @@ fn body_is_bodystructure_without_extension_data() {
 #[test]
 fn every_expectation_has_the_grammar() {
     for entry in entries() {
-        let checked = grammar::envelope(&entry.envelope).and_then(|()| grammar::body(&entry.structure, true));
+        let checked = crate::grammar::envelope(&entry.envelope)
+            .and_then(|()| crate::grammar::body(&entry.structure, true));
         checked.unwrap_or_else(|error| panic!("{}: {error}", entry.name));
     }
 }

@@ -9,7 +9,7 @@
     clippy::indexing_slicing
 )]
 
-#[path = "imap_world.rs"]
+#[path = "world.rs"]
 mod world;
 
 pub use world::*;

@@ -1,10 +1,6 @@
 //! The mailbox list: dialogues.
-#![allow(clippy::unwrap_used)]
 
-#[path = "common/imap.rs"]
-mod common;
-
-use common::{Client, World, name};
+use crate::common::{Client, World, name};
 
 fn asking(world: &mut World, client: &mut Client, command: &str) -> Vec<String> {
     let answer = client.say(world, &format!("a {command}\r\n"));

@@ -1,12 +1,8 @@
 //! A selected mailbox: dialogues of each command, and of several sessions.
-#![allow(clippy::unwrap_used)]
-
-#[path = "common/imap.rs"]
-mod common;
 
 use std::time::Duration;
 
-use common::{Client, World, flags, name};
+use crate::common::{Client, World, flags, name};
 use rmail_core::machine::Input;
 use rmail_core::mailbox::{FlagChange, FlagOp, UidSet};
 use rmail_core::refusal::Refusal;

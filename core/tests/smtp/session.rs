@@ -1,11 +1,8 @@
 //! Dialogues with the receiving session: commands, their order, limits, ends.
 
-#[path = "common/smtp.rs"]
-mod host;
-
 use std::time::Duration;
 
-use host::{Host, settings};
+use crate::host::{Host, settings};
 use rmail_core::chunk::Chunk;
 use rmail_core::line::Inbox;
 use rmail_core::machine::{Action, CallId, Input, Machine as _, Session as _};

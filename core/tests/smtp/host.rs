@@ -1,6 +1,5 @@
 //! A host for SMTP sessions without sockets: it performs the actions against a small service in memory that always
 //! answers alike, and keeps everything that was said and done.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;

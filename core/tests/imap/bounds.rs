@@ -1,10 +1,6 @@
 //! What one client may cost: long work is cut into steps, and little is held at a time.
-#![allow(clippy::unwrap_used)]
 
-#[path = "common/imap.rs"]
-mod common;
-
-use common::{Client, World, flags, name};
+use crate::common::{Client, World, flags, name};
 use rmail_core::mailbox::{FlagChange, FlagOp, UidSet};
 
 fn calls(client: &Client, kind: &str) -> usize {

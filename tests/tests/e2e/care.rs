@@ -1,12 +1,4 @@
 //! `rmail fsck`, `backup`, `backup verify` and `restore` beside a running server, on a real directory.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "test code"
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -2,10 +2,8 @@
 //! fuzzer would find at once is found without one.
 
 #[allow(unreachable_pub, reason = "public where it is a crate")]
-#[path = "../../fuzz/src/bodies.rs"]
+#[path = "../../../fuzz/src/bodies.rs"]
 mod bodies;
-#[path = "common/smtp.rs"]
-mod host;
 
 use std::fs;
 use std::path::Path;

@@ -2,14 +2,6 @@
 //! killed and started again. Then everything that was acknowledged is there.
 //!
 //! `RMAIL_SOAK_SECONDS` makes it longer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    reason = "test code"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

@@ -1,10 +1,6 @@
 //! Messages that somebody else removed, before this client could be told (RFC 2180 §4, RFC 3501 §5.5).
-#![allow(clippy::unwrap_used)]
 
-#[path = "common/imap.rs"]
-mod common;
-
-use common::{Client, World, name};
+use crate::common::{Client, World, name};
 
 const GONE: &str = "NO [EXPUNGEISSUED] Some of the messages no longer exist";
 

@@ -1,9 +1,6 @@
 //! STARTTLS, AUTH and the rules of submission.
 
-#[path = "common/smtp.rs"]
-mod host;
-
-use host::{EPOCH, Host, settings, tls};
+use crate::host::{EPOCH, Host, settings, tls};
 use rmail_core::machine::{Action, Input, Scope, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::note::Note;

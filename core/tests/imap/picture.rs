@@ -1,14 +1,8 @@
 //! The picture that a client builds from untagged responses is the store's after NOOP, whatever others do meanwhile; and
 //! a client that comes back with what it knew is told what it missed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-#[path = "common/imap.rs"]
-mod common;
-#[path = "common/picture.rs"]
-mod picture;
-
-use common::{World, flags};
-use picture::{Mode, Watcher};
+use crate::common::{World, flags};
+use crate::model::{Mode, Watcher};
 use proptest::prelude::*;
 use rmail_core::mailbox::{FlagChange, FlagOp, UidSet};
 

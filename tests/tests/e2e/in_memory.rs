@@ -1,6 +1,6 @@
 //! The example of a server on another backend: mail goes in by SMTP and out by IMAP, and nothing is on disk.
 
-#[path = "../../runtime/examples/in_memory.rs"]
+#[path = "../../../runtime/examples/in_memory.rs"]
 #[allow(dead_code, reason = "the example is a program of its own, with a main")]
 mod example;
 

@@ -1,9 +1,6 @@
 //! However the octets are cut and whenever the host polls and answers, the session does the same.
 
-#[path = "common/smtp.rs"]
-mod host;
-
-use host::{Host, settings, tls};
+use crate::host::{Host, settings, tls};
 use proptest::prelude::*;
 use rmail_core::machine::{Action, Input, WatchId};
 use rmail_core::note::Note;

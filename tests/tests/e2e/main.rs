@@ -1,0 +1,26 @@
+//! The built program: `rmail` is started, spoken to by real clients, killed and started again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "test code"
+)]
+
+mod adversity;
+mod aliases;
+mod beside;
+mod care;
+mod clients;
+mod imap_clients;
+mod imaptest;
+mod in_memory;
+mod limits;
+mod operations;
+mod relay;
+mod smtp_clients;
+mod transfer;
+mod two_processes;
