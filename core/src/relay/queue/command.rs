@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::contract::Command;
 use super::item::State;
 use super::{Queue, Timer};
-use crate::relay::outcome::{Enhanced, Outcome, Report};
+use crate::relay::outcome::{Enhanced, Report};
 use crate::time::Mono;
 
 /// What is told of a recipient that an operator took out of the queue.
