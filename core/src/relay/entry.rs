@@ -26,6 +26,9 @@ pub struct Entry {
     /// Held until then (FUTURERELEASE, RFC 4865), seconds since 1970: that it takes so long is no delay. 0: not held.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hold_until: u64,
+    /// An operator holds it: nothing is tried until it is released.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub held: bool,
     /// What the sender asked for.
     #[serde(default)]
     pub wishes: Wishes,
@@ -64,6 +67,9 @@ pub struct Recipient {
     /// It has the message; only the notice of success is missing (NOTIFY=SUCCESS). What was said, as in `last`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<String>,
+    /// It has failed for good, as `last` says; only the notice is missing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
     /// It is an alias whose several targets have the message or stand in the queue (RFC 3461 §5.2.7.3 (c)).
     #[serde(default, skip_serializing_if = "is_false")]
     pub expanded: bool,

@@ -10,7 +10,7 @@ use rmail_core::random::Random;
 use rmail_core::relay::attempt::Order;
 use rmail_core::relay::bounce::{Kind, Notice};
 use rmail_core::relay::entry::{Entry, Recipient};
-use rmail_core::relay::queue::{Action, AttemptId, BounceId, Event, Input, Queue};
+use rmail_core::relay::queue::{Action, AttemptId, BounceId, Command, Event, Input, Queue};
 use rmail_core::relay::{Enhanced, Outcome, Report, Route, Settings, Target, TlsPolicy};
 use rmail_core::smtp::client;
 use rmail_core::smtp::envelope::{DsnRequest, Notify, Ret, Wishes};
@@ -29,6 +29,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         dsn: DsnRequest::default(),
         local: false,
         done: None,
+        failed: false,
         expanded: false,
     };
     Entry {
@@ -40,6 +41,7 @@ fn entry(id: &str, sender: &str, recipients: &[&str]) -> Entry {
         size: 10,
         eight_bit: false,
         hold_until: 0,
+        held: false,
         wishes: Wishes::default(),
         recipients: recipients.iter().map(recipient).collect(),
     }
@@ -122,6 +124,13 @@ impl World {
         }
         let busy: BTreeSet<&String> = self.writes.iter().map(|(id, _)| id).collect();
         assert_eq!(busy.len(), self.writes.len(), "one write for an entry at a time");
+    }
+
+    fn command(&mut self, entry: &str, command: Command) {
+        self.feed(Input::Command {
+            entry: entry.into(),
+            command,
+        });
     }
 
     fn add(&mut self, entry: Entry) {
@@ -857,12 +866,101 @@ fn an_operator_may_retry_at_once() {
     let mut world = World::new(Settings::default());
     world.add(entry("m", "a@us", &["b@x"]));
     world.finish(&later());
-    world.feed(Input::Retry("other".into()));
+    world.command("other", Command::Retry);
     assert!(world.attempts.is_empty());
-    world.feed(Input::Retry("m".into()));
+    world.command("m", Command::Retry);
     assert_eq!(world.attempts.len(), 1);
     world.finish(&later());
     assert_eq!(world.wait(), secs(300), "one timer, of the second delay");
+}
+
+#[test]
+fn what_an_operator_holds_is_not_tried_until_it_is_released() {
+    let mut settings = Settings {
+        max_attempts: 0,
+        ..Settings::default()
+    };
+    let mut world = World::new(settings.clone());
+    world.add(entry("m", "a@us", &["b@x", "c@y"]));
+    world.command("m", Command::Hold);
+    world.write_all();
+    assert!(world.disk["m"].held);
+    settings.max_attempts = 20;
+    world.settings = settings.clone();
+    world.feed(Input::Settings(Box::new(settings)));
+    world.command("m", Command::Retry);
+    world.pass(secs(5 * 24 * 3600));
+    assert!(world.attempts.is_empty());
+    world.restart(secs(10), 0);
+    world.pass(secs(24 * 3600));
+    assert!(world.attempts.is_empty(), "nor after a restart");
+    world.command("m", Command::Release);
+    world.write_all();
+    assert_eq!(world.attempts.len(), 2);
+    assert!(!world.disk["m"].held);
+    world.command("m", Command::Release);
+    assert!(world.attempts.len() == 2 && world.writes.is_empty());
+}
+
+#[test]
+fn what_runs_when_an_entry_is_held_may_finish() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x", "c@y"]));
+    world.command("m", Command::Hold);
+    world.finish(&later());
+    world.finish(&delivered());
+    world.write_all();
+    world.pass(secs(3600));
+    assert!(world.attempts.is_empty());
+    assert_eq!(world.disk["m"].recipients.len(), 1);
+    world.command("m", Command::Release);
+    assert_eq!(world.attempts.len(), 1);
+}
+
+#[test]
+fn release_ends_the_senders_hold_too_and_retry_does_not() {
+    let mut world = World::new(Settings::default());
+    let mut held = entry("m", "a@us", &["b@x"]);
+    held.hold_until = START + 7200;
+    held.recipients[0].next = START + 7200;
+    world.add(held);
+    world.command("m", Command::Retry);
+    assert!(world.attempts.is_empty());
+    world.pass(secs(600));
+    world.command("m", Command::Release);
+    world.write_all();
+    assert_eq!(world.attempts.len(), 1);
+    assert_eq!(world.disk["m"].hold_until, START + 600, "delay counts from here");
+    world.finish(&later());
+    world.pass(secs(4 * 3600 - 1));
+    assert!(world.bounces.is_empty());
+}
+
+#[test]
+fn an_operator_may_end_an_entry_and_its_sender_is_told() {
+    let mut world = World::new(Settings::default());
+    world.add(entry("m", "a@us", &["b@x", "c@y", "d@z"]));
+    world.finish(&later());
+    world.command("m", Command::Fail);
+    let notice = world.bounces[0].2.clone();
+    assert_eq!(told(&notice), (Kind::Failed, vec!["b@x".to_owned()]));
+    assert_eq!(
+        notice.recipients[0].report.to_string(),
+        "5.0.0 removed by an operator"
+    );
+    world.finish(&delivered());
+    world.finish(&later());
+    assert_eq!(told(&world.bounces[1].2), (Kind::Failed, vec!["d@z".to_owned()]));
+    world.write_all();
+    assert!(world.disk["m"].recipients.iter().all(|rcpt| rcpt.failed));
+    world.restart(secs(1), 0);
+    assert!(world.attempts.is_empty(), "the end is on disk before the notice");
+    assert_eq!(
+        told(&world.bounce(true)),
+        (Kind::Failed, vec!["b@x".to_owned(), "d@z".to_owned()])
+    );
+    world.write_all();
+    assert!(world.disk.is_empty());
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub mod expunged;
 mod foreign;
 mod hold;
 pub(crate) mod io;
+mod journal;
 pub mod keywords;
 mod ledger;
 mod levels;

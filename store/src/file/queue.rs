@@ -1,11 +1,14 @@
 //! The outbound queue on disk: a directory per process, owned by whoever holds the flock of its `lock`.
 //!
-//! An entry exists when its `{id}.json` does; `{id}.eml` is linked before it and unlinked after it. Directories whose
-//! owner is dead are taken over as they are, at the start and while we run; an empty one is left for the next process, so
-//! that there are never many more of them than processes.
+//! An entry exists when its `{id}.json` does, see [`super::journal`]; `{id}.eml` is linked before it, and unlinked once it is known to be gone.
+//! Directories whose owner is dead are taken over as they are, at the start and while we run; an empty one is left for the
+//! next process, so that there are never many more of them than processes.
+//!
+//! An entry that is damaged, or has no message, is set aside as `{id}.json.bad` and `{id}.eml.bad`, for a person to look at.
+//! One that a newer version wrote waits for it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
 
 use rmail_core::refusal::Refusal;
 use rmail_core::relay::entry::Entry;
@@ -14,25 +17,28 @@ use crate::disk::{Disk, Mode, STAND_IN};
 use crate::error::{Error, Result};
 
 use super::FileStore;
-use super::io::{During as _, found, or_exists, read_file, replace_file, settle_dir, within};
+use super::io::{During as _, found, or_exists, read_all, read_file, replace_file, settle_dir, within};
+use super::journal::{self, Unreadable};
 use super::mailbox::guard;
 use super::spool::{Blob, Body, needs_copy};
 
 /// Longest id.
 const MAX_ID: usize = 64;
 
+/// What the files that are set aside end with.
+const BAD: &str = ".bad";
+
 /// The queue directories of this process.
 pub(super) struct Queue<D: Disk> {
-    /// Held while directories are taken over, and while an entry is replaced.
+    /// Held while directories are taken over.
     busy: async_lock::Mutex<()>,
     owned: Mutex<Owned<D>>,
 }
 
 struct Owned<D: Disk> {
     /// Directories by name; the first is where new entries go.
-    dirs: BTreeMap<String, Home<D>>,
-    /// In which of them an entry lies.
-    entries: HashMap<String, String>,
+    homes: BTreeMap<Arc<str>, Home<D>>,
+    entries: HashMap<Box<str>, Known>,
 }
 
 /// A directory that is ours.
@@ -40,6 +46,15 @@ struct Home<D: Disk> {
     dir: D::Dir,
     /// As long as this process lives, or the directory is of use to it.
     _lock: D::Lock,
+    /// How many entries lie in it, or are about to.
+    entries: usize,
+}
+
+/// What is known of an entry.
+struct Known {
+    home: Arc<str>,
+    /// The last write has failed, and nobody knows what of it is there: the next writes all.
+    shaky: bool,
 }
 
 impl<D: Disk> Default for Queue<D> {
@@ -47,10 +62,62 @@ impl<D: Disk> Default for Queue<D> {
         Self {
             busy: async_lock::Mutex::new(()),
             owned: Mutex::new(Owned {
-                dirs: BTreeMap::new(),
+                homes: BTreeMap::new(),
                 entries: HashMap::new(),
             }),
         }
+    }
+}
+
+impl<D: Disk> Owned<D> {
+    /// An entry lies in a directory of ours, or will.
+    fn insert(&mut self, id: &str, name: &Arc<str>) {
+        if self.entries.contains_key(id) {
+            return;
+        }
+        if let Some(home) = self.homes.get_mut(name) {
+            home.entries += 1;
+            let known = Known {
+                home: Arc::clone(name),
+                shaky: false,
+            };
+            self.entries.insert(id.into(), known);
+        }
+    }
+
+    /// A place for a new entry, if there is a directory.
+    fn claim(&mut self, id: &str) -> Result<Option<D::Dir>> {
+        if self.entries.contains_key(id) {
+            return Err(storage(format!("queue entry {id} is there already")));
+        }
+        let Some((name, home)) = self.homes.iter().next() else {
+            return Ok(None);
+        };
+        let (name, dir) = (Arc::clone(name), home.dir.clone());
+        self.insert(id, &name);
+        Ok(Some(dir))
+    }
+
+    /// An entry is gone. The directory of a dead process that was emptied has served its time.
+    fn remove(&mut self, id: &str) {
+        let Some(known) = self.entries.remove(id) else {
+            return;
+        };
+        let several = self.homes.len() > 1;
+        if let Some(home) = self.homes.get_mut(&known.home) {
+            home.entries = home.entries.saturating_sub(1);
+            if several && home.entries == 0 {
+                self.homes.remove(&known.home);
+            }
+        }
+    }
+}
+
+fn storage(context: String) -> Error {
+    Error {
+        refusal: Refusal::Storage,
+        context,
+        source: None,
     }
 }
 
@@ -59,11 +126,7 @@ fn check_id(id: &str) -> Result<()> {
     if good {
         return Ok(());
     }
-    Err(Error {
-        refusal: Refusal::Storage,
-        context: format!("{id:?} is no id of a queue entry"),
-        source: None,
-    })
+    Err(storage(format!("{id:?} is no id of a queue entry")))
 }
 
 fn label() -> String {
@@ -82,45 +145,45 @@ impl<D: Disk> FileStore<D> {
             .during(label)
     }
 
-    /// Where new entries go: a directory that is ours; the first that nobody owns, if there is none yet.
-    async fn home(&self) -> Result<(String, D::Dir)> {
-        let first = {
-            let owned = guard(&self.queue.owned);
-            owned
-                .dirs
-                .iter()
-                .next()
-                .map(|(name, home)| (name.clone(), home.dir.clone()))
-        };
-        if let Some(home) = first {
-            return Ok(home);
+    /// Where this new entry goes: a directory that is ours; the first that nobody owns, if there is none yet.
+    async fn place_for(&self, id: &str) -> Result<D::Dir> {
+        let claim = || guard(&self.queue.owned).claim(id);
+        if let Some(dir) = claim()? {
+            return Ok(dir);
         }
+        let _busy = self.busy().await?;
+        if guard(&self.queue.owned).homes.is_empty() {
+            self.make_home().await?;
+        }
+        claim()?.ok_or_else(|| Refusal::Storage.into())
+    }
+
+    /// Takes the first directory that nobody owns and that is empty.
+    async fn make_home(&self) -> Result<()> {
         let root = self.queue_root().await?;
         let disk = self.disk();
         for number in 1_u32.. {
             let name = format!("{number:04}");
             or_exists(disk.make_dir(&root, &name).await).during(label)?;
             disk.sync_dir(&root).await.during(label)?;
-            if let Some(home) = self.take_over(&root, &name).await? {
-                // Entries of a process that died since the last look are met by the next.
-                if self.names_in(&home.dir).await?.iter().any(|name| is_entry(name)) {
-                    continue;
-                }
-                let dir = home.dir.clone();
-                guard(&self.queue.owned).dirs.insert(name.clone(), home);
-                return Ok((name, dir));
+            // Entries of a process that died since the last look are met by the next.
+            if let Some((home, names)) = self.take_over(&root, &name).await?
+                && !names.iter().any(|name| is_entry(name))
+            {
+                guard(&self.queue.owned).homes.insert(name.into(), home);
+                return Ok(());
             }
         }
         Err(Refusal::Storage.into())
     }
 
-    async fn names_in(&self, dir: &D::Dir) -> Result<Vec<String>> {
+    async fn names_in(&self, dir: &D::Dir) -> Result<BTreeSet<String>> {
         let listing = self.disk().list(dir).await.during(label)?;
         Ok(listing.entries.into_iter().map(|entry| entry.name).collect())
     }
 
-    /// Takes a directory if nobody owns it, and clears what was left half done in it.
-    async fn take_over(&self, root: &D::Dir, name: &str) -> Result<Option<Home<D>>> {
+    /// Takes a directory if nobody owns it, and clears what was left half done in it. With what is in it.
+    async fn take_over(&self, root: &D::Dir, name: &str) -> Result<Option<(Home<D>, BTreeSet<String>)>> {
         let disk = self.disk();
         let dir = disk.open_dir(root, name).await.during(label)?;
         let file = disk.open(&dir, "lock", Mode::Create).await.during(label)?;
@@ -129,40 +192,45 @@ impl<D: Disk> FileStore<D> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error).during(label),
         };
-        let names = self.names_in(&dir).await?;
-        for orphan in &names {
-            let message = orphan.strip_suffix(".eml");
+        let mut names = self.names_in(&dir).await?;
+        let is_orphan = |name: &&String| {
+            let message = name.strip_suffix(".eml");
             let half = message.is_some_and(|id| !names.contains(&format!("{id}.json")));
-            if half || orphan.ends_with(".tmp") || orphan.starts_with(STAND_IN) {
-                disk.unlink(&dir, orphan).await.during(label)?;
-            }
+            half || name.ends_with(".tmp") || name.starts_with(STAND_IN)
+        };
+        let orphans: Vec<String> = names.iter().filter(is_orphan).cloned().collect();
+        for orphan in orphans {
+            disk.unlink(&dir, &orphan).await.during(label)?;
+            names.remove(&orphan);
         }
-        Ok(Some(Home { dir, _lock: lock }))
+        let home = Home {
+            dir,
+            _lock: lock,
+            entries: 0,
+        };
+        Ok(Some((home, names)))
     }
 
-    /// Takes over what nobody owns and is not empty. The entries in it, of which those that cannot be read stay on disk
-    /// for a person to look at.
+    /// Takes over what nobody owns and is not empty: the entries in it.
     async fn take_all(&self) -> Result<Vec<Entry>> {
         let root = self.queue_root().await?;
         let mut entries = Vec::new();
         for listed in self.disk().list(&root).await.during(label)?.entries {
-            let name = listed.name;
-            if !listed.is_dir || guard(&self.queue.owned).dirs.contains_key(&name) {
+            let name: Arc<str> = listed.name.into();
+            if !listed.is_dir || guard(&self.queue.owned).homes.contains_key(&name) {
                 continue;
             }
-            let Some(home) = self.take_over(&root, &name).await? else {
+            let Some((home, names)) = self.take_over(&root, &name).await? else {
                 continue;
             };
-            if !self.names_in(&home.dir).await?.iter().any(|name| is_entry(name)) {
+            if !names.iter().any(|name| is_entry(name)) {
                 continue;
             }
             // Ours once all of it is read: after an error the next attempt begins anew.
-            let found = self.load_dir(&home.dir).await?;
+            let found = self.load_dir(&home.dir, names).await?;
             let mut owned = guard(&self.queue.owned);
-            for entry in &found {
-                owned.entries.insert(entry.id.clone(), name.clone());
-            }
-            owned.dirs.insert(name, home);
+            owned.homes.insert(Arc::clone(&name), home);
+            found.iter().for_each(|entry| owned.insert(&entry.id, &name));
             entries.extend(found);
         }
         Ok(entries)
@@ -171,19 +239,19 @@ impl<D: Disk> FileStore<D> {
     /// All entries.
     pub(super) async fn load_queue(&self) -> Result<Vec<Entry>> {
         let _busy = self.busy().await?;
-        let ours: Vec<(String, D::Dir)> = {
+        let ours: Vec<(Arc<str>, D::Dir)> = {
             let owned = guard(&self.queue.owned);
-            let dirs = owned.dirs.iter();
-            dirs.map(|(name, home)| (name.clone(), home.dir.clone()))
+            let homes = owned.homes.iter();
+            homes
+                .map(|(name, home)| (Arc::clone(name), home.dir.clone()))
                 .collect()
         };
         let mut entries = Vec::new();
         for (name, dir) in ours {
-            let found = self.load_dir(&dir).await?;
+            let names = self.names_in(&dir).await?;
+            let found = self.load_dir(&dir, names).await?;
             let mut owned = guard(&self.queue.owned);
-            for entry in &found {
-                owned.entries.insert(entry.id.clone(), name.clone());
-            }
+            found.iter().for_each(|entry| owned.insert(&entry.id, &name));
             entries.extend(found);
         }
         entries.extend(self.take_all().await?);
@@ -196,70 +264,88 @@ impl<D: Disk> FileStore<D> {
         self.take_all().await
     }
 
-    async fn load_dir(&self, dir: &D::Dir) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for name in self.names_in(dir).await? {
+    async fn load_dir(&self, dir: &D::Dir, names: BTreeSet<String>) -> Result<Vec<Entry>> {
+        let mut entries = Vec::with_capacity(names.len() / 2);
+        for name in &names {
             if let Some(id) = name.strip_suffix(".json") {
-                entries.extend(self.load_entry(dir, id).await?);
+                let message = names.contains(&format!("{id}.eml"));
+                entries.extend(self.load_entry(dir, id, message).await?);
             }
         }
         Ok(entries)
     }
 
-    /// Reads an entry; one that cannot be read stays on disk for a person to look at.
-    async fn load_entry(&self, dir: &D::Dir, id: &str) -> Result<Option<Entry>> {
+    /// Reads an entry. `message`: its message was seen.
+    async fn load_entry(&self, dir: &D::Dir, id: &str, message: bool) -> Result<Option<Entry>> {
         let bytes = read_file(self.disk(), dir, &format!("{id}.json")).await;
         let Some(bytes) = bytes.during(label)? else {
             return Ok(None);
         };
-        let entry = match serde_json::from_slice::<Entry>(&bytes) {
-            Ok(entry) if entry.id == id => entry,
-            Ok(entry) => {
-                log::error!("queue entry {id} says that it is {}", entry.id);
+        let why = match journal::read(&bytes) {
+            Ok(read) if read.entry.id != id => format!("it says that it is {:?}", read.entry.id),
+            Ok(read) if message || self.has_message(dir, id).await? => return Ok(Some(read.entry)),
+            Ok(_) => "it has no message".to_owned(),
+            Err(Unreadable::Newer(why)) => {
+                log::error!("queue entry {id} was written by a newer version, and waits for it: {why}");
                 return Ok(None);
             }
-            Err(error) => {
-                log::error!("queue entry {id} cannot be read: {error}");
-                return Ok(None);
-            }
+            Err(Unreadable::Corrupt(why)) => why,
         };
+        self.set_aside(dir, id, &why).await;
+        Ok(None)
+    }
+
+    async fn has_message(&self, dir: &D::Dir, id: &str) -> Result<bool> {
         let message = self.disk().stat_at(dir, &format!("{id}.eml")).await;
-        if found(message).during(label)?.is_none() {
-            log::error!("queue entry {id} has no message");
-            return Ok(None);
+        Ok(found(message).during(label)?.is_some())
+    }
+
+    /// Renames an entry that is damaged. The message goes first: one that has no entry is cleared away.
+    async fn set_aside(&self, dir: &D::Dir, id: &str, why: &str) {
+        for name in [format!("{id}.eml"), format!("{id}.json")] {
+            let aside = format!("{name}{BAD}");
+            if let Err(error) = found(self.disk().rename(dir, &name, dir, &aside).await) {
+                log::error!("queue entry {id} is damaged ({why}) and cannot be set aside: {error}");
+                return;
+            }
         }
-        Ok(Some(entry))
+        log::error!("queue entry {id} is damaged ({why}): it is set aside as {id}.json{BAD} and {id}.eml{BAD}");
     }
 
     /// Links a message and its entry into the queue. The directory that is returned has to be synced.
     pub(super) async fn enqueue(&self, entry: &Entry, body: &mut Body<D>) -> Result<Option<D::Dir>> {
         check_id(&entry.id)?;
-        let _busy = self.busy().await?;
-        let (name, home) = self.home().await?;
+        let dir = self.place_for(&entry.id).await?;
+        let linked = self.link_entry(entry, body, &dir).await;
+        if linked.is_err() {
+            guard(&self.queue.owned).remove(&entry.id);
+        }
+        linked.map(|()| Some(dir))
+    }
+
+    async fn link_entry(&self, entry: &Entry, body: &mut Body<D>, home: &D::Dir) -> Result<()> {
         let disk = self.disk();
         let bytes = entry_octets(entry)?;
-        let json = disk.create_unnamed(&home).await.during(label)?;
+        let json = disk.create_unnamed(home).await.during(label)?;
         disk.write_at(&json, &bytes, 0).await.during(label)?;
         disk.sync(&json).await.during(label)?;
         let message = format!("{}.eml", entry.id);
-        match self.place(body, &home, &message).await {
+        match self.place(body, home, &message).await {
             Err(error) if needs_copy(body, &error) => {
-                let mut copy = self.duplicate(&body.file, body.size, &home).await?;
-                self.place(&mut copy, &home, &message).await.during(label)?;
+                let mut copy = self.duplicate(&body.file, body.size, home).await?;
+                self.place(&mut copy, home, &message).await.during(label)?;
             }
             other => other.during(label)?,
         }
-        if let Err(error) = disk
-            .link_unnamed(&json, &home, &format!("{}.json", entry.id))
-            .await
+        let linked = disk
+            .link_unnamed(&json, home, &format!("{}.json", entry.id))
+            .await;
+        if linked.is_err()
+            && let Err(second) = disk.unlink(home, &message).await
         {
-            if let Err(second) = disk.unlink(&home, &message).await {
-                log::error!("queue entry {} could not be taken back: {second}", entry.id);
-            }
-            return Err(error).during(label);
+            log::error!("queue entry {} could not be taken back: {second}", entry.id);
         }
-        guard(&self.queue.owned).entries.insert(entry.id.clone(), name);
-        Ok(Some(home))
+        linked.during(label)
     }
 
     /// Takes back an entry that was not acknowledged.
@@ -269,46 +355,56 @@ impl<D: Disk> FileStore<D> {
         }
     }
 
-    fn entry_dir(&self, id: &str) -> Result<D::Dir> {
+    /// Where an entry lies, and whether it is shaky.
+    fn entry_dir(&self, id: &str) -> Result<(D::Dir, bool)> {
         check_id(id)?;
         let owned = guard(&self.queue.owned);
-        let home = owned.entries.get(id).and_then(|name| owned.dirs.get(name));
-        home.map(|home| home.dir.clone()).ok_or_else(|| Error {
-            refusal: Refusal::Storage,
-            context: format!("queue entry {id} is not ours"),
-            source: None,
-        })
+        let known = owned.entries.get(id);
+        let home = known.and_then(|known| Some((owned.homes.get(&known.home)?.dir.clone(), known.shaky)));
+        home.ok_or_else(|| storage(format!("queue entry {id} is not ours")))
     }
 
     pub(super) async fn save_entry(&self, entry: &Entry) -> Result<()> {
-        let dir = self.entry_dir(&entry.id)?;
-        let _busy = self.busy().await?;
+        let (dir, shaky) = self.entry_dir(&entry.id)?;
+        let saved = self.write_entry(&dir, entry, shaky).await;
+        if let Some(known) = guard(&self.queue.owned).entries.get_mut(entry.id.as_str()) {
+            known.shaky = saved.is_err();
+        }
+        saved
+    }
+
+    /// Appends what has changed, or replaces the file.
+    async fn write_entry(&self, dir: &D::Dir, entry: &Entry, anew: bool) -> Result<()> {
+        let disk = self.disk();
         let name = format!("{}.json", entry.id);
-        replace_file(self.disk(), &dir, &name, &entry_octets(entry)?)
+        let file = disk.open(dir, &name, Mode::Write).await.during(label)?;
+        if !anew {
+            let bytes = read_all(disk, &file).await.during(label)?;
+            if let Some(line) = journal::next(&bytes, entry) {
+                disk.append(&file, &line).await.during(label)?;
+                return disk.sync(&file).await.during(label);
+            }
+        }
+        replace_file(disk, dir, &name, &entry_octets(entry)?)
             .await
             .during(label)
     }
 
+    /// Only once it is known that the entry does not come back goes its message.
     pub(super) async fn remove_entry(&self, id: &str) -> Result<()> {
-        let dir = self.entry_dir(id)?;
-        let _busy = self.busy().await?;
-        for name in [format!("{id}.json"), format!("{id}.eml")] {
-            found(self.disk().unlink(&dir, &name).await).during(label)?;
+        let (dir, _) = self.entry_dir(id)?;
+        let disk = self.disk();
+        found(disk.unlink(&dir, &format!("{id}.json")).await).during(label)?;
+        disk.sync_dir(&dir).await.during(label)?;
+        if let Err(error) = found(disk.unlink(&dir, &format!("{id}.eml")).await) {
+            log::warn!("the message of queue entry {id} stays until the next start: {error}");
         }
-        self.disk().sync_dir(&dir).await.during(label)?;
-        let mut owned = guard(&self.queue.owned);
-        if let Some(name) = owned.entries.remove(id)
-            && owned.dirs.len() > 1
-            && !owned.entries.values().any(|other| *other == name)
-        {
-            // It was adopted, and has served its time.
-            owned.dirs.remove(&name);
-        }
+        guard(&self.queue.owned).remove(id);
         Ok(())
     }
 
     pub(super) async fn open_entry(&self, id: &str) -> Result<Blob<D>> {
-        let dir = self.entry_dir(id)?;
+        let (dir, _) = self.entry_dir(id)?;
         let file = self
             .disk()
             .open(&dir, &format!("{id}.eml"), Mode::Read)
@@ -324,9 +420,5 @@ fn is_entry(name: &str) -> bool {
 }
 
 fn entry_octets(entry: &Entry) -> Result<Vec<u8>> {
-    serde_json::to_vec(entry).map_err(|error| Error {
-        refusal: Refusal::Storage,
-        context: format!("{}: {error}", label()),
-        source: None,
-    })
+    journal::whole(entry).map_err(|error| storage(format!("{}: {error}", label())))
 }

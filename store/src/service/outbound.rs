@@ -364,6 +364,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             size: message.bytes.len() as u64,
             eight_bit: message.eight_bit,
             hold_until: 0,
+            held: false,
             wishes: notice.own_wishes(),
             recipients: external
                 .iter()
@@ -503,6 +504,7 @@ pub(super) fn first_attempt(address: &Address, request: DsnRequest, due: Unix) -
         dsn: request,
         local: false,
         done: None,
+        failed: false,
         expanded: false,
     }
 }

@@ -245,6 +245,7 @@ fn entry_of(
         size,
         eight_bit: envelope.eight_bit,
         hold_until: due.map_or(0, Unix::secs),
+        held: false,
         wishes: envelope.wishes.clone(),
         recipients,
     }))

@@ -128,6 +128,7 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
         size: size as u64,
         eight_bit: false,
         hold_until: 0,
+        held: false,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: to.to_owned(),
@@ -138,6 +139,7 @@ pub(super) fn entry(id: &str, to: &str, size: usize) -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            failed: false,
             expanded: false,
         }],
     }

@@ -53,6 +53,7 @@ fn entry(id: &str) -> Entry {
         size: 5,
         eight_bit: false,
         hold_until: 0,
+        held: false,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
@@ -63,6 +64,7 @@ fn entry(id: &str) -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            failed: false,
             expanded: false,
         }],
     }

@@ -68,6 +68,7 @@ pub fn entry() -> Entry {
         size: 3,
         eight_bit: false,
         hold_until: 0,
+        held: false,
         wishes: Wishes::default(),
         recipients: vec![Recipient {
             address: "x@y.z".to_owned(),
@@ -78,6 +79,7 @@ pub fn entry() -> Entry {
             dsn: DsnRequest::default(),
             local: false,
             done: None,
+            failed: false,
             expanded: false,
         }],
     }

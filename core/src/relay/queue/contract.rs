@@ -44,14 +44,33 @@ pub enum Input {
         /// It is durable.
         ok: bool,
     },
-    /// Try all recipients of this entry that wait, now.
-    Retry(String),
+    /// An operator wants something of an entry. Of one that is not here nothing is done.
+    Command {
+        /// The entry's id.
+        entry: String,
+        /// What.
+        command: Command,
+    },
     /// The configuration was read again.
     Settings(Box<Settings>),
     /// Begin no further attempts. What runs may finish, see [`super::Queue::is_idle`].
     Shutdown,
     /// The deadline of `poll_timeout` has passed.
     Tick,
+}
+
+/// What an operator may want of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Try all recipients that wait, now; but not while the entry is held, by an operator or by its sender (RFC 4865).
+    Retry,
+    /// Begin no attempt until [`Command::Release`]; what runs may finish.
+    Hold,
+    /// It is held no longer, neither by an operator nor by its sender: all recipients that wait are tried now.
+    Release,
+    /// Every recipient that is open fails with 5.0.0; the sender is told as of any failure. One whose attempt runs fails
+    /// when that has not delivered the message.
+    Fail,
 }
 
 /// What the queue wants done.

@@ -25,6 +25,8 @@ pub(super) struct Item {
     pub(super) delay_due: Mono,
     /// Since when notices cannot be stored, and how often that was tried.
     pub(super) untold: Option<(Mono, u32)>,
+    /// An operator wants what runs to be the last attempt.
+    pub(super) doomed: bool,
     /// A Save or Remove is out.
     pub(super) writing: bool,
     /// That one is a Remove.
@@ -105,6 +107,7 @@ impl Item {
             head: entry,
             delay_due: now.mono + wait,
             untold: None,
+            doomed: false,
             writing: false,
             removing: false,
             changed: false,
@@ -179,8 +182,14 @@ impl Rcpt {
         } else if address.is_none() {
             let report = Report::ours(Enhanced(5, 1, 3), "this is no mail address");
             State::Failed(Failure::new(report, false))
+        } else if stored.failed {
+            // The program ended between the failure and the notice.
+            State::Failed(Failure::new(
+                last_report(&stored),
+                is_used_up(stored.attempts, delays),
+            ))
         } else if is_used_up(stored.attempts, delays) {
-            // The program ended between the last attempt and the notice.
+            // There were more attempts when it was tried last.
             State::Failed(Failure::new(last_report(&stored), true))
         } else {
             State::Waiting(now.mono + wait(&stored, arrived, now.unix, delays))
@@ -268,9 +277,15 @@ impl Rcpt {
         }
     }
 
+    /// It fails without an attempt.
+    pub(super) fn refuse(&mut self, report: Report, now: Now) {
+        self.stored.last = Some(report.to_string());
+        self.fail(report, false, now);
+    }
+
     fn fail(&mut self, report: Report, expired: bool, now: Now) -> Next {
-        // Should the program end before the notice is stored, the recipient is tried at once and fails again.
         self.stored.next = ceil(now.unix.0);
+        self.stored.failed = true;
         self.state = State::Failed(Failure::new(report, expired));
         Next::Failed
     }

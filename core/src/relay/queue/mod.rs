@@ -20,11 +20,12 @@
 //! * No attempt is earlier than the schedule says. The schedule runs on the monotonic clock; the wall clock only bridges
 //!   restarts, and a clock that was set back does not stretch a delay.
 
+mod command;
 mod contract;
 mod item;
 mod notices;
 
-pub use contract::{Action, AttemptId, BounceId, Event, Input};
+pub use contract::{Action, AttemptId, BounceId, Command, Event, Input};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
@@ -211,7 +212,7 @@ impl Queue {
         };
         let waiting = item
             .find(number)
-            .filter(|rcpt| matches!(rcpt.state, State::Waiting(_)));
+            .filter(|rcpt| matches!(rcpt.state, State::Waiting(_)) && !item.head.held);
         let key = waiting.and_then(|rcpt| {
             if rcpt.stored.local {
                 return Some(Arc::from(LOCAL));
@@ -389,6 +390,10 @@ impl Queue {
             return;
         };
         let has_sender = item.wants_notices();
+        let outcome = match outcome {
+            Outcome::Temporary(_) if item.doomed => Outcome::Permanent(command::removed()),
+            outcome => outcome,
+        };
         let Some(rcpt) = item.find_mut(number) else {
             return;
         };
@@ -465,26 +470,6 @@ impl Queue {
         }
     }
 
-    fn retry(&mut self, entry: &str) {
-        let id: Arc<str> = Arc::from(entry);
-        let Some(item) = self.items.get(&id) else {
-            return;
-        };
-        let waiting: Vec<(Mono, u32)> = item
-            .recipients
-            .iter()
-            .filter_map(|rcpt| match rcpt.state {
-                State::Waiting(due) => Some((due, rcpt.number)),
-                _ => None,
-            })
-            .collect();
-        for (due, number) in waiting {
-            self.timers
-                .remove(&(due, Arc::clone(&id), Timer::Recipient(number)));
-            self.make_ready(&id, number, None);
-        }
-    }
-
     /// New settings may send waiting recipients another way.
     fn reload(&mut self, settings: Settings) {
         self.settings = settings;
@@ -518,7 +503,7 @@ impl Machine for Queue {
             Input::Finished { attempt, outcomes } => self.finished(attempt, outcomes),
             Input::Bounced { bounce, stored } => self.bounced(bounce, stored),
             Input::Saved { entry, ok } => self.saved(&entry, ok),
-            Input::Retry(entry) => self.retry(&entry),
+            Input::Command { entry, command } => self.command(&entry, command),
             Input::Settings(settings) => self.reload(*settings),
             Input::Shutdown => self.shutdown = true,
             Input::Tick => {}
