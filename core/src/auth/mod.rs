@@ -1,3 +1,4 @@
 //! Passwords and tokens.
 
+pub mod lookalike;
 pub mod password;

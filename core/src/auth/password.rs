@@ -192,7 +192,7 @@ impl Hash {
         }
     }
 
-    /// Rounds that one comparison costs.
+    /// Rounds.
     #[must_use]
     pub fn rounds(&self) -> u32 {
         match self {
@@ -200,9 +200,21 @@ impl Hash {
             Self::Pbkdf2 { rounds, .. } => *rounds,
         }
     }
+
+    /// Rounds that one comparison costs: a key of more than 32 octets is made of two.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        match self {
+            Self::Scram(keys) => keys.rounds,
+            Self::Pbkdf2 { rounds, key, .. } => rounds.saturating_mul(if key.len() > 32 { 2 } else { 1 }),
+        }
+    }
 }
 
 impl ScramKeys {
+    /// Octets of the salts that [`Hash::create`] gives.
+    pub const SALT: usize = SALT;
+
     /// The keys of a password under a salt (RFC 5802 §3). All secrets of an account share salt and rounds.
     #[must_use]
     pub fn derive(password: &Secret, salt: &[u8], rounds: u32) -> Self {
@@ -233,16 +245,18 @@ impl ScramKeys {
         }
     }
 
-    /// Keys that no password has, always the same for a name as long as the secret is: a user who does not exist looks
-    /// like one who does (RFC 5802 §9). They have the form that [`Hash::create`] gives at these rounds.
+    /// Keys that no password has, always the same for a name and a form as long as the secret is: a user who does not
+    /// exist looks like one who does (RFC 5802 §9). Other rounds come with another salt, as a new password has. `salt`:
+    /// its octets, up to 64; [`Hash::create`] gives [`ScramKeys::SALT`].
     #[must_use]
-    pub fn of_nobody(secret: &[u8; 32], name: &str, rounds: u32) -> Self {
-        let salt = hmac(secret, name.as_bytes());
+    pub fn of_nobody(secret: &[u8; 32], name: &str, rounds: u32, salt: usize) -> Self {
+        let form = hmac(secret, &[&rounds.to_le_bytes(), name.as_bytes()].concat());
+        let (front, back) = (hmac(secret, &form), hmac(&form, secret));
         Self {
             rounds: rounds.clamp(1, MAX_ROUNDS),
-            salt: salt.iter().copied().take(SALT).collect(),
-            stored_key: hmac(secret, &salt),
-            server_key: hmac(&salt, secret),
+            salt: front.iter().chain(&back).copied().take(salt).collect(),
+            stored_key: hmac(&form, &front),
+            server_key: hmac(&form, &back),
         }
     }
 }
@@ -477,12 +491,17 @@ mod tests {
 
     #[test]
     fn nobody_has_the_same_salt_each_time() {
-        let nobody = |name| ScramKeys::of_nobody(&[7; 32], name, 300_000);
+        let nobody = |name| ScramKeys::of_nobody(&[7; 32], name, 300_000, ScramKeys::SALT);
         assert_eq!(nobody("a@x.y"), nobody("a@x.y"));
         assert_ne!(nobody("a@x.y").salt, nobody("b@x.y").salt);
         assert_ne!(
             nobody("a@x.y").salt,
-            ScramKeys::of_nobody(&[8; 32], "a@x.y", 1).salt
+            ScramKeys::of_nobody(&[8; 32], "a@x.y", 300_000, ScramKeys::SALT).salt
+        );
+        assert_ne!(
+            nobody("a@x.y").salt,
+            ScramKeys::of_nobody(&[7; 32], "a@x.y", 9, ScramKeys::SALT).salt,
+            "other rounds come with another salt"
         );
         let own = Hash::create(&secret("x"), 1, &mut Random::from_seed([1; 32]));
         let own = own.scram_keys().expect("ours");

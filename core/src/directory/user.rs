@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Access, AppPassword, MAX_APP_PASSWORDS};
 use crate::addr::Address;
+use crate::auth::lookalike::Shape;
 use crate::auth::password::{BadHash, Hash, ScramKeys, Verdict};
 use crate::mailbox::Quota;
 use crate::secret::Secret;
@@ -181,6 +182,24 @@ impl User {
         found
     }
 
+    /// What strangers can see of the account: what [`User::check`] costs, and what SCRAM tells. `None`: nobody can log in.
+    #[must_use]
+    pub fn shape(&self) -> Option<Shape> {
+        self.secrets().next()?;
+        let own = self
+            .secrets()
+            .find(|secret| matches!(secret.hash, Hash::Scram(_)));
+        let foreign = self
+            .secrets()
+            .filter(|secret| matches!(secret.hash, Hash::Pbkdf2 { .. }));
+        let costs = own.into_iter().chain(foreign).map(|secret| secret.hash.cost());
+        let scram = self.secrets().find_map(|secret| secret.hash.scram_keys());
+        Some(Shape {
+            cost: costs.fold(0, u32::saturating_add),
+            scram: scram.map(|keys| (keys.rounds, keys.salt.len())),
+        })
+    }
+
     /// The secret of this epoch, if it is one that opens this now.
     #[must_use]
     pub fn secret_of(&self, epoch: u64, access: Access, now: Unix) -> Option<LoginSecret<'_>> {
@@ -288,6 +307,32 @@ mod tests {
     use super::*;
     use crate::auth::password::ScramKeys;
     use crate::secret::Secret;
+
+    #[test]
+    fn the_shape_is_what_a_comparison_costs_and_scram_tells() {
+        let user = |text: &str| serde_json::from_str::<User>(text).expect("good");
+        let shape = |text: &str| user(text).shape().map(|shape| (shape.cost, shape.scram));
+        let own = Hash::Scram(ScramKeys::derive(&Secret::new("x"), b"salt", 7));
+        let foreign = |octets: usize| Hash::Pbkdf2 {
+            rounds: 7,
+            salt: b"salt".to_vec(),
+            key: vec![1; octets],
+        };
+        assert_eq!(shape("{}"), None);
+        let of = |hash: &Hash| shape(&format!(r#"{{"password":"{hash}"}}"#));
+        assert_eq!(of(&own), Some((7, Some((7, 4)))));
+        assert_eq!(of(&foreign(31)), Some((7, None)));
+        assert_eq!(of(&foreign(64)), Some((14, Some((7, 4)))));
+        // All that are ours cost one derivation together.
+        let app = |hash: &Hash| format!(r#"{{"name":"a","password":"{hash}"}}"#);
+        let apps = format!("[{},{}]", app(&own), app(&own));
+        assert_eq!(
+            shape(&format!(r#"{{"app_passwords":{apps}}}"#)),
+            Some((7, Some((7, 4))))
+        );
+        let both = format!(r#"{{"password":"{}","app_passwords":{apps}}}"#, foreign(31));
+        assert_eq!(shape(&both), Some((14, Some((7, 4)))));
+    }
 
     #[test]
     fn a_user_keeps_what_it_does_not_know() {

@@ -23,6 +23,7 @@ mod change;
 mod error;
 mod file;
 mod secret;
+mod shapes;
 
 pub use app_password::NewAppPassword;
 pub(crate) use change::LOCK_FILE;

@@ -6,7 +6,7 @@ use core::task::Poll;
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::auth::password::{Hash, ScramKeys, Verdict};
+use rmail_core::auth::password::{Hash, Verdict};
 use rmail_core::directory::{Access, LoginSecret, User, UserHash};
 use rmail_core::machine::Scope;
 use rmail_core::mailbox::ModSeq;
@@ -21,7 +21,7 @@ use crate::disk::{Changes, Disk};
 use crate::hub::Ear;
 use crate::mailstore::MailStore;
 
-/// The file of the secret from which false salts are made.
+/// The file of the secret from which false salts are made, and by which is chosen whom a name resembles.
 const SALTS: &str = "salts";
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -57,12 +57,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         password: &Secret,
     ) -> Result<(AccountName, u64), Refusal> {
         let account = settings.hosting.login(login);
+        // Found out for those who exist too: it may take a moment.
+        let nobody = self.cost_of_nobody(settings, now, account.as_ref(), login).await;
         let user = match &account {
             Some(account) => self.find_to_log_in(account).await?,
             None => None,
         };
         let (Some(account), Some(user)) = (account, user) else {
-            hash_for_nobody(password, settings.pbkdf2_rounds);
+            hash_for_nobody(password, nobody);
             return Err(Refusal::BadCredentials);
         };
         let known = self.known_epoch(now, &account, &user, password);
@@ -71,7 +73,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Some(secret) => (secret, false),
                 None => {
                     if user.secrets().next().is_none() {
-                        hash_for_nobody(password, settings.pbkdf2_rounds);
+                        hash_for_nobody(password, nobody);
                     }
                     let proof = user.check(password).ok_or(Refusal::BadCredentials)?;
                     (proof.secret, proof.rewrite)
@@ -116,11 +118,9 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         login: &str,
     ) -> Result<ScramUser, Refusal> {
         let account = settings.hosting.login(login);
-        let name = match &account {
-            Some(account) => account.as_str().to_owned(),
-            None => login.to_lowercase(),
-        };
-        let nobody = ScramKeys::of_nobody(&self.salt_secret().await, &name, settings.pbkdf2_rounds);
+        let secret = self.salt_secret().await;
+        let all = self.lookalikes(now, &secret, account.as_ref()).await;
+        let nobody = all.scram_keys(&secret, &name_of(account.as_ref(), login), settings.pbkdf2_rounds);
         let user = match &account {
             Some(account) => self.find_to_log_in(account).await?,
             None => None,
@@ -148,6 +148,20 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 others: Vec::new(),
             },
         })
+    }
+
+    /// Rounds that a comparison costs for this name if it does not exist.
+    async fn cost_of_nobody(
+        &self,
+        settings: &Settings,
+        now: Now,
+        account: Option<&AccountName>,
+        login: &str,
+    ) -> u32 {
+        let secret = self.salt_secret().await;
+        let all = self.lookalikes(now, &secret, account).await;
+        all.cost(&secret, &name_of(account, login))
+            .unwrap_or(settings.pbkdf2_rounds)
     }
 
     /// The secret from which false salts are made. Without a place to keep it, it lasts as long as the process.
@@ -317,6 +331,14 @@ fn accounts_of(scopes: Vec<(Scope, ModSeq)>) -> Vec<AccountName> {
         Scope::Mailbox(_) | Scope::List(_) => None,
     };
     scopes.into_iter().filter_map(account).collect()
+}
+
+/// How a name is written, whether it exists or not.
+fn name_of(account: Option<&AccountName>, login: &str) -> String {
+    match account {
+        Some(account) => account.as_str().to_owned(),
+        None => login.to_lowercase(),
+    }
 }
 
 /// Takes as long for nobody as a comparison does for somebody.

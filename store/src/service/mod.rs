@@ -14,6 +14,7 @@ mod imap;
 mod limits;
 mod lmtp;
 mod login;
+mod lookalikes;
 mod message;
 mod outbound;
 mod passwords;
@@ -68,6 +69,7 @@ pub struct Service<S: MailStore, D: Disk> {
     limits: Limits<D>,
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
+    lookalikes: lookalikes::Known,
     outbound: Outbound,
     gists: GistCache,
     /// Epochs of watched accounts when they were last looked at.
@@ -99,6 +101,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             hashing: Hashing::default(),
             limits,
             salts: OnceLock::new(),
+            lookalikes: lookalikes::Known::default(),
             outbound: Outbound::default(),
             gists: GistCache::default(),
             epochs: Mutex::default(),

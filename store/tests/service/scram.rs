@@ -199,3 +199,44 @@ fn disabled_users_and_hashes_of_another_form_look_like_nobody() {
         assert_eq!(user.account.is_some(), can, "{len}");
     }
 }
+
+/// The rounds were changed after some users were made, and others came from another server: names that do not exist look
+/// like each kind, as often as it is there.
+#[test]
+fn changed_rounds_and_foreign_salts_do_not_tell_who_exists() {
+    let world = World::new();
+    for n in 0..20_u32 {
+        let user = format!("user{n}@example.com");
+        let (accounts, store) = (world.service.accounts(), world.service.store());
+        let (name, new) = (account(&user), new_user(false));
+        block_on(accounts.create(&**store, &name, &new, now().unix)).expect("made");
+        let (rounds, salt) = match n % 4 {
+            0 => (5, "c2FsdHNhbHQ"),
+            1 => (9, "c2FsdHNhbHRzYWx0c2FsdA"),
+            _ => continue,
+        };
+        let hash = format!("$pbkdf2-sha256$i={rounds}${salt}${}", "A".repeat(43));
+        world.edit(&user_file(&user), &format!("{{\"password\": \"{hash}\"}}"));
+    }
+    let session = world.imap();
+    let mut seen = std::collections::BTreeMap::new();
+    for n in 0..1_000 {
+        let name = format!("nobody{n}@example.com");
+        let user = start(&session, &name);
+        assert_eq!(user.account, None);
+        assert_eq!(user, start(&session, &name));
+        *seen.entry((user.keys.rounds, user.keys.salt.len())).or_insert(0) += 1;
+    }
+    // Twelve users have what ours have (alice, bob and ten of these), five each of the others.
+    let kinds: Vec<(u32, usize)> = seen.keys().copied().collect();
+    assert_eq!(kinds, [(1, 16), (5, 8), (9, 16)]);
+    for (kind, expected) in kinds.iter().zip([545, 227, 227]) {
+        let off = seen[kind] - expected;
+        assert!((-90..90).contains(&off), "{seen:?}");
+    }
+    // Each domain has its own users: example.org's have only one form.
+    for n in 0..50 {
+        let keys = start(&session, &format!("nobody{n}@example.org")).keys;
+        assert_eq!((keys.rounds, keys.salt.len()), (1, 16));
+    }
+}
