@@ -219,9 +219,7 @@ impl ScramKeys {
     #[must_use]
     pub fn derive(password: &Secret, salt: &[u8], rounds: u32) -> Self {
         let rounds = rounds.clamp(1, MAX_ROUNDS);
-        let mut salted = Zeroizing::new([0; 32]);
-        pbkdf2::pbkdf2_hmac::<Sha256>(&prepare(bounded(password)), salt, rounds, salted.as_mut_slice());
-        Self::of_salted(&salted, salt, rounds)
+        Self::of_salted(&salt_password(password, salt, rounds), salt, rounds)
     }
 
     /// Compares with what was derived of a password under the same salt and rounds, in constant time.
@@ -296,6 +294,18 @@ impl fmt::Debug for ScramKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "$scram-sha-256$i={}$***", self.rounds)
     }
+}
+
+/// The SaltedPassword of RFC 5802 §3, for a login elsewhere. Costs `rounds`, which are brought into 1 to [`MAX_ROUNDS`].
+#[must_use]
+pub fn salted(password: &Secret, salt: &[u8], rounds: u32) -> Secret {
+    Secret::new(salt_password(password, salt, rounds.clamp(1, MAX_ROUNDS)).as_slice())
+}
+
+fn salt_password(password: &Secret, salt: &[u8], rounds: u32) -> Zeroizing<[u8; 32]> {
+    let mut salted = Zeroizing::new([0; 32]);
+    pbkdf2::pbkdf2_hmac::<Sha256>(&prepare(bounded(password)), salt, rounds, salted.as_mut_slice());
+    salted
 }
 
 /// `HMAC(key, text)` with SHA-256.

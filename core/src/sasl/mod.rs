@@ -1,6 +1,8 @@
-//! SASL mechanisms (RFC 4422), server side: SCRAM-SHA-256 and its -PLUS (RFC 5802, RFC 7677), PLAIN (RFC 4616), LOGIN.
+//! SASL mechanisms (RFC 4422), server side: SCRAM-SHA-256 and its -PLUS (RFC 5802, RFC 7677), PLAIN (RFC 4616), LOGIN;
+//! [`client`] has the other side.
 //! The profile (SMTP, IMAP) carries the Base64 lines; an [`Exchange`] sees decoded octets only.
 
+pub mod client;
 mod login;
 mod plain;
 mod scram;
@@ -20,8 +22,8 @@ pub const MAX_NAME: usize = 1024;
 /// Octets of a password at most (RFC 4616 §2 asks for 255).
 pub const MAX_PASSWORD: usize = 1024;
 
-/// A mechanism that we speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A mechanism that we speak; the better is the less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mechanism {
     /// RFC 7677, bound to the TLS connection.
     ScramSha256Plus,

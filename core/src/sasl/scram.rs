@@ -17,6 +17,9 @@ use crate::machine::TlsInfo;
 /// Octets of the nonce that we draw; in Base64 24 characters.
 pub(super) const NONCE: usize = 18;
 
+/// The binding that both sides of ours use on TLS 1.3 (RFC 9266).
+pub(super) const EXPORTER_BINDING: &str = "tls-exporter";
+
 /// Characters of a client's nonce. Clients send 20 to 50.
 const MAX_CLIENT_NONCE: usize = 512;
 
@@ -79,9 +82,9 @@ impl Bindings {
         })?
     }
 
-    fn data(&self, name: &str) -> Option<&[u8]> {
+    pub(super) fn data(&self, name: &str) -> Option<&[u8]> {
         match name {
-            "tls-exporter" => Some(&self.exporter),
+            EXPORTER_BINDING => Some(&self.exporter),
             "tls-server-end-point" => self.end_point.as_deref(),
             _ => None,
         }

@@ -699,7 +699,7 @@ fn logins_of_all_kinds() {
     );
     assert_eq!(
         summary(&[("EHLO", AUTH), ("AUTH", ask), ("AHV", ask)]),
-        ("T4.0.0".into(), End::Ours)
+        ("T4.7.0".into(), End::Ours)
     );
     assert_eq!(
         summary(&[("EHLO", "250-mx\r\n250 AUTH GSSAPI\r\n")]),

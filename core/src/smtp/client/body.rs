@@ -1,8 +1,11 @@
-//! A stored message as DATA carries it: CRLF line ends only, dots doubled (RFC 5321 §4.5.2), `.` at the end.
+//! A stored message as DATA carries it: CRLF line ends only, dots doubled (RFC 5321 §4.5.2), `.` at the end; or as chunks
+//! carry it (RFC 3030 §2): CRLF line ends only.
 
 /// Encodes a message piece by piece; the output does not depend on the pieces.
 #[derive(Clone, Debug)]
 pub(super) struct BodyEncoder {
+    /// For DATA: dots are doubled, and one ends the message.
+    dots: bool,
     /// A CR has come that has not been written yet.
     held_cr: bool,
     /// The next octet is the first of a line.
@@ -12,8 +15,16 @@ pub(super) struct BodyEncoder {
 impl BodyEncoder {
     pub(super) fn new() -> Self {
         Self {
+            dots: true,
             held_cr: false,
             line_start: true,
+        }
+    }
+
+    pub(super) fn for_chunks() -> Self {
+        Self {
+            dots: false,
+            ..Self::new()
         }
     }
 
@@ -32,7 +43,7 @@ impl BodyEncoder {
             let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
             let (text, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
             if let Some(&octet) = text.first() {
-                if self.line_start && octet == b'.' {
+                if self.dots && self.line_start && octet == b'.' {
                     out.push(b'.');
                 }
                 out.extend_from_slice(text);
@@ -53,7 +64,9 @@ impl BodyEncoder {
             self.held_cr = false;
             self.end_line(out);
         }
-        out.extend_from_slice(b".\r\n");
+        if self.dots {
+            out.extend_from_slice(b".\r\n");
+        }
     }
 
     fn end_line(&mut self, out: &mut Vec<u8>) {
@@ -68,7 +81,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn encode(pieces: &[&[u8]]) -> Vec<u8> {
-        let (mut encoder, mut out) = (BodyEncoder::new(), Vec::new());
+        encode_by(BodyEncoder::new(), pieces)
+    }
+
+    fn encode_by(mut encoder: BodyEncoder, pieces: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
         for piece in pieces {
             encoder.encode(piece, &mut out);
         }
@@ -96,6 +113,26 @@ mod tests {
                 encode(&[input]).escape_ascii().to_string(),
                 expected.escape_ascii().to_string()
             );
+        }
+    }
+
+    #[test]
+    fn chunks_have_whole_lines_and_dots_as_they_are() {
+        let cases: &[(&[u8], &[u8])] = &[
+            (b"", b""),
+            (b".\r\n..\r\n", b".\r\n..\r\n"),
+            (b"a\n.\rb", b"a\r\n.\r\nb\r\n"),
+            (b"a\r", b"a\r\n"),
+        ];
+        for (input, expected) in cases {
+            let octets: Vec<&[u8]> = input.chunks(1).collect();
+            for pieces in [vec![*input], octets] {
+                let out = encode_by(BodyEncoder::for_chunks(), &pieces);
+                assert_eq!(
+                    out.escape_ascii().to_string(),
+                    expected.escape_ascii().to_string()
+                );
+            }
         }
     }
 

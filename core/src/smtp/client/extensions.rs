@@ -1,5 +1,9 @@
 //! What the server offers in its answer to EHLO (RFC 5321 §4.1.1.1).
 
+use std::collections::BTreeSet;
+
+use crate::sasl::Mechanism;
+
 /// Offered extensions, as far as we use them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
@@ -18,8 +22,10 @@ pub(super) struct Extensions {
     pub(super) max_domains: Option<u64>,
     /// SIZE: offered, and the largest message if it is told (RFC 1870 §4).
     pub(super) size: Option<Option<u64>>,
-    pub(super) auth_plain: bool,
-    pub(super) auth_login: bool,
+    /// CHUNKING (RFC 3030 §2).
+    pub(super) chunking: bool,
+    /// AUTH: mechanisms that we know.
+    pub(super) auth: BTreeSet<Mechanism>,
 }
 
 impl Extensions {
@@ -35,6 +41,7 @@ impl Extensions {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtp_utf8 = true,
                 "DSN" => found.dsn = true,
+                "CHUNKING" => found.chunking = true,
                 "REQUIRETLS" => found.require_tls = true,
                 "MT-PRIORITY" => found.mt_priority = true,
                 "LIMITS" => words.for_each(|word| found.limit(word)),
@@ -64,8 +71,7 @@ impl Extensions {
     }
 
     fn mechanism(&mut self, name: &str) {
-        self.auth_plain |= name.eq_ignore_ascii_case("PLAIN");
-        self.auth_login |= name.eq_ignore_ascii_case("LOGIN");
+        self.auth.extend(Mechanism::parse(name));
     }
 }
 
@@ -99,8 +105,7 @@ mod tests {
             starttls: true,
             pipelining: true,
             size: Some(Some(1000)),
-            auth_plain: true,
-            auth_login: true,
+            auth: BTreeSet::from([Mechanism::Plain, Mechanism::Login]),
             ..Extensions::default()
         };
         assert_eq!(found, expected);

@@ -1,15 +1,11 @@
-//! From the greeting to the transaction: EHLO, STARTTLS, AUTH.
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use zeroize::Zeroizing;
+//! From the greeting to the login: EHLO, STARTTLS.
 
 use super::extensions::Extensions;
 use super::reply::ServerReply;
-use super::{AuthStep, End, Session, State, timeout};
+use super::{End, Session, State, timeout};
 use crate::machine::{Action, TlsInfo};
 use crate::note::Note;
-use crate::relay::{Credentials, Enhanced, Report, TlsPolicy};
+use crate::relay::{Enhanced, Report, TlsPolicy};
 
 impl Session {
     /// Anything but 220: another host may be in better health, even after 5xx.
@@ -106,6 +102,7 @@ impl Session {
     }
 
     pub(super) fn on_tls(&mut self, info: TlsInfo) {
+        self.bind(&info);
         let version = match info.version {
             0x0304 => "TLSv1.3",
             0x0303 => "TLSv1.2",
@@ -130,96 +127,10 @@ impl Session {
         }
     }
 
-    /// AUTH if there are credentials, then the message.
-    fn authenticate(&mut self) {
-        let Some(credentials) = self.settings.credentials.clone() else {
-            self.begin();
-            return;
-        };
-        let safe = self.tls && !self.settings.tls.allows_clear_text();
-        if !safe {
-            self.no_login(
-                "the password is not sent without verified TLS (set tls to verify, implicit or require)",
-            );
-        } else if self.extensions.auth_plain {
-            self.secret_line("AUTH PLAIN ", &plain(&credentials));
-            self.wait(State::Auth(AuthStep::Plain), timeout::COMMAND);
-        } else if self.extensions.auth_login {
-            self.command("AUTH LOGIN");
-            self.wait(State::Auth(AuthStep::Username), timeout::COMMAND);
-        } else {
-            self.no_login("the server offers neither AUTH PLAIN nor AUTH LOGIN");
-        }
-    }
-
-    pub(super) fn on_auth(&mut self, step: AuthStep, reply: &ServerReply) {
-        if reply.class() == 2 {
-            self.logged_in = true;
-            self.begin();
-            return;
-        }
-        let (true, Some(credentials)) = (reply.code == 334, self.settings.credentials.clone()) else {
-            self.auth_refused(reply);
-            return;
-        };
-        let next = match step {
-            AuthStep::Plain => {
-                self.secret_line("", &plain(&credentials));
-                AuthStep::Done
-            }
-            AuthStep::Username => {
-                self.secret_line("", credentials.username.as_bytes());
-                AuthStep::Password
-            }
-            AuthStep::Password => {
-                self.secret_line("", credentials.password.expose());
-                AuthStep::Done
-            }
-            AuthStep::Done => {
-                self.auth_refused(reply);
-                return;
-            }
-        };
-        self.wait(State::Auth(next), timeout::COMMAND);
-    }
-
-    /// A wrong password is an operator's matter: mail waits for it to be mended. 4xx is the server's own trouble.
-    fn auth_refused(&mut self, reply: &ServerReply) {
-        if reply.class() == 4 {
-            self.refused(End::NextHost, reply);
-            return;
-        }
-        let mut report = reply.report(&self.settings.server);
-        report.enhanced = report.enhanced.with_class(4);
-        report.text = format!("login refused: {}", report.text);
-        self.leave(End::Ours, &report.severe());
-    }
-
-    fn no_login(&mut self, why: &str) {
-        let report = Report::ours(Enhanced(4, 7, 0), why).at(&self.settings.server);
-        self.leave(End::Ours, &report.severe());
-    }
-
     /// The server does not want to talk to us; the message is not at fault.
-    fn refused(&mut self, end: End, reply: &ServerReply) {
+    pub(super) fn refused(&mut self, end: End, reply: &ServerReply) {
         let mut report = reply.report(&self.settings.server);
         report.enhanced = report.enhanced.with_class(4);
         self.leave(end, &report);
     }
-
-    /// Sends a line whose end is secret, in base64.
-    fn secret_line(&mut self, command: &str, secret: &[u8]) {
-        self.out
-            .push_back(Action::Note(Note::Command(format!("{command}***"))));
-        self.send(format!("{command}{}\r\n", BASE64.encode(secret)).into_bytes());
-    }
-}
-
-/// The message of PLAIN (RFC 4616 §2), without authorization identity.
-fn plain(credentials: &Credentials) -> Zeroizing<Vec<u8>> {
-    let mut message = Zeroizing::new(vec![0]);
-    message.extend_from_slice(credentials.username.as_bytes());
-    message.push(0);
-    message.extend_from_slice(credentials.password.expose());
-    message
 }

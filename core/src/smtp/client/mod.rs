@@ -16,7 +16,9 @@
 //! * A message whose reading fails is never ended by a dot.
 //! * Credentials go over verified TLS only, or over any TLS when the policy is [`TlsPolicy::Require`].
 
+mod auth;
 mod body;
+mod chunks;
 mod extensions;
 mod hello;
 mod reply;
@@ -25,7 +27,9 @@ mod transaction;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use self::auth::Auth;
 use self::body::BodyEncoder;
+use self::chunks::Chunks;
 use self::extensions::Extensions;
 use self::reply::{ReplyReader, ServerReply};
 use self::transaction::Command;
@@ -37,6 +41,9 @@ use crate::machine::{self, Action, CallId, Input, Machine};
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::relay::{Credentials, Enhanced, Outcome as Verdict, Report, TlsPolicy};
+use crate::sasl::Bindings;
+use crate::sasl::client::NONCE;
+use crate::secret::Secret;
 use crate::smtp::envelope::{DsnRequest, Wishes};
 use crate::time::{Mono, Now};
 
@@ -123,6 +130,17 @@ pub enum Call {
         /// How many at most; not 0.
         max: usize,
     },
+    /// Draw octets of chance, for SCRAM.
+    Nonce,
+    /// Salt a password with [`crate::auth::password::salted`], for SCRAM. It may take seconds.
+    Salt {
+        /// Password.
+        password: Secret,
+        /// Salt.
+        salt: Vec<u8>,
+        /// Iterations.
+        rounds: u32,
+    },
 }
 
 /// Its answer.
@@ -130,6 +148,10 @@ pub enum Call {
 pub enum Reply {
     /// The octets: at least one, at most `max`. Empty: the file is shorter than [`Job::size`] says, which is a fault.
     Read(Result<Chunk, Refusal>),
+    /// They have never been given to anybody.
+    Nonce([u8; NONCE]),
+    /// What came of it.
+    Salted(Secret),
 }
 
 /// The result of a session.
@@ -169,11 +191,18 @@ pub struct Session {
     tls: bool,
     /// AUTH has succeeded.
     logged_in: bool,
+    /// The login under way.
+    auth: Option<Box<Auth>>,
+    /// Of the TLS connection.
+    bindings: Option<Bindings>,
     to_send: VecDeque<Command>,
     expected: VecDeque<Command>,
+    /// How many of them are left when more is sent.
+    refill: usize,
     verdicts: Vec<Option<Verdict>>,
     accepted: Vec<bool>,
     encoder: BodyEncoder,
+    chunks: Chunks,
     /// Next octet of the stored message to read.
     position: u64,
     awaiting: Option<CallId>,
@@ -195,11 +224,14 @@ enum State {
     StartTls,
     /// The handshake after it.
     Handshake,
-    Auth(AuthStep),
+    /// Replies to AUTH and to what follows it, or our own answer.
+    Auth,
     /// Replies to MAIL, RCPT, DATA.
     Transaction,
     /// Pieces of the message.
     Body,
+    /// Pieces of the message, and replies to chunks.
+    Chunks,
     /// The reply to the final dot.
     Final,
     /// The reply to a dot after DATA without recipients (RFC 2920 §3.1).
@@ -207,19 +239,6 @@ enum State {
     /// The reply to QUIT.
     Quit,
     Closed,
-}
-
-/// The next line of AUTH to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AuthStep {
-    /// PLAIN: the response, if the server does not take it with the command.
-    Plain,
-    /// LOGIN: user name.
-    Username,
-    /// LOGIN: password.
-    Password,
-    /// Nothing: the result.
-    Done,
 }
 
 impl Session {
@@ -239,11 +258,15 @@ impl Session {
             extensions: Extensions::default(),
             tls: false,
             logged_in: false,
+            auth: None,
+            bindings: None,
             to_send: VecDeque::new(),
             expected: VecDeque::new(),
+            refill: 0,
             verdicts: vec![None; job.recipients.len()],
             accepted: vec![false; job.recipients.len()],
             encoder: BodyEncoder::new(),
+            chunks: Chunks::default(),
             position: job.offset,
             awaiting: None,
             calls: 0,
@@ -286,10 +309,12 @@ impl Session {
     }
 
     fn reads_replies(&self) -> bool {
-        !matches!(
-            self.state,
-            State::ImplicitTls | State::Handshake | State::Body | State::Closed
-        )
+        let busy = self.state == State::Auth && self.awaiting.is_some();
+        !busy
+            && !matches!(
+                self.state,
+                State::ImplicitTls | State::Handshake | State::Body | State::Closed
+            )
     }
 
     fn on_reply(&mut self, reply: &ServerReply) {
@@ -305,8 +330,9 @@ impl Session {
             State::Ehlo => self.on_ehlo(reply),
             State::Helo => self.on_helo(reply),
             State::StartTls => self.on_starttls(reply),
-            State::Auth(step) => self.on_auth(step, reply),
+            State::Auth => self.on_auth(reply),
             State::Transaction => self.on_transaction(reply),
+            State::Chunks => self.on_chunk(reply),
             State::Final => self.on_final(reply),
             State::LoneDot => self.complete(),
             State::Quit => self.close(),
@@ -316,7 +342,7 @@ impl Session {
 
     /// Something came that is no SMTP.
     fn broken(&mut self) {
-        let end = if self.state == State::Final {
+        let end = if self.state == State::Final || (self.state == State::Chunks && self.chunks.is_over()) {
             End::Uncertain
         } else {
             End::NextHost
@@ -329,6 +355,7 @@ impl Session {
         match self.state {
             State::Handshake | State::ImplicitTls => self.tls_failed("TLS handshake failed"),
             State::Body => self.lost_in_body("connection lost in the middle of the message"),
+            State::Chunks => self.lost_in_chunks("connection lost in the middle of the message"),
             State::Final => self.give_up(
                 End::Uncertain,
                 self.lost("connection lost after the end of the message"),
@@ -351,6 +378,7 @@ impl Session {
                 End::Uncertain,
                 self.lost("no reply after the end of the message in time"),
             ),
+            State::Chunks => self.lost_in_chunks("the message was not taken in time"),
             State::Quit | State::Closed => self.close(),
             state => {
                 let waited = match state {
@@ -371,7 +399,7 @@ impl Session {
     fn on_shutdown(&mut self) {
         match self.state {
             // Octets of the message are on their way, or all is decided: go on to the end.
-            State::Body | State::Final | State::LoneDot | State::Quit | State::Closed => {}
+            State::Body | State::Chunks | State::Final | State::LoneDot | State::Quit | State::Closed => {}
             _ => self.give_up(End::Ours, Report::ours(Enhanced(4, 3, 2), "shutting down")),
         }
     }
@@ -419,6 +447,14 @@ impl Session {
         self.deadline = Some(self.now.mono + at_most);
     }
 
+    /// Asks the host; nothing else is asked before it answers.
+    fn ask(&mut self, call: Call) {
+        let id = CallId(self.calls);
+        self.calls += 1;
+        self.awaiting = Some(id);
+        self.out.push_back(Action::Call(id, call));
+    }
+
     /// Sends one line.
     fn command(&mut self, line: &str) {
         self.out.push_back(Action::Note(Note::Command(line.to_owned())));
@@ -446,10 +482,14 @@ impl Machine for Session {
             }
             Input::Eof => self.on_eof(),
             Input::Tick => self.on_timeout(),
-            Input::Reply(id, Reply::Read(result)) => {
+            Input::Reply(id, reply) => {
                 if self.awaiting == Some(id) {
                     self.awaiting = None;
-                    self.on_piece(result);
+                    match reply {
+                        Reply::Read(result) => self.on_piece(result),
+                        Reply::Nonce(nonce) => self.on_nonce(nonce),
+                        Reply::Salted(salted) => self.on_salted(&salted),
+                    }
                     self.process();
                 }
             }

@@ -7,15 +7,16 @@ use super::reply::ServerReply;
 use super::{Call, End, PIECE, Recipient, Session, State, timeout};
 use crate::addr::{Address, Domain, ReversePath};
 use crate::chunk::Chunk;
-use crate::machine::{Action, CallId};
+use crate::machine::Action;
 use crate::note::Note;
 use crate::refusal::Refusal;
 use crate::relay::{Enhanced, Outcome as Verdict, Report};
 use crate::smtp::envelope::{DsnRequest, Ret};
 use crate::smtp::xtext;
 
-/// Commands on their way without a reply when PIPELINING is offered: replies to so many fit any window.
-const WINDOW: usize = 100;
+/// Octets of commands on their way without a reply when PIPELINING is offered: one TCP segment on any path (IPv6's least
+/// MTU of 1,280 less headers, and those of TLS). The replies to so few fit any window (RFC 2920 §3.1).
+const SEGMENT: usize = 1_180;
 
 /// RFC 3463 §3.6: too many recipients. The rest goes in a further transaction.
 pub(crate) const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
@@ -125,21 +126,40 @@ impl Session {
                 *verdict = Some(Verdict::Permanent(report));
             }
         }
-        self.to_send.push_back(Command::Data);
+        if !self.extensions.chunking {
+            self.to_send.push_back(Command::Data);
+        }
     }
 
-    /// Sends what may be sent now: all that fits the window with PIPELINING (RFC 2920 §3.1), else one command.
+    /// Octets of commands that may be sent now. More follow when half of the commands are answered, so that each segment
+    /// carries several.
+    fn room(&self) -> usize {
+        if self.expected.is_empty() {
+            SEGMENT
+        } else if !self.extensions.pipelining || self.expected.len() > self.refill {
+            0
+        } else {
+            let out = self.expected.iter().map(|command| self.line(*command).len() + 2);
+            SEGMENT.saturating_sub(out.sum())
+        }
+    }
+
+    /// Sends what may be sent now: all that there is room for with PIPELINING (RFC 2920 §3.1), else one command.
     fn pump(&mut self) {
-        let window = if self.extensions.pipelining { WINDOW } else { 1 };
+        let mut room = self.room();
         let mut batch = Vec::new();
-        while self.expected.len() < window {
-            let Some(command) = self.to_send.pop_front() else {
-                break;
-            };
+        while let Some(command) = self.to_send.front().copied() {
             if command == Command::Data && self.expected.is_empty() && !self.accepted.contains(&true) {
+                self.to_send.clear();
                 break;
             }
             let line = self.line(command);
+            let alone = self.expected.is_empty();
+            if !alone && (!self.extensions.pipelining || line.len() + 2 > room) {
+                break;
+            }
+            room = room.saturating_sub(line.len() + 2);
+            self.to_send.pop_front();
             batch.extend_from_slice(line.as_bytes());
             batch.extend_from_slice(b"\r\n");
             self.out.push_back(Action::Note(Note::Command(line)));
@@ -147,10 +167,12 @@ impl Session {
         }
         if !batch.is_empty() {
             self.send(batch);
+            self.refill = self.expected.len() / 2;
         }
         match self.expected.front() {
             Some(Command::Data) => self.wait(State::Transaction, timeout::DATA),
             Some(_) => self.wait(State::Transaction, timeout::COMMAND),
+            None if self.extensions.chunking && self.accepted.contains(&true) => self.begin_chunks(),
             None => self.complete(),
         }
     }
@@ -276,7 +298,7 @@ impl Session {
         }
     }
 
-    fn decide_accepted(&mut self, verdict: &Verdict) {
+    pub(super) fn decide_accepted(&mut self, verdict: &Verdict) {
         for open in self.verdicts.iter_mut().filter(|verdict| verdict.is_none()) {
             *open = Some(verdict.clone());
         }
@@ -284,7 +306,8 @@ impl Session {
 
     /// The next question for octets of the message, while it is being sent.
     pub(super) fn next_piece(&mut self) -> Option<Action<Call>> {
-        if self.state != State::Body || self.awaiting.is_some() {
+        let ready = self.state == State::Body || self.wants_chunk();
+        if !ready || self.awaiting.is_some() {
             return None;
         }
         let left = self.job.size.saturating_sub(self.position);
@@ -293,16 +316,14 @@ impl Session {
             self.end_body(Vec::new());
             return self.out.pop_front();
         }
-        let id = CallId(self.calls);
-        self.calls += 1;
-        self.awaiting = Some(id);
         let max = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
         let offset = self.position;
-        Some(Action::Call(id, Call::Read { offset, max }))
+        self.ask(Call::Read { offset, max });
+        self.out.pop_front()
     }
 
     pub(super) fn on_piece(&mut self, result: Result<Chunk, Refusal>) {
-        if self.state != State::Body {
+        if !matches!(self.state, State::Body | State::Chunks) {
             return;
         }
         let left = self.job.size.saturating_sub(self.position);
@@ -317,6 +338,8 @@ impl Session {
         self.encoder.encode(&piece, &mut encoded);
         if self.position >= self.job.size {
             self.end_body(encoded);
+        } else if self.state == State::Chunks {
+            self.chunk(&encoded, false);
         } else {
             self.send(encoded);
             self.wait(State::Body, timeout::BLOCK);
@@ -325,6 +348,11 @@ impl Session {
 
     /// Ends the message, unless the server has spoken before it was asked: what it says then is no acceptance.
     fn end_body(&mut self, mut encoded: Vec<u8>) {
+        if self.state == State::Chunks {
+            self.encoder.finish(&mut encoded);
+            self.chunk(&encoded, true);
+            return;
+        }
         if !self.inbox.is_empty() {
             self.lost_in_body("the server replied before the end of the message");
             return;
@@ -359,7 +387,9 @@ impl Session {
     }
 
     pub(super) fn on_final(&mut self, reply: &ServerReply) {
-        let verdict = if reply.class() == 2 {
+        let verdict = if let Some(failed) = self.chunks.failure() {
+            failed
+        } else if reply.class() == 2 {
             Verdict::Delivered(Report {
                 notifies: self.extensions.dsn,
                 ..reply.report(&self.settings.server)
