@@ -290,6 +290,8 @@ pub struct Search {
     pub verb: Verb,
     /// RETURN (RFC 4731 §3.1); never with THREAD.
     pub returns: Option<Returns>,
+    /// What UPDATE asks to be told of messages that come into the result when they arrive (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// False: CHARSET named one that we do not know; the server answers `NO [BADCHARSET]`.
     pub charset_known: bool,
     /// The program.

@@ -502,6 +502,7 @@ fn key(line: &str) -> Key {
             returns: None,
             charset_known: true,
             key,
+            ..
         }) => key,
         other => panic!("{line}: {other:?}"),
     }
@@ -594,6 +595,7 @@ fn search_forms() {
             uid: true,
             verb: Verb::Search,
             returns: None,
+            update_items: Vec::new(),
             charset_known: true,
             key: Key::Sequence(set(&[(1, 1)]))
         })

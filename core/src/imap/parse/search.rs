@@ -3,13 +3,20 @@
 use super::fetch::partial_range;
 use super::search_key::Program;
 use super::token::{Cursor, Parse};
-use crate::imap::command::{Command, MailboxArg, Returns, Search, Source, Verb};
+use crate::imap::command::{Command, FetchItem, MailboxArg, Returns, Search, Source, Verb};
 use crate::search::{Algorithm, Criterion, SortKey};
 
 /// Criteria of one SORT: there are nine keys.
 const MAX_CRITERIA: usize = 32;
 /// Mailboxes that one source of ESEARCH names, and tags of CANCELUPDATE.
 const MAX_NAMES: usize = 1_000;
+
+/// What RETURN says.
+#[derive(Default)]
+struct Options {
+    returns: Option<Returns>,
+    update_items: Vec<FetchItem>,
+}
 
 /// `"SEARCH" [search-return-opts] SP search-program` (RFC 9051 §9)
 pub(super) fn search(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
@@ -20,14 +27,14 @@ pub(super) fn search(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
 /// `"SORT" [search-return-opts] SP sort-criteria SP search-criteria` (RFC 5256 §5, RFC 5267 §5)
 pub(super) fn sort(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
     c.space("a space and sort criteria")?;
-    let mut returns = None;
+    let mut options = Options::default();
     if c.keyword("RETURN") {
-        returns = Some(return_options(c)?);
+        options = return_options(c)?;
         c.space("a space and sort criteria")?;
     }
     c.expect(b'(', "( and sort criteria")?;
     let criteria = c.rest_of_list(MAX_CRITERIA, criterion)?;
-    criteria_of(c, uid, Verb::Sort(criteria), returns)
+    criteria_of(c, uid, Verb::Sort(criteria), options)
 }
 
 /// `"THREAD" SP thread-alg SP search-criteria` (RFC 5256 §5)
@@ -39,7 +46,7 @@ pub(super) fn thread(c: &mut Cursor<'_>, uid: bool) -> Parse<Command> {
         "REFERENCES" => Algorithm::References,
         other => return Err(c.unknown("threading algorithm", other)),
     };
-    criteria_of(c, uid, Verb::Thread(algorithm), None)
+    criteria_of(c, uid, Verb::Thread(algorithm), Options::default())
 }
 
 /// `"ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program` (RFC 7377 §4)
@@ -71,9 +78,9 @@ pub(super) fn cancel_update(c: &mut Cursor<'_>) -> Parse<Command> {
 
 /// `[search-return-opts SP] search-program`, where `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
 fn searching(c: &mut Cursor<'_>, uid: bool, verb: Verb) -> Parse<Command> {
-    let mut returns = None;
+    let mut options = Options::default();
     if c.keyword("RETURN") {
-        returns = Some(return_options(c)?);
+        options = return_options(c)?;
         c.space("a space and search keys")?;
     }
     let mut program = Program::new(c);
@@ -93,14 +100,15 @@ fn searching(c: &mut Cursor<'_>, uid: bool, verb: Verb) -> Parse<Command> {
     Ok(Command::Search(Search {
         uid,
         verb,
-        returns,
+        returns: options.returns,
+        update_items: options.update_items,
         charset_known,
         key,
     }))
 }
 
 /// `SP search-criteria`, where `search-criteria = charset 1*(SP search-key)`
-fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, returns: Option<Returns>) -> Parse<Command> {
+fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, options: Options) -> Parse<Command> {
     c.space("a space and a charset")?;
     let mut program = Program::new(c);
     program.charset()?;
@@ -110,7 +118,8 @@ fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, returns: Option<Return
     Ok(Command::Search(Search {
         uid,
         verb,
-        returns,
+        returns: options.returns,
+        update_items: options.update_items,
         charset_known,
         key,
     }))
@@ -140,19 +149,24 @@ fn criterion(c: &mut Cursor<'_>) -> Parse<Criterion> {
 }
 
 /// `SP "(" [search-return-opt *(SP search-return-opt)] ")"` behind RETURN. Without an option it is ALL (RFC 4731 §3.1).
-fn return_options(c: &mut Cursor<'_>) -> Parse<Returns> {
+fn return_options(c: &mut Cursor<'_>) -> Parse<Options> {
     c.space("a space and a list of return options")?;
     c.expect(b'(', "( and return options")?;
-    let mut returns = Returns::default();
+    let (mut returns, mut update_items) = (Returns::default(), Vec::new());
     if c.eat(b')') {
         returns.all = true;
-        return Ok(returns);
+    } else {
+        c.rest_of_list(MAX_CRITERIA, |c| {
+            return_option(c, &mut returns, &mut update_items)
+        })?;
     }
-    c.rest_of_list(MAX_CRITERIA, |c| return_option(c, &mut returns))?;
-    Ok(returns)
+    Ok(Options {
+        returns: Some(returns),
+        update_items,
+    })
 }
 
-fn return_option(c: &mut Cursor<'_>, returns: &mut Returns) -> Parse<()> {
+fn return_option(c: &mut Cursor<'_>, returns: &mut Returns, update_items: &mut Vec<FetchItem>) -> Parse<()> {
     let name = c.item_name();
     match name.as_str() {
         "MIN" => returns.min = true,
@@ -160,7 +174,15 @@ fn return_option(c: &mut Cursor<'_>, returns: &mut Returns) -> Parse<()> {
         "COUNT" => returns.count = true,
         "SAVE" => returns.save = true,
         "CONTEXT" => returns.context = true,
-        "UPDATE" => returns.update = true,
+        "UPDATE" if returns.update => return Err(c.wrong("UPDATE stands there twice")),
+        "UPDATE" => {
+            returns.update = true;
+            if c.is_next(b" (") {
+                c.space("a space and what to fetch")?;
+                c.expect(b'(', "( and what to fetch")?;
+                *update_items = super::fetch::items(c)?;
+            }
+        }
         // RFC 9394 §3.1: one of them, once.
         "ALL" | "PARTIAL" if returns.all || returns.partial.is_some() => {
             return Err(c.wrong("only one of ALL and PARTIAL may be asked for, once"));

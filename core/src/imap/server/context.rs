@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use super::fetch::Fetch;
 use super::job::Job;
 use super::news::After;
 use super::search::{Hit, Search};
 use super::search_program::{Look, Resolved};
 use super::search_result::{Correlator, range, run_of};
-use super::view::View;
+use super::view::{Cursor, View};
 use super::walk::{Met, Walk};
 use super::{Phase, Session};
-use crate::imap::command::Verb;
+use crate::imap::command::{FetchItem, Verb};
 use crate::imap::response;
 use crate::mailbox::{Rows, Uid, UidSet};
 
@@ -41,6 +42,8 @@ struct Context {
     uid: bool,
     program: Resolved,
     members: Members,
+    /// What is fetched of messages that arrive in it (RFC 5465 §7).
+    items: Vec<FetchItem>,
 }
 
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub(super) struct Refresh {
     /// Messages of the present result that are to leave it, and those that come into it.
     removed: UidSet,
     added: UidSet,
+    /// The highest UID before: a message beyond it has arrived, and is not one that only changed.
+    last: Uid,
     after: After,
 }
 
@@ -265,6 +270,7 @@ impl Session {
             uid: search.uid,
             program: search.look.program.clone(),
             members,
+            items: search.update_items.clone(),
         });
     }
 
@@ -284,6 +290,7 @@ impl Session {
         if open.contexts.all.is_empty() || open.contexts.seen.same(open.view.told()) {
             return Some(after);
         }
+        let last = open.contexts.seen.last_uid().unwrap_or(Uid(0));
         let changed = open.contexts.changed(&open.view);
         if changed.is_empty() {
             return Some(after);
@@ -293,6 +300,7 @@ impl Session {
             changed: Arc::new(changed),
             removed: UidSet::new(),
             added: UidSet::new(),
+            last,
             after,
         });
         None
@@ -317,6 +325,7 @@ impl Session {
             uid: true,
             verb,
             returns: None,
+            update_items: Vec::new(),
             mod_seq: false,
             look,
             elsewhere: None,
@@ -363,6 +372,43 @@ impl Session {
         if refresh.added.is_empty() {
             return self.refresh_next(*refresh);
         }
+        // What arrived is told before that it is in the result; of what only changed nothing is (RFC 5465 §7).
+        let arrived = |uid: &Uid| *uid > refresh.last;
+        let ranks: Vec<_> = if context.items.is_empty() {
+            Vec::new()
+        } else {
+            let told = open.view.told();
+            let found = refresh
+                .added
+                .iter()
+                .filter(arrived)
+                .filter_map(|uid| told.find(uid));
+            found.map(|(rank, _)| rank..rank + 1).collect()
+        };
+        if ranks.is_empty() {
+            return self.refresh_added(refresh, search);
+        }
+        let items = context.items.clone();
+        search.refresh = Some(refresh);
+        let fetch = Fetch::unasked(After::Context(search), items, Cursor::new(ranks), self.enabled);
+        self.phase = Phase::Job(Job::Fetch(Box::new(fetch)));
+    }
+
+    /// What came into a result is told, and is part of it.
+    pub(super) fn refresh_fetched(&mut self, mut search: Box<Search>) {
+        match search.refresh.take() {
+            Some(refresh) => self.refresh_added(refresh, search),
+            None => self.internal("a context without a mailbox"),
+        }
+    }
+
+    fn refresh_added(&mut self, refresh: Box<Refresh>, mut search: Box<Search>) {
+        let Some(open) = self.selected.as_mut() else {
+            return self.internal("a context without a mailbox");
+        };
+        let Some(context) = open.contexts.all.get_mut(refresh.at) else {
+            return self.go_on(refresh.after);
+        };
         match &mut context.members {
             Members::Set(members) => {
                 let both = members.ranges().chain(refresh.added.ranges());

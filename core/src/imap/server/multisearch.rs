@@ -76,6 +76,7 @@ impl Session {
             uid: true,
             verb: Verb::MultiSearch(Vec::new()),
             returns: Some(returns),
+            update_items: Vec::new(),
             mod_seq: key.has_mod_seq(),
             look: Look::new(program, &view, None),
             elsewhere: Some(Box::new(Elsewhere {

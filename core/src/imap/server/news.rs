@@ -10,6 +10,7 @@ use super::enable::Enabled;
 use super::expected::Expected;
 use super::job::{Job, Output, STEP_ROWS};
 use super::recent::Recent;
+use super::search::Search;
 use super::view::{Telling, View};
 use super::walk::{Met, Walk};
 use super::{Call, Phase, Session, Then, refusal};
@@ -44,6 +45,8 @@ pub(super) enum After {
     Ready,
     /// A command that has to know the mailbox as it is.
     Execute(Box<Tagged>),
+    /// What has arrived in a context was fetched: that it is in the result comes next.
+    Context(Box<Search>),
 }
 
 impl After {
@@ -51,7 +54,7 @@ impl After {
     pub(super) fn expunges(&self) -> bool {
         match self {
             Self::Finish(finish) => finish.expunges,
-            Self::Idle(_) | Self::Ready => true,
+            Self::Idle(_) | Self::Ready | Self::Context(_) => true,
             Self::Execute(tagged) => match &tagged.command {
                 Command::Fetch { uid, .. } => *uid,
                 // Numbers in it are those before the expunges (RFC 3501 §5.5).
@@ -334,7 +337,7 @@ impl Session {
         match after {
             After::Finish(finish) => self.tagged(&finish.tag, &finish.text),
             After::Execute(tagged) => self.tagged(&tagged.tag, &refusal::no(Refusal::NoSuchMailbox)),
-            After::Idle(_) | After::Ready => {}
+            After::Idle(_) | After::Ready | After::Context(_) => {}
         }
         self.bye(reason, reason);
     }
@@ -401,6 +404,7 @@ impl Session {
                 self.phase = Phase::Idle(tag);
             }
             After::Execute(tagged) => self.run(*tagged),
+            After::Context(search) => self.refresh_fetched(search),
         }
     }
 

@@ -10,7 +10,7 @@ use super::search_program::{Look, Resolved};
 use super::search_result::{Answer, Correlator};
 use super::view::View;
 use super::{Call, Phase, Session, Then, refusal};
-use crate::imap::command::{self, Returns, Verb};
+use crate::imap::command::{self, FetchItem, Returns, Verb};
 use crate::imap::response;
 use crate::mailbox::{ModSeq, Uid, UidSet};
 use crate::refusal::Refusal;
@@ -27,6 +27,8 @@ pub(super) struct Search {
     pub(super) verb: Verb,
     /// What an ESEARCH response holds; `None`: it is answered as before RFC 4731.
     pub(super) returns: Option<Returns>,
+    /// What UPDATE is to fetch of messages that arrive.
+    pub(super) update_items: Vec<FetchItem>,
     /// MODSEQ is in the program: the result tells one (RFC 7162 §3.1.5).
     pub(super) mod_seq: bool,
     pub(super) look: Look,
@@ -67,6 +69,7 @@ impl Session {
             uid: search.uid,
             verb: search.verb,
             returns,
+            update_items: search.update_items,
             mod_seq: search.key.has_mod_seq(),
             look: Look::new(program, &open.view, None),
             elsewhere: None,
