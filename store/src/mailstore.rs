@@ -275,6 +275,13 @@ pub trait MailStore: Send + Sync + 'static {
         Ok(quota.is_unlimited() || quota.admits(self.usage(account).await?, more))
     }
 
+    /// True: [`MailStore::has_room`] says so, and it is known without waiting or reading much (the file store: one pread).
+    /// False, the default, means only that it takes longer, or that there is no room. Must not wait.
+    fn has_room_now(&self, account: &AccountName, quota: &Quota, more: Usage) -> bool {
+        let _ = (account, quota, more);
+        false
+    }
+
     /// A new, empty body.
     async fn new_spool(&self) -> Result<Self::Spool>;
 

@@ -19,7 +19,7 @@ use crate::disk::{Disk, Mode};
 use crate::error::{Error, Result};
 use crate::escape::escape;
 
-const ALIASES_FILE: &str = "aliases.json";
+pub(super) const ALIASES_FILE: &str = "aliases.json";
 
 /// For so many turns a file that is gone counts as it was: some editors take the old one away before the new one is
 /// there, and mail that comes between must not be refused for good.

@@ -213,6 +213,27 @@ impl<D: Disk> Accounts<D> {
         found
     }
 
+    /// Whether the user was looked up within the last seconds, and is named in no alias that was read by then: another
+    /// look-up of that address is two cheap system calls.
+    pub(crate) fn is_at_hand(&self, account: &AccountName) -> bool {
+        let Some((domain, user)) = account_dirs(account) else {
+            return false;
+        };
+        let turn = self.turn.load(Ordering::Relaxed);
+        let is_kept = |path: String| {
+            let mut kept = lock(&self.kept);
+            kept.get(path.as_str()).is_some_and(|(_, opened)| *opened == turn)
+        };
+        let (local, name) = account.parts();
+        let Some(name) = Domain::parse(name) else {
+            return false;
+        };
+        let aliases = lock(&self.aliases).get(&name).and_then(Cached::good);
+        aliases.is_none_or(|aliases| !aliases.has_exact(local))
+            && is_kept(format!("{DOMAINS}/{domain}/{USERS}/{user}/{USER_FILE}"))
+            && is_kept(format!("{DOMAINS}/{domain}/{}", aliases::ALIASES_FILE))
+    }
+
     /// What the last look-up found, without looking again.
     #[must_use]
     pub fn remembered(&self, account: &AccountName) -> Option<Arc<User>> {

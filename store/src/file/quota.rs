@@ -12,6 +12,7 @@ use crate::error::Result;
 
 use super::FileStore;
 use super::hold::Hold;
+use super::io::once;
 use super::ledger::{Ledger, Locked, Transit};
 use super::mailbox::Mailbox;
 use super::recount::usage_of;
@@ -70,6 +71,16 @@ impl<D: Disk> FileStore<D> {
         }
         let taken = self.reserve_in(&ledger, quota, more, false).await?;
         Ok(taken.is_some())
+    }
+
+    /// [`crate::MailStore::has_room_now`].
+    pub(super) fn may_add_now(&self, account: &AccountName, quota: &Quota, more: Usage) -> bool {
+        let known = || {
+            let ledger = self.registry().ledger(account)?;
+            let record = once(self.peek(&ledger))?.ok()??;
+            Some(admits(&ledger, &record, quota, more))
+        };
+        quota.is_unlimited() || known().unwrap_or(false)
     }
 
     /// Reserves room. `None`: it would be over the quota.

@@ -231,6 +231,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         self.may_add(account, quota, more).await
     }
 
+    fn has_room_now(&self, account: &AccountName, quota: &Quota, more: Usage) -> bool {
+        self.may_add_now(account, quota, more)
+    }
+
     async fn new_spool(&self) -> Result<Spool<D>> {
         Ok(self.empty_spool())
     }

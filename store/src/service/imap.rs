@@ -74,7 +74,7 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let more = self.desk.announced() + Usage::message(size);
         let less = instead.map(Usage::message).unwrap_or_default();
         service.check_room(account, more.without(less)).await?;
-        service.check_free(&self.settings, size).await?;
+        service.check_free(&self.settings, None, size).await?;
         self.desk.open_spool(spool, size).await
     }
 

@@ -24,7 +24,7 @@ const LISTED: usize = 10_000;
 
 /// What a process has counted, and where it tells of it.
 pub(super) struct Limits<D: Disk> {
-    limiter: Mutex<Limiter>,
+    pub(super) limiter: Mutex<Limiter>,
     /// For hashes of wrong passwords.
     key: [u8; 32],
     board: Board<D>,

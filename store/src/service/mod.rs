@@ -3,6 +3,7 @@
 //! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
 //! session's spools, open messages and watches, and drop them with themselves.
 
+mod at_once;
 mod binary;
 mod bodies;
 mod catenate;
@@ -46,6 +47,7 @@ use rmail_core::dns::Name;
 use rmail_core::mailbox::MailboxRef;
 use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
+use rmail_core::time::Mono;
 
 use crate::accounts::Accounts;
 use crate::disk::Disk;
@@ -70,6 +72,7 @@ pub struct Service<S: MailStore, D: Disk> {
     /// The secret of false salts, once it was needed.
     salts: OnceLock<[u8; 32]>,
     lookalikes: lookalikes::Known,
+    room: at_once::Room,
     outbound: Outbound,
     gists: GistCache,
     /// Epochs of watched accounts when they were last looked at.
@@ -102,6 +105,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             limits,
             salts: OnceLock::new(),
             lookalikes: lookalikes::Known::default(),
+            room: at_once::Room::default(),
             outbound: Outbound::default(),
             gists: GistCache::default(),
             epochs: Mutex::default(),
@@ -176,9 +180,13 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         self.store.hub()
     }
 
-    /// [`Refusal::DiskFull`] when there is less room than the settings want.
-    async fn check_free(&self, settings: &Settings, size: u64) -> Result<(), Refusal> {
-        match self.store.free().await {
+    /// [`Refusal::DiskFull`] when there is less room than the settings want. Given the time, plenty is remembered.
+    async fn check_free(&self, settings: &Settings, now: Option<Mono>, size: u64) -> Result<(), Refusal> {
+        let free = self.store.free().await;
+        if let (Ok(Some(free)), Some(now)) = (&free, now) {
+            self.room.saw(now, settings, *free);
+        }
+        match free {
             Ok(Some(free))
                 if free.bytes < settings.min_free.saturating_add(size)
                     || free.inodes < Settings::MIN_INODES =>

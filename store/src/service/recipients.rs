@@ -6,6 +6,7 @@ use rmail_core::directory::{Route, Target, owns};
 use rmail_core::mailbox::{Quota, Usage};
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server::RecipientKind;
+use rmail_core::time::Mono;
 
 use super::{Service, Settings, lock, refused};
 use crate::disk::Disk;
@@ -149,6 +150,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     pub(super) async fn sender(
         &self,
         settings: &Settings,
+        now: Mono,
         account: Option<&AccountName>,
         path: &ReversePath,
         trusted: bool,
@@ -169,7 +171,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             _ => {}
         }
-        self.check_free(settings, 0).await
+        self.check_free(settings, Some(now), 0).await
     }
 
     /// As much of an MT-PRIORITY as the account may have.

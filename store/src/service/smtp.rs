@@ -17,6 +17,7 @@ use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, Waiting};
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::file::io::once;
 use crate::hub::Wake;
 use crate::mailstore::MailStore;
 
@@ -77,11 +78,32 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 return Answer::Now(Reply::Discarded);
             }
             Call::Check => return Answer::Wait(Waiting::new(self.check())),
+            Call::Sender { account, path, .. } => {
+                let (service, settings) = (&self.service, &self.settings);
+                match service.sender_now(settings, now, self.peer, account.as_ref(), path) {
+                    Some(result) => return Answer::Now(Reply::Sender(result)),
+                    None => Pool::Read,
+                }
+            }
+            Call::Open { spool } if self.service.room.is_plenty(now.mono) => {
+                match once(self.desk.open_spool(*spool, 0)) {
+                    Some(result) => return Answer::Now(Reply::Opened(result)),
+                    None => Pool::Read,
+                }
+            }
             // Greylisting syncs what is new.
             Call::Recipient { account: None, .. } if self.settings.greylist.is_some() => Pool::Sync,
-            Call::Sender { .. }
-            | Call::Recipient { .. }
-            | Call::Priority { .. }
+            Call::Recipient {
+                account, path, size, ..
+            } => {
+                self.service.accounts.tick(now);
+                let (service, settings) = (&self.service, &self.settings);
+                match service.recipient_now(settings, account.as_ref(), path, *size) {
+                    Some(result) => return Answer::Now(Reply::Recipient(result)),
+                    None => Pool::Read,
+                }
+            }
+            Call::Priority { .. }
             | Call::Open { .. }
             | Call::Recheck { .. }
             | Call::ScramStart { .. }
@@ -107,7 +129,7 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 path,
                 trusted,
             } => {
-                let checked = service.sender(settings, account.as_ref(), &path, trusted);
+                let checked = service.sender(settings, now.mono, account.as_ref(), &path, trusted);
                 Reply::Sender(service.message_within(settings, now, self.peer, checked).await)
             }
             Call::Priority { account, wanted } => Reply::Priority(service.priority(&account, wanted).await),
@@ -128,10 +150,12 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
                 }
                 Reply::Recipient(result)
             }
-            Call::Open { spool } => Reply::Opened(match service.check_free(settings, 0).await {
-                Ok(()) => self.desk.open_spool(spool, 0).await,
-                refused => refused,
-            }),
+            Call::Open { spool } => {
+                Reply::Opened(match service.check_free(settings, Some(now.mono), 0).await {
+                    Ok(()) => self.desk.open_spool(spool, 0).await,
+                    refused => refused,
+                })
+            }
             Call::Commit { spool, envelope } => Reply::Committed(match self.desk.take_spool(spool) {
                 Ok(body) => service.submit(settings, now, body, &envelope).await,
                 Err(refusal) => Err(refusal),

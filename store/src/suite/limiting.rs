@@ -213,6 +213,8 @@ pub fn has_room_says_what_append_will<B: Backend>(backend: &B) {
             for _ in 0..3 {
                 let room = alice.store.has_room(&alice.account, &quota, more).await;
                 assert_eq!(room.expect("it is known"), wanted, "{quota:?} {more:?}");
+                let at_once = alice.store.has_room_now(&alice.account, &quota, more);
+                assert!(wanted || !at_once, "{quota:?} {more:?}");
             }
         }
         let nobody = User::of(&alice.store, "nobody");
