@@ -67,7 +67,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, Unreadable> {
     for line in lines {
         match checked(line) {
             Some(_) if !found.whole => {
-                return Err(Unreadable::Corrupt("a line amid the others is damaged".to_owned()));
+                return Err(Unreadable::Corrupt(
+                    "a line amid the others is damaged".to_owned(),
+                ));
             }
             Some(value) => understood::<Change>(value)?.apply(&mut found.entry)?,
             None => found.whole = false,
@@ -267,7 +269,11 @@ mod tests {
             file.extend_from_slice(&second[..cut]);
             let found = read(&file).unwrap();
             assert_eq!((&found.entry, found.whole), (&old, cut == 0), "{cut}");
-            assert_eq!(next(&file, &new).is_none(), cut != 0, "nothing comes behind a torn line");
+            assert_eq!(
+                next(&file, &new).is_none(),
+                cut != 0,
+                "nothing comes behind a torn line"
+            );
             // Room that was given, and octets that never came.
             file.resize(first.len() + second.len(), 0);
             assert_eq!(read(&file).unwrap().entry, old, "{cut}");
@@ -289,7 +295,10 @@ mod tests {
             let mut bad = file.clone();
             bad[at] ^= 1;
             let read = read(&bad);
-            assert!(matches!(read, Err(Unreadable::Corrupt(_))), "{at} of {first}: {read:?}");
+            assert!(
+                matches!(read, Err(Unreadable::Corrupt(_))),
+                "{at} of {first}: {read:?}"
+            );
         }
         let mut newer = file.clone();
         newer.extend(line(&serde_json::json!({"colour": "red"})).unwrap());

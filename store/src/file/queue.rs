@@ -309,7 +309,9 @@ impl<D: Disk> FileStore<D> {
                 return;
             }
         }
-        log::error!("queue entry {id} is damaged ({why}): it is set aside as {id}.json{BAD} and {id}.eml{BAD}");
+        log::error!(
+            "queue entry {id} is damaged ({why}): it is set aside as {id}.json{BAD} and {id}.eml{BAD}"
+        );
     }
 
     /// Links a message and its entry into the queue. The directory that is returned has to be synced.
