@@ -4,7 +4,8 @@
 //! * [`Action::Query`]: ask the resolver; its answer is [`Input::Answer`]. Several may be out at the same time.
 //! * [`Action::Connect`]: connect within [`Connect::timeout`] (with [`TlsPolicy::Implicit`] the handshake included), run
 //!   a [`crate::smtp::client::Session`] to its end, feed its outcome as [`Input::Session`]; if there was no connection,
-//!   [`Input::NoConnection`] with the error in words. One connection at a time.
+//!   [`Input::NoConnection`] with the error in words. One connection at a time. [`super::hosts::Hosts`] does so over
+//!   connections that are kept.
 //! * [`Action::Done`]: the outcomes, in the order of [`Order::job`]'s recipients. Nothing follows.
 
 use std::collections::VecDeque;
@@ -24,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connections of one attempt.
 const MAX_CONNECTIONS: usize = 40;
+
+/// Octets of what is told of the addresses that were tried in vain.
+const MAX_TRIED: usize = 400;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +101,8 @@ pub struct Attempt {
     /// Recipients of the session that runs, by their place in the order.
     asked: Vec<usize>,
     connections: usize,
+    /// What was tried in vain before, in words.
+    tried: String,
     finished: bool,
     out: VecDeque<Action>,
 }
@@ -119,6 +125,7 @@ impl Attempt {
             current: None,
             asked: Vec::new(),
             connections: 0,
+            tried: String::new(),
             finished: false,
             out: VecDeque::new(),
         };
@@ -254,12 +261,49 @@ impl Attempt {
         let Some(address) = self.current.take() else {
             return;
         };
-        let text = format!("connect to {} ({address}): {why}", self.host);
+        let text = format!("connect to {} ({address}): {why}{}", self.host, self.before());
         let report = Report::ours(Enhanced(4, 4, 1), text).at(&self.host);
+        self.remember(address, why);
         for n in core::mem::take(&mut self.asked) {
             self.note(n, Outcome::Temporary(report.clone()));
         }
         self.next_address();
+    }
+
+    /// What was tried before this, for a report that would else tell of one address alone.
+    fn before(&self) -> String {
+        if self.tried.is_empty() {
+            return String::new();
+        }
+        format!("; before that: {}", self.tried)
+    }
+
+    fn remember(&mut self, address: SocketAddr, why: &str) {
+        const MORE: &str = ", and more";
+        if self.tried.ends_with(MORE) {
+            return;
+        }
+        let next = format!("{} ({address}): {why}", self.host);
+        if self.tried.len() + next.len() > MAX_TRIED {
+            self.tried.push_str(MORE);
+            return;
+        }
+        if !self.tried.is_empty() {
+            self.tried.push_str(", ");
+        }
+        self.tried.push_str(&next);
+    }
+
+    /// A session that broke off without a word of the server about the recipient.
+    fn with_before(&self, end: End, mut outcome: Outcome) -> Outcome {
+        if let Outcome::Temporary(report) = &mut outcome
+            && end == End::NextHost
+            && report.code.is_none()
+            && report.enhanced.0 == 4
+        {
+            report.text.push_str(&self.before());
+        }
+        outcome
     }
 
     fn session_over(&mut self, outcome: client::Outcome) {
@@ -280,8 +324,13 @@ impl Attempt {
             .filter(|(_, result)| is_unasked(result) || (delivered && is_too_many(result)))
             .map(|(n, _)| *n)
             .collect();
+        let why = recipients.iter().find(|result| !result.is_final());
+        let why = why.map(|result| result.report().to_string());
         for (n, result) in asked.iter().zip(recipients) {
-            self.note(*n, result);
+            self.note(*n, self.with_before(end, result));
+        }
+        if let (End::NextHost, Some(why)) = (end, why) {
+            self.remember(address, &why);
         }
         let open = (0..self.outcomes.len()).any(|n| self.is_open(n));
         let (_, tls) = self.port_and_tls();
@@ -300,6 +349,11 @@ impl Attempt {
                 self.next_address();
             }
             End::NextHost => self.next_address(),
+            // The message was not tried yet.
+            End::Stale => {
+                let open = asked.into_iter().filter(|n| self.is_open(*n)).collect();
+                self.connect(address, tls, open);
+            }
             End::Uncertain | End::Ours => self.finish_now(),
         }
     }

@@ -158,6 +158,8 @@ pub struct Settings {
     pub max_attempts: usize,
     /// Attempts at the same time towards one [`Route::key`].
     pub max_attempts_per_destination: usize,
+    /// Connections at the same time to one address, which may serve many domains.
+    pub max_connections_per_host: usize,
 }
 
 impl Default for Settings {
@@ -173,6 +175,7 @@ impl Default for Settings {
             dns_servers: Vec::new(),
             max_attempts: 20,
             max_attempts_per_destination: 5,
+            max_connections_per_host: 20,
         }
     }
 }

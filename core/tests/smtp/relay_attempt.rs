@@ -147,8 +147,44 @@ fn all_addresses_of_all_hosts_in_order() {
     };
     assert_eq!(
         report.to_string(),
-        "4.4.1 connect to b.example (192.0.2.3:2525): refused"
+        "4.4.1 connect to b.example (192.0.2.3:2525): refused; before that: a.example (192.0.2.1:2525): refused, \
+         a.example (192.0.2.2:2525): refused"
     );
+}
+
+#[test]
+fn a_broken_session_tells_what_was_tried_before_and_the_text_is_bounded() {
+    let lost = Some((vec![later("4.4.2 connection lost")], End::NextHost));
+    let (_, outcomes) = run(order(by_mx(), 1), &zone(), &[None, None, lost.clone()]);
+    assert_eq!(
+        outcomes[0].report().to_string(),
+        "4.4.2 connection lost; before that: a.example (192.0.2.1:2525): refused, a.example (192.0.2.2:2525): refused"
+    );
+    let (_, outcomes) = run(order(by_mx(), 1), &zone(), &[lost, None, None]);
+    assert!(
+        outcomes[0]
+            .report()
+            .text
+            .contains("(192.0.2.1:2525): 4.4.2 connection lost")
+    );
+    let many: Vec<u8> = (1..=30).collect();
+    let zone = [
+        ("d.example", Kind::Mx, mx(&[(10, "a.example")])),
+        ("a.example", Kind::A, a(&many)),
+    ];
+    let (connects, outcomes) = run(order(by_mx(), 1), &zone, &[]);
+    assert!(connects.len() > 10, "{}", connects.len());
+    let text = &outcomes[0].report().text;
+    assert!(text.len() < 500 && text.ends_with(", and more"), "{text}");
+}
+
+#[test]
+fn a_message_that_a_kept_connection_failed_goes_to_the_same_address_again() {
+    let stale = Some((vec![later("421 4.3.2 bye")], End::Stale));
+    let ok = Some((vec![delivered()], End::Complete));
+    let (connects, outcomes) = run(order(by_mx(), 1), &zone(), &[stale, ok]);
+    assert_eq!(outcomes, [delivered()]);
+    assert_eq!(addresses(&connects), ["192.0.2.1:2525"; 2]);
 }
 
 #[test]

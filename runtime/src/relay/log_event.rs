@@ -1,6 +1,8 @@
 //! What the queue tells, as log lines.
 
+use rmail_core::relay::hosts;
 use rmail_core::relay::queue::Event;
+use rmail_core::text::rfc3339;
 
 /// One line per event; ERROR where an operator has to do something.
 pub(super) fn write(event: &Event) {
@@ -39,5 +41,35 @@ pub(super) fn write(event: &Event) {
         Event::Unnoticed { entry, sender, kind } => log::error!(target: "relay",
             "event=unnoticed id={entry} sender={sender:?} kind={kind:?} reason=\"the notice could not be stored\""),
         Event::Done(entry) => log::info!(target: "relay", "event=done id={entry}"),
+    }
+}
+
+/// One line per event of a host.
+pub(super) fn write_host(event: &hosts::Event) {
+    match event {
+        hosts::Event::Down {
+            address,
+            server,
+            since,
+            tries,
+            pause,
+            last,
+        } => log::warn!(target: "relay",
+            "event=host_down address={address} host={server:?} since={} tries={tries} pause={} reason={last:?}",
+            rfc3339::print(*since), pause.as_secs()),
+        hosts::Event::Up {
+            address,
+            server,
+            away,
+        } => {
+            log::info!(target: "relay", "event=host_up address={address} host={server:?} away={}", away.as_secs())
+        }
+        hosts::Event::Crowded {
+            address,
+            server,
+            most,
+            last,
+        } => log::info!(target: "relay",
+            "event=host_crowded address={address} host={server:?} connections={most} reason={last:?}"),
     }
 }

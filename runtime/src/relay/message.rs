@@ -1,22 +1,74 @@
-//! The service of a sending session: it reads the message.
+//! The service of a sending session: it reads the message, and stands between the session and the keeper of connections.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_channel::Sender;
 use rmail_core::auth::password::salted;
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
+use rmail_core::relay::hosts::{ConnectionId, Input};
 use rmail_core::sasl::client::NONCE;
-use rmail_core::smtp::client::{Call, Reply};
+use rmail_core::smtp::client::{Call, Job, Outcome, Reply};
 use rmail_core::time::Now;
 use rmail_store::error::Result;
 use rmail_store::hub::Wake;
 use rmail_store::mailstore::MailStore;
-use rmail_store::service::{Answer, OutboundMessage, Pool, Serve};
+use rmail_store::service::{Answer, OutboundMessage, Pool, Serve, Waiting};
 
+use super::hosts::Event;
 use crate::entropy;
 
-/// An open message of the queue.
+/// The messages of one connection, one after the other.
 #[derive(Debug)]
-pub(super) struct Reader<S: MailStore>(pub(super) OutboundMessage<S>);
+pub(super) struct Reader<S: MailStore> {
+    connection: ConnectionId,
+    /// None between two messages: its file may be gone.
+    current: Mutex<Option<Arc<OutboundMessage<S>>>>,
+    events: Sender<Event<S>>,
+}
+
+impl<S: MailStore> Reader<S> {
+    /// Begins with the first message.
+    pub(super) fn new(
+        connection: ConnectionId,
+        message: Arc<OutboundMessage<S>>,
+        events: Sender<Event<S>>,
+    ) -> Self {
+        Self {
+            connection,
+            current: Mutex::new(Some(message)),
+            events,
+        }
+    }
+
+    /// From now on the session reads this one.
+    pub(super) fn set(&self, message: Arc<OutboundMessage<S>>) {
+        *self.current() = Some(message);
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<OutboundMessage<S>>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next message; none when nobody is there who could give one.
+    fn next(&self, outcome: Box<Outcome>) -> Waiting<Reply> {
+        *self.current() = None;
+        let (job, next) = async_channel::bounded::<Option<Box<Job>>>(1);
+        let idle = Event::Idle {
+            connection: self.connection,
+            outcome,
+            job,
+        };
+        let told = self.events.try_send(idle);
+        Waiting::new(async move {
+            if told.is_err() {
+                return Reply::Next(None);
+            }
+            Reply::Next(next.recv().await.ok().flatten())
+        })
+    }
+}
 
 impl<S: MailStore> Serve for Reader<S> {
     type Call = Call;
@@ -24,9 +76,16 @@ impl<S: MailStore> Serve for Reader<S> {
 
     fn answer(&self, _: Now, call: Call) -> Answer<Call, Reply> {
         match call {
-            Call::Nonce => Answer::Now(Reply::Nonce(nonce())),
             Call::Read { .. } => Answer::Later(Pool::Read, call),
+            Call::Nonce => Answer::Now(Reply::Nonce(nonce())),
             Call::Salt { .. } => Answer::Later(Pool::Password, call),
+            Call::Greeted => {
+                // Nobody hears it: the session ends by itself.
+                let greeted = Event::Told(Input::Greeted(self.connection));
+                let _ = self.events.try_send(greeted);
+                Answer::Now(Reply::Noted)
+            }
+            Call::Next { outcome } => Answer::Wait(self.next(outcome)),
         }
     }
 
@@ -39,9 +98,13 @@ impl<S: MailStore> Serve for Reader<S> {
                 rounds,
             } => return Reply::Salted(salted(&password, &salt, rounds)),
             Call::Nonce => return Reply::Nonce(nonce()),
+            Call::Greeted | Call::Next { .. } => return Reply::Noted,
         };
-        let read = self.0.read(offset, max).await;
-        Reply::Read(read.map_err(|error| {
+        let message = self.current().clone();
+        let Some(message) = message else {
+            return Reply::Read(Ok(Chunk::default()));
+        };
+        Reply::Read(message.read(offset, max).await.map_err(|error| {
             log::error!(target: "relay", "event=read_failed error={:?}", error.to_string());
             error.refusal
         }))

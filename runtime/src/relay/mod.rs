@@ -1,8 +1,10 @@
 //! The host of the outbound queue machine: attempts, writes and notices for its actions, log lines for its events.
 
 mod attempt;
+mod hosts;
 mod log_event;
 mod message;
+mod party;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +24,7 @@ use rmail_core::dns::mx::Ourselves;
 use rmail_core::machine::Machine as _;
 use rmail_core::relay::bounce;
 use rmail_core::relay::entry::Entry;
+use rmail_core::relay::hosts::Input as HostsInput;
 use rmail_core::relay::queue::{Action, Input, Queue};
 use rmail_core::relay::{Settings, attempt::Order};
 use rmail_store::disk::Disk;
@@ -29,11 +32,11 @@ use rmail_store::error::Result as StoreResult;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 
+use self::hosts::Keeper;
 use crate::dns::{self, Dns};
 use crate::entropy;
 use crate::pools::panic_text;
 use crate::server::{Host, ServerConfig};
-use crate::tls::ClientTls;
 
 /// Between two looks for queues whose process has died.
 const ADOPT: Duration = Duration::from_secs(30);
@@ -159,7 +162,7 @@ struct Running<S: MailStore, D: Disk> {
     machine: Queue,
     host: Arc<Host<S, D>>,
     dns: Dns,
-    tls: Arc<ClientTls>,
+    keeper: Keeper<S>,
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
     answers: Sender<Input>,
     answered: Receiver<Input>,
@@ -176,7 +179,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             machine: Queue::new(config.relay.clone(), ourselves(&config), entropy::seed()),
             host: Arc::clone(host),
             dns: dns.clone(),
-            tls: Arc::default(),
+            keeper: Keeper::start(host, config.relay.clone()),
             answers,
             answered,
             offsets: HashMap::new(),
@@ -222,13 +225,18 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     fn learn(&mut self, input: &Input) {
+        let offsets = &mut self.offsets;
         let mut learn = |entry: &Entry| {
-            self.offsets.insert(entry.id.clone(), entry.offset);
+            offsets.insert(entry.id.clone(), entry.offset);
         };
         match input {
             Input::Loaded(entries) => entries.iter().for_each(learn),
             Input::Added(entry) => learn(entry),
-            Input::Shutdown => self.ending = true,
+            Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
+            Input::Shutdown => {
+                self.ending = true;
+                self.keeper.tell(HostsInput::Shutdown);
+            }
             _ => {}
         }
     }
@@ -337,8 +345,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         entry: String,
         order: Order,
     ) -> impl Future<Output = Vec<rmail_core::relay::Outcome>> + Send + use<S, D> {
-        let (host, dns, tls) = (Arc::clone(&self.host), self.dns.clone(), Arc::clone(&self.tls));
-        async move { attempt::run(&host, &dns, &tls, &entry, order).await }
+        let (host, dns, keeper) = (Arc::clone(&self.host), self.dns.clone(), self.keeper.clone());
+        async move { attempt::run(&host, &dns, &keeper, &entry, order).await }
     }
 
     fn write(&self, entry: String, job: impl FnOnce() -> StoreResult<()> + Send + 'static) {

@@ -17,6 +17,8 @@ pub(super) struct Extensions {
     pub(super) require_tls: bool,
     /// RFC 6710.
     pub(super) mt_priority: bool,
+    /// LIMITS: messages of one connection (RFC 9422 §4).
+    pub(super) max_mails: Option<u64>,
     /// LIMITS: recipients of one message, and their domains (RFC 9422 §4).
     pub(super) max_recipients: Option<u64>,
     pub(super) max_domains: Option<u64>,
@@ -67,6 +69,8 @@ impl Extensions {
             self.max_recipients = value;
         } else if name.eq_ignore_ascii_case("RCPTDOMAINMAX") {
             self.max_domains = value;
+        } else if name.eq_ignore_ascii_case("MAILMAX") {
+            self.max_mails = value;
         }
     }
 
@@ -111,13 +115,16 @@ mod tests {
         assert_eq!(found, expected);
         let limits = |line: &str| {
             let found = Extensions::parse(&["x".into(), line.into()]);
-            (found.max_recipients, found.max_domains)
+            (found.max_mails, found.max_recipients, found.max_domains)
         };
         assert_eq!(
             limits("LIMITS MAILMAX=5 rcptmax=20 RCPTDOMAINMAX=1"),
-            (Some(20), Some(1))
+            (Some(5), Some(20), Some(1))
         );
-        assert_eq!(limits("LIMITS RCPTMAX=0 RCPTDOMAINMAX=+1"), (None, None));
+        assert_eq!(
+            limits("LIMITS MAILMAX=0 RCPTMAX=0 RCPTDOMAINMAX=+1"),
+            (None, None, None)
+        );
         let size = |line: &str| Extensions::parse(&["x".into(), line.into()]).size;
         assert_eq!(size("SIZE"), Some(None));
         assert_eq!(size("SIZE 0"), Some(None));

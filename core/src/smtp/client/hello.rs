@@ -11,6 +11,7 @@ impl Session {
     /// Anything but 220: another host may be in better health, even after 5xx.
     pub(super) fn on_greeting(&mut self, reply: &ServerReply) {
         if reply.code == 220 {
+            self.tell_greeted();
             self.ehlo();
         } else {
             self.refused(End::NextHost, reply);

@@ -1,8 +1,12 @@
-//! The sending session: one connection, one transaction.
+//! The sending session: one connection, and the messages that go over it one after the other.
 //!
 //! The host connects, makes a [`Session`] and drives it like any other: it feeds octets, answers
 //! [`Call::Read`] with pieces of the stored message, performs TLS. When the session has emitted
 //! [`Action::Close`], [`Session::outcome`] has the result.
+//!
+//! With [`Session::keep_open`] a session whose message is answered for does not end: it asks for a further one with
+//! [`Call::Next`], which has the outcome so far. That call may stay open for as long as the host likes. Meanwhile the
+//! session listens: a server that hangs up, or speaks, ends it.
 //!
 //! * [`TlsPolicy::Implicit`]: the host does the handshake before anything else and feeds [`Input::TlsStarted`] first.
 //! * [`Action::StartTls`]: the host does the handshake as a client. With [`TlsPolicy::verifies`] it refuses a
@@ -15,12 +19,15 @@
 //!   loss.
 //! * A message whose reading fails is never ended by a dot.
 //! * Credentials go over verified TLS only, or over any TLS when the policy is [`TlsPolicy::Require`].
+//! * What a kept connection that turns out dead does to its next message is no failure of that message
+//!   ([`End::Stale`]): nothing of it was taken.
 
 mod auth;
 mod body;
 mod chunks;
 mod extensions;
 mod hello;
+mod keep;
 mod reply;
 mod transaction;
 
@@ -141,6 +148,13 @@ pub enum Call {
         /// Iterations.
         rounds: u32,
     },
+    /// The server has greeted: it is alive and takes mail. Asked once, of kept sessions only.
+    Greeted,
+    /// The message is answered for, and the connection could take another; only of kept sessions.
+    Next {
+        /// What became of the message.
+        outcome: Box<Outcome>,
+    },
 }
 
 /// Its answer.
@@ -152,6 +166,10 @@ pub enum Reply {
     Nonce([u8; NONCE]),
     /// What came of it.
     Salted(Secret),
+    /// To [`Call::Greeted`]: heard.
+    Noted,
+    /// To [`Call::Next`]: the next message, or none, which ends the session with QUIT.
+    Next(Option<Box<Job>>),
 }
 
 /// The result of a session.
@@ -176,6 +194,9 @@ pub enum End {
     Uncertain,
     /// We failed (reading, credentials, shutdown): another address will not do better.
     Ours,
+    /// A kept connection was found dead, or its server tired of it, before MAIL was answered: the message was not tried.
+    /// At once again on a connection of its own. Never of a session's first message.
+    Stale,
 }
 
 /// The sending session.
@@ -210,6 +231,14 @@ pub struct Session {
     deadline: Option<Mono>,
     outcome: Option<Outcome>,
     out: VecDeque<Action<Call>>,
+    /// Messages that the session may take over its connection.
+    most: u32,
+    /// Messages that were answered for.
+    done: u32,
+    /// MAIL of this message was answered.
+    mail_answered: bool,
+    /// The server may think that a transaction is open: RSET comes before the next.
+    unfinished: bool,
 }
 
 /// What is waited for.
@@ -236,6 +265,8 @@ enum State {
     Final,
     /// The reply to a dot after DATA without recipients (RFC 2920 §3.1).
     LoneDot,
+    /// The next message, from the host.
+    Idle,
     /// The reply to QUIT.
     Quit,
     Closed,
@@ -273,12 +304,17 @@ impl Session {
             deadline: Some(now.mono + timeout::GREETING),
             outcome: None,
             out: VecDeque::new(),
+            most: 1,
+            done: 0,
+            mail_answered: false,
+            unfinished: false,
             settings,
             job,
         }
     }
 
-    /// The result; there is one after [`Action::Close`], and as soon as it is known.
+    /// The result of the last message, unless [`Call::Next`] told it; there is one after [`Action::Close`], and as soon
+    /// as it is known.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
         self.outcome.as_ref()
@@ -292,6 +328,13 @@ impl Session {
 
     fn process(&mut self) {
         while self.reads_replies() {
+            if self.state == State::Idle {
+                // Nothing was asked: a server that speaks now goes, or is out of step.
+                if !self.is_in_step() {
+                    self.close();
+                }
+                return;
+            }
             match self.replies.next(&mut self.inbox) {
                 Ok(Some(reply)) => self.on_reply(&reply),
                 Ok(None) => {
@@ -320,7 +363,7 @@ impl Session {
     fn on_reply(&mut self, reply: &ServerReply) {
         self.out
             .push_back(Action::Note(Note::Response(reply.to_string())));
-        if reply.code == 421 && self.outcome.is_none() {
+        if reply.code == 421 && self.is_busy() {
             let report = reply.report(&self.settings.server);
             self.give_up(End::NextHost, report);
             return;
@@ -336,7 +379,7 @@ impl Session {
             State::Final => self.on_final(reply),
             State::LoneDot => self.complete(),
             State::Quit => self.close(),
-            State::ImplicitTls | State::Handshake | State::Body | State::Closed => {}
+            State::ImplicitTls | State::Handshake | State::Body | State::Idle | State::Closed => {}
         }
     }
 
@@ -360,7 +403,7 @@ impl Session {
                 End::Uncertain,
                 self.lost("connection lost after the end of the message"),
             ),
-            State::Quit | State::Closed => self.close(),
+            State::Idle | State::Quit | State::Closed => self.close(),
             _ => self.give_up(End::NextHost, self.lost("connection lost")),
         }
     }
@@ -400,18 +443,23 @@ impl Session {
         match self.state {
             // Octets of the message are on their way, or all is decided: go on to the end.
             State::Body | State::Chunks | State::Final | State::LoneDot | State::Quit | State::Closed => {}
+            State::Idle => self.quit(),
             _ => self.give_up(End::Ours, Report::ours(Enhanced(4, 3, 2), "shutting down")),
         }
     }
 
     /// Every recipient that is not decided stays for later; the connection is dropped.
     fn give_up(&mut self, end: End, report: Report) {
+        let end = match end {
+            End::NextHost if self.is_untried() => End::Stale,
+            end => end,
+        };
         self.decide(end, &report);
         self.close();
     }
 
     fn decide(&mut self, end: End, rest: &Report) {
-        if self.outcome.is_none() {
+        if self.is_busy() {
             let recipients = core::mem::take(&mut self.verdicts)
                 .into_iter()
                 .map(|verdict| verdict.unwrap_or_else(|| Verdict::Temporary(rest.clone())))
@@ -423,12 +471,22 @@ impl Session {
     /// All is answered.
     fn complete(&mut self) {
         let rest = Report::ours(Enhanced(4, 5, 0), "the server did not answer for this recipient");
-        self.leave(End::Complete, &rest.at(&self.settings.server));
+        let rest = rest.at(&self.settings.server);
+        self.done = self.done.saturating_add(1);
+        if self.may_go_on() {
+            self.ask_for_next(&rest);
+        } else {
+            self.leave(End::Complete, &rest);
+        }
     }
 
     /// As [`Session::give_up`], but the connection is in order: QUIT first (RFC 5321 §4.1.1.10).
     fn leave(&mut self, end: End, rest: &Report) {
         self.decide(end, rest);
+        self.quit();
+    }
+
+    fn quit(&mut self) {
         self.command("QUIT");
         self.wait(State::Quit, timeout::QUIT);
     }
@@ -489,6 +547,8 @@ impl Machine for Session {
                         Reply::Read(result) => self.on_piece(result),
                         Reply::Nonce(nonce) => self.on_nonce(nonce),
                         Reply::Salted(salted) => self.on_salted(&salted),
+                        Reply::Noted => {}
+                        Reply::Next(job) => self.on_next(job),
                     }
                     self.process();
                 }

@@ -54,6 +54,11 @@ impl ReplyReader {
         }
     }
 
+    /// Whether half a reply was read.
+    pub(super) fn is_amid(&self) -> bool {
+        self.code.is_some()
+    }
+
     /// Forgets half a reply (STARTTLS).
     pub(super) fn clear(&mut self) {
         self.code = None;

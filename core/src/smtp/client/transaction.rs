@@ -24,6 +24,8 @@ pub(crate) const TOO_MANY: Enhanced = Enhanced(4, 5, 3);
 /// A command of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
+    /// Ends what the message before left open; with PIPELINING it costs no round trip.
+    Rset,
     Mail,
     /// Index of the recipient.
     Rcpt(usize),
@@ -106,6 +108,9 @@ impl Session {
     }
 
     fn queue_commands(&mut self) {
+        if core::mem::take(&mut self.unfinished) {
+            self.to_send.push_back(Command::Rset);
+        }
         self.to_send.push_back(Command::Mail);
         let (mut taken, mut domains) = (0, BTreeSet::new());
         for (n, Recipient { address, .. }) in self.job.recipients.iter().enumerate() {
@@ -179,6 +184,7 @@ impl Session {
 
     fn line(&self, command: Command) -> String {
         match command {
+            Command::Rset => "RSET".to_owned(),
             Command::Mail => self.mail_line(),
             Command::Rcpt(n) => {
                 let recipient = self.job.recipients.get(n);
@@ -245,18 +251,29 @@ impl Session {
 
     pub(super) fn on_transaction(&mut self, reply: &ServerReply) {
         match self.expected.pop_front() {
+            Some(Command::Rset) if reply.class() != 2 => {
+                // The connection is good for nothing more.
+                self.give_up(End::NextHost, reply.report(&self.settings.server));
+                return;
+            }
+            Some(Command::Mail) if self.is_tired(reply) => {
+                self.give_up(End::NextHost, reply.report(&self.settings.server));
+                return;
+            }
             Some(Command::Mail) => self.on_mail(reply),
             Some(Command::Rcpt(n)) => self.on_rcpt(n, reply),
             Some(Command::Data) => {
                 self.on_data(reply);
                 return;
             }
-            None => {}
+            Some(Command::Rset) | None => {}
         }
         self.pump();
     }
 
     fn on_mail(&mut self, reply: &ServerReply) {
+        self.mail_answered = true;
+        self.unfinished = reply.class() == 2;
         if reply.class() != 2 {
             // It holds for recipients of a further transaction too.
             let verdict = reply.failure(&self.settings.server, false);
@@ -387,7 +404,11 @@ impl Session {
     }
 
     pub(super) fn on_final(&mut self, reply: &ServerReply) {
-        let verdict = if let Some(failed) = self.chunks.failure() {
+        // The end of the message is the end of the transaction (RFC 5321 §4.1.1.4), if no part of it was refused
+        // (RFC 3030 §2).
+        let failed = self.chunks.failure();
+        self.unfinished = failed.is_some();
+        let verdict = if let Some(failed) = failed {
             failed
         } else if reply.class() == 2 {
             Verdict::Delivered(Report {
