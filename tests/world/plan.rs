@@ -1,0 +1,92 @@
+//! What a seed makes of a world.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+/// How rough a world is. Frequencies are out of a thousand.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Messages that clients submit.
+    pub messages: usize,
+    /// Processes on the relay's mail_root.
+    pub processes: usize,
+    /// Kills and power cuts.
+    pub crashes: usize,
+    /// Calls of a disk that fail, and times in which it is full.
+    pub disk_faults: usize,
+    /// Directions of connections that break.
+    pub breaks: usize,
+    /// Connections that do not come about.
+    pub unreachable: usize,
+    /// Replies of the sinks that are not as they should be.
+    pub sinks: usize,
+    /// Questions to the DNS that get no good answer.
+    pub dns: usize,
+    /// From when on nothing goes wrong any more by itself.
+    pub calm: Duration,
+}
+
+impl Plan {
+    /// Every eighth seed is quiet, so that there is nothing to excuse what goes wrong in it.
+    pub fn of(seed: u64) -> Self {
+        let mut plan = Self {
+            messages: 4,
+            processes: 1,
+            crashes: 0,
+            disk_faults: 0,
+            breaks: 0,
+            unreachable: 0,
+            sinks: 0,
+            dns: 0,
+            calm: Duration::from_secs(6 * 3600),
+        };
+        match seed % 8 {
+            0 => {}
+            1 => plan.breaks = 200,
+            2 => plan.sinks = 150,
+            3 => plan.crashes = 6,
+            4 => (plan.crashes, plan.processes) = (8, 2),
+            5 => (plan.disk_faults, plan.sinks) = (4, 60),
+            6 => (plan.breaks, plan.unreachable, plan.sinks, plan.dns) = (80, 150, 80, 150),
+            _ => {
+                plan.breaks = 80;
+                plan.sinks = 80;
+                plan.crashes = 6;
+                plan.unreachable = 50;
+                plan.disk_faults = 2;
+                plan.dns = 80;
+                plan.processes = 2;
+            }
+        }
+        plan
+    }
+
+    /// Whether nothing may come twice but what a broken connection left open.
+    pub fn is_strict(&self) -> bool {
+        self.crashes == 0 && self.disk_faults == 0
+    }
+
+    /// Whether nobody ever answers at an address.
+    pub fn is_silent(&self, address: IpAddr) -> bool {
+        address == DEAD
+    }
+}
+
+const fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
+
+/// The relay.
+pub const HERE: IpAddr = ip(1);
+/// The receiving rmail.
+pub const THERE: IpAddr = ip(2);
+/// Both hosts of `sink.test`.
+pub const SINKS: [IpAddr; 2] = [ip(10), ip(11)];
+/// The host of `full.test`, which never takes anything.
+pub const FULL: IpAddr = ip(12);
+/// Nobody listens.
+pub const CLOSED: IpAddr = ip(98);
+/// Nobody is there.
+pub const DEAD: IpAddr = ip(99);
+/// The name server.
+pub const NAMES: IpAddr = ip(53);
