@@ -62,12 +62,12 @@ pub(super) fn seconds(now: Unix) -> u32 {
 }
 
 /// What is known of each message.
-fn take_parsed<D: Disk>(news: &mut [New<D>]) -> Vec<Option<Parsed>> {
+pub(super) fn take_parsed<D: Disk>(news: &mut [New<D>]) -> Vec<Option<Parsed>> {
     news.iter_mut().map(|new| new.body.parsed.take()).collect()
 }
 
 /// The same with the rows that they have got; flags do not matter.
-fn records<'a, D: Disk>(
+pub(super) fn records<'a, D: Disk>(
     uids: &[Uid],
     news: &[New<D>],
     parsed: &'a [Option<Parsed>],
@@ -140,6 +140,9 @@ impl<D: Disk> FileStore<D> {
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()> {
+        if let ([one], None) = (accounts, outbound) {
+            return self.deliver_one(spool, one, now).await;
+        }
         let accounts: BTreeMap<&AccountName, &Quota> =
             accounts.iter().map(|(account, quota)| (account, quota)).collect();
         let mut mailboxes = Vec::with_capacity(accounts.len());
@@ -200,7 +203,7 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Adds messages to an INBOX, which may have been removed with its account, and the account made again, meanwhile.
-    async fn add_again(
+    pub(super) async fn add_again(
         &self,
         account: &AccountName,
         inbox: &Arc<Mailbox<D>>,

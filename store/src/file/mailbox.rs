@@ -9,6 +9,7 @@ use rmail_core::mailbox::{Keyword, Keywords, MailboxRef, ModSeq, Rows, Snapshot}
 
 use crate::disk::Disk;
 
+use super::arrivals::Arrivals;
 use super::dirs::ShardDirs;
 use super::ledger::Ledger;
 use super::recent::Recent;
@@ -51,6 +52,8 @@ pub(super) struct Mailbox<D: Disk> {
     /// The file `recent`, once it is needed.
     pub(super) recent: Mutex<Option<D::File>>,
     pending: Mutex<Pending>,
+    /// Messages that are about to be added.
+    pub(super) arrivals: Arrivals<D>,
     pub(super) selected: AtomicUsize,
     used: AtomicU64,
 }
@@ -190,6 +193,7 @@ impl<D: Disk> Mailbox<D> {
             known: Mutex::default(),
             recent: Mutex::new(None),
             pending: Mutex::default(),
+            arrivals: Arrivals::default(),
             selected: AtomicUsize::new(0),
             used: AtomicU64::new(0),
         }

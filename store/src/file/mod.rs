@@ -55,6 +55,7 @@ pub(crate) mod acl;
 pub(crate) use account::ACCOUNT_LOCK;
 pub(crate) use ledger::USAGE;
 mod add;
+mod arrivals;
 mod cache;
 pub(crate) mod care;
 mod change;
