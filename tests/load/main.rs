@@ -8,6 +8,7 @@ mod idle;
 mod imap;
 mod mail;
 mod processes;
+mod relay;
 mod smtp;
 mod wire;
 
@@ -34,6 +35,8 @@ enum Command {
     Smtp(smtp::Options),
     /// All SMTP figures: what is accepted counts when it is in the mailbox; of any server with IMAP.
     Mail(mail::Options),
+    /// Messages relayed a second: from the queue to a sink that the tool is.
+    Relay(relay::Options),
     /// Time of SELECT and of FETCH 1:* (UID FLAGS).
     Select(imap::Options),
     /// Time from the final dot to EXISTS at an idling client.
@@ -57,6 +60,7 @@ fn main() {
     let figures = match &arguments.command {
         Command::Smtp(options) => smtp::measure(host, options),
         Command::Mail(options) => mail::measure(host, options),
+        Command::Relay(options) => relay::measure(host, options),
         Command::Select(options) => imap::measure(host, options),
         Command::Idle(options) => idle::measure(host, options),
         Command::Imap(options) => figures::measure(host, options),

@@ -112,7 +112,16 @@ impl Dns {
     /// If there is no port.
     #[must_use]
     pub fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        Self::start_on(0)
+    }
+
+    /// Starts one on a port; 0: any.
+    ///
+    /// # Panics
+    /// If the port is not free.
+    #[must_use]
+    pub fn start_on(port: u16) -> Self {
+        let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a port");
         let port = socket.local_addr().expect("bound").port();
         std::thread::spawn(move || {
             let mut query = [0; 1500];

@@ -130,6 +130,7 @@ pub struct Relay {
     pub dns_servers: Vec<SocketAddr>,
     pub port: u16,
     pub retry_delays: Vec<u64>,
+    pub max_connections_per_host: usize,
 }
 
 /// One of `relay.routes`.

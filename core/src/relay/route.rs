@@ -238,6 +238,7 @@ impl Settings {
             port: relay.port,
             retry_delays: relay.retry_delays.clone(),
             dns_servers: relay.dns_servers.clone(),
+            max_connections_per_host: relay.max_connections_per_host,
             ..Self::default()
         })
     }
@@ -319,7 +320,8 @@ mod tests {
         let text = r#"{"hostname": "mx.example.org", "relay": {"smarthost": "smart.example", "smarthost_username": "u",
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
             "t.example": {"host": "t", "tls": "implicit"},
-            "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2]}}"#;
+            "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2],
+            "max_connections_per_host": 3}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
             SecretSource::Text(secret) if key == "relay.smarthost_password" => {
@@ -332,6 +334,7 @@ mod tests {
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Verify));
         assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
         assert_eq!(settings.retry_delays, [1, 2]);
+        assert_eq!(settings.max_connections_per_host, 3);
         let Route::Target(own) = settings.route(&domain("example.com")) else {
             panic!("a target");
         };

@@ -7,7 +7,7 @@ use rmail_core::relay::attempt::{Action, Attempt, Input, Order};
 use rmail_core::relay::{Enhanced, Outcome, Report};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
-use rmail_store::service::{OutboundMessage, Pool};
+use rmail_store::service::Pool;
 
 use super::hosts::Keeper;
 use crate::dns::Dns;
@@ -17,7 +17,7 @@ use crate::server::Host;
 pub(super) async fn run<S: MailStore, D: Disk>(
     host: &Arc<Host<S, D>>,
     dns: &Dns,
-    keeper: &Keeper<S>,
+    keeper: &Keeper,
     entry: &str,
     order: Order,
 ) -> Vec<Outcome> {
@@ -26,10 +26,7 @@ pub(super) async fn run<S: MailStore, D: Disk>(
         None => {}
         Some(outcome) => return vec![outcome; count],
     }
-    let message = match open(host, entry).await {
-        Ok(message) => message,
-        Err(why) => return vec![ours(&why); count],
-    };
+    let entry: Arc<str> = Arc::from(entry);
     let (answers, answered) = async_channel::unbounded();
     let mut machine = Attempt::new(order);
     let mut asked = 0_usize;
@@ -39,7 +36,7 @@ pub(super) async fn run<S: MailStore, D: Disk>(
                 Action::Query(question) => {
                     asked += 1;
                     let (dns, answers) = (dns.clone(), answers.clone());
-                    let id = entry.to_owned();
+                    let id = Arc::clone(&entry);
                     let ask = async move {
                         let result = dns.ask(question.clone()).await;
                         log::debug!(target: "relay", "event=dns id={id} name={} kind={:?} result={result:?}",
@@ -49,7 +46,7 @@ pub(super) async fn run<S: MailStore, D: Disk>(
                     host.executor.spawn(ask).detach();
                 }
                 Action::Connect(connect) => {
-                    let Some(input) = keeper.send(entry, &message, connect).await else {
+                    let Some(input) = keeper.send(&entry, connect).await else {
                         return vec![ours("the attempt was broken off"); count];
                     };
                     machine.handle_input(host.clock.now(), input);
@@ -74,23 +71,13 @@ fn ours(why: &str) -> Outcome {
 
 /// What is said to all recipients in the place of an attempt, if the message may not go.
 async fn check_release<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entry: &str) -> Option<Outcome> {
+    if !host.service.is_held(entry) {
+        return None;
+    }
     let (service, entry) = (Arc::clone(&host.service), entry.to_owned());
     let check = move || futures_lite::future::block_on(service.check_release(&entry));
     match host.pools.run(Pool::Read, check).await {
         Ok(outcome) => outcome,
         Err(panicked) => Some(ours(&panicked.to_string())),
-    }
-}
-
-async fn open<S: MailStore, D: Disk>(
-    host: &Arc<Host<S, D>>,
-    entry: &str,
-) -> Result<Arc<OutboundMessage<S>>, String> {
-    let (service, entry) = (Arc::clone(&host.service), entry.to_owned());
-    let open = move || futures_lite::future::block_on(service.open_outbound(&entry));
-    match host.pools.run(Pool::Read, open).await {
-        Ok(Ok(message)) => Ok(Arc::new(message)),
-        Ok(Err(error)) => Err(format!("the message cannot be read: {error}")),
-        Err(panicked) => Err(panicked.to_string()),
     }
 }

@@ -18,7 +18,6 @@ use rmail_core::relay::{Settings, TlsPolicy};
 use rmail_core::smtp::client::{self, Job, Outcome};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
-use rmail_store::service::OutboundMessage;
 
 use super::log_event;
 use super::message::Reader;
@@ -32,15 +31,14 @@ use crate::tls::ClientTls;
 
 /// What the task is told.
 #[derive(Debug)]
-pub(super) enum Event<S: MailStore> {
+pub(super) enum Event {
     /// As it is.
     Told(Input),
     /// An attempt wants a message sent.
     Send {
         request: RequestId,
-        entry: String,
+        entry: Arc<str>,
         connect: Box<Connect>,
-        message: Arc<OutboundMessage<S>>,
         result: Sender<attempt::Input>,
     },
     /// A session waits for a message.
@@ -52,24 +50,15 @@ pub(super) enum Event<S: MailStore> {
 }
 
 /// What attempts know of the task.
-#[derive(Debug)]
-pub(super) struct Keeper<S: MailStore> {
-    events: Sender<Event<S>>,
+#[derive(Clone, Debug)]
+pub(super) struct Keeper {
+    events: Sender<Event>,
     requests: Arc<AtomicU64>,
 }
 
-impl<S: MailStore> Clone for Keeper<S> {
-    fn clone(&self) -> Self {
-        Self {
-            events: self.events.clone(),
-            requests: Arc::clone(&self.requests),
-        }
-    }
-}
-
-impl<S: MailStore> Keeper<S> {
+impl Keeper {
     /// Starts the task. It ends with the last of its keepers.
-    pub(super) fn start<D: Disk>(host: &Arc<Host<S, D>>, settings: Settings) -> Self {
+    pub(super) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, settings: Settings) -> Self {
         // Unbounded: there is at most one event for each attempt and each connection, which are bounded.
         let (events, heard) = async_channel::unbounded();
         let task = run(Arc::clone(host), settings, events.downgrade(), heard);
@@ -81,18 +70,12 @@ impl<S: MailStore> Keeper<S> {
     }
 
     /// Has the message sent; `None` if the task broke off.
-    pub(super) async fn send(
-        &self,
-        entry: &str,
-        message: &Arc<OutboundMessage<S>>,
-        connect: Box<Connect>,
-    ) -> Option<attempt::Input> {
+    pub(super) async fn send(&self, entry: &Arc<str>, connect: Box<Connect>) -> Option<attempt::Input> {
         let (result, sent) = async_channel::bounded(1);
         let send = Event::Send {
             request: RequestId(self.requests.fetch_add(1, Ordering::Relaxed)),
-            entry: entry.to_owned(),
+            entry: Arc::clone(entry),
             connect,
-            message: Arc::clone(message),
             result,
         };
         self.events.try_send(send).ok()?;
@@ -110,8 +93,8 @@ impl<S: MailStore> Keeper<S> {
 async fn run<S: MailStore, D: Disk>(
     host: Arc<Host<S, D>>,
     mut settings: Settings,
-    events: async_channel::WeakSender<Event<S>>,
-    heard: Receiver<Event<S>>,
+    events: async_channel::WeakSender<Event>,
+    heard: Receiver<Event>,
 ) {
     let tls: Arc<ClientTls> = Arc::default();
     for life in 0.. {
@@ -138,27 +121,26 @@ struct Running<S: MailStore, D: Disk> {
     machine: Hosts,
     host: Arc<Host<S, D>>,
     tls: Arc<ClientTls>,
-    events: async_channel::WeakSender<Event<S>>,
-    requests: HashMap<RequestId, Asked<S>>,
-    sessions: HashMap<ConnectionId, Talking<S>>,
+    events: async_channel::WeakSender<Event>,
+    requests: HashMap<RequestId, Asked>,
+    sessions: HashMap<ConnectionId, Talking<S, D>>,
 }
 
 /// What an attempt has asked for.
-struct Asked<S: MailStore> {
-    entry: String,
-    message: Arc<OutboundMessage<S>>,
+struct Asked {
+    entry: Arc<str>,
     result: Sender<attempt::Input>,
 }
 
 /// A session that runs.
-struct Talking<S: MailStore> {
-    reader: Arc<Reader<S>>,
+struct Talking<S: MailStore, D: Disk> {
+    reader: Arc<Reader<S, D>>,
     /// While it waits for a message.
     next: Option<Sender<Option<Box<Job>>>>,
 }
 
 impl<S: MailStore, D: Disk> Running<S, D> {
-    async fn run(mut self, heard: &Receiver<Event<S>>) {
+    async fn run(mut self, heard: &Receiver<Event>) {
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.act(action);
@@ -179,7 +161,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         }
     }
 
-    fn hear(&mut self, event: Event<S>) {
+    fn hear(&mut self, event: Event) {
         let input = match event {
             Event::Told(input) => {
                 if let Input::NoConnection { connection, .. } | Input::Ended { connection, .. } = &input {
@@ -191,15 +173,9 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 request,
                 entry,
                 connect,
-                message,
                 result,
             } => {
-                let asked = Asked {
-                    entry,
-                    message,
-                    result,
-                };
-                self.requests.insert(request, asked);
+                self.requests.insert(request, Asked { entry, result });
                 Input::Connect { request, connect }
             }
             Event::Idle {
@@ -234,7 +210,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 else {
                     return;
                 };
-                session.reader.set(Arc::clone(&asked.message));
+                session.reader.set(Arc::clone(&asked.entry));
                 log::debug!(target: "relay", "event=reused id={} connection={}", asked.entry, connection.0);
                 if let Some(next) = session.next.take() {
                     // A session that is gone tells so by its end.
@@ -262,7 +238,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         };
         let reader = Arc::new(Reader::new(
             connection,
-            Arc::clone(&asked.message),
+            Arc::clone(&self.host.service),
+            Arc::clone(&asked.entry),
             events.clone(),
         ));
         let session = Talking {
@@ -270,7 +247,11 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             next: None,
         };
         self.sessions.insert(connection, session);
-        let (host, tls, entry) = (Arc::clone(&self.host), Arc::clone(&self.tls), asked.entry.clone());
+        let (host, tls, entry) = (
+            Arc::clone(&self.host),
+            Arc::clone(&self.tls),
+            Arc::clone(&asked.entry),
+        );
         let talk = async move {
             let talked = talk(&host, &tls, &reader, &entry, connect, messages);
             let input = match AssertUnwindSafe(talked).catch_unwind().await {
@@ -294,7 +275,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
 async fn talk<S: MailStore, D: Disk>(
     host: &Arc<Host<S, D>>,
     tls: &Arc<ClientTls>,
-    reader: &Arc<Reader<S>>,
+    reader: &Arc<Reader<S, D>>,
     entry: &str,
     connect: Connect,
     messages: u32,

@@ -11,49 +11,77 @@ use rmail_core::relay::hosts::{ConnectionId, Input};
 use rmail_core::sasl::client::NONCE;
 use rmail_core::smtp::client::{Call, Job, Outcome, Reply};
 use rmail_core::time::Now;
+use rmail_store::disk::Disk;
 use rmail_store::error::Result;
 use rmail_store::hub::Wake;
 use rmail_store::mailstore::MailStore;
-use rmail_store::service::{Answer, OutboundMessage, Pool, Serve, Waiting};
+use rmail_store::service::{Answer, OutboundMessage, Pool, Serve, Service, Waiting};
 
 use super::hosts::Event;
 use crate::entropy;
 
 /// The messages of one connection, one after the other.
 #[derive(Debug)]
-pub(super) struct Reader<S: MailStore> {
+pub(super) struct Reader<S: MailStore, D: Disk> {
     connection: ConnectionId,
-    /// None between two messages: its file may be gone.
-    current: Mutex<Option<Arc<OutboundMessage<S>>>>,
-    events: Sender<Event<S>>,
+    service: Arc<Service<S, D>>,
+    current: Mutex<Current<S>>,
+    events: Sender<Event>,
 }
 
-impl<S: MailStore> Reader<S> {
-    /// Begins with the first message.
+/// The message that is being sent. It is opened when its octets are asked for: an attempt that does not come so far, as
+/// those at a host that does not answer, touches no file.
+#[derive(Debug)]
+struct Current<S: MailStore> {
+    entry: Arc<str>,
+    /// None between two messages: the file may be gone.
+    open: Option<Arc<OutboundMessage<S>>>,
+}
+
+impl<S: MailStore, D: Disk> Reader<S, D> {
+    /// Begins with the message of this entry.
     pub(super) fn new(
         connection: ConnectionId,
-        message: Arc<OutboundMessage<S>>,
-        events: Sender<Event<S>>,
+        service: Arc<Service<S, D>>,
+        entry: Arc<str>,
+        events: Sender<Event>,
     ) -> Self {
         Self {
             connection,
-            current: Mutex::new(Some(message)),
+            service,
+            current: Mutex::new(Current { entry, open: None }),
             events,
         }
     }
 
     /// From now on the session reads this one.
-    pub(super) fn set(&self, message: Arc<OutboundMessage<S>>) {
-        *self.current() = Some(message);
+    pub(super) fn set(&self, entry: Arc<str>) {
+        *self.current() = Current { entry, open: None };
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Arc<OutboundMessage<S>>>> {
+    fn current(&self) -> MutexGuard<'_, Current<S>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn read(&self, offset: u64, max: usize) -> Result<Chunk> {
+        let (entry, open) = {
+            let current = self.current();
+            (Arc::clone(&current.entry), current.open.clone())
+        };
+        let message = match open {
+            Some(message) => message,
+            None => {
+                let message = Arc::new(self.service.open_outbound(&entry).await?);
+                self.current().open = Some(Arc::clone(&message));
+                message
+            }
+        };
+        message.read(offset, max).await
     }
 
     /// Waits for the next message; none when nobody is there who could give one.
     fn next(&self, outcome: Box<Outcome>) -> Waiting<Reply> {
-        *self.current() = None;
+        self.current().open = None;
         let (job, next) = async_channel::bounded::<Option<Box<Job>>>(1);
         let idle = Event::Idle {
             connection: self.connection,
@@ -70,7 +98,7 @@ impl<S: MailStore> Reader<S> {
     }
 }
 
-impl<S: MailStore> Serve for Reader<S> {
+impl<S: MailStore, D: Disk> Serve for Reader<S, D> {
     type Call = Call;
     type Reply = Reply;
 
@@ -100,12 +128,9 @@ impl<S: MailStore> Serve for Reader<S> {
             Call::Nonce => return Reply::Nonce(nonce()),
             Call::Greeted | Call::Next { .. } => return Reply::Noted,
         };
-        let message = self.current().clone();
-        let Some(message) = message else {
-            return Reply::Read(Ok(Chunk::default()));
-        };
-        Reply::Read(message.read(offset, max).await.map_err(|error| {
-            log::error!(target: "relay", "event=read_failed error={:?}", error.to_string());
+        Reply::Read(self.read(offset, max).await.map_err(|error| {
+            let entry = Arc::clone(&self.current().entry);
+            log::error!(target: "relay", "event=read_failed id={entry} error={:?}", error.to_string());
             error.refusal
         }))
     }

@@ -25,7 +25,7 @@ use rmail_core::machine::Machine as _;
 use rmail_core::relay::bounce;
 use rmail_core::relay::entry::Entry;
 use rmail_core::relay::hosts::Input as HostsInput;
-use rmail_core::relay::queue::{Action, Input, Queue};
+use rmail_core::relay::queue::{Action, Command, Input, Queue};
 use rmail_core::relay::{Settings, attempt::Order};
 use rmail_store::disk::Disk;
 use rmail_store::error::Result as StoreResult;
@@ -162,7 +162,7 @@ struct Running<S: MailStore, D: Disk> {
     machine: Queue,
     host: Arc<Host<S, D>>,
     dns: Dns,
-    keeper: Keeper<S>,
+    keeper: Keeper,
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
     answers: Sender<Input>,
     answered: Receiver<Input>,
@@ -233,6 +233,11 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             Input::Loaded(entries) => entries.iter().for_each(learn),
             Input::Added(entry) => learn(entry),
             Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
+            // What an operator wants tried is not answered from memory.
+            Input::Command {
+                command: Command::Retry | Command::Release,
+                ..
+            } => self.keeper.tell(HostsInput::Impatient),
             Input::Shutdown => {
                 self.ending = true;
                 self.keeper.tell(HostsInput::Shutdown);

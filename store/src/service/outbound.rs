@@ -222,6 +222,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         })
     }
 
+    /// Whether [`Service::check_release`] has something to look at. From memory.
+    pub fn is_held(&self, id: &str) -> bool {
+        lock(&self.outbound.places).held_by(id).is_some()
+    }
+
     /// Whether a message that was held may go: its account may send still. Else the outcome for all its recipients. To be
     /// asked before an attempt; once it may go (or after another start of the program, once more) it is asked no more.
     pub async fn check_release(&self, id: &str) -> Option<Outcome> {
