@@ -15,8 +15,11 @@ use crate::time::Unix;
 /// Octets of a line with its end.
 pub const MAX_LINE: usize = 16 * 1024;
 
-/// Characters of an address or a reply that are kept.
+/// Characters of a reply that are kept.
 const MAX_TEXT: usize = 600;
+
+/// Characters of an address or a name that are kept: no more is allowed anywhere (RFC 5321 §4.5.3.1).
+const MAX_NAME: usize = 320;
 
 /// Octets of the addresses of one list, as JSON.
 const MAX_LIST: usize = 4 * 1024;
@@ -170,7 +173,7 @@ impl Told {
     fn new(to: &str, report: &Report) -> Self {
         Self {
             to: cut(to),
-            reply: cut(&report.to_string()),
+            reply: report.to_string().chars().take(MAX_TEXT).collect(),
             remote: report.remote.as_deref().map(cut),
             tls: report.tls.as_deref().map(cut),
             alarm: report.severe,
@@ -313,7 +316,7 @@ const fn word(kind: Kind) -> &'static str {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(MAX_TEXT).collect()
+    text.chars().take(MAX_NAME).collect()
 }
 
 /// Octets that a character takes at most in JSON.
