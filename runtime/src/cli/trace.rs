@@ -95,7 +95,10 @@ fn of_file(path: &Path, id: &str) -> std::io::Result<Vec<String>> {
         each_line(open()?, |line| {
             let near = seconds(line).zip(seconds(&time));
             let near = near.is_some_and(|(one, other)| one.abs_diff(other) <= AROUND.unsigned_abs());
-            if near && line.contains(&label) && !has_word(line, id) && !line.contains(" event=response ") {
+            // Of other messages on the same connection nothing is wanted.
+            let other = [" event=response ", " event=command ", " event=accepted "];
+            let other = has_word(line, id) || other.iter().any(|event| line.contains(event));
+            if near && line.contains(&label) && !other {
                 lines.push(line.to_owned());
             }
         })?;
@@ -194,7 +197,7 @@ mod tests {
         std::fs::write(&path, LOG).expect("write");
         let lines = of_file(&path, "ab12").expect("read");
         let all: Vec<&str> = LOG.lines().collect();
-        assert_eq!(lines.len(), 4, "{lines:#?}");
+        assert_eq!(lines.len(), 3, "{lines:#?}");
         for n in [1, 2, 5] {
             assert!(lines.iter().any(|line| line == all[n]), "{}", all[n]);
         }

@@ -165,6 +165,10 @@ fn plan(snapshot: Snapshot, word: Word, options: &Options) -> Result<Plan, Failu
                 plan.left_out
                     .push((entry.id.clone(), "it is held; release it instead"));
             }
+        } else if word == Word::Release && !entry.held && entry.hold_until <= now {
+            if !named.is_empty() {
+                plan.left_out.push((entry.id.clone(), "it is not held"));
+            }
         } else {
             plan.chosen.push(one);
         }
@@ -307,7 +311,7 @@ fn print(word: Word, done: &[&String], later: &[String], plan: &Plan) {
             word.as_str()
         );
     }
-    if plan.chosen.is_empty() {
+    if plan.chosen.is_empty() && plan.left_out.is_empty() {
         println!("There is no such message.");
     }
     for (id, why) in plan.left_out.iter().take(NAMED) {
