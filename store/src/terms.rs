@@ -42,6 +42,8 @@ pub struct OutboundHome {
     pub owner: Owner,
     /// The ids of its entries, ascending.
     pub ids: Vec<String>,
+    /// The ids of entries that were damaged and are set aside: nobody sends them.
+    pub damaged: Vec<String>,
 }
 
 /// Who sends the entries of an [`OutboundHome`].

@@ -456,6 +456,7 @@ impl MailStore for MemoryStore {
             name: HOME.to_owned(),
             owner: Owner::Us,
             ids,
+            damaged: Vec::new(),
         }])
     }
 

@@ -78,7 +78,15 @@ pub(in crate::cli) fn snapshot(
         home.ids.retain(|id| wanted(id));
     }
     let servers = homes.iter().filter(|home| home.owner != Owner::Nobody).count();
-    let (mut found, broken) = read_all(opened, &homes)?;
+    let (mut found, mut broken) = read_all(opened, &homes)?;
+    for home in &homes {
+        let aside = home.damaged.iter().filter(|id| wanted(id));
+        broken.extend(aside.map(|id| Broken {
+            home: home.name.clone(),
+            id: id.clone(),
+            why: "it is damaged, and was set aside".to_owned(),
+        }));
+    }
     for one in &mut found {
         one.asked = asked.get(&one.entry.id).copied();
     }
