@@ -20,6 +20,7 @@ mod imaptest;
 mod in_memory;
 mod limits;
 mod operations;
+mod queue;
 mod relay;
 mod smtp_clients;
 mod transfer;
