@@ -23,6 +23,7 @@ use crate::disk::{Changes, Free};
 use crate::error::Result;
 use crate::hub::Hub;
 pub use crate::terms::{DEFAULT_MAILBOXES, NewHome, NewMail, Numbering};
+pub use crate::terms::{OutboundHome, Owner, ReadEntry};
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -509,6 +510,18 @@ pub trait MailStore: Send + Sync + 'static {
     /// # Errors
     /// `Storage`: also if there is none.
     async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
+
+    /// Where entries of the outbound queue lie, those of all processes, by name. For whoever looks (an operator's command): it
+    /// takes nothing over and changes nothing, and needs not be the queue at one moment. A store that has one queue for all
+    /// processes has one home.
+    async fn outbound_homes(&self) -> Result<Vec<OutboundHome>>;
+
+    /// Entries of a home as they stand now, in the order asked for; those that are gone are left out. May be called from
+    /// several threads.
+    async fn read_outbound(&self, home: &str, ids: &[String]) -> Result<Vec<ReadEntry>>;
+
+    /// Whether what is in this home is sent by this process. Must not wait.
+    fn owns_outbound(&self, home: &str) -> bool;
 
     /// Room for further messages, if the store knows it: the service then refuses mail before it comes, while there is
     /// still room for what is under way. `None`, the default: not known. Either way an operation that finds no room says

@@ -2,6 +2,7 @@
 
 use rmail_core::addr::AccountName;
 use rmail_core::mailbox::{Flags, MailboxName, SpecialUse, Uid, UidValidity};
+use rmail_core::relay::entry::Entry;
 use rmail_core::time::DateTime;
 
 use crate::mailstore::MailStore;
@@ -31,3 +32,36 @@ pub const DEFAULT_MAILBOXES: [(&str, &[SpecialUse]); 6] = [
     ("Archive", &[SpecialUse::Archive]),
     ("INBOX", &[]),
 ];
+
+/// A part of the outbound queue that has one owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboundHome {
+    /// Its name: letters and digits.
+    pub name: String,
+    /// Who sends what is in it.
+    pub owner: Owner,
+    /// The ids of its entries, ascending.
+    pub ids: Vec<String>,
+    /// The ids of entries that were damaged and are set aside: nobody sends them.
+    pub damaged: Vec<String>,
+}
+
+/// Who sends the entries of an [`OutboundHome`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This process.
+    Us,
+    /// Another process, which is alive.
+    Another,
+    /// Nobody: the next process that starts, or that looks for what others have left.
+    Nobody,
+}
+
+/// An entry of the outbound queue, as whoever only looks finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadEntry {
+    /// Its id.
+    pub id: String,
+    /// The entry, or why it cannot be read.
+    pub entry: Result<Entry, String>,
+}

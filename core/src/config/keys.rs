@@ -66,6 +66,7 @@ keys! {
     "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens; null: made once, kept in mail_root";
     "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
     "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
+    "delivery.history_days", Kind::Integer(0, 3_650), 14, "Days for which it is kept what became of each message (`rmail trace`): people ask within two weeks, and longer is a record of who wrote whom; 0: nothing is kept";
     "relay.enabled", Kind::Bool, true, "false: external recipients get 550 even after AUTH";
     "relay.smarthost", Kind::OptionalHost, "", "Host that takes all outbound mail; empty: the recipient's MX";
     "relay.smarthost_port", Kind::Integer(1, 65_535), 587, "Its port";

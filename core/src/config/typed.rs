@@ -113,6 +113,7 @@ pub struct Api {
 pub struct Delivery {
     pub workers: usize,
     pub max_queue_size: usize,
+    pub history_days: u64,
 }
 
 /// `relay`

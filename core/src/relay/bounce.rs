@@ -408,6 +408,7 @@ mod tests {
                     remote: Some("mx.example.net".into()),
                     severe: false,
                     notifies: false,
+                    tls: None,
                 },
                 expired: false,
                 until: (kind == Kind::Delayed).then(|| Unix::from_secs(86400)),

@@ -8,6 +8,7 @@
 pub mod attempt;
 pub mod bounce;
 pub mod entry;
+pub mod history;
 pub mod hosts;
 mod outcome;
 pub mod queue;

@@ -55,6 +55,8 @@ pub struct Report {
     pub severe: bool,
     /// In [`Outcome::Delivered`]: the host tells the sender itself what was asked for (RFC 3461 §5.2.1).
     pub notifies: bool,
+    /// What TLS the connection had, in words for operators; `None`: none, or there was no connection.
+    pub tls: Option<String>,
 }
 
 impl Report {
@@ -68,6 +70,7 @@ impl Report {
             remote: None,
             severe: false,
             notifies: false,
+            tls: None,
         }
     }
 
@@ -126,6 +129,13 @@ impl Outcome {
     /// What was said.
     #[must_use]
     pub fn report(&self) -> &Report {
+        match self {
+            Self::Delivered(report) | Self::Temporary(report) | Self::Permanent(report) => report,
+        }
+    }
+
+    /// The same, to be added to.
+    pub fn report_mut(&mut self) -> &mut Report {
         match self {
             Self::Delivered(report) | Self::Temporary(report) | Self::Permanent(report) => report,
         }

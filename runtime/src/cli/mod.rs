@@ -16,9 +16,11 @@ mod load;
 mod migrate;
 mod open;
 mod password;
+mod queue;
 mod report;
 mod restore;
 mod serve;
+mod trace;
 mod unban;
 mod user;
 
@@ -58,6 +60,11 @@ enum Command {
     /// Add, list and remove aliases, and tell where mail for an address goes; works on a running server.
     #[command(subcommand)]
     Alias(alias::Command),
+    /// What waits to be sent: look at it, try it again, hold it, give it up; works beside running servers.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// What became of a message, by its id.
+    Trace(trace::Options),
     /// Let go whom limits hold back, or list them; works on a running server.
     Unban(unban::Options),
     /// Move mailboxes of the earliest layout (index.json and msg-UID.eml) into this one.
@@ -106,6 +113,8 @@ pub fn run() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),
         Command::Alias(command) => alias::run(&arguments.config, command),
+        Command::Queue(command) => queue::run(&arguments.config, &command),
+        Command::Trace(options) => trace::run(&arguments.config, &options),
         Command::Unban(options) => unban::run(&arguments.config, &options),
         Command::Migrate(options) => migrate::run(&arguments.config, &options),
         Command::Import(options) => import::run(&arguments.config, &options),

@@ -81,6 +81,9 @@ pub(super) struct Set {
     /// Addresses that the user may send as beside its own; replaces the list; an empty text empties it.
     #[arg(long, group = "change", value_name = "ADDRESS", value_delimiter = ',')]
     send_as: Option<Vec<String>>,
+    /// The highest priority (MT-PRIORITY) that its mail may have: 0 to 9.
+    #[arg(long, group = "change", value_name = "0-9", value_parser = clap::value_parser!(i8).range(0..=9))]
+    max_priority: Option<i8>,
 }
 
 pub(super) fn run(config: &Path, command: Command) -> Result<(), Failure> {
@@ -144,7 +147,7 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
             .map(|(account, user)| match user {
                 Ok(user) => json!({
                     "user": account.as_str(), "enabled": user.enabled, "admin": user.admin, "quota_mb": user.quota_mb,
-                    "send_as": user.send_as,
+                    "send_as": user.send_as, "max_priority": user.max_priority,
                     "app_passwords": user.app_passwords.iter().map(|app| &app.name).collect::<Vec<_>>(),
                 }),
                 Err(reason) => json!({ "user": account.as_str(), "error": reason }),
@@ -196,6 +199,7 @@ fn change(opened: &Opened, set: &Set) -> Result<(), Failure> {
     opened.change(&account, |user| {
         user.admin = set.admin.unwrap_or(user.admin);
         user.quota_mb = set.quota_mb.unwrap_or(user.quota_mb);
+        user.max_priority = set.max_priority.or(user.max_priority);
         if let Some(send_as) = send_as {
             user.send_as = send_as;
         }

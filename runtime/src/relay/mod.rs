@@ -24,6 +24,7 @@ use rmail_core::dns::mx::Ourselves;
 use rmail_core::machine::Machine as _;
 use rmail_core::relay::bounce;
 use rmail_core::relay::entry::Entry;
+use rmail_core::relay::history::Record;
 use rmail_core::relay::hosts::Input as HostsInput;
 use rmail_core::relay::queue::{Action, Command, Input, Queue};
 use rmail_core::relay::{Settings, attempt::Order};
@@ -65,6 +66,11 @@ impl Relay {
             // Fails only when the server is ending; the entry is on disk.
             let _ = listener.try_send(Input::Added(entry));
         }));
+        let commands = events.clone();
+        let listener = Arc::new(move |entry, command| {
+            let _ = commands.try_send(Input::Command { entry, command });
+        });
+        block_on(host.service.set_command_listener(listener));
         let task = host
             .executor
             .spawn(supervise(Arc::clone(host), dns.clone(), queue, entries));
@@ -190,6 +196,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     /// Until the machine is idle after [`Input::Shutdown`].
     async fn run(mut self, queue: &Receiver<Input>, entries: Vec<Entry>) {
         self.feed(Input::Loaded(entries));
+        self.hear_requests().await;
         let mut adopt_at = Instant::now() + ADOPT;
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -215,7 +222,11 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             let Ok(input) = self.answered.recv().or(queue.recv()).or(tick).await else {
                 return;
             };
+            let adopted = matches!(&input, Input::Loaded(entries) if !entries.is_empty());
             self.feed(input);
+            if adopted {
+                self.hear_requests().await;
+            }
         }
     }
 
@@ -254,6 +265,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 entry,
                 order,
             } => {
+                let record = Record::of_attempt(self.host.clock.now().unix, &entry, &order);
+                service.write_history(&record);
                 let outcomes = self.attempt(entry, *order);
                 self.spawn(async move {
                     // No outcome after a panic: the recipients are tried again.
@@ -306,6 +319,9 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                         let original = original(&service, &entry, offset, notice.wanted()).await;
                         let message = bounce::build(&notice, &original, now.unix, &mut random);
                         let done = service.deliver_bounce(&id, &notice, &message, now).await;
+                        if done.is_ok() {
+                            service.write_history(&Record::of_notice(now.unix, &notice, &id));
+                        }
                         succeeded("bounce", &entry, done)
                     })
                 });
@@ -314,7 +330,13 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                     Input::Bounced { bounce, stored }
                 });
             }
-            Action::Event(event) => log_event::write(&event),
+            Action::Event(event) => {
+                log_event::write(&event);
+                let record = Record::of_event(self.host.clock.now().unix, &event);
+                if let Some(record) = record {
+                    service.write_history(&record);
+                }
+            }
         }
     }
 
@@ -343,6 +365,17 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             }
             Input::Loaded(entries)
         });
+    }
+
+    /// What operators have asked of the entries that were loaded; it stands behind them.
+    async fn hear_requests(&self) {
+        let (service, clock) = (Arc::clone(&self.host.service), self.host.clock);
+        let hear = self.host.pools.run(Pool::Sync, move || {
+            block_on(service.hear_requests(clock.now().unix))
+        });
+        if let Err(panicked) = hear.await {
+            log::error!(target: "relay", "event=panic task=requests error={:?}", panicked.0);
+        }
     }
 
     fn attempt(

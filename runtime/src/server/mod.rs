@@ -362,6 +362,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
             log::warn!(target: "server", "event=jobs_left");
         }
+        wait_here(self.host.service.flush_history());
         let flushed = wait_here(self.host.service.store().close()).map_err(RunError::Flush);
         log::info!(target: "server", "event=stopped");
         flushed

@@ -35,6 +35,8 @@ const HEARD: u32 = 10;
 const REST: Duration = Duration::from_millis(5);
 /// Ticks between two looks at the certificate's files.
 const CERTIFICATE: u32 = 5;
+/// How long lines of the history wait for others.
+const HISTORY: Duration = Duration::from_millis(100);
 /// Between two searches for what dead processes have left.
 const TIDY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -45,6 +47,7 @@ pub(super) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Vec<Task<(
         host.executor.spawn(tick(Arc::clone(host), flag_sync, poll)),
         host.executor.spawn(hear(Arc::clone(host))),
         host.executor.spawn(tidy(Arc::clone(host))),
+        host.executor.spawn(history(Arc::clone(host))),
     ];
     if !host.config().store.sweep.is_zero() {
         let every = host.config().store.sweep;
@@ -82,6 +85,7 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
         mut certificate,
         mut flushing,
         mut limits,
+        mut requests,
     ] = std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
     let failures = Arc::new(Flood::default());
@@ -106,6 +110,9 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
         // With nobody held back there is nothing to lift: no thread is woken for it each second.
         if due(LIMITS) || host.service.has_limits_to_tell(host.clock.now()) {
             limits.begin(&host, tend_limits(Arc::clone(&host)));
+        }
+        if due(LIMITS) && !host.service.hears_requests() {
+            requests.begin(&host, hear_requests(Arc::clone(&host)));
         }
         if look(is_mailbox, poll_every) {
             mailboxes.begin(&host, poll_mailboxes(Arc::clone(&host)));
@@ -156,11 +163,41 @@ async fn hear<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
     loop {
         let changes = host.service.changes().await;
         let service = Arc::clone(&host.service);
+        let asked = service.are_requests_among(&changes);
         let look = host.pools.run(Pool::Read, move || {
             futures_lite::future::block_on(service.look_at(&changes));
         });
         report("look_at_changes", look.await);
+        if asked {
+            hear_requests(Arc::clone(&host)).await;
+        }
         Timer::after(REST).await;
+    }
+}
+
+/// Hands to the relay what operators ask of the queue.
+async fn hear_requests<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
+    let (service, now) = (Arc::clone(&host.service), host.clock.now());
+    let hear = host.pools.run(Pool::Sync, move || {
+        futures_lite::future::block_on(service.hear_requests(now.unix));
+    });
+    report("hear_requests", hear.await);
+}
+
+/// Writes down what became of messages, some moments after it has happened: many lines with one write.
+async fn history<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
+    let (wake, woken) = async_channel::bounded(1);
+    host.service.set_history_wake(Arc::new(move || {
+        // Full: it is awake.
+        let _ = wake.try_send(());
+    }));
+    while woken.recv().await.is_ok() {
+        Timer::after(HISTORY).await;
+        let service = Arc::clone(&host.service);
+        let flush = host.pools.run(Pool::Read, move || {
+            futures_lite::future::block_on(service.flush_history());
+        });
+        report("flush_history", flush.await);
     }
 }
 
@@ -235,6 +272,11 @@ async fn tidy<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
         if let Some(Err(error)) = report("tidy", tidied.await) {
             log::warn!(target: "store", "event=tidy_failed error={:?}", error.to_string());
         }
+        let (service, now) = (Arc::clone(&host.service), host.clock.now());
+        let tidied = host.pools.run(Pool::Read, move || {
+            futures_lite::future::block_on(service.tidy_history(now.unix));
+        });
+        report("tidy_history", tidied.await);
         Timer::after(TIDY).await;
     }
 }

@@ -81,6 +81,7 @@ mod numbered;
 pub mod parsed;
 mod present;
 mod queue;
+mod queue_list;
 mod quota;
 mod read_only;
 mod recent;

@@ -26,7 +26,7 @@ use super::spool::{Blob, Body, needs_copy};
 const MAX_ID: usize = 64;
 
 /// What the files that are set aside end with.
-const BAD: &str = ".bad";
+pub(super) const BAD: &str = ".bad";
 
 /// The queue directories of this process.
 pub(super) struct Queue<D: Disk> {
@@ -355,6 +355,11 @@ impl<D: Disk> FileStore<D> {
         if let Err(error) = self.remove_entry(id).await {
             log::error!("queue entry {id} could not be taken back: {error}");
         }
+    }
+
+    /// Whether a queue directory is ours.
+    pub(super) fn owns_queue(&self, name: &str) -> bool {
+        guard(&self.queue.owned).homes.contains_key(name)
     }
 
     /// Where an entry lies, and whether it is shaky.

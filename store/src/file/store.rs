@@ -19,7 +19,7 @@ use rmail_core::time::{DateTime, Unix};
 use crate::disk::{Changes, Disk, Free};
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::mailstore::{MailStore, Numbering};
+use crate::mailstore::{MailStore, Numbering, OutboundHome, ReadEntry};
 
 use super::account::Maker;
 use super::io::{During as _, once};
@@ -416,6 +416,18 @@ impl<D: Disk> MailStore for FileStore<D> {
 
     async fn open_outbound(&self, id: &str) -> Result<Blob<D>> {
         self.open_entry(id).await
+    }
+
+    async fn outbound_homes(&self) -> Result<Vec<OutboundHome>> {
+        self.queue_homes().await
+    }
+
+    async fn read_outbound(&self, home: &str, ids: &[String]) -> Result<Vec<ReadEntry>> {
+        self.read_entries(home, ids).await
+    }
+
+    fn owns_outbound(&self, home: &str) -> bool {
+        self.owns_queue(home)
     }
 
     async fn poll_watched(&self) {

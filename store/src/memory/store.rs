@@ -22,7 +22,10 @@ use super::{Blob, MemoryStore, Spool, spool};
 use crate::disk::Free;
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::mailstore::{MailStore, Numbering};
+use crate::mailstore::{MailStore, Numbering, OutboundHome, Owner, ReadEntry};
+
+/// The one home of the queue.
+const HOME: &str = "memory";
 
 impl MailStore for MemoryStore {
     type Spool = Spool;
@@ -445,6 +448,32 @@ impl MailStore for MemoryStore {
 
     async fn open_outbound(&self, id: &str) -> Result<Blob> {
         Ok(self.world().entry(id)?.1.clone())
+    }
+
+    async fn outbound_homes(&self) -> Result<Vec<OutboundHome>> {
+        let ids = self.world().queue.keys().cloned().collect();
+        Ok(vec![OutboundHome {
+            name: HOME.to_owned(),
+            owner: Owner::Us,
+            ids,
+            damaged: Vec::new(),
+        }])
+    }
+
+    async fn read_outbound(&self, home: &str, ids: &[String]) -> Result<Vec<ReadEntry>> {
+        let world = self.world();
+        let entry = |id: &String| {
+            let (entry, _) = world.queue.get(id)?;
+            Some(ReadEntry {
+                id: id.clone(),
+                entry: Ok(entry.clone()),
+            })
+        };
+        Ok(ids.iter().filter(|_| home == HOME).filter_map(entry).collect())
+    }
+
+    fn owns_outbound(&self, home: &str) -> bool {
+        home == HOME
     }
 
     async fn free(&self) -> Result<Option<Free>> {

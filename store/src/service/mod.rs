@@ -17,6 +17,7 @@ mod lmtp;
 mod login;
 mod lookalikes;
 mod message;
+mod operator;
 mod outbound;
 mod passwords;
 mod places;
@@ -52,12 +53,14 @@ use rmail_core::time::Mono;
 use crate::accounts::Accounts;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::history::History;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
 use gists::GistCache;
 use greylist::Greylist;
 use hashing::Hashing;
 use limits::Limits;
+use operator::Operator;
 use outbound::Outbound;
 use passwords::Passwords;
 
@@ -86,6 +89,8 @@ pub struct Service<S: MailStore, D: Disk> {
     /// Lists whose faults were told.
     told_lists: Mutex<BTreeSet<Name>>,
     greylist: Greylist<D>,
+    operator: Operator<D>,
+    history: History<D>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -96,6 +101,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let passwords = Passwords::new(seed);
         let limits = Limits::new(&seed, Arc::clone(accounts.disk()));
         let greylist = Greylist::new(Arc::clone(accounts.disk()));
+        let history = History::new(Arc::clone(accounts.disk()));
         Arc::new(Self {
             store,
             accounts,
@@ -114,6 +120,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             lookup: OnceLock::new(),
             told_lists: Mutex::default(),
             greylist,
+            operator: Operator::default(),
+            history,
         })
     }
 

@@ -176,7 +176,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// # Errors
     /// The queue could not be read.
     pub async fn load_outbound(&self) -> Result<Vec<Entry>> {
-        let entries = self.store.load_outbound().await?;
+        let mut entries = self.store.load_outbound().await?;
+        self.hold_as_asked(&mut entries).await;
         let mut places = lock(&self.outbound.places);
         entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)
@@ -187,7 +188,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// # Errors
     /// The queue could not be read; what is left is found by the next call.
     pub async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
-        let entries = self.store.adopt_outbound().await?;
+        let mut entries = self.store.adopt_outbound().await?;
+        self.hold_as_asked(&mut entries).await;
         let mut places = lock(&self.outbound.places);
         entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)
@@ -390,6 +392,15 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         self.store
             .deliver(body, &accounts, entry.as_ref(), now.unix)
             .await?;
+        let here = accounts.iter().map(|(account, _)| account.as_str());
+        self.note_accepted(
+            now.unix,
+            id,
+            ("", None),
+            message.bytes.len() as u64,
+            here,
+            entry.as_ref(),
+        );
         if let (Some(place), Some(entry)) = (place, entry) {
             place.keep();
             self.outbound.tell(entry);

@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_message_size: u64,
     /// `delivery.max_queue_size`: entries of the outbound queue.
     pub max_queue_size: usize,
+    /// `delivery.history_days`: for so long it is known what became of messages; 0: nothing is written down.
+    pub history_days: u64,
     /// `auth.pbkdf2_rounds`, for new hashes.
     pub pbkdf2_rounds: u32,
     /// `limits.*`: how much one address and one account may do.
@@ -47,6 +49,7 @@ impl Default for Settings {
             relay_enabled: true,
             max_message_size: 52_428_800,
             max_queue_size: 10_000,
+            history_days: 14,
             pbkdf2_rounds: 300_000,
             rates: Rates::default(),
             min_free: 1 << 20,

@@ -113,6 +113,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             refused(&format!("deliver message {}", envelope.id), error)
         })?;
+        let here = accounts.iter().map(|(account, _)| account.as_str());
+        let sender = envelope.reverse_path.address().map(Address::to_string);
+        let from = (sender.as_deref().unwrap_or_default(), envelope.account.as_ref());
+        self.note_accepted(now.unix, &envelope.id, from, size, here, entry.as_ref());
         if let (Some(place), Some(entry)) = (place, entry) {
             place.keep();
             self.outbound.tell(entry);

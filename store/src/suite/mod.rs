@@ -272,6 +272,7 @@ macro_rules! backend_suite {
             entries_that_are_not_there_are_errors
             a_delivery_that_fails_queues_nothing
             ids_are_letters_and_digits
+            who_looks_finds_all_entries_and_takes_none
         }
         $crate::backend_suite! { @ $backend, restarting,
             what_was_answered_survives_a_kill

@@ -4,7 +4,7 @@ use rmail_core::refusal::Refusal;
 
 use super::Backend;
 use super::words::{FREE, NOW, User, check, entry, refusal};
-use crate::mailstore::MailStore;
+use crate::mailstore::{MailStore, Owner};
 
 const TEXT: &str = "Subject: hello\r\n\r\nText\r\n";
 
@@ -134,5 +134,37 @@ pub fn ids_are_letters_and_digits<B: Backend>(backend: &B) {
         }
         assert!(alice.texts("INBOX").await.is_empty());
         assert_eq!(ids(&alice).await, [longest]);
+    });
+}
+
+/// An operator's look at the queue shows every entry as it stands, and changes nothing.
+pub fn who_looks_finds_all_entries_and_takes_none<B: Backend>(backend: &B) {
+    check(backend, async |alice: User<B::Store>| {
+        for id in ["b2", "a1"] {
+            enqueue(&alice, id).await;
+        }
+        let mut changed = entry("a1", "x@elsewhere.test", TEXT.len());
+        changed.recipients[0].attempts = 2;
+        alice.store.save_outbound(&changed).await.expect("save");
+        let homes = alice.store.outbound_homes().await.expect("homes");
+        let mut found = Vec::new();
+        for home in &homes {
+            assert_eq!(home.owner, Owner::Us);
+            assert!(alice.store.owns_outbound(&home.name));
+            assert!(home.ids.is_sorted() && home.damaged.is_empty());
+            let mut ids = home.ids.clone();
+            ids.push("gone".to_owned());
+            let read = alice.store.read_outbound(&home.name, &ids).await.expect("read");
+            found.extend(read.into_iter().filter_map(|one| one.entry.ok()));
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        assert_eq!(found, [changed, entry("b2", "x@elsewhere.test", TEXT.len())]);
+        let none = ["a1".to_owned()];
+        assert_eq!(
+            alice.store.read_outbound("nowhere", &none).await.expect("read"),
+            []
+        );
+        assert!(!alice.store.owns_outbound("nowhere"));
+        assert_eq!(ids(&alice).await, ["a1", "b2"]);
     });
 }

@@ -20,6 +20,7 @@ mod envelope;
 mod imap;
 mod limits;
 mod login;
+mod operator;
 mod parsed;
 mod scram;
 mod sharing;

@@ -20,6 +20,7 @@ mod imaptest;
 mod in_memory;
 mod limits;
 mod operations;
+mod queue;
 mod relay;
 mod relay_reuse;
 mod smtp_clients;

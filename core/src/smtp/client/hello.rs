@@ -109,6 +109,11 @@ impl Session {
             0x0303 => "TLSv1.2",
             _ => "TLS",
         };
+        let proof = match self.settings.tls.verifies() {
+            true => "certificate verified",
+            false => "certificate not verified",
+        };
+        self.tls_words = Some(format!("{version} {}, {proof}", info.cipher));
         let note = Note::Tls {
             version,
             cipher: info.cipher,

@@ -210,6 +210,8 @@ pub struct Session {
     replies: ReplyReader,
     extensions: Extensions,
     tls: bool,
+    /// What TLS that is, for reports.
+    tls_words: Option<String>,
     /// AUTH has succeeded.
     logged_in: bool,
     /// The login under way.
@@ -288,6 +290,7 @@ impl Session {
             replies: ReplyReader::default(),
             extensions: Extensions::default(),
             tls: false,
+            tls_words: None,
             logged_in: false,
             auth: None,
             bindings: None,
@@ -460,10 +463,13 @@ impl Session {
 
     fn decide(&mut self, end: End, rest: &Report) {
         if self.is_busy() {
-            let recipients = core::mem::take(&mut self.verdicts)
+            let mut recipients: Vec<Verdict> = core::mem::take(&mut self.verdicts)
                 .into_iter()
                 .map(|verdict| verdict.unwrap_or_else(|| Verdict::Temporary(rest.clone())))
                 .collect();
+            for recipient in &mut recipients {
+                recipient.report_mut().tls.clone_from(&self.tls_words);
+            }
             self.outcome = Some(Outcome { recipients, end });
         }
     }

@@ -139,6 +139,7 @@ impl ServerReply {
             remote: Some(host.to_owned()),
             severe: false,
             notifies: false,
+            tls: None,
         }
     }
 
