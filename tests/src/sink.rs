@@ -43,7 +43,7 @@ impl Faults {
         n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         n ^= n >> 31;
-        (n % 100 < self.percent.load(Ordering::Relaxed)).then(|| match (n >> 32) % 3 {
+        (n % 100 < self.percent.load(Ordering::Relaxed)).then_some(match (n >> 32) % 3 {
             0 => Fault::Later,
             1 => Fault::Gone,
             _ => Fault::Silent,
