@@ -34,6 +34,15 @@ impl Server {
     /// If any of it fails.
     #[must_use]
     pub fn start(dir: &Path, extra: Value) -> Self {
+        Self::start_with_users(dir, extra, &[("alice@here.test", true), ("bob@here.test", false)])
+    }
+
+    /// The same with other users: their addresses, and whether they are administrators.
+    ///
+    /// # Panics
+    /// If any of it fails.
+    #[must_use]
+    pub fn start_with_users(dir: &Path, extra: Value, users: &[(&str, bool)]) -> Self {
         let mut config = json!({
             "hostname": "mail.here.test", "mail_root": "mailstore", "domains": ["here.test"], "log_level": "DEBUG",
             "smtp": {"host": "127.0.0.1", "port": free_port(), "submission_port": free_port(), "smtps_port": free_port()},
@@ -50,7 +59,7 @@ impl Server {
             descriptors: None,
         };
         server.write_config();
-        for (user, admin) in [("alice@here.test", true), ("bob@here.test", false)] {
+        for &(user, admin) in users {
             let mut arguments = vec!["user", "add", user, "--password-stdin"];
             arguments.extend(admin.then_some("--admin"));
             server.rmail(&arguments, "secret\n");

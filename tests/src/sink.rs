@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Takes mail in clear text. A recipient whose local part begins with `no` is refused for good, one with `later` for
@@ -11,6 +12,43 @@ pub struct Sink {
     /// Its port.
     pub port: u16,
     mails: Arc<Mutex<Vec<String>>>,
+    faults: Arc<Faults>,
+}
+
+/// How often a sink fails, and the chance of it.
+#[derive(Debug, Default)]
+struct Faults {
+    percent: AtomicU64,
+    drawn: AtomicU64,
+}
+
+/// What happens in the place of a good reply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// 451.
+    Later,
+    /// The connection is dropped without a reply; what was to be done is not.
+    Gone,
+    /// The connection is dropped without a reply, after it was done.
+    Silent,
+}
+
+impl Faults {
+    /// The same sinks draw the same chances in their order (SplitMix64).
+    fn draw(&self) -> Option<Fault> {
+        let mut n = self
+            .drawn
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+            .wrapping_add(0x9e37_79b9_7f4a_7c15);
+        n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        n ^= n >> 31;
+        (n % 100 < self.percent.load(Ordering::Relaxed)).then_some(match (n >> 32) % 3 {
+            0 => Fault::Later,
+            1 => Fault::Gone,
+            _ => Fault::Silent,
+        })
+    }
 }
 
 impl Sink {
@@ -20,17 +58,29 @@ impl Sink {
     /// If the port is not free.
     #[must_use]
     pub fn start(port: u16) -> Self {
+        Self::failing(port, 0)
+    }
+
+    /// Starts one that fails at so many of 100 recipients and final dots: a refusal for now, or a connection that is
+    /// dropped without a reply, whether the message was taken or not.
+    ///
+    /// # Panics
+    /// If the port is not free.
+    #[must_use]
+    pub fn failing(port: u16, percent: u64) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("a port");
         let sink = Self {
             port: listener.local_addr().expect("bound").port(),
             mails: Arc::default(),
+            faults: Arc::default(),
         };
-        let mails = Arc::clone(&sink.mails);
+        sink.faults.percent.store(percent, Ordering::Relaxed);
+        let (mails, faults) = (Arc::clone(&sink.mails), Arc::clone(&sink.faults));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let mails = Arc::clone(&mails);
+                let (mails, faults) = (Arc::clone(&mails), Arc::clone(&faults));
                 // A peer that leaves in the middle ends its thread only.
-                std::thread::spawn(move || drop(serve(stream, &mails)));
+                std::thread::spawn(move || drop(serve(stream, &mails, &faults)));
             }
         });
         sink
@@ -44,9 +94,14 @@ impl Sink {
     pub fn mails(&self) -> Vec<String> {
         self.mails.lock().expect("no panic").clone()
     }
+
+    /// From now on it does not fail.
+    pub fn mend(&self) {
+        self.faults.percent.store(0, Ordering::Relaxed);
+    }
 }
 
-fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>, faults: &Faults) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     let mut lines = BufReader::new(stream);
@@ -58,7 +113,13 @@ fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
             return Ok(());
         }
         let verb = line.to_ascii_uppercase();
-        let reply = if verb.starts_with("EHLO") {
+        let fault = verb.starts_with("RCPT").then(|| faults.draw()).flatten();
+        if fault.is_some_and(|fault| fault != Fault::Later) {
+            return Ok(());
+        }
+        let reply = if fault.is_some() {
+            "451 4.3.0 come back later"
+        } else if verb.starts_with("EHLO") {
             "250-sink.test\r\n250-8BITMIME\r\n250-PIPELINING\r\n250 SIZE 1000000"
         } else if verb.starts_with("RCPT TO:<NO") {
             "550 5.1.1 no such mailbox here"
@@ -86,8 +147,15 @@ fn serve(stream: TcpStream, mails: &Mutex<Vec<String>>) -> std::io::Result<()> {
                 }
                 mail.push_str(&String::from_utf8_lossy(line.strip_prefix(b".").unwrap_or(&line)));
             }
-            mails.lock().expect("no panic").push(mail);
-            "250 2.0.0 taken"
+            let fault = faults.draw();
+            if matches!(fault, None | Some(Fault::Silent)) {
+                mails.lock().expect("no panic").push(mail);
+            }
+            match fault {
+                None => "250 2.0.0 taken",
+                Some(Fault::Later) => "451 4.3.0 come back later",
+                Some(Fault::Gone | Fault::Silent) => return Ok(()),
+            }
         } else if verb.starts_with("QUIT") {
             out.write_all(b"221 2.0.0 bye\r\n")?;
             return Ok(());

@@ -30,6 +30,7 @@ mod channel;
 mod client;
 mod clock;
 mod drive;
+mod keeper;
 mod lines;
 mod link;
 mod names;

@@ -30,7 +30,7 @@ impl Plan {
     /// Every eighth seed is quiet, so that there is nothing to excuse what goes wrong in it.
     pub fn of(seed: u64) -> Self {
         let mut plan = Self {
-            messages: 4,
+            messages: 5,
             processes: 1,
             crashes: 0,
             disk_faults: 0,

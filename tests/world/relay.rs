@@ -3,27 +3,23 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures_lite::FutureExt as _;
-use rmail_core::chunk::Chunk;
 use rmail_core::dns::Name;
 use rmail_core::dns::mx::Ourselves;
-use rmail_core::machine::{BlobId, Machine as _, Scope, SpoolId, WatchId};
-use rmail_core::mailbox::ModSeq;
-use rmail_core::relay::attempt::{self, Attempt, Connect, Order};
+use rmail_core::machine::Machine as _;
+use rmail_core::relay::attempt::{self, Attempt, Order};
 use rmail_core::relay::bounce::{self, Notice};
 use rmail_core::relay::entry::Entry;
 use rmail_core::relay::queue::{Action, Input, Queue};
 use rmail_core::relay::{Enhanced, Outcome, Report, Settings};
-use rmail_core::smtp::client::{self, Call, Reply};
-use rmail_core::time::Now;
 use rmail_store::error::Result as StoreResult;
-use rmail_store::hub::Wake;
 use rmail_store::mem::MemDisk;
-use rmail_store::service::{Answer, OutboundMessage, Pool, Serve, Service};
+use rmail_store::service::Service;
 
 use crate::channel::Channel;
-use crate::drive::drive;
+use crate::keeper::Keeper;
 use crate::names::Dns;
 use crate::site::{Process, Store};
 
@@ -38,6 +34,7 @@ pub async fn run(process: Rc<Process>, dns: Dns, entries: Vec<Entry>) {
     };
     let settings = settings(&process);
     let delays = settings.retry_delays.clone();
+    let keeper = Keeper::start(&process, &settings);
     let mut machine = Queue::new(settings, ourselves, process.scene.seed());
     let offsets = Offsets::default();
     let mut input = Input::Loaded(entries);
@@ -45,7 +42,7 @@ pub async fn run(process: Rc<Process>, dns: Dns, entries: Vec<Entry>) {
         observe(&process, &offsets, &input);
         machine.handle_input(process.clock.now(), input);
         while let Some(action) = machine.poll_action() {
-            act(&process, &dns, &offsets, &delays, action);
+            act(&process, (&dns, &keeper), &offsets, &delays, action);
         }
         process.entries.set(machine.len());
         process.idle.set(machine.is_idle() && process.inputs.is_empty());
@@ -79,7 +76,13 @@ fn observe(process: &Process, offsets: &Offsets, input: &Input) {
     }
 }
 
-fn act(process: &Rc<Process>, dns: &Dns, offsets: &Offsets, delays: &[u64], action: Action) {
+fn act(
+    process: &Rc<Process>,
+    (dns, keeper): (&Dns, &Keeper),
+    offsets: &Offsets,
+    delays: &[u64],
+    action: Action,
+) {
     let (site, now) = (process.place.number, process.scene.clock.elapsed());
     let service = process.service();
     process
@@ -95,9 +98,9 @@ fn act(process: &Rc<Process>, dns: &Dns, offsets: &Offsets, delays: &[u64], acti
             let addresses: Vec<String> = addresses.collect();
             let mut story = process.scene.story.borrow_mut();
             story.begins(site, &entry, &addresses, now, delays);
-            let (dns, task) = (dns.clone(), Rc::clone(process));
+            let (dns, keeper, task) = (dns.clone(), keeper.clone(), Rc::clone(process));
             process.spawn(async move {
-                let outcomes = attempt_to(&task, &dns, &entry, *order).await;
+                let outcomes = attempt_to(&task, &dns, &keeper, &entry, *order).await;
                 let now = task.scene.clock.elapsed();
                 task.scene.story.borrow_mut().ends(site, &entry, &addresses, now);
                 task.inputs.push(Input::Finished { attempt, outcomes });
@@ -185,7 +188,13 @@ async fn tell(
 }
 
 /// Carries out an order.
-async fn attempt_to(process: &Rc<Process>, dns: &Dns, entry: &str, order: Order) -> Vec<Outcome> {
+async fn attempt_to(
+    process: &Rc<Process>,
+    dns: &Dns,
+    keeper: &Keeper,
+    entry: &str,
+    order: Order,
+) -> Vec<Outcome> {
     let count = order.job.recipients.len();
     let service = process.service();
     if let Some(outcome) = service.check_release(entry).await {
@@ -193,7 +202,7 @@ async fn attempt_to(process: &Rc<Process>, dns: &Dns, entry: &str, order: Order)
     }
     let ours = |why: String| Outcome::Temporary(Report::ours(Enhanced(4, 3, 0), why));
     let message = match service.open_outbound(entry).await {
-        Ok(message) => Rc::new(Reader(message)),
+        Ok(message) => Arc::new(message),
         Err(error) => return vec![ours(error.to_string()); count],
     };
     let answers = Channel::default();
@@ -209,7 +218,7 @@ async fn attempt_to(process: &Rc<Process>, dns: &Dns, entry: &str, order: Order)
                     });
                 }
                 attempt::Action::Connect(connect) => {
-                    let input = connected(process, &message, entry, *connect).await;
+                    let input = keeper.send(entry, &message, connect).await;
                     machine.handle_input(process.clock.now(), input);
                 }
                 attempt::Action::Done(outcomes) => return outcomes,
@@ -218,67 +227,6 @@ async fn attempt_to(process: &Rc<Process>, dns: &Dns, entry: &str, order: Order)
         let answer = answers.next().await;
         machine.handle_input(process.clock.now(), answer);
     }
-}
-
-/// One connection to its end.
-async fn connected(
-    process: &Rc<Process>,
-    message: &Rc<Reader>,
-    entry: &str,
-    connect: Connect,
-) -> attempt::Input {
-    let Connect {
-        address,
-        timeout,
-        settings,
-        job,
-    } = connect;
-    let stream = match process.scene.connect(address, timeout).await {
-        Ok(stream) => stream,
-        Err(why) => return attempt::Input::NoConnection(why),
-    };
-    let machine = client::Session::new(process.clock.now(), settings, job);
-    let ended = drive(&process.clock, machine, stream, &**message, true).await;
-    let outcome = ended.outcome().cloned().expect("it has come to its end");
-    if outcome.end == client::End::Uncertain {
-        let mut story = process.scene.story.borrow_mut();
-        let token = story.token_of(entry).unwrap_or_default();
-        *story.uncertain.entry(token).or_default() += 1;
-    }
-    attempt::Input::Session(outcome)
-}
-
-/// The service of a sending session.
-struct Reader(OutboundMessage<Store>);
-
-impl Serve for Reader {
-    type Call = Call;
-    type Reply = Reply;
-
-    fn answer(&self, _: Now, call: Call) -> Answer<Call, Reply> {
-        Answer::Later(Pool::Read, call)
-    }
-
-    async fn run(&self, _: Now, call: Call) -> Reply {
-        let Call::Read { offset, max } = call;
-        Reply::Read(self.0.read(offset, max).await.map_err(|error| error.refusal))
-    }
-
-    fn spool_now(&self, _: SpoolId, _: Chunk) -> Result<(), Chunk> {
-        Ok(())
-    }
-
-    async fn spool(&self, _: SpoolId, _: Chunk) {}
-
-    async fn read_blob(&self, _: BlobId, _: u64, _: usize) -> StoreResult<Chunk> {
-        Ok(Chunk::default())
-    }
-
-    fn close_blob(&self, _: BlobId) {}
-
-    fn watch(&self, _: WatchId, _: Scope, _: ModSeq, _: Wake) {}
-
-    fn unwatch(&self, _: WatchId) {}
 }
 
 fn short(action: &Action) -> String {

@@ -37,6 +37,8 @@ pub struct Scene {
     broken: Cell<u64>,
     /// Clients that have not come to an end.
     pub clients: Cell<usize>,
+    /// Messages that went over a connection that was kept.
+    pub reused: Cell<u64>,
 }
 
 impl Scene {
@@ -53,6 +55,7 @@ impl Scene {
             trace,
             broken: Cell::new(0),
             clients: Cell::new(0),
+            reused: Cell::new(0),
         })
     }
 

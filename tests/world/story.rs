@@ -129,8 +129,7 @@ impl Story {
                 continue;
             };
             let due = mark.at + delay;
-            // Whole seconds are kept on disk.
-            if now + Duration::from_secs(1) < due {
+            if now < due {
                 self.fault(format!(
                     "{entry}: {recipient} is tried at {now:?}, due at {due:?}"
                 ));

@@ -25,6 +25,7 @@ pub struct Figures {
     pub notices: usize,
     pub crashes: usize,
     pub broken: u64,
+    pub reused: u64,
     pub copies: usize,
     pub hours: u64,
 }
@@ -285,6 +286,7 @@ impl World {
             notices: story.notices,
             crashes: self.crashes,
             broken: self.scene.broken(),
+            reused: self.scene.reused.get(),
             copies,
             hours: self.scene.clock.elapsed().as_secs() / 3600,
         })
@@ -325,6 +327,7 @@ impl Figures {
         self.notices += other.notices;
         self.crashes += other.crashes;
         self.broken += other.broken;
+        self.reused += other.reused;
         self.copies += other.copies;
         self.hours += other.hours;
     }

@@ -4,7 +4,7 @@ use rmail_tests::{Dns, Server, Sink, Wire, free_port, wait_for};
 use serde_json::json;
 
 /// Submits a message as alice.
-fn submit(server: &Server, to: &[&str], subject: &str) {
+pub(crate) fn submit(server: &Server, to: &[&str], subject: &str) {
     let (mut wire, greeting) = Wire::connect(server.port("/smtp/submission_port"));
     assert!(
         greeting.starts_with("220 mail.here.test ESMTP rmail"),
@@ -30,14 +30,14 @@ fn submit(server: &Server, to: &[&str], subject: &str) {
 }
 
 /// All of a user's INBOX as one text.
-fn inbox(server: &Server, user: &str) -> String {
+pub(crate) fn inbox(server: &Server, user: &str) -> String {
     let (mut wire, _) = Wire::connect(server.port("/imap/port"));
     wire.imap(&format!("LOGIN {user}@here.test secret"));
     wire.imap("EXAMINE INBOX");
     wire.imap("FETCH 1:* (BODY.PEEK[])")
 }
 
-fn queue_is_empty(server: &Server) -> bool {
+pub(crate) fn queue_is_empty(server: &Server) -> bool {
     let mut open = vec![server.dir.join("mailstore/queue")];
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(dir).expect("the queue").flatten() {
