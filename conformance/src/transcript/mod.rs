@@ -37,7 +37,7 @@ pub struct Transcript {
 /// and `C:` expected of it; `C-`, `C#`, `C{`, `C~` and `C?` likewise): `server`, `hostname`, `from` (`<>` is the null path),
 /// `to` (with commas), `message` (a fixture) or `text` (in Rust's escapes), `piece` (octets of one read), `tls` (`none`,
 /// `opportunistic`, `require`, `verify`, `implicit`), `handshake=fails`, `version=1.2`, `login`, `password`, `nonce`, `ret`,
-/// `envid`, `notify`, `orcpt`, `utf8`, `require_tls`, `priority`. What comes of it is told by `A:` lines: `Outcome END`, then
+/// `envid`, `notify`, `orcpt`, `utf8`, `require_tls`, `priority`, `messages` (the same message so often over the connection). What comes of it is told by `A:` lines: `Outcome END`, then
 /// `<ADDRESS> delivered|temporary|permanent: REPORT`, where `temporary, alarm` is for an operator.
 ///
 /// A connection with a user is open from the beginning; others are opened where they are first named.

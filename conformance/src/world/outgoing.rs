@@ -1,5 +1,7 @@
 //! `@session smtp-client`: we are the client, and the transcript's other side is the server.
 
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmail_core::addr::{Address, ReversePath};
@@ -36,7 +38,12 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     let nonce = options.0.remove("nonce");
     let nonce = STANDARD.decode(nonce.as_deref().unwrap_or("rOprNGfwEbeRWgbNEkqO"));
     let nonce = nonce.ok().and_then(|nonce| nonce.try_into().ok());
+    let messages: u32 = options.number("messages", 1)?;
     let serve = Message {
+        further: Mutex::new(vec![
+            job.clone();
+            usize::try_from(messages).unwrap_or(1).saturating_sub(1)
+        ]),
         octets: message,
         piece: options.number("piece", usize::MAX)?,
         nonce: nonce.ok_or("nonce is 20 characters of Base64")?,
@@ -56,7 +63,11 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
     let handshake = if fails { Event::Eof } else { version };
     let implicit = settings.tls == TlsPolicy::Implicit;
     let mut client = Outgoing {
-        host: Host::new(Session::new(now, settings, job), serve, refuse),
+        host: Host::new(
+            Session::new(now, settings, job).keep_open(messages),
+            serve,
+            refuse,
+        ),
         handshake,
         names,
         told: false,
@@ -145,7 +156,7 @@ fn job(options: &mut Options, message: &[u8]) -> Result<Job, String> {
 fn refuse(call: &Call, word: Refusal) -> Option<Reply> {
     match call {
         Call::Read { .. } => Some(Reply::Read(Err(word))),
-        Call::Nonce | Call::Salt { .. } => None,
+        Call::Greeted | Call::Next { .. } | Call::Nonce | Call::Salt { .. } => None,
     }
 }
 
@@ -202,6 +213,8 @@ struct Message {
     /// Octets of one read at most.
     piece: usize,
     nonce: [u8; NONCE],
+    /// Messages that go over the same connection: the same again.
+    further: Mutex<Vec<Job>>,
 }
 
 impl Serve for Message {
@@ -221,6 +234,11 @@ impl Serve for Message {
                 let rest = self.octets.get(from..).unwrap_or_default();
                 let piece = rest.get(..max.min(self.piece)).unwrap_or(rest);
                 Reply::Read(Ok(Chunk::copy_from(piece)))
+            }
+            Call::Greeted => Reply::Noted,
+            Call::Next { .. } => {
+                let mut further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
+                Reply::Next(further.pop().map(Box::new))
             }
             Call::Nonce => Reply::Nonce(self.nonce),
             Call::Salt {

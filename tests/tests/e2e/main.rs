@@ -21,6 +21,7 @@ mod in_memory;
 mod limits;
 mod operations;
 mod relay;
+mod relay_login;
 mod smtp_clients;
 mod transfer;
 mod two_processes;
