@@ -3,7 +3,7 @@
 use rmail_core::time::Now;
 
 use crate::replay::{Delivery, Failure, Player, Stage, first_line, matches};
-use crate::transcript::{Expected, Transcript, What};
+use crate::transcript::{Expected, Opening, Transcript, What};
 
 /// The text of the file with its `S:` and `S|` lines as the server has them. Lines that match stay as they are, with
 /// their wildcards. Where `S?`, `S~`, `S{`, `S-`, `S#` or `A:` do not hold, that is left for people.
@@ -31,7 +31,8 @@ pub fn bless<S: Stage>(
             player.connect(&transcript, *on).map_err(failed)?;
             player.end_of_sending().map_err(failed)?;
             let more = is_server(&transcript, at + block.len());
-            edits.extend(bless_block(&mut player, *on, &block, more));
+            let said = prefix(&transcript, *on);
+            edits.extend(bless_block(&mut player, (*on, &said), &block, more));
             let last = block.last().map_or(*first, |(_, last)| last);
             behind = last.line + last.body.len() + 1;
             at += block.len();
@@ -69,6 +70,16 @@ enum Line {
     /// A line of the file as it was.
     Old(usize),
     New(String),
+}
+
+/// How lines of the machine begin: letter and connection.
+fn prefix(transcript: &Transcript, on: usize) -> String {
+    let client = transcript.sessions.get(&on).is_some_and(Opening::is_client);
+    let letter = if client { "C" } else { "S" };
+    match on {
+        1 => letter.to_owned(),
+        on => format!("{letter}{on}"),
+    }
 }
 
 fn last_header_line(text: &str) -> usize {
@@ -116,7 +127,7 @@ fn block_at(transcript: &Transcript, at: usize) -> Vec<(usize, &Expected)> {
 /// Compares a block with what was sent. `more`: other server lines follow, so that not all of it belongs here.
 fn bless_block<S: Stage>(
     player: &mut Player<S>,
-    on: usize,
+    (on, prefix): (usize, &str),
     block: &[(usize, &Expected)],
     more: bool,
 ) -> Option<Edit> {
@@ -147,7 +158,7 @@ fn bless_block<S: Stage>(
             None => {
                 changed = true;
                 let used = unit(&unseen);
-                lines.extend(render(on, unseen.get(..used).unwrap_or_default()));
+                lines.extend(render(prefix, unseen.get(..used).unwrap_or_default()));
                 used
             }
         };
@@ -171,7 +182,7 @@ fn unasked<S: Stage>(player: &mut Player<S>, transcript: &Transcript, behind: us
             edits.push(Edit {
                 from: behind,
                 until: behind,
-                lines: render(*on, &unseen),
+                lines: render(&prefix(transcript, *on), &unseen),
             });
         }
     }
@@ -194,26 +205,25 @@ fn literal(line: &[u8]) -> Option<usize> {
 }
 
 /// Octets as `S:`, `S|` and `S~` lines.
-fn render(on: usize, mut octets: &[u8]) -> Vec<Line> {
-    let number = if on == 1 { String::new() } else { on.to_string() };
+fn render(prefix: &str, mut octets: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
     while !octets.is_empty() {
         let end = first_line(octets).map_or(octets.len(), |(_, used)| used);
         let (raw, rest) = octets.split_at(end);
         octets = rest;
         let Some(line) = text_of(raw) else {
-            lines.push(format!("S{number}~ {}", raw.escape_ascii()));
+            lines.push(format!("{prefix}~ {}", raw.escape_ascii()));
             continue;
         };
         let body = literal(line.as_bytes()).and_then(|count| Some((count, body_of(octets.get(..count)?)?)));
         let Some((count, body)) = body else {
-            lines.push(format!("S{number}: {line}"));
+            lines.push(format!("{prefix}: {line}"));
             continue;
         };
         octets = octets.get(count..).unwrap_or_default();
         let head = line.strip_suffix(&format!("{{{count}}}")).unwrap_or(line);
-        lines.push(format!("S{number}: {head}{{*}}"));
-        lines.extend(body.iter().map(|text| format!("S{number}| {text}")));
+        lines.push(format!("{prefix}: {head}{{*}}"));
+        lines.extend(body.iter().map(|text| format!("{prefix}| {text}")));
     }
     lines
         .into_iter()

@@ -164,6 +164,12 @@ where
         }
     }
 
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
     /// Performs actions and feeds what waits, until there is nothing to do.
     fn settle(&mut self, now: Now) -> Result<(), String> {
         for _ in 0..MAX_ACTIONS {

@@ -26,7 +26,7 @@
 //! |---|---|
 //! | `# …` | a comment; the first says what the transcript is about |
 //! | `@rfc N [SECTION]` | where it is from |
-//! | `@session [N] smtp\|imap [KEY=VALUE]…` | a connection; see [`transcript::Opening`] |
+//! | `@session [N] smtp\|smtp-client\|imap [KEY=VALUE]…` | a connection; see [`transcript::Opening`] |
 //! | `@given …` | what is there before; see [`transcript::Given`] |
 //! | `@live` | runs against a server on a socket too |
 //! | `C: …` `S: …` | a line of the client, of the server; `C2:` `S2:` on connection 2 |

@@ -5,7 +5,7 @@ mod demo;
 mod mail;
 mod program;
 mod server;
-mod sink;
+pub mod sink;
 
 pub use crew::{Crew, memory, seconds};
 pub use demo::Demo;

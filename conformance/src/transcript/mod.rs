@@ -33,15 +33,30 @@ pub struct Transcript {
 /// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
 /// Without `tls` it is on for a session with a user, else off.
 ///
+/// Of `smtp-client`, where the machine is the client and the transcript's other side the server (so that `S:` is said to it,
+/// and `C:` expected of it; `C-`, `C#`, `C{`, `C~` and `C?` likewise): `server`, `hostname`, `from` (`<>` is the null path),
+/// `to` (with commas), `message` (a fixture) or `text` (in Rust's escapes), `piece` (octets of one read), `tls` (`none`,
+/// `opportunistic`, `require`, `verify`, `implicit`), `handshake=fails`, `version=1.2`, `login`, `password`, `nonce`, `ret`,
+/// `envid`, `notify`, `orcpt`, `utf8`, `require_tls`, `priority`, `messages` (the same message so often over the connection). What comes of it is told by `A:` lines: `Outcome END`, then
+/// `<ADDRESS> delivered|temporary|permanent: REPORT`, where `temporary, alarm` is for an operator.
+///
 /// A connection with a user is open from the beginning; others are opened where they are first named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// Line of the file.
     pub line: usize,
-    /// `smtp` or `imap`.
+    /// `smtp`, `smtp-client` or `imap`.
     pub kind: String,
     /// Keys and values.
     pub options: BTreeMap<String, String>,
+}
+
+impl Opening {
+    /// Whether the machine is the client.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.kind == "smtp-client"
+    }
 }
 
 /// Something that is there before: `@given …`.
@@ -155,4 +170,5 @@ impl Transcript {
     }
 }
 
+pub(crate) use parse::unescape;
 pub use words::{Words, split as split_words};

@@ -53,6 +53,17 @@ impl Reader {
         if !matches!(letter, 'T' | '!' | 'R') && !self.done.sessions.contains_key(&connection) {
             return Err(format!("no @session {connection} stands above"));
         }
+        let client = self
+            .done
+            .sessions
+            .get(&connection)
+            .is_some_and(Opening::is_client);
+        let letter = match letter {
+            // Of a client the transcript says what the server says, and expects what the client says.
+            'C' if client => 'S',
+            'S' if client => 'C',
+            letter => letter,
+        };
         self.step(letter, connection, marker, rest)
     }
 
@@ -230,7 +241,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Rust's escapes of octets: `\r \n \t \0 \\ \" \xHH`; all else is itself.
-fn unescape(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -300,6 +311,27 @@ mod tests {
                 What::Outside("disk full".into()),
                 What::Action(1, template("Call ${*}"), Some("DiskFull".into())),
                 What::AnyOrder(1, vec![expected(18, "f", &["g"]), expected(20, "h", &[])]),
+            ]
+        );
+    }
+
+    #[test]
+    fn sides_change_where_we_are_the_client() {
+        let text = "@session smtp-client\n@session 2 smtp\nS: 220 mx\nC: EHLO us\nC-\nC2: x\n";
+        let steps = parse(text).expect("transcript").steps;
+        let whats: Vec<What> = steps.into_iter().map(|step| step.what).collect();
+        let expected = Expected {
+            line: 4,
+            first: template("EHLO us"),
+            body: Vec::new(),
+        };
+        assert_eq!(
+            whats,
+            [
+                What::Line(1, template("220 mx")),
+                What::Expect(1, expected),
+                What::Silence(1),
+                What::Line(2, template("x")),
             ]
         );
     }

@@ -107,10 +107,10 @@ enum Tls {
     None,
 }
 
-struct Options(BTreeMap<String, String>);
+pub(super) struct Options(pub(super) BTreeMap<String, String>);
 
 impl Options {
-    fn number<T: core::str::FromStr>(&mut self, key: &str, default: T) -> Result<T, String> {
+    pub(super) fn number<T: core::str::FromStr>(&mut self, key: &str, default: T) -> Result<T, String> {
         match self.0.remove(key) {
             None => Ok(default),
             Some(text) => text
@@ -119,7 +119,7 @@ impl Options {
         }
     }
 
-    fn yes(&mut self, key: &str, default: bool) -> Result<bool, String> {
+    pub(super) fn yes(&mut self, key: &str, default: bool) -> Result<bool, String> {
         match self.0.remove(key).as_deref() {
             None => Ok(default),
             Some("yes") => Ok(true),
@@ -135,7 +135,7 @@ impl Options {
         }
     }
 
-    fn none_left(&self) -> Result<(), String> {
+    pub(super) fn none_left(&self) -> Result<(), String> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(key) => Err(format!("no such key of a session: {key}")),

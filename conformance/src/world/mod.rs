@@ -3,6 +3,7 @@
 mod connect;
 mod dns;
 mod given;
+mod outgoing;
 mod outside;
 
 use core::fmt;
@@ -180,6 +181,9 @@ impl World {
 impl Stage for World {
     fn connect(&mut self, opening: &Opening, now: Now) -> Result<Box<dyn Connection>, String> {
         self.sessions = self.sessions.wrapping_add(1);
+        if opening.is_client() {
+            return outgoing::connect(self, opening, now);
+        }
         connect::connect(self, opening, now)
     }
 

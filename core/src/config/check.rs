@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::keys::{KEYS, Key, WITHOUT_EFFECT};
 use super::kind::Kind;
-use super::typed::{Config, LocalListener, TlsPolicyName};
+use super::typed::{Config, LocalListener, RouteConfig, TlsPolicyName};
 use super::{HIDDEN, Problem};
 
 /// Unknown keys, wrong types, values out of range.
@@ -180,17 +180,37 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
             ));
         }
     }
-    for (domain, route) in &relay.routes {
-        if route.username.as_ref().is_some_and(|name| !name.is_empty()) {
-            let value = given
-                .pointer("/relay/routes")
-                .and_then(|routes| routes.get(domain)?.get("tls"));
-            let path = format!("relay.routes.{domain}.tls");
-            out.extend(credentials(&path, value.unwrap_or(&Value::Null), route.tls));
-            if route.password.as_ref().is_none_or(super::SecretSource::is_empty) {
-                let path = format!("relay.routes.{domain}.password");
-                out.push(Problem::error(path, &Value::Null, "the username needs one"));
-            }
+    for (key, routes) in [("routes", &relay.routes), ("sender_routes", &relay.sender_routes)] {
+        let given = at(&format!("/relay/{key}"));
+        for (domain, route) in routes {
+            out.extend(check_route(
+                &format!("relay.{key}.{domain}"),
+                given.get(domain),
+                route,
+            ));
+        }
+    }
+    if relay.sender_routes.contains_key("*") {
+        let usual = "expected a domain: a way for all senders is * in relay.routes";
+        out.push(Problem::error(
+            "relay.sender_routes",
+            &Value::String("*".into()),
+            usual,
+        ));
+    }
+    out
+}
+
+/// A route's credentials.
+fn check_route(path: &str, given: Option<&Value>, route: &RouteConfig) -> Vec<Problem> {
+    let mut out = Vec::new();
+    if route.username.as_ref().is_some_and(|name| !name.is_empty()) {
+        let value = given.and_then(|route| route.get("tls"));
+        let tls = format!("{path}.tls");
+        out.extend(credentials(&tls, value.unwrap_or(&Value::Null), route.tls));
+        if route.password.as_ref().is_none_or(super::SecretSource::is_empty) {
+            let path = format!("{path}.password");
+            out.push(Problem::error(path, &Value::Null, "the username needs one"));
         }
     }
     out

@@ -74,6 +74,7 @@ keys! {
     "relay.smarthost_password", Kind::Secret, "", "Password there";
     "relay.smarthost_tls", Kind::OptionalWord(TLS_POLICIES), null, "null: verify with a username, else opportunistic";
     "relay.routes", Kind::Routes, {}, "Domain (or *) → {host, port, username, password, tls}, before smarthost and MX";
+    "relay.sender_routes", Kind::Routes, {}, "Sender's domain → the same; behind the recipient's own route, before * and smarthost";
     "relay.dns_servers", Kind::Resolvers, [], "Empty: those of /etc/resolv.conf";
     "relay.port", Kind::Integer(1, 65_535), 25, "Port of MX hosts";
     "relay.retry_delays", Kind::Delays, [60, 300, 900, 1800, 3600, 14400, 28800, 86400], "Seconds before each retry";

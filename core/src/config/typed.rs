@@ -127,6 +127,7 @@ pub struct Relay {
     pub smarthost_password: Option<SecretSource>,
     pub smarthost_tls: Option<TlsPolicyName>,
     pub routes: BTreeMap<String, RouteConfig>,
+    pub sender_routes: BTreeMap<String, RouteConfig>,
     #[serde(deserialize_with = "resolvers")]
     pub dns_servers: Vec<SocketAddr>,
     pub port: u16,

@@ -117,21 +117,24 @@ pub fn build(notice: &Notice, original: &[u8], now: Unix, random: &mut Random) -
     let boundary = format!("=_{unique}");
     let mut out = String::from("Return-Path: <>\r\n");
     let offset = out.len() as u64;
-    // RFC 6152 §3: octets above 127 would keep the notice from servers that take 7 bits only.
-    let whole = notice.wants_all() && (1..=MAX_WHOLE).contains(&original.len()) && original.is_ascii();
+    // RFC 6533 §4: the types for what is beyond ASCII. They may be encoded, so that servers that take 7 bits only take the
+    // notice. A message of another type may not (RFC 2046 §5.2.1), and octets above 127 would keep the notice from such
+    // servers (RFC 6152 §3): of it only the header goes back.
+    let global = notice.wishes.utf8;
+    let whole =
+        notice.wants_all() && (1..=MAX_WHOLE).contains(&original.len()) && (global || original.is_ascii());
     head(&mut out, notice, now, &unique, &boundary);
     out.push_str("\r\n");
     let _ = write!(out, "--{boundary}\r\n");
     text_part(&mut out, notice);
-    let _ = write!(
-        out,
-        "\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n"
-    );
-    status(&mut out, notice, now);
     let _ = write!(out, "\r\n--{boundary}\r\n");
-    // RFC 6533 §4 and §5: the types for a header beyond ASCII.
-    let global = notice.wishes.utf8;
-    let mut bytes = if whole {
+    status_part(&mut out, notice, now);
+    let _ = write!(out, "\r\n--{boundary}\r\n");
+    let mut bytes = if whole && !original.is_ascii() {
+        out.push_str("Content-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n");
+        quoted_printable(&mut out, original);
+        out.into_bytes()
+    } else if whole {
         out.push_str(if global {
             "Content-Type: message/global\r\n"
         } else {
@@ -234,8 +237,25 @@ fn text_part(out: &mut String, notice: &Notice) {
     }
 }
 
+/// The part for programs. What is beyond ASCII stands in it as it is where the message was beyond ASCII too (RFC 6533
+/// §4.1), else in the form for 7 bits (§3).
+fn status_part(out: &mut String, notice: &Notice, now: Unix) {
+    let mut text = String::new();
+    status(&mut text, notice, now);
+    if text.is_ascii() {
+        out.push_str("Content-Type: message/delivery-status\r\n\r\n");
+        out.push_str(&text);
+    } else {
+        out.push_str(
+            "Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+        );
+        quoted_printable(out, text.as_bytes());
+    }
+}
+
 /// `delivery-status-content` (RFC 3464 §2.1): fields of the message, then a block for each recipient.
 fn status(out: &mut String, notice: &Notice, now: Unix) {
+    let global = notice.wishes.utf8;
     let arrival = date(notice.arrived);
     if let Some(envid) = &notice.wishes.envid {
         let _ = write!(out, "Original-Envelope-Id: {}\r\n", printable(envid));
@@ -262,14 +282,23 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
         };
         out.push_str("\r\n");
         if let Some(original) = &about.original {
-            let field = DsnRequest::field(original);
+            let field = if global {
+                unescaped(original)
+            } else {
+                DsnRequest::field(original)
+            };
             let (kind, address) = field.split_once(';').unwrap_or(("rfc822", &field));
-            let _ = write!(out, "Original-Recipient: {kind}; {}\r\n", printable(address));
+            let address = if global {
+                one_line(address)
+            } else {
+                printable(address)
+            };
+            let _ = write!(out, "Original-Recipient: {kind}; {address}\r\n");
         }
         let _ = write!(
             out,
             "Final-Recipient: {}\r\nAction: {action}\r\nStatus: {enhanced}\r\n",
-            typed_address(&about.address)
+            typed_address(&about.address, global)
         );
         if let Some(remote) = &report.remote {
             let _ = write!(out, "Remote-MTA: dns; {}\r\n", printable(remote));
@@ -287,12 +316,44 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
     }
 }
 
-/// `rfc822; address`, or `utf-8; …` with octets above 127 as `\x{…}` (RFC 6533 §3).
-fn typed_address(address: &str) -> String {
+/// `rfc822; address`, or `utf-8; …` as it is, or with octets above 127 as `\x{…}` (RFC 6533 §3).
+fn typed_address(address: &str, global: bool) -> String {
     if address.is_ascii() {
-        return format!("rfc822; {}", printable(address));
+        format!("rfc822; {}", printable(address))
+    } else if global {
+        format!("utf-8; {}", one_line(address))
+    } else {
+        format!("utf-8; {}", ascii(address))
     }
-    format!("utf-8; {}", ascii(address))
+}
+
+/// An original recipient whose type is `utf-8`, without the escapes for 7 bits; what has not their form stays as it is
+/// (RFC 6533 §3).
+fn unescaped(original: &str) -> String {
+    let Some((kind, address)) = original.split_once(';') else {
+        return original.to_owned();
+    };
+    if !kind.eq_ignore_ascii_case("utf-8") {
+        return original.to_owned();
+    }
+    let mut parts = address.split("\\x{");
+    let mut out = format!("{kind};{}", parts.next().unwrap_or_default());
+    for part in parts {
+        let hex = part
+            .split_once('}')
+            .filter(|(hex, _)| (2..=6).contains(&hex.len()));
+        let decoded = hex.and_then(|(hex, rest)| {
+            let digits = hex.bytes().all(|octet| octet.is_ascii_hexdigit());
+            let code = u32::from_str_radix(hex, 16).ok().filter(|_| digits)?;
+            Some((char::from_u32(code).filter(|c| !c.is_control())?, rest))
+        });
+        let Some((c, rest)) = decoded else {
+            return original.to_owned();
+        };
+        out.push(c);
+        out.push_str(rest);
+    }
+    out
 }
 
 /// The header of the original, as it is where 7 bits and short lines suffice, else in quoted-printable (RFC 6522 §4).
@@ -509,6 +570,11 @@ mod tests {
         assert!(beyond.is_ascii() && beyond.contains("Content-Type: text/rfc822-headers\r\n"));
         notice.wishes.utf8 = true;
         assert!(text(&notice, original.as_bytes()).contains("Content-Type: message/global\r\n"));
+        // What is beyond ASCII may be encoded in the types that were made for it (RFC 6533 §4).
+        let beyond = text(&notice, "Subject: gr\u{fc}n\r\n\r\ngr\u{fc}n=\r\n".as_bytes());
+        let part = "\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n\
+                    Subject: gr=C3=BCn\r\n\r\ngr=C3=BCn=3D\r\n\r\n--=_";
+        assert!(beyond.contains(part) && beyond.is_ascii(), "{beyond}");
         let long = format!("Subject: x\r\n\r\n{}", "line\r\n".repeat(MAX_WHOLE / 6));
         assert_eq!(notice.wanted(), MAX_WHOLE + 1);
         let cut = text(&notice, &long.as_bytes()[..notice.wanted().min(long.len())]);
@@ -539,6 +605,45 @@ mod tests {
         );
         assert!(utf8.contains("charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable"));
         assert!(utf8.contains("<b=C3=B6b@example.net>") && utf8.is_ascii());
+    }
+
+    /// RFC 6533 §4.1: of a message with SMTPUTF8 the addresses stand as they are, in an encoding for 7 bits.
+    #[test]
+    fn addresses_beyond_ascii_stand_in_a_global_status() {
+        let mut notice = notice(Kind::Failed, "b\u{f6}b@example.net");
+        notice.wishes.utf8 = true;
+        let status = |notice: &Notice| {
+            let text = text(notice, b"A: b\r\n\r\n");
+            assert!(text.is_ascii());
+            let (_, part) = text.split_once("-delivery-status\r\n").expect("the part");
+            part.replace("=\r\n", "")
+        };
+        for (original, shown) in [
+            ("utf-8;b\\x{F6}b@example.net", "utf-8; b=C3=B6b@example.net"),
+            ("utf-8;b\u{f6}b@example.net", "utf-8; b=C3=B6b@example.net"),
+            ("utf-8;b\\x{2B}b@example.net", "utf-8; b+b@example.net"),
+            ("utf-8;b\\x{zz}b@example.net", "utf-8; b\\x{zz}b@example.net"),
+            ("utf-8;b\\x{0A}b@example.net", "utf-8; b\\x{0A}b@example.net"),
+            ("utf-8;b\\x{D800}", "utf-8; b\\x{D800}"),
+            ("rfc822;b\\x{F6}b@example.net", "rfc822; b\\x{F6}b@example.net"),
+        ] {
+            for about in &mut notice.recipients {
+                about.original = Some(original.into());
+            }
+            let part = status(&notice);
+            assert!(
+                part.contains(&format!("\r\nOriginal-Recipient: {shown}\r\n")),
+                "{original}: {part}"
+            );
+            assert!(part.contains("\r\nFinal-Recipient: utf-8; b=C3=B6b@example.net\r\nAction: failed\r\n"));
+            assert!(part.starts_with("Content-Transfer-Encoding: quoted-printable\r\n\r\n"));
+        }
+        // Where all is ASCII the old type does (§4.4).
+        for about in &mut notice.recipients {
+            about.address = "bob@example.net".into();
+            about.original = None;
+        }
+        assert!(text(&notice, b"").contains("Content-Type: message/delivery-status\r\n"));
     }
 
     #[test]

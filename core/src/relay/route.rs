@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use crate::addr::Domain;
+use crate::addr::{Address, Domain};
 use crate::config::{self, RouteConfig, SecretSource, TlsPolicyName};
 use crate::secret::Secret;
 use crate::smtp::envelope::Wishes;
@@ -144,6 +144,8 @@ pub struct Settings {
     pub hostname: String,
     /// By canonical domain, or `*` for all others.
     pub routes: BTreeMap<String, Target>,
+    /// By the canonical domain of the envelope sender.
+    pub sender_routes: BTreeMap<String, Target>,
     /// For all without a route.
     pub smarthost: Option<Target>,
     /// Port of MX hosts.
@@ -168,6 +170,7 @@ impl Default for Settings {
             enabled: true,
             hostname: "mail.example.com".into(),
             routes: BTreeMap::new(),
+            sender_routes: BTreeMap::new(),
             smarthost: None,
             port: 25,
             tls: TlsPolicy::Opportunistic,
@@ -211,14 +214,18 @@ impl Settings {
                 credentials,
             })
         };
-        let mut routes = BTreeMap::new();
-        for (domain, route) in &relay.routes {
-            let canonical = Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
-            routes.insert(
-                canonical,
-                target(&format!("relay.routes.{domain}.password"), route)?,
-            );
-        }
+        let mut targets = |key: &str, given: &BTreeMap<String, RouteConfig>| {
+            let mut routes = BTreeMap::new();
+            for (domain, route) in given {
+                let canonical =
+                    Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
+                let key = format!("relay.{key}.{domain}.password");
+                routes.insert(canonical, target(&key, route)?);
+            }
+            Ok(routes)
+        };
+        let routes = targets("routes", &relay.routes)?;
+        let sender_routes = targets("sender_routes", &relay.sender_routes)?;
         let smarthost = RouteConfig {
             host: relay.smarthost.clone(),
             port: Some(relay.smarthost_port),
@@ -234,6 +241,7 @@ impl Settings {
             enabled: relay.enabled,
             hostname: config.hostname.clone(),
             routes,
+            sender_routes,
             smarthost,
             port: relay.port,
             retry_delays: relay.retry_delays.clone(),
@@ -243,11 +251,19 @@ impl Settings {
         })
     }
 
-    /// The way of a domain: its own route, else `*`, else the smarthost, else MX.
+    /// The way of mail from nobody to a domain: as [`Settings::route_from`].
     #[must_use]
     pub fn route(&self, domain: &Domain) -> Route {
-        let named = self.routes.get(domain.as_str()).or_else(|| self.routes.get("*"));
-        match named.or(self.smarthost.as_ref()) {
+        self.route_from(None, domain)
+    }
+
+    /// The way of mail of a sender to a domain: the domain's own route, else that of the sender's domain, else `*`, else
+    /// the smarthost, else MX. `sender`: of the envelope; mail without one (notices) goes as if its sender had no route.
+    #[must_use]
+    pub fn route_from(&self, sender: Option<&Address>, domain: &Domain) -> Route {
+        let of_sender = || self.sender_routes.get(sender?.domain.as_str());
+        let named = self.routes.get(domain.as_str()).or_else(of_sender);
+        match named.or_else(|| self.routes.get("*")).or(self.smarthost.as_ref()) {
             Some(target) => Route::Target(target.clone()),
             None => Route::Mx {
                 domain: domain.clone(),
@@ -316,15 +332,48 @@ mod tests {
     }
 
     #[test]
+    fn senders_have_routes_behind_those_of_recipients() {
+        let settings = Settings {
+            routes: BTreeMap::from([
+                ("*".into(), target("star")),
+                ("partner.example".into(), target("partner")),
+            ]),
+            sender_routes: BTreeMap::from([("b.example".into(), target("of-b"))]),
+            ..Settings::default()
+        };
+        let host = |sender: Option<&str>, to: &str| {
+            let sender = sender.map(|sender| Address::parse(sender).expect("address"));
+            match settings.route_from(sender.as_ref(), &domain(to)) {
+                Route::Target(target) => target.host,
+                Route::Mx { .. } => "MX".into(),
+            }
+        };
+        assert_eq!(host(Some("u@B.Example"), "else.example"), "of-b");
+        assert_eq!(host(Some("u@b.example"), "partner.example"), "partner");
+        assert_eq!(host(Some("u@sub.b.example"), "else.example"), "star");
+        assert_eq!(host(None, "else.example"), "star");
+        let (a, b) = ("u@a.example", "u@b.example");
+        let key = |sender| {
+            let sender = Address::parse(sender).expect("address");
+            settings.route_from(Some(&sender), &domain("else.example")).key()
+        };
+        assert_ne!(key(a), key(b), "they do not share a connection");
+    }
+
+    #[test]
     fn the_configuration_gives_routes_and_policies() {
         let text = r#"{"hostname": "mx.example.org", "relay": {"smarthost": "smart.example", "smarthost_username": "u",
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
             "t.example": {"host": "t", "tls": "implicit"},
             "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2],
-            "max_connections_per_host": 3}}"#;
+            "max_connections_per_host": 3,
+            "sender_routes": {"Sender.EXAMPLE": {"host": "s", "username": "n", "password": "p2"}}}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
             SecretSource::Text(secret) if key == "relay.smarthost_password" => {
+                Ok(Secret::new(secret.clone()))
+            }
+            SecretSource::Text(secret) if key == "relay.sender_routes.Sender.EXAMPLE.password" => {
                 Ok(Secret::new(secret.clone()))
             }
             other => Err(format!("{key}: {other:?}")),
@@ -335,6 +384,10 @@ mod tests {
         assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
         assert_eq!(settings.retry_delays, [1, 2]);
         assert_eq!(settings.max_connections_per_host, 3);
+        let of_sender = &settings.sender_routes["sender.example"];
+        assert_eq!((of_sender.port, of_sender.tls), (2626, TlsPolicy::Verify));
+        let credentials = of_sender.credentials.clone().expect("credentials");
+        assert_eq!(credentials.password, Secret::new("p2"));
         let Route::Target(own) = settings.route(&domain("example.com")) else {
             panic!("a target");
         };

@@ -224,6 +224,7 @@ impl First {
     /// `server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count ["," extensions]`
     fn answered(&self, message: &[u8]) -> Result<(Asked, Vec<u8>, u32), String> {
         let text = text_of(message)?;
+        check_error(text)?;
         let mut parts = text.split(',');
         let mut value = |name: &str| {
             let part = parts.next().unwrap_or_default();
@@ -278,15 +279,8 @@ fn prove(salted: &Secret, messages: &str) -> ([u8; 32], [u8; 32]) {
 /// `server-final-message = (server-error / verifier) ["," extensions]`
 fn check_final(message: &[u8], signature: &[u8; 32]) -> Result<(), String> {
     let text = text_of(message)?;
+    check_error(text)?;
     let first = text.split(',').next().unwrap_or_default();
-    if let Some(error) = first.strip_prefix("e=") {
-        let error: String = error
-            .chars()
-            .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-            .take(100)
-            .collect();
-        return Err(format!("the server says {error}"));
-    }
     let verifier = first
         .strip_prefix("v=")
         .and_then(|text| STANDARD.decode(text).ok());
@@ -296,6 +290,17 @@ fn check_final(message: &[u8], signature: &[u8; 32]) -> Result<(), String> {
     } else {
         Err("the server does not prove that it knows the password".to_owned())
     }
+}
+
+/// `server-error = "e=" server-error-value`. Some servers do not wait for the last message with it.
+fn check_error(text: &str) -> Result<(), String> {
+    let first = text.split(',').next().unwrap_or_default();
+    let Some(error) = first.strip_prefix("e=") else {
+        return Ok(());
+    };
+    let printable = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+    let error: String = error.chars().map(printable).take(100).collect();
+    Err(format!("the server says {error}"))
 }
 
 fn text_of(message: &[u8]) -> Result<&str, String> {

@@ -217,7 +217,9 @@ impl Queue {
             if rcpt.stored.local {
                 return Some(Arc::from(LOCAL));
             }
-            let route = self.settings.route(&rcpt.address.as_ref()?.domain);
+            let sender = item.reverse_path();
+            let domain = &rcpt.address.as_ref()?.domain;
+            let route = self.settings.route_from(sender.address(), domain);
             Some(Arc::<str>::from(route.key()))
         });
         let Some(key) = key else {
@@ -321,7 +323,7 @@ impl Queue {
         let order = Order {
             route: self
                 .settings
-                .route(&first.address.domain)
+                .route_from(item.reverse_path().address(), &first.address.domain)
                 .for_message(&wishes, item.reverse_path().address().is_some()),
             job: Job {
                 reverse_path: item.reverse_path(),
