@@ -125,7 +125,7 @@ fn exists_or(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::directory::SendAs;
 
@@ -133,7 +133,8 @@ mod tests {
         Address::parse(text).expect("address")
     }
 
-    fn hosting(domains: &[&str]) -> Hosting {
+    /// These domains, and no postmaster.
+    pub(in crate::directory) fn hosting(domains: &[&str]) -> Hosting {
         Hosting {
             domains: domains
                 .iter()

@@ -27,6 +27,15 @@ pub enum Outcome {
     Random,
 }
 
+/// How a process ends that is cut at one of its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is killed.
+    Kill,
+    /// The power fails; the number is the seed of what is left to chance.
+    Power(Model, Outcome, u8),
+}
+
 impl World {
     /// Leaves what a power cut leaves, as if the machine had started again.
     pub(super) fn power_cut(&mut self, model: Model, outcome: Outcome, random: &mut Random) {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmail_core::random::Random;
 
-pub use crash::{Model, Outcome};
+pub use crash::{End, Model, Outcome};
 pub use fault::{Call, Fault, Record};
 pub use watch::MemWatch;
 
@@ -177,6 +177,15 @@ impl MemDisk {
     /// a file named `state` holds is arbitrary unless it was synced. Go on with a new [`MemDisk::process`].
     pub fn power_cut(&self, model: Model, outcome: Outcome, random: &mut Random) {
         self.shared.world().power_cut(model, outcome, random);
+    }
+
+    /// Ends the process, which was cut at this call, as `end` says. Go on with a new [`MemDisk::process`].
+    pub fn end(&self, end: End, at: u64) {
+        self.kill();
+        if let End::Power(model, outcome, seed) = end {
+            let [low, ..] = at.to_le_bytes();
+            self.power_cut(model, outcome, &mut Random::from_seed([seed ^ low; 32]));
+        }
     }
 
     /// Calls that this process has made.

@@ -32,6 +32,7 @@ mod sharing;
 mod smtp;
 mod sort;
 mod submit;
+mod told;
 
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
@@ -76,6 +77,7 @@ pub struct Service<S: MailStore, D: Disk> {
     salts: OnceLock<[u8; 32]>,
     lookalikes: lookalikes::Known,
     room: at_once::Room,
+    told: told::Told,
     outbound: Outbound,
     gists: GistCache,
     /// Epochs of watched accounts when they were last looked at.
@@ -112,6 +114,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             salts: OnceLock::new(),
             lookalikes: lookalikes::Known::default(),
             room: at_once::Room::default(),
+            told: told::Told::default(),
             outbound: Outbound::default(),
             gists: GistCache::default(),
             epochs: Mutex::default(),

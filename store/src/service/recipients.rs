@@ -42,10 +42,15 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             Err(Refusal::AliasLoop) => {
                 let too_many = expanded.too_many.then(|| "too many addresses".to_owned());
                 resolved.dead.extend(too_many);
-                log::error!(
-                    "aliases of {path} have to be mended: {}",
-                    resolved.dead.join(", ")
-                );
+                if self
+                    .told
+                    .is_news(self.accounts.told_time(), format!("loop {path}"))
+                {
+                    log::error!(
+                        "aliases of {path} have to be mended: {} (told once an hour)",
+                        resolved.dead.join(", ")
+                    );
+                }
                 return Err(Refusal::AliasLoop);
             }
             leaves => leaves?,
@@ -127,7 +132,14 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 Target::Account(name) => {
                     match self.check_room(name, Usage::message(size.unwrap_or(1))).await {
                         Ok(()) => has_room = true,
-                        Err(Refusal::OverQuota) => log::warn!("delivery to {name} fails: over quota"),
+                        Err(Refusal::OverQuota) => {
+                            if self
+                                .told
+                                .is_news(self.accounts.told_time(), format!("full {name}"))
+                            {
+                                log::warn!("delivery to {name} fails: over quota (told once an hour)");
+                            }
+                        }
                         refused => refused?,
                     }
                 }

@@ -5,7 +5,7 @@ use core::pin::pin;
 use crate::common::*;
 use futures_lite::future::{block_on, poll_once};
 use rmail_core::limits::Limits;
-use rmail_core::mailbox::{FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidSet};
+use rmail_core::mailbox::{FlagChange, FlagOp, Flags, MailboxRef, Quota, SystemFlags, UidSet};
 use rmail_store::MailStore;
 use rmail_store::disk::Disk as _;
 use rmail_store::file::Options;
@@ -106,15 +106,9 @@ fn a_flag_change_is_one_rename_and_the_flusher_syncs() {
         }
         let (mailbox, _) = select(&store, "INBOX").await.expect("select");
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
-        store
-            .store(&mailbox, &set(&[1]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &seen).await;
         disk.record();
-        store
-            .store(&mailbox, &set(&[2]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 2, &seen).await;
         assert_eq!(
             calls(&disk),
             [
@@ -142,19 +136,13 @@ fn a_keyword_that_may_not_be_on_disk_is_not_given_at_once() {
         deliver(&before, &[alice()], "m").await.expect("deliver");
         let (mailbox, _) = select(&before, "INBOX").await.expect("select");
         let word = change(FlagOp::Add, SystemFlags(0), &["word"]);
-        before
-            .store(&mailbox, &set(&[1]), &word, None)
-            .await
-            .expect("store");
+        flag(&before, &mailbox, 1, &word).await;
         // The next start knows the keyword, but not whether it was synced.
         let disk = disk.process();
         let store = open(&disk, Limits::default()).await;
         let (mailbox, _) = select(&store, "INBOX").await.expect("select");
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
-        store
-            .store(&mailbox, &set(&[1]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &seen).await;
         disk.set_yields(false);
         let flagged = change(FlagOp::Add, SystemFlags::FLAGGED, &[]);
         assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_some());
@@ -165,10 +153,7 @@ fn a_keyword_that_may_not_be_on_disk_is_not_given_at_once() {
             assert_eq!(disk_syncs(&calls(&disk)), 0, "{op:?}");
         }
         let without = change(FlagOp::Remove, SystemFlags(0), &["word"]);
-        store
-            .store(&mailbox, &set(&[1]), &without, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &without).await;
         disk.record();
         assert!(store.store_now(&mailbox, &set(&[1]), &word, None).is_some());
         assert_eq!(disk_syncs(&calls(&disk)), 0);
@@ -181,16 +166,10 @@ fn what_another_process_marked_clean_is_not_marked_dirty_at_once() {
         let disk = MemDisk::new();
         let (store, mailbox) = filled(&disk, 2).await;
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
-        store
-            .store(&mailbox, &set(&[1]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &seen).await;
         let other = open(&disk.process(), Limits::default()).await;
         let (theirs, _) = select(&other, "INBOX").await.expect("select");
-        other
-            .store(&theirs, &set(&[2]), &seen, None)
-            .await
-            .expect("store");
+        flag(&other, &theirs, 2, &seen).await;
         store.snapshot(&mailbox).await.expect("snapshot");
         other.close().await.expect("close");
         disk.set_yields(false);
@@ -199,10 +178,7 @@ fn what_another_process_marked_clean_is_not_marked_dirty_at_once() {
         disk.record();
         assert!(store.store_now(&mailbox, &set(&[1]), &flagged, None).is_none());
         assert_eq!(disk_syncs(&calls(&disk)), 0);
-        store
-            .store(&mailbox, &set(&[1]), &flagged, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &flagged).await;
         disk.record();
         assert!(store.store_now(&mailbox, &set(&[2]), &flagged, None).is_some());
         assert_eq!(disk_syncs(&calls(&disk)), 0);
@@ -215,10 +191,7 @@ fn no_flag_is_changed_at_once_while_a_delivery_syncs() {
         let disk = MemDisk::new();
         let (store, mailbox) = filled(&disk, 2).await;
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
-        store
-            .store(&mailbox, &set(&[1]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 1, &seen).await;
         // To another account: it holds no lock that this one needs.
         let accounts = [bob()];
         let mut delivery = pin!(deliver(&store, &accounts, "n"));
@@ -254,10 +227,7 @@ fn a_flag_change_is_synced_at_once_if_told_so() {
             let (mailbox, _) = select(&store, "INBOX").await.expect("select");
             let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
             disk.record();
-            store
-                .store(&mailbox, &set(&[1]), &seen, None)
-                .await
-                .expect("store");
+            flag(&store, &mailbox, 1, &seen).await;
             let shards = calls(&disk);
             let after_rename = shards.iter().skip_while(|call| **call != Call::Rename);
             assert!(
@@ -296,6 +266,12 @@ fn what_is_warm_costs_one_read() {
         assert_eq!(store.snapshot_now(&mailbox), None);
         assert_eq!(uids(&store.snapshot(&mailbox).await.expect("snapshot")), [1, 2]);
     });
+}
+
+/// Changes the flags of one message.
+async fn flag(store: &Store, mailbox: &MailboxRef, uid: u32, change: &FlagChange) {
+    let stored = store.store(mailbox, &set(&[uid]), change, None).await;
+    stored.expect("store");
 }
 
 /// A store on a fresh disk with so many messages in alice's INBOX, selected.
@@ -407,10 +383,7 @@ fn a_shard_that_was_made_again_gets_the_next_message() {
         assert_eq!(names_of(&disk, &new).await.len(), 3);
         assert_eq!(names_of(&disk, &old).await.len(), 2);
         let seen = change(FlagOp::Add, SystemFlags::SEEN, &[]);
-        store
-            .store(&mailbox, &set(&[2]), &seen, None)
-            .await
-            .expect("store");
+        flag(&store, &mailbox, 2, &seen).await;
         let flagged = names_of(&disk, &new)
             .await
             .into_iter()

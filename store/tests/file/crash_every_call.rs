@@ -6,16 +6,8 @@ use crate::crash_common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{Snapshot, Uid};
-use rmail_core::random::Random;
 use rmail_store::MailStore;
-use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
-
-/// How a run ends.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Kill,
-    Power(Model, Outcome, u8),
-}
+use rmail_store::mem::{End, Fault, MemDisk, Model, Outcome};
 
 fn ends() -> Vec<End> {
     let mut ends = vec![End::Kill];
@@ -46,14 +38,7 @@ async fn run(op: Op, at: u64, end: End, world: &MemDisk, expected: &(Tree, Tree)
         told.err()
     );
     drop(store);
-    disk.kill();
-    if let End::Power(model, outcome, seed) = end {
-        disk.power_cut(
-            model,
-            outcome,
-            &mut Random::from_seed([seed ^ at.to_le_bytes()[0]; 32]),
-        );
-    }
+    disk.end(end, at);
     let disk = disk.process();
     let store = open(&disk, Limits::small()).await;
     let what = format!("{op:?} cut at call {at} by {end:?}, told {}", told.is_ok());

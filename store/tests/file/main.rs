@@ -10,6 +10,7 @@
     reason = "test code"
 )]
 
+mod arrivals;
 mod calls;
 mod care_backup;
 mod care_fsck;

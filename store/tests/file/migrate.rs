@@ -6,11 +6,10 @@ use crate::common::*;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{Flags, Quota, SpecialUse, SystemFlags, Uid};
-use rmail_core::random::Random;
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk, Mode};
 use rmail_store::file::migrate::{Event, Plan};
-use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
+use rmail_store::mem::{End, Fault, MemDisk, Model, Outcome};
 
 const INDEX: &str = r#"{"uidvalidity":1234567,"uidnext":40,"messages":[
     {"uid":3,"flags":["\\Seen","$Work"],"date":"1996-07-17T02:44:25-07:00","size":5},
@@ -262,12 +261,6 @@ fn a_mailbox_that_a_running_server_made_and_never_used_gives_way() {
     });
 }
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Kill,
-    Power(Model, Outcome, u8),
-}
-
 /// Cuts a migration at each of its calls, runs it again, and compares with one that was not cut.
 async fn cut_everywhere(world: &MemDisk, with_server: bool) {
     let whole = world.fork();
@@ -288,11 +281,7 @@ async fn cut_everywhere(world: &MemDisk, with_server: bool) {
             migrate(&store, Plan::default()).await;
             cut = disk.is_dead();
             drop(store);
-            disk.kill();
-            if let End::Power(model, outcome, seed) = *end {
-                let mut random = Random::from_seed([seed ^ at.to_le_bytes()[0]; 32]);
-                disk.power_cut(model, outcome, &mut random);
-            }
+            disk.end(*end, at);
             let disk = disk.process();
             // A server may look in between: it must not make another mailbox of what is half done.
             if at % 2 == 0 {

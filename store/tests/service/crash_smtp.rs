@@ -12,7 +12,7 @@ use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::smtp::server::{Role, Session, Settings};
 use rmail_store::MailStore as _;
-use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
+use rmail_store::mem::{End, Fault, MemDisk, Model, Outcome};
 use rmail_store::service::{Answer, Serve as _, Service};
 
 /// What the client says up to the body, and how the body comes.
@@ -89,13 +89,6 @@ impl Client {
     }
 }
 
-/// How a run ends.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Kill,
-    Power(Model, Outcome, u8),
-}
-
 fn ends() -> Vec<End> {
     let mut ends = vec![End::Kill];
     for model in [Model::Adversary, Model::Ordered] {
@@ -137,11 +130,7 @@ fn run(world: &MemDisk, body: &str, at: u64, end: End) -> bool {
     assert!(cut || accepted, "{}", client.sent);
     drop(client);
     drop(store);
-    disk.kill();
-    if let End::Power(model, outcome, seed) = end {
-        let seed = [seed ^ at.to_le_bytes()[0]; 32];
-        disk.power_cut(model, outcome, &mut Random::from_seed(seed));
-    }
+    disk.end(end, at);
 
     let what = format!("{end:?} at call {at}, accepted: {accepted}");
     let disk = disk.process();

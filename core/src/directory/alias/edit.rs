@@ -310,16 +310,7 @@ fn same(one: &str, two: &str, own: &Domain) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hosting(domains: &[&str]) -> Hosting {
-        Hosting {
-            domains: domains
-                .iter()
-                .map(|text| Domain::parse(text).expect("domain"))
-                .collect(),
-            postmaster: None,
-        }
-    }
+    use crate::directory::lookup::tests::hosting;
 
     #[test]
     fn rules_are_named_as_operators_write_them() {
