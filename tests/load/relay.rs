@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rmail_core::text::rfc3339;
 use rmail_core::time::Unix;
-use rmail_tests::sink::Dns;
+use rmail_tests::Dns;
 
 use crate::Figures;
 use crate::processes::Processes;
