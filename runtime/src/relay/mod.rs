@@ -26,7 +26,7 @@ use rmail_core::relay::bounce;
 use rmail_core::relay::entry::Entry;
 use rmail_core::relay::history::Record;
 use rmail_core::relay::hosts::Input as HostsInput;
-use rmail_core::relay::queue::{Action, Input, Queue};
+use rmail_core::relay::queue::{Action, Command, Input, Queue};
 use rmail_core::relay::{Settings, attempt::Order};
 use rmail_store::disk::Disk;
 use rmail_store::error::Result as StoreResult;
@@ -243,6 +243,10 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         match input {
             Input::Loaded(entries) => entries.iter().for_each(learn),
             Input::Added(entry) => learn(entry),
+            Input::Command {
+                command: Command::Retry | Command::Release,
+                ..
+            } => self.keeper.tell(HostsInput::Impatient),
             Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             Input::Shutdown => {
                 self.ending = true;
