@@ -609,6 +609,21 @@ fn implicit_tls_comes_first() {
     assert_eq!(world.run().summary(), ("T4.7.5".into(), End::NextHost));
 }
 
+#[test]
+fn a_report_tells_which_tls_the_connection_had() {
+    let one = job(&["b@x.example"], MESSAGE);
+    for (policy, proof) in [
+        (TlsPolicy::Opportunistic, "certificate not verified"),
+        (TlsPolicy::Verify, "certificate verified"),
+    ] {
+        let world = World::new(settings(policy), one.clone(), MESSAGE, &[("EHLO", TLS)]).run();
+        let tls = world.outcome().recipients[0].report().tls.clone().unwrap_or_default();
+        assert!(tls.starts_with("TLS") && tls.ends_with(proof), "{tls}");
+    }
+    let world = World::new(settings(TlsPolicy::Opportunistic), one, MESSAGE, &[]).run();
+    assert_eq!(world.outcome().recipients[0].report().tls, None);
+}
+
 fn login(tls: TlsPolicy) -> Settings {
     let credentials = Some(Credentials {
         username: "user".into(),

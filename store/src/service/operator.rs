@@ -113,19 +113,28 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 return;
             }
         };
-        let mut held: HashMap<String, bool> = HashMap::new();
+        let mut wanted: HashMap<String, Word> = HashMap::new();
         for order in waiting {
-            let hold = match order.request.command {
-                // What is to be removed must not be tried before.
-                Word::Hold | Word::Fail => true,
-                Word::Release => false,
-                Word::Retry => continue,
-            };
-            held.extend(order.request.ids.into_iter().map(|id| (id, hold)));
+            let word = order.request.command;
+            if word != Word::Retry {
+                wanted.extend(order.request.ids.into_iter().map(|id| (id, word)));
+            }
         }
         for entry in entries {
-            if let Some(hold) = held.get(&entry.id) {
-                entry.held = *hold;
+            let held = match wanted.get(&entry.id) {
+                // What is to be given up is not tried before, and is held no longer than that takes.
+                Some(Word::Fail) => {
+                    entry.held = true;
+                    continue;
+                }
+                Some(word) => *word == Word::Hold,
+                None => continue,
+            };
+            // The queue sees no change when it hears of the request: it stands on disk before.
+            if core::mem::replace(&mut entry.held, held) != held
+                && let Err(error) = self.store.save_outbound(entry).await
+            {
+                log::error!("queue entry {}: {error}; what an operator asks for holds until the next start", entry.id);
             }
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::Failure;
 use super::select::{Filter, Found, Snapshot, read};
-use super::words::{Escaped, State, relative, sender, size, when};
+use super::words::{Escaped, State, is_alarm, relative, sender, size, when};
 use crate::clock;
 
 /// Recipients of one message that are shown.
@@ -178,6 +178,10 @@ fn line(entry: &Entry, recipient: &Recipient, delays: &[u64], now: u64) -> Strin
     }
     if recipient.attempts > 0 {
         text += &format!("  {} tried", recipient.attempts);
+    }
+    if state.is_open() && recipient.last.as_deref().is_some_and(is_alarm) {
+        let alarm = AnsiColor::Red.on_default().bold();
+        text += &format!("  {alarm}needs you{alarm:#}");
     }
     if let Some(last) = recipient.done.as_ref().or(recipient.last.as_ref()) {
         text += &format!("  {}", Escaped(last));

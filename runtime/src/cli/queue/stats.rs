@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::Failure;
 use super::select::{Snapshot, read};
-use super::words::{Escaped, State, relative, size};
+use super::words::{Escaped, State, is_alarm, relative, size};
 use crate::clock;
 
 /// Destinations that are shown to a person.
@@ -26,6 +26,8 @@ pub(in crate::cli) struct Options {
     json: bool,
 }
 
+const ALARM: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
+
 /// What waits for one destination.
 #[derive(Debug, Default)]
 struct Destination {
@@ -41,6 +43,8 @@ struct Sum {
     octets: u64,
     recipients: u64,
     held: u64,
+    /// Recipients that wait for an operator.
+    alarms: u64,
     states: BTreeMap<State, u64>,
     oldest: Option<u64>,
     next: Option<u64>,
@@ -63,7 +67,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
         let of = |state: State| sum.states.get(&state).copied().unwrap_or_default();
         let all = json!({
             "messages": snapshot.found.len(), "recipients": sum.recipients, "octets": sum.octets,
-            "held": sum.held, "due": of(State::Due), "waiting": of(State::Waiting),
+            "held": sum.held, "alarms": sum.alarms, "due": of(State::Due), "waiting": of(State::Waiting),
             "held_by_sender": of(State::Asleep), "failed": of(State::Failed), "delivered": of(State::Done),
             "oldest": sum.oldest, "next": sum.next, "servers": snapshot.servers,
             "unreadable": snapshot.broken.len(), "destinations": list,
@@ -99,6 +103,12 @@ fn print(snapshot: &Snapshot, sum: &Sum, destinations: &[(&String, &Destination)
         .map(|(state, count)| format!("{count} {}", state.word()))
         .collect();
     println!("Recipients: {}.", states.join(", "));
+    if sum.alarms > 0 {
+        println!(
+            "{ALARM}{} recipient(s) wait for you{ALARM:#}: the login at the relay host is refused; `rmail queue list` has the reply.",
+            sum.alarms
+        );
+    }
     if let Some(oldest) = sum.oldest {
         println!("The oldest came {}.", relative(oldest, now));
     }
@@ -162,6 +172,7 @@ fn count(snapshot: &Snapshot, now: u64) -> Sum {
                 }
             }
             if let Some(last) = &recipient.last {
+                sum.alarms += u64::from(is_alarm(last));
                 *of.reasons.entry(last.clone()).or_default() += 1;
             }
         }

@@ -129,6 +129,12 @@ impl State {
 /// What a reason means, and whether anything is to be done; none: it speaks for itself.
 pub(super) fn meaning(last: &str) -> Option<&'static str> {
     let Report { enhanced, code, .. } = Report::parse(last)?;
+    if is_alarm(last) {
+        return Some(
+            "The login at the relay host was refused, or would not be safe: mend its username, password or tls in the \
+             configuration, reload, then `rmail queue retry --all`.",
+        );
+    }
     let Enhanced(class, subject, detail) = enhanced;
     Some(match (class, subject, detail) {
         (_, 1, 1) => "Their server knows no such recipient.",
@@ -150,10 +156,6 @@ pub(super) fn meaning(last: &str) -> Option<&'static str> {
         }
         (_, 4, 7) => "It could not be delivered in the time that `relay.retry_delays` gives.",
         (4, 7, 5 | 10 | 11) | (5, 7, 5 | 10 | 11 | 30) => "TLS as it is required did not come about.",
-        (_, 7, 8 | 9) => {
-            "The login at the relay host was refused: mend its username and password in the configuration, reload, then \
-             `rmail queue retry --all`."
-        }
         (4, 7, _) if matches!(code, Some(450 | 451)) => {
             "They want it to come later. That is usual for the first message to them (greylisting), and passes by itself."
         }
@@ -166,6 +168,21 @@ pub(super) fn meaning(last: &str) -> Option<&'static str> {
         (_, 5, 3) => "Too many recipients at once: the others are tried again.",
         _ => return None,
     })
+}
+
+/// Whether it waits for an operator: the login at the relay host was refused, or not tried because it would not be safe.
+pub(super) fn is_alarm(last: &str) -> bool {
+    let report = Report::parse(last);
+    report.is_some_and(
+        |Report {
+             enhanced, code, text, ..
+         }| match code {
+            Some(code) => {
+                matches!(code, 530 | 534 | 535 | 538) || (enhanced.1 == 7 && matches!(enhanced.2, 8 | 9))
+            }
+            None => text.starts_with("login not possible"),
+        },
+    )
 }
 
 #[cfg(test)]
@@ -203,9 +220,12 @@ mod tests {
         };
         says("4.4.1 connect to mx (192.0.2.1:25): refused", "port 25");
         says("535 5.7.8 no", "login");
+        says("4.7.0 login not possible: no TLS", "tls");
         says("450 4.7.1 greylisted", "greylisting");
         says("550 5.1.1 no such user", "no such recipient");
         assert_eq!(meaning("250 2.0.0 ok"), None);
         assert_eq!(meaning("in words"), None);
+        assert!(is_alarm("535 5.7.8 no") && is_alarm("4.7.0 login not possible: no TLS"));
+        assert!(!is_alarm("550 5.7.1 no") && !is_alarm("in words"));
     }
 }
