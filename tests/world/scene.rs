@@ -37,6 +37,8 @@ pub struct Scene {
     broken: Cell<u64>,
     /// Clients that have not come to an end.
     pub clients: Cell<usize>,
+    /// Sites whose power is to be cut at once.
+    pub cuts: RefCell<Vec<usize>>,
     /// Messages that went over a connection that was kept.
     pub reused: Cell<u64>,
 }
@@ -55,6 +57,7 @@ impl Scene {
             trace,
             broken: Cell::new(0),
             clients: Cell::new(0),
+            cuts: RefCell::default(),
             reused: Cell::new(0),
         })
     }

@@ -123,6 +123,10 @@ impl World {
             if !self.exec.step() {
                 return;
             }
+            let cuts = std::mem::take(&mut *self.scene.cuts.borrow_mut());
+            for site in cuts {
+                self.happen(Happening::PowerCut(site), agenda);
+            }
         }
     }
 
