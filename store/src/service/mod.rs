@@ -32,6 +32,7 @@ mod sharing;
 mod smtp;
 mod sort;
 mod submit;
+mod tls_files;
 
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
@@ -39,6 +40,7 @@ pub use outbound::OutboundMessage;
 pub use serve::{Answer, Pool, Serve, Waiting};
 pub use settings::Settings;
 pub use smtp::SmtpService;
+pub use tls_files::Sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
