@@ -180,4 +180,7 @@ pub struct TlsInfo {
     pub exporter: Option<Vec<u8>>,
     /// `tls-server-end-point` channel binding (RFC 5929): hash of our certificate.
     pub end_point: Option<Vec<u8>>,
+    /// Of a server's certificate that was taken as it is: what is wrong with it, where somebody wants to know
+    /// ([`crate::relay::tls::Trust::Watched`]).
+    pub fault: Option<crate::relay::tls::Fault>,
 }

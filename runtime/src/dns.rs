@@ -60,7 +60,7 @@ type Result_ = Result<Answer, DnsError>;
 
 enum Event {
     Ask(Question, Sender<Result_>),
-    Servers(Vec<SocketAddr>),
+    Servers(Servers),
     Input(Input),
     #[cfg(test)]
     Panic,
@@ -69,7 +69,8 @@ enum Event {
 impl Dns {
     /// Starts the resolver on an executor; it ends when nobody can ask any more.
     #[must_use]
-    pub fn start(executor: &Arc<Executor<'static>>, clock: Clock, servers: Vec<SocketAddr>) -> Self {
+    pub fn start(executor: &Arc<Executor<'static>>, clock: Clock, servers: impl Into<Servers>) -> Self {
+        let servers = servers.into();
         let (events, queue) = async_channel::bounded(QUEUE);
         executor
             .spawn(supervise(Arc::clone(executor), clock, queue, servers))
@@ -87,28 +88,56 @@ impl Dns {
     }
 
     /// After a reload: other servers.
-    pub async fn set_servers(&self, servers: Vec<SocketAddr>) {
-        let _ = self.events.send(Event::Servers(servers)).await;
+    pub async fn set_servers(&self, servers: impl Into<Servers>) {
+        let _ = self.events.send(Event::Servers(servers.into())).await;
     }
 }
 
-/// The configured servers, else those of resolv.conf, else a public one.
+/// Whom to ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    /// Their addresses, in the order in which they are asked.
+    pub addresses: Vec<SocketAddr>,
+    /// Their word on DNSSEC counts; that of a server on loopback always does.
+    pub trusted: bool,
+}
+
+impl From<Vec<SocketAddr>> for Servers {
+    fn from(addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            addresses,
+            trusted: false,
+        }
+    }
+}
+
+/// The configured servers, else those of resolv.conf, else a public one, which is never `trusted`.
 #[must_use]
-pub fn servers(configured: &[SocketAddr]) -> Vec<SocketAddr> {
+pub fn servers(configured: &[SocketAddr], trusted: bool) -> Servers {
     if !configured.is_empty() {
-        return configured.to_vec();
+        return Servers {
+            addresses: configured.to_vec(),
+            trusted,
+        };
     }
-    let found =
-        std::fs::read_to_string(RESOLV_CONF).map_or_else(|_| Vec::new(), |text| parse_resolv_conf(&text));
-    if found.is_empty() {
-        return vec![SocketAddr::new(FALLBACK.into(), PORT)];
+    let found = std::fs::read_to_string(RESOLV_CONF)
+        .map_or_else(|_| Servers::default(), |text| parse_resolv_conf(&text));
+    if found.addresses.is_empty() {
+        return vec![SocketAddr::new(FALLBACK.into(), PORT)].into();
     }
-    found
+    Servers {
+        trusted: found.trusted || trusted,
+        ..found
+    }
 }
 
-/// `nameserver` lines of resolv.conf(5); addresses with a zone are left out.
-fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
-    text.lines()
+/// `nameserver` lines of resolv.conf(5), and whether `options` has `trust-ad`; addresses with a zone are left out.
+fn parse_resolv_conf(text: &str) -> Servers {
+    let mut words = text.lines().map(str::split_ascii_whitespace);
+    let trusted =
+        words.any(|mut words| words.next() == Some("options") && words.any(|word| word == "trust-ad"));
+    let addresses = text
+        .lines()
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             let address = words
@@ -117,7 +146,8 @@ fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
                 .and(words.next())?;
             Some(SocketAddr::new(address.parse().ok()?, PORT))
         })
-        .collect()
+        .collect();
+    Servers { addresses, trusted }
 }
 
 /// Runs the resolver. Should it panic, it begins anew: who waits for an answer is told that there is none, which to the
@@ -126,7 +156,7 @@ async fn supervise(
     executor: Arc<Executor<'static>>,
     clock: Clock,
     queue: Receiver<Event>,
-    mut servers: Vec<SocketAddr>,
+    mut servers: Servers,
 ) {
     /// Between a panic and the next beginning: a panic at every question must not keep the processor busy.
     const PAUSE: Duration = Duration::from_secs(1);
@@ -155,10 +185,14 @@ struct Host {
 }
 
 impl Host {
-    fn new(executor: &Arc<Executor<'static>>, clock: Clock, servers: Vec<SocketAddr>) -> Self {
+    fn new(executor: &Arc<Executor<'static>>, clock: Clock, servers: Servers) -> Self {
         let (events, heard) = async_channel::bounded(QUEUE);
+        let settings = Settings {
+            trusted: servers.trusted,
+            ..Settings::new(servers.addresses)
+        };
         Self {
-            machine: Resolver::new(Settings::new(servers), entropy::seed()),
+            machine: Resolver::new(settings, entropy::seed()),
             executor: Arc::clone(executor),
             clock,
             events,
@@ -169,7 +203,7 @@ impl Host {
         }
     }
 
-    async fn run(mut self, queue: &Receiver<Event>, servers: &mut Vec<SocketAddr>) {
+    async fn run(mut self, queue: &Receiver<Event>, servers: &mut Servers) {
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.act(action);
@@ -186,7 +220,9 @@ impl Host {
                 Event::Input(input) => input,
                 Event::Servers(new) => {
                     servers.clone_from(&new);
-                    Input::Servers(new)
+                    let trusted = Input::Trusted(new.trusted);
+                    self.machine.handle_input(self.clock.now(), trusted);
+                    Input::Servers(new.addresses)
                 }
                 #[cfg(test)]
                 Event::Panic => panic!("told to"),
@@ -294,10 +330,18 @@ mod tests {
     fn resolv_conf_gives_its_servers_in_order() {
         let text = "# nameserver 1.1.1.1\nsearch example.com\nnameserver 192.0.2.53\n\
                     nameserver\t2001:db8::53 # second\nnameserver fe80::1%eth0\nnameserverx 9.9.9.9\n";
-        let found: Vec<String> = parse_resolv_conf(text).iter().map(ToString::to_string).collect();
+        let read = parse_resolv_conf(text);
+        assert!(!read.trusted);
+        let found: Vec<String> = read.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(found, ["192.0.2.53:53", "[2001:db8::53]:53"]);
         let own = ["127.0.0.1:5353".parse().expect("an address")];
-        assert_eq!(servers(&own), own);
+        for trusted in [false, true] {
+            let addresses = own.to_vec();
+            assert_eq!(servers(&own, trusted), Servers { addresses, trusted });
+        }
+        let trusted = |text| parse_resolv_conf(text).trusted;
+        assert!(trusted("nameserver 192.0.2.53\noptions edns0 trust-ad\n"));
+        assert!(!trusted("# options trust-ad\noptions edns0\nsearch trust-ad\n"));
     }
 
     /// A reply to a question: its header with these flags, the question, and these records.
@@ -359,6 +403,7 @@ mod tests {
         let (first, second) = async_io::block_on(executor.run(ask));
         let expected = Answer {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
+            ..Answer::default()
         };
         assert_eq!((first, second), (Ok(expected.clone()), Ok(expected)));
         name_server.join().expect("it ends");
@@ -394,6 +439,7 @@ mod tests {
         let (before, after) = async_io::block_on(executor.run(ask));
         let expected = Answer {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
+            ..Answer::default()
         };
         assert_eq!((before, after), (Ok(expected.clone()), Ok(expected)));
         name_server.join().expect("it ends");

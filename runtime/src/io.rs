@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_io::Async;
@@ -150,7 +151,8 @@ impl Stream {
                     Ok((Self(Inner::Server(Box::new(stream))), info))
                 })
             }
-            TlsParty::Client { config, name } => {
+            TlsParty::Client { config, name, watch } => {
+                let watch = Arc::clone(watch);
                 let connect = TlsConnector::from(config.clone()).connect(name.clone(), tcp);
                 Box::pin(async move {
                     let stream = connect.await?;
@@ -162,6 +164,7 @@ impl Stream {
                     info.end_point = connection
                         .peer_certificates()
                         .and_then(|chain| tls::end_point_of(chain.first()?));
+                    info.fault = watch.get().cloned();
                     Ok((Self(Inner::Client(Box::new(stream))), info))
                 })
             }

@@ -180,7 +180,7 @@ impl Dns {
     /// If there is no port.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_on(0)
+        Self::serve(0, None)
     }
 
     /// Starts one on a port; 0: any.
@@ -189,12 +189,25 @@ impl Dns {
     /// If the port is not free.
     #[must_use]
     pub fn start_on(port: u16) -> Self {
+        Self::serve(port, None)
+    }
+
+    /// Starts one that says of all answers that DNSSEC validates them; this is the TLSA record of each port of `host.test`.
+    ///
+    /// # Panics
+    /// If there is no port.
+    #[must_use]
+    pub fn signed(tlsa: Vec<u8>) -> Self {
+        Self::serve(0, Some(tlsa))
+    }
+
+    fn serve(port: u16, signed: Option<Vec<u8>>) -> Self {
         let socket = UdpSocket::bind(("127.0.0.1", port)).expect("a port");
         let port = socket.local_addr().expect("bound").port();
         std::thread::spawn(move || {
             let mut query = [0; 1500];
             while let Ok((n, peer)) = socket.recv_from(&mut query) {
-                if let Some(reply) = answer(&query[..n]) {
+                if let Some(reply) = answer(&query[..n], signed.as_deref()) {
                     // A lost reply is asked for again.
                     drop(socket.send_to(&reply, peer));
                 }
@@ -205,7 +218,7 @@ impl Dns {
 }
 
 /// A reply to a query with one question (RFC 1035 §4).
-fn answer(query: &[u8]) -> Option<Vec<u8>> {
+fn answer(query: &[u8], signed: Option<&[u8]>) -> Option<Vec<u8>> {
     let mut at = 12;
     let mut name = String::new();
     while *query.get(at)? != 0 {
@@ -219,12 +232,15 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let (known, data): (bool, Option<Vec<u8>>) = match (name.as_str(), kind) {
         (name, 15) if name.ends_with(".mx.test.") => (true, Some(b"\x00\x0a\x04host\x04test\x00".to_vec())),
         ("host.test.", 1) => (true, Some(vec![127, 0, 0, 1])),
+        (name, 52) if signed.is_some() && name.ends_with("._tcp.host.test.") => {
+            (true, signed.map(<[u8]>::to_vec))
+        }
         (name, _) => (name.ends_with(".mx.test.") || name == "host.test.", None),
     };
     let mut reply = query[..2].to_vec();
     reply.extend_from_slice(&[
         0x84,
-        if known { 0x80 } else { 0x83 },
+        if known { 0x80 } else { 0x83 } | if signed.is_some() { 0x20 } else { 0 },
         0,
         1,
         0,

@@ -13,6 +13,7 @@ use rmail_core::relay::attempt::{self, Attempt, Order};
 use rmail_core::relay::bounce::{self, Notice};
 use rmail_core::relay::entry::Entry;
 use rmail_core::relay::queue::{Action, Input, Queue};
+use rmail_core::relay::tls::sts::Verdict;
 use rmail_core::relay::{Enhanced, Outcome, Report, Settings};
 use rmail_store::error::Result as StoreResult;
 use rmail_store::mem::MemDisk;
@@ -221,6 +222,8 @@ async fn attempt_to(
                     let input = keeper.send(entry, &message, connect).await;
                     machine.handle_input(process.clock.now(), input);
                 }
+                attempt::Action::Policy(_) => answers.push(attempt::Input::Policy(Verdict::None)),
+                attempt::Action::Counted(_) => {}
                 attempt::Action::Done(outcomes) => return outcomes,
             }
         }

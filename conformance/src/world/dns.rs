@@ -26,6 +26,7 @@ impl Lookup for Zone {
                     .filter(|(kind, _)| *kind == question.kind)
                     .map(|(_, data)| data.clone())
                     .collect(),
+                ..Answer::default()
             }),
         };
         Box::pin(async { answer })

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::{CHECK_POLICIES, Kind, TLS_POLICIES};
+use super::kind::{CHECK_POLICIES, Kind, MX_TLS_POLICIES, TLS_POLICIES};
 
 /// A configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,12 @@ keys! {
     "relay.routes", Kind::Routes, {}, "Domain (or *) → {host, port, username, password, tls}, before smarthost and MX";
     "relay.sender_routes", Kind::Routes, {}, "Sender's domain → the same; behind the recipient's own route, before * and smarthost";
     "relay.dns_servers", Kind::Resolvers, [], "Empty: those of /etc/resolv.conf";
+    "relay.dns_trusted", Kind::Bool, false, "true: the name servers validate DNSSEC and nobody can forge their answers on the way: their AD bit counts, as that of a server on loopback or with resolv.conf's trust-ad does";
+    "relay.tls", Kind::Word(MX_TLS_POLICIES), "opportunistic", "TLS towards MX hosts: none, opportunistic, require (no mail without it), verify (the certificate too)";
+    "relay.tls_domains", Kind::TlsDomains, {}, "Domain → the same for its MX hosts";
+    "relay.dane", Kind::Bool, true, "TLSA records of MX hosts hold, where DNSSEC confirms them (RFC 7672)";
+    "relay.mta_sts", Kind::Bool, true, "MTA-STS policies of domains hold (RFC 8461)";
+    "relay.tls_report", Kind::Bool, false, "true: daily reports about TLS go to the domains that ask for them by https: (RFC 8460)";
     "relay.port", Kind::Integer(1, 65_535), 25, "Port of MX hosts";
     "relay.retry_delays", Kind::Delays, [60, 300, 900, 1800, 3600, 14400, 28800, 86400], "Seconds before each retry";
     "relay.max_connections_per_host", Kind::Integer(1, 1000), 20, "Connections at the same time to one address, whose domains share them";

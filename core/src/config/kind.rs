@@ -52,10 +52,15 @@ pub enum Kind {
     Secret,
     /// Domain (or `*`) → route.
     Routes,
+    /// Domain → TLS policy towards its MX hosts.
+    TlsDomains,
 }
 
 /// TLS policies towards other servers.
 pub(super) const TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify", "implicit"];
+
+/// The same towards MX hosts, which do not speak TLS from the first octet.
+pub(super) const MX_TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify"];
 
 /// What can come of a check.
 pub(super) const CHECK_POLICIES: &[&str] = &["off", "log", "refuse"];
@@ -101,6 +106,10 @@ impl Kind {
             Self::Word(words) => format!("expected one of {}", words.join(", ")),
             Self::OptionalWord(words) => format!("expected null or one of {}", words.join(", ")),
             Self::Secret => "expected a text, {\"file\": \"PATH\"}, {\"env\": \"NAME\"} or null".into(),
+            Self::TlsDomains => format!(
+                "expected an object from domain to one of {}",
+                MX_TLS_POLICIES.join(", ")
+            ),
             Self::Routes => "expected an object from domain (or \"*\") to {\"host\", \"port\", …}".into(),
         }
     }
@@ -157,6 +166,7 @@ impl Kind {
                 return self.check_list(path, value, good, out);
             }
             Self::Routes => return check_routes(path, value, out),
+            Self::TlsDomains => return check_tls_domains(path, value, out),
         };
         if !good {
             out.push(match self {
@@ -219,6 +229,21 @@ fn is_secret(value: &Value) -> bool {
                 .all(|(key, value)| matches!(key.as_str(), "file" | "env") && value.is_string())
     };
     value.is_null() || value.is_string() || value.as_object().is_some_and(source)
+}
+
+fn check_tls_domains(path: &str, value: &Value, out: &mut Vec<Problem>) {
+    let Some(domains) = value.as_object() else {
+        out.push(Problem::error(path, value, Kind::TlsDomains.expected()));
+        return;
+    };
+    for (domain, policy) in domains {
+        let path = format!("{path}.{domain}");
+        if Domain::parse(domain).is_none_or(|domain| domain.is_literal()) {
+            let name = Value::String(domain.clone());
+            out.push(Problem::error(&path, &name, "expected a domain name as the key"));
+        }
+        Kind::Word(MX_TLS_POLICIES).check(&path, policy, out);
+    }
 }
 
 fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {

@@ -130,6 +130,12 @@ pub struct Relay {
     pub sender_routes: BTreeMap<String, RouteConfig>,
     #[serde(deserialize_with = "resolvers")]
     pub dns_servers: Vec<SocketAddr>,
+    pub dns_trusted: bool,
+    pub tls: TlsPolicyName,
+    pub tls_domains: BTreeMap<String, TlsPolicyName>,
+    pub dane: bool,
+    pub mta_sts: bool,
+    pub tls_report: bool,
     pub port: u16,
     pub retry_delays: Vec<u64>,
     pub max_connections_per_host: usize,

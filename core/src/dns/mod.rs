@@ -9,6 +9,8 @@ pub mod mx;
 mod name;
 pub mod peer;
 pub mod resolver;
+mod tlsa;
 
 pub use message::{Answer, Data, DnsError, Kind, Question};
 pub use name::Name;
+pub use tlsa::Tlsa;

@@ -31,6 +31,10 @@ pub struct Ourselves {
 pub struct Plan {
     /// Hosts; none is without addresses.
     pub hosts: Vec<Host>,
+    /// DNSSEC confirms that these are the hosts: the MX records, or that there are none, are secure ([`Answer::secure`]).
+    pub secure: bool,
+    /// The domain has no MX records: it is its own host.
+    pub implicit: bool,
 }
 
 /// A host that takes mail.
@@ -40,6 +44,10 @@ pub struct Host {
     pub name: String,
     /// Its addresses: IPv4, then IPv6, each in the order of the answer.
     pub addresses: Vec<IpAddr>,
+    /// The addresses are secure ([`Answer::secure`]).
+    pub secure: bool,
+    /// The name at the end of its aliases, if it is one.
+    pub alias: Option<Name>,
 }
 
 /// Why there is no plan.
@@ -69,6 +77,8 @@ pub struct Lookup {
     hosts: Vec<Candidate>,
     /// No MX record says so: the domain's own addresses are used.
     implicit: bool,
+    /// The answer about MX records is secure.
+    secure: bool,
     trouble: Option<DnsError>,
     result: Option<Result<Plan, Failure>>,
 }
@@ -79,6 +89,9 @@ struct Candidate {
     name: Name,
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
+    /// An answer with addresses was not secure.
+    insecure: bool,
+    alias: Option<Name>,
 }
 
 impl Candidate {
@@ -88,6 +101,8 @@ impl Candidate {
             name,
             v4: Vec::new(),
             v6: Vec::new(),
+            insecure: false,
+            alias: None,
         }
     }
 
@@ -145,6 +160,7 @@ impl Lookup {
             domain: None,
             hosts: Vec::new(),
             implicit: false,
+            secure: false,
             trouble: None,
             result: None,
         }
@@ -181,7 +197,10 @@ impl Lookup {
 
     fn exchangers(&mut self, answer: Result<Answer, DnsError>) {
         let records = match answer {
-            Ok(answer) => answer.records,
+            Ok(answer) => {
+                self.secure = answer.secure;
+                answer.records
+            }
             Err(error) => {
                 self.result = Some(Err(failure(error)));
                 return;
@@ -255,8 +274,12 @@ impl Lookup {
     }
 
     fn addresses(&mut self, question: &Question, answer: Result<Answer, DnsError>) {
-        let records = match answer {
-            Ok(answer) => answer.records,
+        let Answer {
+            records,
+            secure,
+            alias,
+        } = match answer {
+            Ok(answer) => answer,
             Err(DnsError::NoSuchName) => return,
             Err(error) => {
                 self.trouble = Some(error);
@@ -267,11 +290,15 @@ impl Lookup {
         let Some(host) = host else {
             return;
         };
+        host.insecure |= !secure && !records.is_empty();
+        if alias.is_some() {
+            host.alias = alias;
+        }
         for data in records {
             match data {
                 Data::A(address) => host.v4.push(address.into()),
                 Data::Aaaa(address) => host.v6.push(address.into()),
-                Data::Mx { .. } | Data::Ptr(_) | Data::Txt(_) => {}
+                Data::Mx { .. } | Data::Ptr(_) | Data::Txt(_) | Data::Tlsa(_) => {}
             }
         }
     }
@@ -293,9 +320,15 @@ impl Lookup {
                 .map(|host| Host {
                     name: host.name.to_string(),
                     addresses: host.addresses().collect(),
+                    secure: !host.insecure,
+                    alias: host.alias.clone(),
                 })
                 .collect();
-            return Ok(Plan { hosts });
+            return Ok(Plan {
+                hosts,
+                secure: self.secure,
+                implicit: self.implicit,
+            });
         }
         Err(match self.trouble.take() {
             Some(error) => Failure::Temporary(error),
@@ -331,7 +364,11 @@ fn at(name: &str, addresses: Vec<IpAddr>) -> Plan {
         hosts: vec![Host {
             name: name.to_owned(),
             addresses,
+            secure: false,
+            alias: None,
         }],
+        secure: false,
+        implicit: false,
     }
 }
 
@@ -371,6 +408,7 @@ mod tests {
         };
         Ok(Answer {
             records: list.iter().map(record).collect(),
+            ..Answer::default()
         })
     }
 
@@ -389,6 +427,7 @@ mod tests {
     fn a(last: u8) -> Result<Answer, DnsError> {
         Ok(Answer {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, last))],
+            ..Answer::default()
         })
     }
 
@@ -411,6 +450,7 @@ mod tests {
     fn best_first_with_all_addresses() {
         let six = Answer {
             records: vec![Data::Aaaa(Ipv6Addr::LOCALHOST)],
+            ..Answer::default()
         };
         let zone = [
             (

@@ -126,7 +126,10 @@ mod tests {
                 .iter()
                 .map(|code| Data::A(code.parse().expect("an address")))
                 .collect();
-            let answer = Answer { records };
+            let answer = Answer {
+                records,
+                ..Answer::default()
+            };
             (
                 listed(&answer).map(|code| code.to_string()),
                 list_error(&answer).is_some(),
@@ -153,6 +156,7 @@ mod tests {
                 Data::A(Ipv4Addr::new(192, 0, 2, 1)),
                 Data::Aaaa("2001:db8::1".parse().expect("an address")),
             ],
+            ..Answer::default()
         };
         for (text, there) in [
             ("192.0.2.1", true),

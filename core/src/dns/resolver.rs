@@ -36,6 +36,9 @@ pub struct AttemptId(pub u64);
 pub struct Settings {
     /// Recursive servers, in the order in which they are asked.
     pub servers: Vec<SocketAddr>,
+    /// The servers validate (DNSSEC), and nobody on the way to them can change what they say: their AD bit counts. That
+    /// of a server on loopback always does (RFC 6698 appendix A.3).
+    pub trusted: bool,
     /// How long a server may take by UDP before the next one is asked.
     pub udp_timeout: Duration,
     /// How long a server may take by TCP.
@@ -54,6 +57,7 @@ impl Settings {
     pub fn new(servers: Vec<SocketAddr>) -> Self {
         Self {
             servers,
+            trusted: false,
             udp_timeout: Duration::from_secs(2),
             tcp_timeout: Duration::from_secs(5),
             cache: 4096,
@@ -101,6 +105,8 @@ pub enum Input {
     },
     /// The configuration was read again.
     Servers(Vec<SocketAddr>),
+    /// With it: [`Settings::trusted`]. What was believed before is forgotten if it no longer is.
+    Trusted(bool),
     /// The deadline of `poll_timeout` has passed.
     Tick,
 }
@@ -164,6 +170,8 @@ struct Search {
     aliases: usize,
     /// The least TTL of those aliases.
     ttl: Duration,
+    /// All of those aliases are secure.
+    secure: bool,
     /// Steps from the preferred server at the start.
     first: usize,
     tries: usize,
@@ -226,6 +234,7 @@ impl Resolver {
                 waiters: vec![id],
                 aliases: 0,
                 ttl: Duration::MAX,
+                secure: true,
                 first: self.preferred,
                 tries: 0,
                 failed: Vec::new(),
@@ -353,9 +362,18 @@ impl Resolver {
 
     fn replied(&mut self, now: Mono, number: u64, reply: Reply) {
         match reply {
-            Reply::Answer(answer, ttl) => self.good(now, number, Ok(answer), ttl),
+            Reply::Answer(answer, ttl) => {
+                let answer = self.judged(number, answer);
+                self.good(now, number, Ok(answer), ttl);
+            }
             Reply::NoSuchName(ttl) => self.good(now, number, Err(DnsError::NoSuchName), ttl),
-            Reply::Alias(name, ttl) => self.follow(now, number, name, ttl),
+            Reply::Alias(name, ttl, secure) => {
+                let trusted = self.is_trusted(number);
+                if let Some(search) = self.searches.get_mut(&number) {
+                    search.secure &= secure && trusted;
+                }
+                self.follow(now, number, name, ttl);
+            }
             Reply::Truncated if !self.is_tcp(number) => self.again(now, number, true),
             Reply::NoEdns => {
                 if let Some(search) = self.searches.get_mut(&number) {
@@ -366,6 +384,25 @@ impl Resolver {
             Reply::Failed(reason) => self.failed(now, number, &reason),
             Reply::Truncated | Reply::NotOurs => self.failed(now, number, "malformed reply"),
         }
+    }
+
+    /// Whether the AD bit of the server that is asked counts.
+    fn is_trusted(&self, number: u64) -> bool {
+        let sent = self.searches.get(&number).and_then(|search| search.sent.as_ref());
+        let loopback = sent.is_some_and(|sent| sent.server.ip().to_canonical().is_loopback());
+        loopback || self.settings.trusted
+    }
+
+    /// The answer at the end of the aliases that were followed.
+    fn judged(&self, number: u64, mut answer: Answer) -> Answer {
+        answer.secure &= self.is_trusted(number);
+        if let Some(search) = self.searches.get(&number) {
+            answer.secure &= search.secure;
+            if answer.alias.is_none() && search.name != search.question.name {
+                answer.alias = Some(search.name.clone());
+            }
+        }
+        answer
     }
 
     fn is_tcp(&self, number: u64) -> bool {
@@ -461,6 +498,12 @@ impl Machine for Resolver {
             Input::Servers(servers) => {
                 self.settings.servers = servers;
                 self.preferred = 0;
+            }
+            Input::Trusted(trusted) => {
+                if self.settings.trusted && !trusted {
+                    self.cache = Cache::new(self.settings.cache);
+                }
+                self.settings.trusted = trusted;
             }
             Input::Tick => {}
         }

@@ -3,6 +3,7 @@
 //! `GET /health` answers `{"status":"up"}`, or 503 with `{"status":"down"}`; every other target is not found. One request a connection: every answer says
 //! `Connection: close`. The head is bounded in size and time, a body is never read.
 
+pub mod client;
 mod request;
 
 use core::time::Duration;

@@ -6,6 +6,8 @@
 //!   a [`crate::smtp::client::Session`] to its end, feed its outcome as [`Input::Session`]; if there was no connection,
 //!   [`Input::NoConnection`] with the error in words. One connection at a time. [`super::hosts::Hosts`] does so over
 //!   connections that are kept.
+//! * [`Action::Policy`]: ask what MTA-STS policy the domain has; the answer is [`Input::Policy`].
+//! * [`Action::Counted`]: something for TLS reports.
 //! * [`Action::Done`]: the outcomes, in the order of [`Order::job`]'s recipients. Nothing follows.
 
 use std::collections::VecDeque;
@@ -14,7 +16,12 @@ use std::time::Duration;
 
 use super::outcome::{Enhanced, Outcome, Report};
 use super::route::{Route, TlsPolicy};
-use crate::dns::mx::{Failure, Host, Lookup, Ourselves, Plan};
+use super::tls::guard::{Guard, Step};
+use super::tls::report::Event;
+use super::tls::sts::Verdict;
+use super::tls::{Encryption, Protect, Trust};
+use crate::addr::Domain;
+use crate::dns::mx::{Failure, Host, Lookup, Ourselves};
 use crate::dns::{Answer, DnsError, Question};
 use crate::machine::Machine;
 use crate::smtp::client::{self, End, TOO_MANY};
@@ -42,6 +49,8 @@ pub struct Order {
     pub ourselves: Ourselves,
     /// Decides the order of MX hosts of the same preference.
     pub seed: [u8; 32],
+    /// What may ask for more TLS than the route does.
+    pub protect: Protect,
 }
 
 /// A connection to make.
@@ -51,7 +60,8 @@ pub struct Connect {
     pub address: SocketAddr,
     /// How long it may take.
     pub timeout: Duration,
-    /// For the session: [`client::Settings::tls`] and [`client::Settings::server`] tell what TLS must verify.
+    /// For the session: [`client::Settings::tls`], [`client::Settings::trust`] and [`client::Settings::server`] tell what
+    /// TLS must verify.
     pub settings: client::Settings,
     /// For the session: the message and the recipients that are still open.
     pub job: client::Job,
@@ -71,6 +81,8 @@ pub enum Input {
     NoConnection(String),
     /// The session is over.
     Session(client::Outcome),
+    /// The answer to [`Action::Policy`].
+    Policy(Verdict),
 }
 
 /// What is to be done.
@@ -78,6 +90,10 @@ pub enum Input {
 pub enum Action {
     /// Ask the resolver.
     Query(Question),
+    /// Ask what MTA-STS policy holds for the domain.
+    Policy(Domain),
+    /// Count this for TLS reports.
+    Counted(Box<Event>),
     /// Connect and run a session.
     Connect(Box<Connect>),
     /// The end: one outcome for each recipient.
@@ -89,6 +105,12 @@ pub enum Action {
 pub struct Attempt {
     order: Order,
     lookup: Option<Lookup>,
+    /// What TLS each host needs.
+    guard: Guard,
+    /// Addresses of the host that the guard looks at.
+    guarded: VecDeque<SocketAddr>,
+    /// Why the handshake of the present connection failed.
+    fault: Option<String>,
     /// Hosts that were not tried, best first.
     hosts: VecDeque<Host>,
     /// The host being tried, and its addresses that were not.
@@ -117,6 +139,9 @@ impl Attempt {
         };
         let mut attempt = Self {
             outcomes: vec![None; order.job.recipients.len()],
+            guard: Guard::new(&order.route, &order.job, order.protect),
+            guarded: VecDeque::new(),
+            fault: None,
             order,
             lookup: Some(lookup),
             hosts: VecDeque::new(),
@@ -129,20 +154,8 @@ impl Attempt {
             finished: false,
             out: VecDeque::new(),
         };
-        if attempt.is_unverifiable() {
-            attempt.lookup = None;
-            let text = "the message requires TLS, and there is no verified way to the server of the domain";
-            attempt.finish(&Outcome::Permanent(Report::ours(Enhanced(5, 7, 10), text)));
-        }
         attempt.look_up();
         attempt
-    }
-
-    /// Whether the message must not go this way: REQUIRETLS wants names of MX hosts that are confirmed by DNSSEC or
-    /// MTA-STS (RFC 8689 §4.2.1), and plain DNS gives none. A notification is better sent than lost (§5).
-    fn is_unverifiable(&self) -> bool {
-        let by_mx = matches!(self.order.route, Route::Mx { .. });
-        by_mx && self.order.job.wishes.require_tls && self.order.job.reverse_path.address().is_some()
     }
 
     /// Asks what is to be asked, or begins with the hosts found.
@@ -158,8 +171,9 @@ impl Attempt {
         };
         self.lookup = None;
         match result {
-            Ok(Plan { hosts }) => {
-                self.hosts = hosts.into();
+            Ok(plan) => {
+                self.guard.plan(&plan);
+                self.hosts = plan.hosts.into();
                 self.next_address();
             }
             Err(failure) => {
@@ -190,17 +204,55 @@ impl Attempt {
         }
     }
 
-    fn port_and_tls(&self) -> (u16, TlsPolicy) {
+    fn port(&self) -> u16 {
         match &self.order.route {
-            Route::Target(target) => (target.port, target.tls),
-            Route::Mx { port, tls, .. } => (*port, *tls),
+            Route::Target(target) => target.port,
+            Route::Mx { port, .. } => *port,
+        }
+    }
+
+    /// Asks what is to be known of the host before it is connected to. False: an answer is waited for.
+    fn pass_guard(&mut self) -> bool {
+        let step = self.guard.poll();
+        self.tell();
+        match step {
+            Step::Query(question) => self.out.push_back(Action::Query(question)),
+            Step::Policy(domain) => self.out.push_back(Action::Policy(domain)),
+            Step::Wait => {}
+            Step::Go => {
+                self.addresses = core::mem::take(&mut self.guarded);
+                return true;
+            }
+            Step::Refuse(report) => {
+                self.guarded.clear();
+                for n in 0..self.outcomes.len() {
+                    if self.is_open(n) {
+                        self.note(n, Outcome::Temporary(report.clone()));
+                    }
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    fn tell(&mut self) {
+        let events = self.guard.take_events().into_iter().map(Box::new);
+        self.out.extend(events.map(Action::Counted));
+    }
+
+    /// After an answer to the guard.
+    fn go_on(&mut self) {
+        if !self.finished && self.pass_guard() {
+            self.next_address();
         }
     }
 
     fn next_address(&mut self) {
-        let (port, tls) = self.port_and_tls();
+        let port = self.port();
         loop {
             if let Some(address) = self.addresses.pop_front() {
+                let tls = self.guard.terms().tls;
                 let open = (0..self.outcomes.len()).filter(|n| self.is_open(*n)).collect();
                 self.connect(address, tls, open);
                 return;
@@ -208,9 +260,13 @@ impl Attempt {
             let Some(host) = self.hosts.pop_front() else {
                 break;
             };
+            self.guard.begin(&host);
             self.host = host.name;
             let address = |ip| SocketAddr::new(ip, port);
-            self.addresses = host.addresses.into_iter().map(address).collect();
+            self.guarded = host.addresses.into_iter().map(address).collect();
+            if !self.pass_guard() {
+                return;
+            }
         }
         self.finish(&Outcome::Temporary(Report::ours(
             Enhanced(4, 4, 1),
@@ -228,6 +284,7 @@ impl Attempt {
         }
         self.connections += 1;
         self.current = Some(address);
+        self.fault = None;
         let all = &self.order.job.recipients;
         let job = client::Job {
             recipients: self.asked.iter().filter_map(|n| all.get(*n).cloned()).collect(),
@@ -242,6 +299,11 @@ impl Attempt {
             server: self.host.clone(),
             tls,
             credentials,
+            trust: if tls == TlsPolicy::None {
+                Trust::Roots
+            } else {
+                self.guard.terms().trust.clone()
+            },
         };
         self.out.push_back(Action::Connect(Box::new(Connect {
             address,
@@ -311,7 +373,8 @@ impl Attempt {
             return;
         };
         let asked = core::mem::take(&mut self.asked);
-        let client::Outcome { recipients, end } = outcome;
+        let client::Outcome { recipients, end, tls } = outcome;
+        self.on_tls(tls.as_ref(), address);
         let delivered = recipients
             .iter()
             .any(|result| matches!(result, Outcome::Delivered(_)));
@@ -327,13 +390,13 @@ impl Attempt {
         let why = recipients.iter().find(|result| !result.is_final());
         let why = why.map(|result| result.report().to_string());
         for (n, result) in asked.iter().zip(recipients) {
-            self.note(*n, self.with_before(end, result));
+            self.note(*n, self.with_before(end, self.explained(result)));
         }
         if let (End::NextHost, Some(why)) = (end, why) {
             self.remember(address, &why);
         }
         let open = (0..self.outcomes.len()).any(|n| self.is_open(n));
-        let (_, tls) = self.port_and_tls();
+        let tls = self.guard.terms().tls;
         match end {
             _ if !open => self.finish_now(),
             End::Complete if !left_out.is_empty() && left_out.len() < asked_for => {
@@ -355,6 +418,30 @@ impl Attempt {
                 self.connect(address, tls, open);
             }
             End::Uncertain | End::Ours => self.finish_now(),
+        }
+    }
+
+    /// What came of TLS on a new connection.
+    fn on_tls(&mut self, tls: Option<&Encryption>, address: SocketAddr) {
+        if let Some(tls) = tls {
+            self.guard.seen(tls, address);
+            self.tell();
+        }
+        if let Some(Encryption::Failed(fault)) = tls {
+            self.fault = Some(fault.text.clone());
+        }
+    }
+
+    /// With the reason why the handshake failed, which the session does not know.
+    fn explained(&self, outcome: Outcome) -> Outcome {
+        match (outcome, &self.fault) {
+            (Outcome::Temporary(mut report), Some(why))
+                if report.code.is_none() && !report.text.contains(why) =>
+            {
+                report.text = format!("{}: {why}", report.text);
+                Outcome::Temporary(report)
+            }
+            (outcome, _) => outcome,
         }
     }
 
@@ -395,10 +482,17 @@ impl Machine for Attempt {
                 if let Some(lookup) = self.lookup.as_mut() {
                     lookup.answer(&question, result);
                     self.look_up();
+                } else if self.guard.answer(&question, &result) {
+                    self.go_on();
                 }
             }
             Input::NoConnection(why) => self.no_connection(&why),
             Input::Session(outcome) => self.session_over(outcome),
+            Input::Policy(verdict) => {
+                if self.guard.policy(verdict) {
+                    self.go_on();
+                }
+            }
         }
     }
 

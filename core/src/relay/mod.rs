@@ -1,7 +1,7 @@
 //! Outbound mail: queue machine, schedule, routes, bounces.
 //!
 //! [`queue::Queue`] says when which recipients of which entry are tried; [`attempt::Attempt`] finds the hosts and
-//! decides what each connection's end means; [`hosts::Hosts`] keeps connections for the next message and leaves dead
+//! decides what each connection's end means; [`tls`] says which TLS a host needs; [`hosts::Hosts`] keeps connections for the next message and leaves dead
 //! hosts alone; [`crate::smtp::client::Session`] speaks on the connection;
 //! [`bounce::build`] writes the notice when all was in vain.
 
@@ -13,6 +13,7 @@ pub mod hosts;
 mod outcome;
 pub mod queue;
 pub mod route;
+pub mod tls;
 
 pub use outcome::{Enhanced, Outcome, Report};
 pub use route::{Credentials, Route, Settings, Target, TlsPolicy};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::tls::Protect;
 use crate::addr::{Address, Domain};
 use crate::config::{self, RouteConfig, SecretSource, TlsPolicyName};
 use crate::secret::Secret;
@@ -152,6 +153,14 @@ pub struct Settings {
     pub port: u16,
     /// TLS towards MX hosts.
     pub tls: TlsPolicy,
+    /// The same for the MX hosts of a domain, by canonical domain.
+    pub tls_domains: BTreeMap<String, TlsPolicy>,
+    /// What may ask for more TLS than that.
+    pub protect: Protect,
+    /// TLS reports are sent (RFC 8460).
+    pub tls_report: bool,
+    /// The name servers' word on DNSSEC counts, see [`crate::dns::resolver::Settings::trusted`].
+    pub dns_trusted: bool,
     /// Seconds before the second, third, … attempt.
     pub retry_delays: Vec<u64>,
     /// Name servers; empty: those of the host's resolv.conf.
@@ -174,6 +183,10 @@ impl Default for Settings {
             smarthost: None,
             port: 25,
             tls: TlsPolicy::Opportunistic,
+            tls_domains: BTreeMap::new(),
+            protect: Protect::default(),
+            tls_report: false,
+            dns_trusted: false,
             retry_delays: vec![60, 300, 900, 1800, 3600, 14400, 28800, 86400],
             dns_servers: Vec::new(),
             max_attempts: 20,
@@ -244,6 +257,22 @@ impl Settings {
             sender_routes,
             smarthost,
             port: relay.port,
+            tls: relay.tls.into(),
+            tls_domains: relay
+                .tls_domains
+                .iter()
+                .map(|(domain, tls)| {
+                    let canonical =
+                        Domain::parse(domain).map_or_else(|| domain.clone(), |domain| domain.to_string());
+                    (canonical, TlsPolicy::from(*tls))
+                })
+                .collect(),
+            protect: Protect {
+                dane: relay.dane,
+                sts: relay.mta_sts,
+            },
+            tls_report: relay.tls_report,
+            dns_trusted: relay.dns_trusted,
             retry_delays: relay.retry_delays.clone(),
             dns_servers: relay.dns_servers.clone(),
             max_connections_per_host: relay.max_connections_per_host,
@@ -268,7 +297,7 @@ impl Settings {
             None => Route::Mx {
                 domain: domain.clone(),
                 port: self.port,
-                tls: self.tls,
+                tls: self.tls_domains.get(domain.as_str()).copied().unwrap_or(self.tls),
             },
         }
     }

@@ -3,6 +3,7 @@
 use rmail_core::addr::{Address, ReversePath};
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Input, Machine as _, TlsInfo};
+use rmail_core::relay::tls::Trust;
 use rmail_core::relay::{Credentials, Enhanced, Outcome as Verdict, TlsPolicy};
 use rmail_core::secret::Secret;
 use rmail_core::smtp::client::{Call, End, Job, Outcome, Recipient, Reply, Session, Settings};
@@ -37,6 +38,7 @@ fn talk(tls: TlsPolicy, job: Job, offers: &[&str]) -> (Vec<String>, Outcome) {
                 username: "user".into(),
                 password: Secret::new("pass"),
             }),
+        trust: Trust::Roots,
     };
     let mut session = Session::new(Now::default(), settings, job);
     let mut said = Vec::new();

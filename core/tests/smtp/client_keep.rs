@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use rmail_core::addr::{Address, ReversePath};
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, CallId, Input, Machine as _};
+use rmail_core::relay::tls::Trust;
 use rmail_core::relay::{Outcome as Verdict, TlsPolicy};
 use rmail_core::smtp::client::{Call, End, Job, Outcome, Reply, Session, Settings};
 use rmail_core::smtp::envelope::Wishes;
@@ -52,6 +53,7 @@ fn host(messages: u32) -> Host {
         server: "mx.example".into(),
         tls: TlsPolicy::None,
         credentials: None,
+        trust: Trust::Roots,
     };
     Host {
         session: Session::new(Now::default(), settings, job("b@x.example", "one")).keep_open(messages),

@@ -8,6 +8,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::machine::{Action, Input, Machine as _, Session as _, TlsInfo};
 use rmail_core::note::Note;
 use rmail_core::refusal::Refusal;
+use rmail_core::relay::tls::Trust;
 use rmail_core::relay::{Credentials, Outcome as Verdict, TlsPolicy};
 use rmail_core::secret::Secret;
 use rmail_core::smtp::client::{Call, End, Job, Outcome, Reply, Session, Settings};
@@ -52,6 +53,7 @@ fn settings(tls: TlsPolicy) -> Settings {
         server: "mx.example".into(),
         tls,
         credentials: None,
+        trust: Trust::Roots,
     }
 }
 

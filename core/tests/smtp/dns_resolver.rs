@@ -36,6 +36,7 @@ fn question(name: &str) -> Question {
 fn address(last: u8) -> Result<Answer, DnsError> {
     Ok(Answer {
         records: vec![Data::A(Ipv4Addr::new(198, 51, 100, last))],
+        ..Answer::default()
     })
 }
 
@@ -301,6 +302,67 @@ fn servers_without_edns_are_asked_without() {
     assert_eq!(world.answers[&1], Err(DnsError::ServerFailure("FORMERR".into())));
 }
 
+/// The same with the AD bit, if it was asked for.
+fn authentic(mut reply: Vec<u8>) -> Vec<u8> {
+    reply[3] |= 0x20;
+    reply
+}
+
+#[test]
+fn the_ad_bit_counts_from_a_trusted_server_or_loopback_alone() {
+    let local = SocketAddr::from(([127, 0, 0, 1], 5353));
+    for (server, trusted, secure) in [
+        (server(1), false, false),
+        (server(1), true, true),
+        (local, false, true),
+    ] {
+        let settings = Settings {
+            trusted,
+            ..Settings::new(vec![server])
+        };
+        let mut world = World::with(settings);
+        world.ask(1, "a");
+        let (.., query, _) = world.socket();
+        assert_eq!(query[3] & 0x20, 0x20, "RFC 6840 section 5.7");
+        world.reply(authentic(made(&query, RCODE::NoError, &[("a", a(4))])));
+        assert_eq!(world.answers[&1].as_ref().map(|answer| answer.secure), Ok(secure));
+        world.ask(2, "b");
+        let (.., query, _) = world.socket();
+        world.reply(made(&query, RCODE::NoError, &[("b", a(4))]));
+        assert_eq!(world.answers[&2].as_ref().map(|answer| answer.secure), Ok(false));
+        // What was believed is forgotten with the trust.
+        if trusted {
+            world.feed(Input::Trusted(false));
+            world.ask(3, "a");
+            let (.., query, _) = world.socket();
+            world.reply(authentic(made(&query, RCODE::NoError, &[("a", a(4))])));
+            assert_eq!(world.answers[&3].as_ref().map(|answer| answer.secure), Ok(false));
+        }
+    }
+}
+
+#[test]
+fn an_answer_behind_an_alias_is_as_secure_as_the_alias() {
+    let cname = RData::CNAME(CNAME(simple_dns::Name::new_unchecked("b")));
+    for (first, last) in [(true, true), (false, true), (true, false)] {
+        let settings = Settings {
+            trusted: true,
+            ..Settings::new(vec![server(1)])
+        };
+        let mut world = World::with(settings);
+        let with = |secure, reply| if secure { authentic(reply) } else { reply };
+        world.ask(1, "a");
+        let (.., query, _) = world.socket();
+        world.reply(with(first, made(&query, RCODE::NoError, &[("a", cname.clone())])));
+        let (.., query, _) = world.socket();
+        world.reply(with(last, made(&query, RCODE::NoError, &[("b", a(4))])));
+        assert_eq!(
+            world.answers[&1].as_ref().map(|answer| answer.secure),
+            Ok(first && last)
+        );
+    }
+}
+
 #[test]
 fn aliases_are_followed_but_not_for_ever() {
     let cname = |target| RData::CNAME(CNAME(simple_dns::Name::new_unchecked(target)));
@@ -316,7 +378,11 @@ fn aliases_are_followed_but_not_for_ever() {
         "b"
     );
     world.reply(made(&query, RCODE::NoError, &[("b", a(4))]));
-    assert_eq!(world.answers[&1], address(4));
+    let by_alias = |answer| Answer {
+        alias: Name::parse("b"),
+        ..answer
+    };
+    assert_eq!(world.answers[&1], address(4).map(by_alias));
     world.ask(2, "x");
     let mut asked = 0;
     while !world.answers.contains_key(&2) {

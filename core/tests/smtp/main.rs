@@ -23,3 +23,5 @@ mod relay_attempt;
 mod relay_hosts;
 mod relay_queue;
 mod session;
+mod tls_attempt;
+mod tls_policies;

@@ -11,6 +11,7 @@ use rmail_core::relay::attempt::{self, Connect};
 use rmail_core::relay::hosts::{
     AGE, Action, ConnectionId, Ending, Event, Hosts, IDLE, Input, MESSAGES, RequestId,
 };
+use rmail_core::relay::tls::Trust;
 use rmail_core::relay::{Credentials, Outcome, Report, Settings, TlsPolicy};
 use rmail_core::secret::Secret;
 use rmail_core::smtp::client::{self, End, Job};
@@ -34,6 +35,7 @@ fn connect(host: u8) -> Connect {
             server: format!("mx{host}.example"),
             tls: TlsPolicy::Opportunistic,
             credentials: None,
+            trust: Trust::Roots,
         },
         job: Job {
             reverse_path: ReversePath::Null,
@@ -50,6 +52,7 @@ fn outcome(outcome: Outcome, end: End) -> client::Outcome {
     client::Outcome {
         recipients: vec![outcome],
         end,
+        tls: None,
     }
 }
 

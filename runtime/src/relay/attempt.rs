@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use rmail_core::machine::Machine as _;
 use rmail_core::relay::attempt::{Action, Attempt, Input, Order};
+use rmail_core::relay::tls::report::day_of;
 use rmail_core::relay::{Enhanced, Outcome, Report};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 
+use super::Ways;
 use super::hosts::Keeper;
 use crate::dns::Dns;
 use crate::server::Host;
@@ -18,6 +20,7 @@ pub(super) async fn run<S: MailStore, D: Disk>(
     host: &Arc<Host<S, D>>,
     dns: &Dns,
     keeper: &Keeper,
+    ways: &Ways,
     entry: &str,
     order: Order,
 ) -> Vec<Outcome> {
@@ -51,6 +54,15 @@ pub(super) async fn run<S: MailStore, D: Disk>(
                     };
                     machine.handle_input(host.clock.now(), input);
                 }
+                Action::Policy(domain) => {
+                    asked += 1;
+                    let (policies, answers) = (ways.policies.clone(), answers.clone());
+                    let ask = async move {
+                        let _ = answers.try_send(Input::Policy(policies.ask(domain).await));
+                    };
+                    host.executor.spawn(ask).detach();
+                }
+                Action::Counted(event) => ways.reports.count(day_of(host.clock.now().unix), &event),
                 Action::Done(outcomes) => return outcomes,
             }
         }

@@ -21,7 +21,7 @@ use rmail_store::mailstore::MailStore;
 
 use super::log_event;
 use super::message::Reader;
-use super::party::party;
+use super::party::{explain, party};
 use crate::drive::{Context, drive};
 use crate::io::Stream;
 use crate::note_log::Label;
@@ -322,7 +322,11 @@ async fn talk<S: MailStore, D: Disk>(
     Ok(ended
         .machine
         .map_or(Ending::Broken(end.clone()), |machine| match machine.outcome() {
-            Some(outcome) => Ending::Outcome(outcome.clone()),
+            Some(outcome) => {
+                let mut outcome = outcome.clone();
+                explain(&mut outcome, &ended.end);
+                Ending::Outcome(outcome)
+            }
             None if machine.is_idle() => Ending::Idle,
             None => Ending::Broken(end),
         }))

@@ -2,9 +2,12 @@
 
 mod attempt;
 mod hosts;
+mod https;
 mod log_event;
 mod message;
 mod party;
+mod policies;
+mod reports;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,6 +37,9 @@ use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 
 use self::hosts::Keeper;
+use self::https::Https;
+use self::policies::Policies;
+use self::reports::Reports;
 use crate::dns::{self, Dns};
 use crate::entropy;
 use crate::pools::panic_text;
@@ -48,6 +54,15 @@ pub(crate) struct Relay {
     events: Sender<Input>,
     dns: Dns,
     task: Task<()>,
+    /// Dropping it ends it.
+    _reporting: Task<()>,
+}
+
+/// What is known of TLS on the way to other domains, and what is told of it.
+#[derive(Clone, Debug)]
+struct Ways {
+    policies: Policies,
+    reports: Reports,
 }
 
 impl Relay {
@@ -57,8 +72,19 @@ impl Relay {
         let dns = Dns::start(
             &host.executor,
             host.clock,
-            dns::servers(&config.relay.dns_servers),
+            dns::servers(&config.relay.dns_servers, config.relay.dns_trusted),
         );
+        let https = Https {
+            clock: host.clock,
+            pools: Arc::clone(&host.pools),
+            dns: dns.clone(),
+            tls: Arc::default(),
+        };
+        let ways = Ways {
+            policies: Policies::start(host, https.clone()),
+            reports: Reports::default(),
+        };
+        let reporting = ways.reports.clone().run(Arc::clone(host), https);
         // Unbounded: the listener must not wait, and the number of entries is bounded by the queue's size.
         let (events, queue) = async_channel::unbounded();
         let listener = events.clone();
@@ -73,8 +99,13 @@ impl Relay {
         block_on(host.service.set_command_listener(listener));
         let task = host
             .executor
-            .spawn(supervise(Arc::clone(host), dns.clone(), queue, entries));
-        Self { events, dns, task }
+            .spawn(supervise(Arc::clone(host), dns.clone(), ways, queue, entries));
+        Self {
+            events,
+            dns,
+            task,
+            _reporting: host.executor.spawn(reporting),
+        }
     }
 
     /// The resolver that it asks.
@@ -84,7 +115,8 @@ impl Relay {
 
     /// After a reload.
     pub(crate) async fn set_settings(&self, settings: &Settings) {
-        self.dns.set_servers(dns::servers(&settings.dns_servers)).await;
+        let servers = dns::servers(&settings.dns_servers, settings.dns_trusted);
+        self.dns.set_servers(servers).await;
         let _ = self.events.try_send(Input::Settings(Box::new(settings.clone())));
     }
 
@@ -104,6 +136,7 @@ impl Relay {
 async fn supervise<S: MailStore, D: Disk>(
     host: Arc<Host<S, D>>,
     dns: Dns,
+    ways: Ways,
     queue: Receiver<Input>,
     entries: Vec<Entry>,
 ) {
@@ -112,7 +145,7 @@ async fn supervise<S: MailStore, D: Disk>(
     let mut entries = Some(entries);
     loop {
         if let Some(entries) = entries.take() {
-            let running = Running::new(&host, &dns);
+            let running = Running::new(&host, &dns, &ways);
             let run = AssertUnwindSafe(running.run(&queue, entries)).catch_unwind();
             let Err(payload) = run.await else {
                 return;
@@ -169,6 +202,7 @@ struct Running<S: MailStore, D: Disk> {
     host: Arc<Host<S, D>>,
     dns: Dns,
     keeper: Keeper,
+    ways: Ways,
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
     answers: Sender<Input>,
     answered: Receiver<Input>,
@@ -178,7 +212,7 @@ struct Running<S: MailStore, D: Disk> {
 }
 
 impl<S: MailStore, D: Disk> Running<S, D> {
-    fn new(host: &Arc<Host<S, D>>, dns: &Dns) -> Self {
+    fn new(host: &Arc<Host<S, D>>, dns: &Dns, ways: &Ways) -> Self {
         let config = host.config();
         let (answers, answered) = async_channel::unbounded();
         Self {
@@ -186,6 +220,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             host: Arc::clone(host),
             dns: dns.clone(),
             keeper: Keeper::start(host, config.relay.clone()),
+            ways: ways.clone(),
             answers,
             answered,
             offsets: HashMap::new(),
@@ -203,6 +238,12 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 self.act(action);
             }
             if self.ending && self.machine.is_idle() {
+                let (reports, host) = (self.ways.reports.clone(), Arc::clone(&self.host));
+                let _ = self
+                    .host
+                    .pools
+                    .run(Pool::Sync, move || reports.flush(&host))
+                    .await;
                 return;
             }
             let deadline = self
@@ -388,7 +429,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         order: Order,
     ) -> impl Future<Output = Vec<rmail_core::relay::Outcome>> + Send + use<S, D> {
         let (host, dns, keeper) = (Arc::clone(&self.host), self.dns.clone(), self.keeper.clone());
-        async move { attempt::run(&host, &dns, &keeper, &entry, order).await }
+        let ways = self.ways.clone();
+        async move { attempt::run(&host, &dns, &keeper, &ways, &entry, order).await }
     }
 
     fn write(&self, entry: String, job: impl FnOnce() -> StoreResult<()> + Send + 'static) {

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rmail_core::relay::TlsPolicy;
+use rmail_core::relay::tls::{Encryption, Trust};
 use rmail_core::smtp::client;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
 use rustls::pki_types::ServerName;
 
+use crate::drive::End;
 use crate::server::Host;
-use crate::tls::{ClientTls, TlsParty};
+use crate::tls::{ClientTls, TlsParty, Watch, fault_of_io};
 
 /// Whom we trust to be the server.
 pub(super) async fn party<S: MailStore, D: Disk>(
@@ -23,20 +25,39 @@ pub(super) async fn party<S: MailStore, D: Disk>(
     if settings.tls == TlsPolicy::None {
         return Ok(None);
     }
+    let watch = Watch::default();
     let named = server_name(&settings.server);
-    if !settings.tls.verifies() {
-        // Nobody looks at the name but the server, which may choose its certificate by it.
-        let name = named.unwrap_or_else(|| ServerName::IpAddress(address.ip().into()));
-        let config = tls.opportunistic();
-        return Ok(Some(TlsParty::Client { config, name }));
+    // Where nobody looks at the name it is the server, which may choose its certificate by it.
+    let any = || ServerName::IpAddress(address.ip().into());
+    if let Trust::Dane(anchors) = &settings.trust {
+        // RFC 7672 §8.1: the TLSA base domain is what the server is asked for.
+        let base = anchors.names().first().and_then(|name| server_name(name));
+        let name = base.or(named).unwrap_or_else(any);
+        let config = ClientTls::dane(anchors);
+        return Ok(Some(TlsParty::Client { config, name, watch }));
+    }
+    let watched = settings.trust == Trust::Watched;
+    if !settings.tls.verifies() && !watched {
+        let (config, name) = (tls.opportunistic(), named.unwrap_or_else(any));
+        return Ok(Some(TlsParty::Client { config, name, watch }));
     }
     let Some(name) = named else {
         return Err(format!("no certificate can be good for {:?}", settings.server));
     };
-    let tls = Arc::clone(tls);
-    let roots = host.pools.run(Pool::Read, move || tls.verified());
+    let (tls, told, verifies) = (Arc::clone(tls), Arc::clone(&watch), settings.tls.verifies());
+    let roots = host.pools.run(Pool::Read, move || match verifies {
+        true => tls.verified(),
+        false => tls.watched(&told),
+    });
     let config = roots.await.map_err(|panicked| panicked.to_string())?;
-    Ok(Some(TlsParty::Client { config, name }))
+    Ok(Some(TlsParty::Client { config, name, watch }))
+}
+
+/// The session knows that the handshake failed, and this why.
+pub(super) fn explain(outcome: &mut client::Outcome, end: &End) {
+    if let (Some(Encryption::Failed(fault)), End::Handshake(error)) = (&mut outcome.tls, end) {
+        *fault = fault_of_io(error);
+    }
 }
 
 /// A host name, an IP address, or an address literal.

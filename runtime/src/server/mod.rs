@@ -27,6 +27,7 @@ use rmail_store::mailstore::MailStore;
 
 pub use config::{ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
 pub(crate) use host::Host;
+pub(crate) use no_service::NoService;
 
 use crate::disk::RealDisk;
 use crate::dns::Hurried;

@@ -1,8 +1,12 @@
 //! TLS: the server's certificate and its reload, what the relay trusts, and what sessions are told of a connection.
 
 mod client;
+mod dane;
+mod fault;
 mod files;
 mod self_signed;
+#[cfg(test)]
+mod trust_tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +18,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
-pub use client::ClientTls;
+pub use client::{ClientTls, Watch};
+pub(crate) use fault::fault_of_io;
 pub use files::{Pair, Stamp, TlsError};
 
 /// The label of `tls-exporter` channel bindings (RFC 9266 §2).
@@ -34,6 +39,8 @@ pub enum TlsParty {
         config: Arc<ClientConfig>,
         /// Whom we mean to reach.
         name: ServerName<'static>,
+        /// Where [`ClientTls::watched`] tells what is wrong with a certificate.
+        watch: Watch,
     },
 }
 

@@ -33,6 +33,7 @@ mod smtp;
 mod sort;
 mod submit;
 mod told;
+mod tls_files;
 
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
@@ -40,6 +41,7 @@ pub use outbound::OutboundMessage;
 pub use serve::{Answer, Pool, Serve, Waiting};
 pub use settings::Settings;
 pub use smtp::SmtpService;
+pub use tls_files::Sending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

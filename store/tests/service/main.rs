@@ -25,3 +25,4 @@ mod parsed;
 mod scram;
 mod sharing;
 mod smtp;
+mod tls_files;

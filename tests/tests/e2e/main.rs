@@ -27,6 +27,7 @@ mod relay_kill;
 mod relay_login;
 mod relay_peers;
 mod relay_reuse;
+mod relay_tls;
 mod smtp_clients;
 mod transfer;
 mod two_processes;

@@ -382,6 +382,7 @@ impl Hosts {
         let outcome = client::Outcome {
             recipients: vec![failed; request.connect.job.recipients.len()],
             end: End::Ours,
+            tls: None,
         };
         self.done(request.id, attempt::Input::Session(outcome));
     }

@@ -336,6 +336,7 @@ impl Queue {
             hostname: self.settings.hostname.clone(),
             ourselves: self.ourselves.clone(),
             seed: self.random.seed(),
+            protect: self.settings.protect,
         };
         let attempt = AttemptId(self.attempts);
         self.attempts += 1;

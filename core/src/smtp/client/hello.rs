@@ -5,6 +5,7 @@ use super::reply::ServerReply;
 use super::{End, Session, State, timeout};
 use crate::machine::{Action, TlsInfo};
 use crate::note::Note;
+use crate::relay::tls::{Encryption, Fault, FaultKind};
 use crate::relay::{Enhanced, Report, TlsPolicy};
 
 impl Session {
@@ -74,6 +75,7 @@ impl Session {
 
     /// TLS is not to be had on this connection, which is still good for clear text.
     fn without_tls(&mut self, why: &str) {
+        self.encryption = Some(Encryption::NotOffered);
         if self.settings.tls.allows_clear_text() {
             self.authenticate();
         } else {
@@ -93,6 +95,7 @@ impl Session {
 
     /// The handshake broke the connection.
     pub(super) fn tls_failed(&mut self, why: &str) {
+        self.encryption = Some(Encryption::Failed(Fault::new(FaultKind::ValidationFailure, why)));
         let report = Report::ours(self.no_tls(Enhanced(4, 7, 5)), why).at(&self.settings.server);
         let end = if self.settings.tls == TlsPolicy::Opportunistic {
             End::RetryWithoutTls
@@ -121,11 +124,13 @@ impl Session {
         match self.state {
             State::ImplicitTls => {
                 self.tls = true;
+                self.encryption = Some(Encryption::Done(info.fault));
                 self.out.push_back(Action::Note(note));
                 self.wait(State::Greeting, timeout::GREETING);
             }
             State::Handshake => {
                 self.tls = true;
+                self.encryption = Some(Encryption::Done(info.fault));
                 self.out.push_back(Action::Note(note));
                 self.ehlo();
             }

@@ -10,7 +10,7 @@
 //!
 //! * [`TlsPolicy::Implicit`]: the host does the handshake before anything else and feeds [`Input::TlsStarted`] first.
 //! * [`Action::StartTls`]: the host does the handshake as a client. With [`TlsPolicy::verifies`] it refuses a
-//!   certificate that does not verify for [`Settings::server`], else it takes any. Then [`Input::TlsStarted`].
+//!   certificate that does not verify for [`Settings::server`] (or by [`Settings::trust`]), else it takes any. Then [`Input::TlsStarted`].
 //! * A handshake or a connection that fails is [`Input::Eof`], whatever the error.
 //!
 //! # Invariants
@@ -47,6 +47,7 @@ use crate::line::Inbox;
 use crate::machine::{self, Action, CallId, Input, Machine};
 use crate::note::Note;
 use crate::refusal::Refusal;
+use crate::relay::tls::{Encryption, Trust};
 use crate::relay::{Credentials, Enhanced, Outcome as Verdict, Report, TlsPolicy};
 use crate::sasl::Bindings;
 use crate::sasl::client::NONCE;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub tls: TlsPolicy,
     /// For AUTH.
     pub credentials: Option<Credentials>,
+    /// For the host: what the certificate is held against.
+    pub trust: Trust,
 }
 
 /// The message to send.
@@ -179,6 +182,9 @@ pub struct Outcome {
     pub recipients: Vec<Verdict>,
     /// What it means for the recipients that are not final.
     pub end: End,
+    /// What came of TLS on this connection: with the first outcome on it, if it came to that. Why a handshake failed is
+    /// for the host to put in.
+    pub tls: Option<Encryption>,
 }
 
 /// How a session came to its end.
@@ -212,6 +218,8 @@ pub struct Session {
     tls: bool,
     /// What TLS that is, for reports.
     tls_words: Option<String>,
+    /// What came of TLS, until it is told.
+    encryption: Option<Encryption>,
     /// AUTH has succeeded.
     logged_in: bool,
     /// The login under way.
@@ -291,6 +299,7 @@ impl Session {
             extensions: Extensions::default(),
             tls: false,
             tls_words: None,
+            encryption: None,
             logged_in: false,
             auth: None,
             bindings: None,
@@ -470,7 +479,8 @@ impl Session {
             for recipient in &mut recipients {
                 recipient.report_mut().tls.clone_from(&self.tls_words);
             }
-            self.outcome = Some(Outcome { recipients, end });
+            let tls = self.encryption.take();
+            self.outcome = Some(Outcome { recipients, end, tls });
         }
     }
 
