@@ -21,6 +21,7 @@ mod imap;
 mod limits;
 mod login;
 mod parsed;
+mod partial;
 mod scram;
 mod sharing;
 mod smtp;
