@@ -130,6 +130,9 @@ pub struct Relay {
     pub dns_servers: Vec<SocketAddr>,
     pub port: u16,
     pub retry_delays: Vec<u64>,
+    pub max_attempts: usize,
+    pub max_attempts_per_destination: usize,
+    pub max_connections_per_host: usize,
 }
 
 /// One of `relay.routes`.

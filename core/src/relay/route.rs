@@ -237,6 +237,9 @@ impl Settings {
             smarthost,
             port: relay.port,
             retry_delays: relay.retry_delays.clone(),
+            max_attempts: relay.max_attempts,
+            max_attempts_per_destination: relay.max_attempts_per_destination,
+            max_connections_per_host: relay.max_connections_per_host,
             dns_servers: relay.dns_servers.clone(),
             ..Self::default()
         })
@@ -319,7 +322,8 @@ mod tests {
         let text = r#"{"hostname": "mx.example.org", "relay": {"smarthost": "smart.example", "smarthost_username": "u",
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
             "t.example": {"host": "t", "tls": "implicit"},
-            "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2]}}"#;
+            "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2],
+            "max_attempts": 7, "max_attempts_per_destination": 3, "max_connections_per_host": 4}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
             SecretSource::Text(secret) if key == "relay.smarthost_password" => {
@@ -332,6 +336,8 @@ mod tests {
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Verify));
         assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
         assert_eq!(settings.retry_delays, [1, 2]);
+        let most = (settings.max_attempts, settings.max_attempts_per_destination);
+        assert_eq!((most, settings.max_connections_per_host), ((7, 3), 4));
         let Route::Target(own) = settings.route(&domain("example.com")) else {
             panic!("a target");
         };

@@ -6,7 +6,6 @@ mod log_event;
 mod message;
 mod party;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -166,8 +165,6 @@ struct Running<S: MailStore, D: Disk> {
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
     answers: Sender<Input>,
     answered: Receiver<Input>,
-    /// Where the part of each entry's message begins that is sent.
-    offsets: HashMap<String, u64>,
     ending: bool,
 }
 
@@ -182,7 +179,6 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             keeper: Keeper::start(host, config.relay.clone()),
             answers,
             answered,
-            offsets: HashMap::new(),
             ending: false,
         }
     }
@@ -225,13 +221,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     fn learn(&mut self, input: &Input) {
-        let offsets = &mut self.offsets;
-        let mut learn = |entry: &Entry| {
-            offsets.insert(entry.id.clone(), entry.offset);
-        };
         match input {
-            Input::Loaded(entries) => entries.iter().for_each(learn),
-            Input::Added(entry) => learn(entry),
             Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             Input::Shutdown => {
                 self.ending = true;
@@ -278,7 +268,6 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 self.write(id, move || block_on(service.save_outbound(&entry)));
             }
             Action::Remove(id) => {
-                self.offsets.remove(&id);
                 let entry = id.clone();
                 self.write(id, move || block_on(service.remove_outbound(&entry)));
             }
@@ -287,7 +276,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 entry,
                 notice,
             } => {
-                let offset = self.offsets.get(&entry).copied().unwrap_or_default();
+                let offset = self.machine.offset(&entry).unwrap_or_default();
                 let clock = self.host.clock;
                 let stored = self.host.pools.run(Pool::Sync, move || {
                     block_on(async {
