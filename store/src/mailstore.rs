@@ -20,10 +20,13 @@ use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::{Changes, Free};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::Hub;
 pub use crate::terms::{DEFAULT_MAILBOXES, NewHome, NewMail, Numbering};
 pub use crate::terms::{OutboundHome, Owner, ReadEntry};
+
+/// What is queued for accounts that cannot be written: see [`MailStore::deliver_some`].
+pub type Instead<'a> = &'a mut dyn FnMut(&[(AccountName, Error)]) -> Option<Entry>;
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -374,6 +377,27 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
+    /// [`MailStore::deliver`], but an INBOX that cannot be written need not keep the message from the others: `instead` is
+    /// asked, at most once, what is to stand in the outbound queue in the place of `outbound`, so that these accounts get
+    /// the message from there later. It is told their names and the errors, which are not that they are over their quotas.
+    /// `None`: nobody gets the message, and the first of the errors is the answer. Else the answer is what `instead` gave,
+    /// or nothing if it was not asked. Its entry has the same id; as always, all is durable or nothing is there.
+    ///
+    /// The default is for stores all of whose mailboxes can be written or none: it never asks.
+    ///
+    /// # Errors
+    /// As [`MailStore::deliver`].
+    async fn deliver_some(
+        &self,
+        spool: Self::Spool,
+        accounts: &[(AccountName, Quota)],
+        outbound: Option<&Entry>,
+        _instead: Instead<'_>,
+        now: Unix,
+    ) -> Result<Option<Entry>> {
+        self.deliver(spool, accounts, outbound, now).await.map(|()| None)
+    }
+
     /// STORE: changes flags of those of the messages that exist, and answers with the mailbox after it. With `unchanged_since`,
     /// messages with a higher MODSEQ are left alone and told in [`Stored::modified`], even if the change would do nothing
     /// to them; looking and changing are one. Keywords that are only to be removed need not be known.
@@ -483,7 +507,8 @@ pub trait MailStore: Send + Sync + 'static {
     async fn keep_parsed(&self, _mailbox: &MailboxRef, _found: &[(Uid, Parsed)]) {}
 
     /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours). No two processes have
-    /// the same entry: it would be sent twice. One that cannot be read is left out, and logged. Called at the start.
+    /// the same entry: it would be sent twice. One that is damaged is left out, kept for a person to look at, and logged. Called
+    /// at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
@@ -496,7 +521,7 @@ pub trait MailStore: Send + Sync + 'static {
     /// Replaces an entry of this id whole, durably; its message stays.
     ///
     /// # Errors
-    /// `Storage`: also if there is none. The old one holds.
+    /// `Storage`: also if there is none. The old one holds, or already the new one; whoever saves has to try again.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
 
     /// Removes an entry and its message, durably: it must not be sent again after a crash.

@@ -274,8 +274,10 @@ impl Settings {
             tls_report: relay.tls_report,
             dns_trusted: relay.dns_trusted,
             retry_delays: relay.retry_delays.clone(),
-            dns_servers: relay.dns_servers.clone(),
+            max_attempts: relay.max_attempts,
+            max_attempts_per_destination: relay.max_attempts_per_destination,
             max_connections_per_host: relay.max_connections_per_host,
+            dns_servers: relay.dns_servers.clone(),
             ..Self::default()
         })
     }
@@ -395,7 +397,7 @@ mod tests {
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
             "t.example": {"host": "t", "tls": "implicit"},
             "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2],
-            "max_connections_per_host": 3,
+            "max_attempts": 7, "max_attempts_per_destination": 3, "max_connections_per_host": 4,
             "sender_routes": {"Sender.EXAMPLE": {"host": "s", "username": "n", "password": "p2"}}}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
@@ -412,7 +414,8 @@ mod tests {
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Verify));
         assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
         assert_eq!(settings.retry_delays, [1, 2]);
-        assert_eq!(settings.max_connections_per_host, 3);
+        let most = (settings.max_attempts, settings.max_attempts_per_destination);
+        assert_eq!((most, settings.max_connections_per_host), ((7, 3), 4));
         let of_sender = &settings.sender_routes["sender.example"];
         assert_eq!((of_sender.port, of_sender.tls), (2626, TlsPolicy::Verify));
         let credentials = of_sender.credentials.clone().expect("credentials");
