@@ -11,7 +11,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::{Now, Unix};
 use rmail_store::disk::{Disk as _, Mode};
-use rmail_store::mem::{End, Fault, MemDisk, Model, Outcome};
+use rmail_store::mem::{MemDisk, Model, Outcome};
 use rmail_store::service::{Serve as _, Service, Settings};
 
 const BOB: &str = "bob@example.com";
@@ -81,53 +81,6 @@ fn what_greylisting_knows_is_shared_by_processes_and_outlives_a_power_cut() {
     drop((one, two));
     disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([9; 32]));
     assert_eq!(rcpt(&stranger(&process(&disk)), 2_000_000), Ok(()));
-}
-
-/// A stranger comes at 1,000 s and again at 1,300 s, and the server ends at this call; whether it came to that.
-fn cut_greylisting(world: &MemDisk, at: u64, end: End) -> bool {
-    let disk = world.fork();
-    disk.set_yields(false);
-    let session = stranger(&service_on(&disk));
-    disk.fault(disk.calls() + at, Fault::Crash);
-    let mut told = Vec::new();
-    for time in [1_000, 1_300] {
-        let result = rcpt(&session, time);
-        if !disk.is_dead() {
-            told.push(result);
-        }
-    }
-    let cut = disk.is_dead();
-    assert!(cut || told == [Err(Refusal::Greylisted), Ok(())], "{told:?}");
-    drop(session);
-    disk.end(end, at);
-    let after = stranger(&process(&disk));
-    let what = format!("{end:?} at call {at}, told {told:?}");
-    let first = rcpt(&after, 2_000);
-    assert!(
-        told.is_empty() || first == Ok(()),
-        "{what}: who was told to come back is not told so again: {first:?}"
-    );
-    assert_eq!(
-        rcpt(&after, 2_400),
-        Ok(()),
-        "{what}: nobody is kept away for good"
-    );
-    cut
-}
-
-#[test]
-fn a_crash_at_any_call_of_greylisting_forgets_nobody_who_was_told_to_come_back() {
-    let world = disk_with_bob();
-    let mut ends = vec![End::Kill];
-    for model in [Model::Adversary, Model::Ordered] {
-        ends.push(End::Power(model, Outcome::Lost, 0));
-        ends.push(End::Power(model, Outcome::Kept, 1));
-        ends.extend((2..6).map(|seed| End::Power(model, Outcome::Random, seed)));
-    }
-    for end in ends {
-        let cuts = (1..).take_while(|at| cut_greylisting(&world, *at, end)).count();
-        assert!(cuts > 10, "{end:?}: only {cuts}");
-    }
 }
 
 #[test]
