@@ -92,6 +92,7 @@ fn settings(options: &mut Options) -> Result<Settings, String> {
         password: Secret::new(password.unwrap_or_else(|| super::PASSWORD.to_owned())),
     });
     Ok(Settings {
+        trust: Trust::Roots,
         hostname: options
             .0
             .remove("hostname")
