@@ -20,10 +20,13 @@ use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::{Changes, Free};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub::Hub;
 pub use crate::terms::{DEFAULT_MAILBOXES, NewHome, NewMail, Numbering};
 pub use crate::terms::{OutboundHome, Owner, ReadEntry};
+
+/// What is queued for accounts that cannot be written: see [`MailStore::deliver_some`].
+pub type Instead<'a> = &'a mut dyn FnMut(&[(AccountName, Error)]) -> Option<Entry>;
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -373,6 +376,27 @@ pub trait MailStore: Send + Sync + 'static {
         outbound: Option<&Entry>,
         now: Unix,
     ) -> Result<()>;
+
+    /// [`MailStore::deliver`], but an INBOX that cannot be written need not keep the message from the others: `instead` is
+    /// asked, at most once, what is to stand in the outbound queue in the place of `outbound`, so that these accounts get
+    /// the message from there later. It is told their names and the errors, which are not that they are over their quotas.
+    /// `None`: nobody gets the message, and the first of the errors is the answer. Else the answer is what `instead` gave,
+    /// or nothing if it was not asked. Its entry has the same id; as always, all is durable or nothing is there.
+    ///
+    /// The default is for stores all of whose mailboxes can be written or none: it never asks.
+    ///
+    /// # Errors
+    /// As [`MailStore::deliver`].
+    async fn deliver_some(
+        &self,
+        spool: Self::Spool,
+        accounts: &[(AccountName, Quota)],
+        outbound: Option<&Entry>,
+        _instead: Instead<'_>,
+        now: Unix,
+    ) -> Result<Option<Entry>> {
+        self.deliver(spool, accounts, outbound, now).await.map(|()| None)
+    }
 
     /// STORE: changes flags of those of the messages that exist, and answers with the mailbox after it. With `unchanged_since`,
     /// messages with a higher MODSEQ are left alone and told in [`Stored::modified`], even if the change would do nothing

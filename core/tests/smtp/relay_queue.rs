@@ -808,6 +808,75 @@ fn destinations_share_the_bound_fairly() {
     assert_eq!((most, world.disk.len()), (2, 0));
 }
 
+fn silent() -> Outcome {
+    Outcome::Temporary(Report::ours(Enhanced(4, 4, 1), "mx.dead: connection timed out"))
+}
+
+#[test]
+fn ten_thousand_messages_for_a_dead_destination_delay_nobody() {
+    let mut world = World::new(Settings::default());
+    for n in 0..10_000 {
+        world.add(entry(&format!("d{n}"), "", &["b@dead"]));
+    }
+    let dead = |world: &World| {
+        let ids = world.attempts.iter().map(|(_, id, _)| id);
+        ids.filter(|id| id.starts_with('d')).count()
+    };
+    assert_eq!(dead(&world), 5, "as many as any may have");
+    for _ in 0..5 {
+        world.finish(&silent());
+    }
+    assert_eq!(dead(&world), 1, "until it is known that nobody is there");
+    for n in 0..40 {
+        world.add(entry(&format!("m{n}"), "", &[&format!("b@living{n}")]));
+    }
+    assert_eq!((world.attempts.len(), dead(&world)), (20, 1));
+    // Its attempt takes as long as it wants.
+    let slow = world.attempts.pop_front().expect("an attempt");
+    let mut done = 0;
+    while let Some((attempt, id, _)) = world.attempts.pop_front() {
+        assert!(id.starts_with('m'), "{id}");
+        let outcomes = vec![delivered()];
+        world.feed(Input::Finished { attempt, outcomes });
+        done += 1;
+    }
+    assert_eq!(done, 40);
+    // Somebody is there again: it gets what any may have.
+    let outcomes = vec![delivered()];
+    world.feed(Input::Finished {
+        attempt: slow.0,
+        outcomes,
+    });
+    assert_eq!(dead(&world), 5);
+}
+
+#[test]
+fn many_dead_destinations_leave_half_of_the_attempts_to_the_living() {
+    let mut world = World::new(Settings::default());
+    for n in 0..50 {
+        for copy in 0..2 {
+            world.add(entry(&format!("d{n}c{copy}"), "", &[&format!("b@dead{n}")]));
+        }
+    }
+    // Time goes by and nobody answers.
+    for _ in 0..100 {
+        world.finish(&silent());
+    }
+    world.pass(secs(60));
+    assert_eq!(world.attempts.len(), 10, "half of 20");
+    for n in 0..10 {
+        world.add(entry(&format!("m{n}"), "", &[&format!("b@living{n}")]));
+    }
+    assert_eq!(world.attempts.len(), 20);
+    assert!(
+        world
+            .attempts
+            .iter()
+            .skip(10)
+            .all(|(_, id, _)| id.starts_with('m'))
+    );
+}
+
 #[test]
 fn large_entries_go_in_parts() {
     let addresses: Vec<String> = (0..250).map(|n| format!("r{n}@x")).collect();

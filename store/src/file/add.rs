@@ -13,6 +13,7 @@ use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::mailstore::Instead;
 
 use super::hold::Hold;
 use super::io::During as _;
@@ -52,6 +53,43 @@ pub(super) enum Linked {
     Copy(usize),
     /// The reservation has to be renewed; nothing was changed.
     Stale,
+}
+
+/// Accounts that a message cannot be added to.
+pub(super) struct Failed {
+    /// Such an account does not keep the message from the others.
+    may: bool,
+    all: Vec<(AccountName, Error)>,
+}
+
+impl Failed {
+    /// Takes the account out, or gives the error back.
+    pub(super) fn note(&mut self, account: &AccountName, error: Error) -> Result<()> {
+        if !self.may {
+            return Err(error);
+        }
+        self.all.push((account.clone(), error));
+        Ok(())
+    }
+
+    fn has(&self, account: &AccountName) -> bool {
+        self.all.iter().any(|(failed, _)| failed == account)
+    }
+
+    /// The first error, if there is one.
+    pub(super) fn first(&mut self) -> Result<()> {
+        match self.all.is_empty() {
+            true => Ok(()),
+            false => Err(self.all.swap_remove(0).1),
+        }
+    }
+
+    fn into_first(mut self) -> Error {
+        match self.first() {
+            Err(error) => error,
+            Ok(()) => Refusal::Storage.into(),
+        }
+    }
 }
 
 /// How often adding is begun anew, because the messages have to be copied or somebody counts what the account has.
@@ -138,17 +176,26 @@ impl<D: Disk> FileStore<D> {
         spool: Spool<D>,
         accounts: &[(AccountName, Quota)],
         outbound: Option<&Entry>,
+        instead: Option<Instead<'_>>,
         now: Unix,
-    ) -> Result<()> {
+    ) -> Result<Option<Entry>> {
         if let ([one], None) = (accounts, outbound) {
-            return self.deliver_one(spool, one, now).await;
+            return self.deliver_one(spool, one, now).await.map(|()| None);
         }
-        let accounts: BTreeMap<&AccountName, &Quota> =
+        let mut accounts: BTreeMap<&AccountName, &Quota> =
             accounts.iter().map(|(account, quota)| (account, quota)).collect();
+        let mut failed = Failed {
+            may: instead.is_some() && (accounts.len() > 1 || outbound.is_some()),
+            all: Vec::new(),
+        };
         let mut mailboxes = Vec::with_capacity(accounts.len());
         for account in accounts.keys() {
-            mailboxes.push((*account, self.inbox(account, now).await?));
+            match self.inbox(account, now).await {
+                Ok(inbox) => mailboxes.push((*account, inbox)),
+                Err(error) => failed.note(account, error)?,
+            }
         }
+        accounts.retain(|account, _| !failed.has(account));
         let mut news = [New {
             body: self.settle(spool).await?,
             flags: Flags::default(),
@@ -156,7 +203,7 @@ impl<D: Disk> FileStore<D> {
         }];
         let parsed = take_parsed(&mut news);
         let mut tickets = self
-            .reserve_all(&accounts, news.iter().map(New::usage).sum())
+            .reserve_all(&accounts, news.iter().map(New::usage).sum(), &mut failed)
             .await?;
         let mut done: Vec<Added<D>> = Vec::new();
         for (account, mailbox) in &mailboxes {
@@ -166,6 +213,9 @@ impl<D: Disk> FileStore<D> {
             match self.add_again(account, mailbox, &mut news, ticket, now).await {
                 Ok(added) => done.push(added),
                 Err(error) => {
+                    let Err(error) = failed.note(account, error) else {
+                        continue;
+                    };
                     for ticket in tickets.into_values() {
                         self.give_back(ticket).await;
                     }
@@ -173,6 +223,14 @@ impl<D: Disk> FileStore<D> {
                 }
             }
         }
+        let instead = match (instead, failed.all.is_empty()) {
+            (Some(instead), false) => match instead(&failed.all) {
+                Some(entry) => Some(entry),
+                None => return self.undo(done, failed.into_first()).await,
+            },
+            _ => None,
+        };
+        let outbound = instead.as_ref().or(outbound);
         let queued = match (outbound, &mut news) {
             (Some(entry), [new]) => self.enqueue(entry, &mut new.body).await,
             _ => Ok(None),
@@ -199,7 +257,7 @@ impl<D: Disk> FileStore<D> {
             self.keep_new(&mailbox, uid_validity, &records).await;
             self.announce(&mailbox, modseq);
         }
-        Ok(())
+        Ok(instead)
     }
 
     /// Adds messages to an INBOX, which may have been removed with its account, and the account made again, meanwhile.

@@ -29,7 +29,8 @@
 //!   shared/metadata.json                    see [`metadata`]
 //!   queue/{n}/                              the outbound queue of one process
 //!     lock                                  flock: held as long as the process lives
-//!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`]
+//!     {id}.eml {id}.json                    message and [`rmail_core::relay::entry::Entry`], see [`journal`]
+//!     {id}.eml.bad {id}.json.bad            an entry that was found damaged
 //!   synced                                  a cache, see [`settled`]
 //!   .tmp-*                                  here and beside the files above: see [`crate::disk::STAND_IN`]
 //! ```
@@ -66,7 +67,7 @@ pub mod expunged;
 mod foreign;
 mod hold;
 pub(crate) mod io;
-mod journal;
+pub(crate) mod journal;
 pub mod keywords;
 mod ledger;
 mod levels;

@@ -11,6 +11,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 
 use super::FileStore;
+use super::add::Failed;
 use super::hold::Hold;
 use super::io::once;
 use super::ledger::{Ledger, Locked, Transit};
@@ -105,9 +106,10 @@ impl<D: Disk> FileStore<D> {
         &self,
         accounts: &BTreeMap<&AccountName, &Quota>,
         more: Usage,
+        failed: &mut Failed,
     ) -> Result<BTreeMap<AccountName, Ticket<D>>> {
         let mut tickets = BTreeMap::new();
-        let reserved = self.reserve_some(accounts, more, &mut tickets).await;
+        let reserved = self.reserve_some(accounts, more, &mut tickets, failed).await;
         if let Err(error) = reserved {
             for ticket in tickets.into_values() {
                 self.give_back(ticket).await;
@@ -122,21 +124,26 @@ impl<D: Disk> FileStore<D> {
         accounts: &BTreeMap<&AccountName, &Quota>,
         more: Usage,
         tickets: &mut BTreeMap<AccountName, Ticket<D>>,
+        failed: &mut Failed,
     ) -> Result<()> {
         let mut over = Vec::new();
         for (account, quota) in accounts {
-            match self.reserve(account, quota, more).await? {
-                Some(ticket) => drop(tickets.insert((*account).clone(), ticket)),
-                None => over.push(*account),
+            match self.reserve(account, quota, more).await {
+                Ok(Some(ticket)) => drop(tickets.insert((*account).clone(), ticket)),
+                Ok(None) => over.push(*account),
+                Err(error) => failed.note(account, error)?,
             }
         }
         if tickets.is_empty() && !over.is_empty() {
+            failed.first()?;
             return Err(Refusal::OverQuota.into());
         }
         for account in over {
             log::warn!("{account} is over quota and gets a message that goes to others too");
-            let ticket = self.reserve_always(account, more).await?;
-            tickets.insert(account.clone(), ticket);
+            match self.reserve_always(account, more).await {
+                Ok(ticket) => drop(tickets.insert(account.clone(), ticket)),
+                Err(error) => failed.note(account, error)?,
+            }
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use rmail_core::time::{DateTime, Unix};
 use crate::disk::{Changes, Disk, Free};
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::mailstore::{MailStore, Numbering, OutboundHome, ReadEntry};
+use crate::mailstore::{Instead, MailStore, Numbering, OutboundHome, ReadEntry};
 
 use super::account::Maker;
 use super::io::{During as _, once};
@@ -294,7 +294,22 @@ impl<D: Disk> MailStore for FileStore<D> {
         now: Unix,
     ) -> Result<()> {
         let _syncing = self.syncing();
-        self.deliver_all(spool, accounts, outbound, now).await
+        self.deliver_all(spool, accounts, outbound, None, now)
+            .await
+            .map(drop)
+    }
+
+    async fn deliver_some(
+        &self,
+        spool: Spool<D>,
+        accounts: &[(AccountName, Quota)],
+        outbound: Option<&Entry>,
+        instead: Instead<'_>,
+        now: Unix,
+    ) -> Result<Option<Entry>> {
+        let _syncing = self.syncing();
+        self.deliver_all(spool, accounts, outbound, Some(instead), now)
+            .await
     }
 
     async fn store(

@@ -15,6 +15,7 @@ use super::outbound::first_attempt;
 use super::recipients::may_relay;
 use super::{Service, Settings, refused};
 use crate::disk::Disk;
+use crate::error::Error;
 use crate::mailstore::MailStore;
 
 /// Where a message goes.
@@ -59,6 +60,8 @@ impl Asked {
 pub(super) struct Confirmed {
     address: Address,
     dsn: DsnRequest,
+    /// The account that it leads to, if it is a single one.
+    account: Option<AccountName>,
     /// It is an alias with several targets.
     expanded: bool,
 }
@@ -81,26 +84,47 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
         }
         let size = self.store.spool_len(&body);
-        let mut targets = self.targets(settings, envelope).await?;
-        let entry = entry_of(envelope, size, &mut targets, now)?;
-        let place = entry
+        let targets = self.targets(settings, envelope).await?;
+        let entry = entry_of(envelope, size, &targets, &[], now)?;
+        let mut place = entry
             .as_ref()
             .map(|entry| self.outbound.reserve(settings, entry, now.unix))
             .transpose()?;
         let mut accounts = Vec::with_capacity(targets.accounts.len());
-        for (account, asked) in targets.accounts {
+        let here = targets
+            .accounts
+            .iter()
+            .filter(|_| held_until(envelope, now).is_none());
+        for (account, asked) in here {
             let quota = match asked.beyond_quota {
                 true => Quota::UNLIMITED,
-                false => self.quota_of(&account).await?,
+                false => self.quota_of(account).await?,
             };
-            accounts.push((account, quota));
+            accounts.push((account.clone(), quota));
         }
+        let mut instead = |failed: &[(AccountName, Error)]| {
+            for (account, error) in failed {
+                log::error!(
+                    "message {} cannot be delivered to {account}: {error}",
+                    envelope.id
+                );
+            }
+            if failed.len() == accounts.len() && targets.external.is_empty() {
+                return None;
+            }
+            let failed: Vec<&AccountName> = failed.iter().map(|(account, _)| account).collect();
+            let entry = entry_of(envelope, size, &targets, &failed, now).ok().flatten()?;
+            if place.is_none() {
+                place = self.outbound.reserve(settings, &entry, now.unix).ok();
+            }
+            place.is_some().then_some(entry)
+        };
         let delivered = self
             .store
-            .deliver(body, &accounts, entry.as_ref(), now.unix)
+            .deliver_some(body, &accounts, entry.as_ref(), &mut instead, now.unix)
             .await;
         let several = accounts.len() > 1 || entry.is_some();
-        delivered.map_err(|mut error| {
+        let queued = delivered.map_err(|mut error| {
             if several && error.refusal == Refusal::NoSuchUser {
                 // One reply for all, as below.
                 error.refusal = Refusal::Unavailable;
@@ -113,11 +137,19 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             refused(&format!("deliver message {}", envelope.id), error)
         })?;
+        let instead = queued.as_ref();
+        let is_local = |to: &&Recipient| to.local && to.done.is_none();
+        let waiting = instead.into_iter().flat_map(|entry| entry.recipients.iter().filter(is_local));
+        let waiting: Vec<&str> = waiting.map(|to| to.address.as_str()).collect();
+        if !waiting.is_empty() {
+            log::warn!("message {} waits in the queue for {}", envelope.id, waiting.join(", "));
+        }
         let here = accounts.iter().map(|(account, _)| account.as_str());
+        let here = here.filter(|account| !waiting.contains(account));
         let sender = envelope.reverse_path.address().map(Address::to_string);
         let from = (sender.as_deref().unwrap_or_default(), envelope.account.as_ref());
-        self.note_accepted(now.unix, &envelope.id, from, size, here, entry.as_ref());
-        if let (Some(place), Some(entry)) = (place, entry) {
+        self.note_accepted(now.unix, &envelope.id, from, size, here, instead.or(entry.as_ref()));
+        if let (Some(place), Some(entry)) = (place, queued.or(entry)) {
             place.keep();
             self.outbound.tell(entry);
         }
@@ -149,7 +181,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             let several = resolved.targets.len() > 1;
             let elsewhere = |target: &Target| matches!(target, Target::External(_));
             let leads_elsewhere = several && resolved.targets.iter().any(elsewhere);
-            let mut here = false;
+            let mut here = None;
             let named = match &recipient.path {
                 ForwardPath::Address(address) => Some(address.canonical()),
                 ForwardPath::Postmaster => None,
@@ -166,8 +198,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 match target {
                     Target::Account(account) => {
                         let direct = !several && named.as_ref() == Some(&account);
-                        asked(direct).note(&mut targets.accounts, account);
-                        here = true;
+                        asked(direct).note(&mut targets.accounts, account.clone());
+                        here = Some(account);
                     }
                     Target::External(address) => {
                         asked(!resolved.ours).note(&mut targets.external, address);
@@ -175,7 +207,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 }
             }
             // An alias with several targets is itself what the message was delivered to (RFC 3461 §5.2.7.3).
-            if (here || several) && recipient.dsn.notify().success {
+            if (here.is_some() || several) && recipient.dsn.notify().success {
                 let address = match &recipient.path {
                     ForwardPath::Address(address) => Some(address.clone()),
                     ForwardPath::Postmaster => {
@@ -185,6 +217,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 targets.confirmed.extend(address.map(|address| Confirmed {
                     address,
                     dsn: recipient.dsn.clone(),
+                    account: here.filter(|_| !several),
                     expanded: several,
                 }));
             }
@@ -199,38 +232,43 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     }
 }
 
-/// The queue's entry: for recipients elsewhere; for those here while the message is held (RFC 4865), who are then taken
-/// out of the targets; and for the notice of success to a sender who wants it, which is so as durable as the message.
+/// Until when the sender wants the message to be held (RFC 4865).
+fn held_until(envelope: &Envelope, now: Now) -> Option<Unix> {
+    envelope.hold_until.filter(|until| *until > now.unix)
+}
+
+/// The queue's entry: for recipients elsewhere; for those here while the message is held, and those whose mailbox could not
+/// be written; and for the notice of success to a sender who wants it, which is so as durable as the message.
 fn entry_of(
     envelope: &Envelope,
     size: u64,
-    targets: &mut Targets,
+    targets: &Targets,
+    failed: &[&AccountName],
     now: Now,
 ) -> Result<Option<Entry>, Refusal> {
-    let due = envelope.hold_until.filter(|until| *until > now.unix);
+    let due = held_until(envelope, now);
+    let waits = |account: &AccountName| due.is_some() || failed.contains(&account);
     let start = due.unwrap_or(now.unix);
     let mut recipients: Vec<Recipient> = targets
         .external
         .iter()
         .map(|(address, asked)| first_attempt(address, asked.dsn.clone(), start))
         .collect();
-    if due.is_some() {
-        for (account, asked) in core::mem::take(&mut targets.accounts) {
-            recipients.push(Recipient {
-                local: true,
-                ..first_attempt(&address_of(account.as_str())?, asked.dsn, start)
-            });
-        }
+    for (account, asked) in targets.accounts.iter().filter(|(account, _)| waits(account)) {
+        recipients.push(Recipient {
+            local: true,
+            ..first_attempt(&address_of(account.as_str())?, asked.dsn.clone(), start)
+        });
     }
     if envelope.reverse_path.address().is_some() {
-        // Of what is held, only the aliases are done with now.
-        let confirmed = core::mem::take(&mut targets.confirmed).into_iter();
-        let confirmed = confirmed.filter(|recipient| recipient.expanded || due.is_none());
+        // Of what waits, only the aliases are done with now.
+        let waits = |recipient: &&Confirmed| recipient.account.as_ref().is_some_and(waits);
+        let confirmed = targets.confirmed.iter().filter(|recipient| !waits(recipient));
         recipients.extend(confirmed.map(|recipient| Recipient {
             local: true,
             done: Some("2.1.5 delivered".to_owned()),
             expanded: recipient.expanded,
-            ..first_attempt(&recipient.address, recipient.dsn, start)
+            ..first_attempt(&recipient.address, recipient.dsn.clone(), start)
         }));
     }
     if recipients.is_empty() {

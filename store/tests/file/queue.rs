@@ -8,7 +8,7 @@ use rmail_core::random::Random;
 use rmail_core::relay::entry::Entry;
 use rmail_store::MailStore;
 use rmail_store::disk::{Disk as _, Mode};
-use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
+use rmail_store::mem::{Call, Fault, MemDisk, Model, Outcome};
 
 fn with_id(id: &str) -> Entry {
     Entry {
@@ -118,7 +118,7 @@ async fn store_and_remove(store: &Store) {
 }
 
 #[test]
-fn leavings_are_cleared_and_what_cannot_be_read_stays() {
+fn leavings_are_cleared_and_what_is_damaged_is_set_aside() {
     block_on(async {
         let disk = MemDisk::new();
         let first = disk.process();
@@ -130,6 +130,7 @@ fn leavings_are_cleared_and_what_cannot_be_read_stays() {
             ("X.eml", "orphan"),
             ("A1.json.tmp", "{"),
             ("Y.json", "{"),
+            ("Y.eml", "kept"),
             ("Z.json", "{}"),
         ] {
             let file = first.open(&home, name, Mode::Create).await.expect("open");
@@ -139,10 +140,20 @@ fn leavings_are_cleared_and_what_cannot_be_read_stays() {
         let disk = disk.process();
         let store = open(&disk, Limits::small()).await;
         assert_eq!(ids(&store).await, ["A1"]);
-        let listing = disk.list(&home).await.expect("list");
-        let mut names: Vec<String> = listing.entries.into_iter().map(|entry| entry.name).collect();
-        names.sort();
-        assert_eq!(names, ["A1.eml", "A1.json", "Y.json", "Z.json", "lock"]);
+        let wanted = [
+            "A1.eml",
+            "A1.json",
+            "Y.eml.bad",
+            "Y.json.bad",
+            "Z.json.bad",
+            "lock",
+        ];
+        for _ in 0..2 {
+            let mut names = names_of(&disk, &home).await;
+            names.sort();
+            assert_eq!(names, wanted);
+            assert_eq!(ids(&store).await, ["A1"]);
+        }
     });
 }
 
@@ -292,4 +303,215 @@ fn adoption_may_be_cut_short_anywhere() {
             }
         }
     }
+}
+
+fn at_attempt(id: &str, attempts: u32) -> Entry {
+    let mut entry = with_id(id);
+    entry.recipients[0].attempts = attempts;
+    entry
+}
+
+async fn file_of(disk: &MemDisk, name: &str) -> Option<Vec<u8>> {
+    let root = disk.open_dir(disk.root(), "queue").await.expect("queue");
+    let home = disk.open_dir(&root, "0001").await.expect("home");
+    let file = disk.open(&home, name, Mode::Read).await.ok()?;
+    let mut octets = vec![0; 100_000];
+    let count = disk.read_at(&file, &mut octets, 0).await.expect("read");
+    octets.truncate(count);
+    Some(octets)
+}
+
+#[test]
+fn a_change_is_one_append_and_one_sync() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let store = open(&disk, Limits::small()).await;
+        queue(&store, "A1", "one").await;
+        let mut before = file_of(&disk, "A1.json").await.expect("there");
+        for attempts in 1..5 {
+            disk.record();
+            store
+                .save_outbound(&at_attempt("A1", attempts))
+                .await
+                .expect("save");
+            let calls = disk.take_records();
+            let writes = |name| calls.iter().filter(|call| call.call == name).count();
+            assert_eq!((writes(Call::Append), writes(Call::Sync)), (1, 1), "{calls:?}");
+            assert!(calls.len() <= 6, "{calls:?}");
+            let after = file_of(&disk, "A1.json").await.expect("there");
+            assert!(after.starts_with(&before) && after.len() > before.len());
+            before = after;
+        }
+    });
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Kill,
+    Power(Model, Outcome, u8),
+}
+
+fn ends() -> Vec<End> {
+    let mut ends = vec![End::Kill];
+    for model in [Model::Adversary, Model::Ordered] {
+        ends.push(End::Power(model, Outcome::Lost, 0));
+        ends.push(End::Power(model, Outcome::Kept, 1));
+        ends.extend((2..6).map(|seed| End::Power(model, Outcome::Random, seed)));
+    }
+    ends
+}
+
+/// Entries as they are found by the next process, with their messages.
+async fn found_later(disk: &MemDisk) -> Vec<(Entry, String)> {
+    let store = open(&disk.process(), Limits::small()).await;
+    let mut entries = store.load_outbound().await.expect("load");
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut found = Vec::new();
+    for entry in entries {
+        let text = message(&store, &entry.id).await;
+        found.push((entry, text));
+    }
+    found
+}
+
+/// An entry is added, changed three times and removed, and the process ends at a call. Whether it came so far.
+async fn life_cut_at(call: u64, end: End) -> bool {
+    let disk = MemDisk::new();
+    let store = open(&disk, Limits::small()).await;
+    queue(&store, "B2", "stays").await;
+    disk.fault(disk.calls() + call, Fault::Crash);
+    // What was acknowledged last, and what is under way: none is an entry that is not there.
+    let (mut sure, mut maybe) = (None, Some(0));
+    let text = spool(&store, "one").await;
+    let mut done = match text {
+        Ok(text) => store.deliver(text, &[], Some(&with_id("A1")), NOW).await,
+        Err(error) => Err(error),
+    };
+    for attempts in 1..4 {
+        if done.is_ok() {
+            (sure, maybe) = (Some(attempts - 1), Some(attempts));
+            done = store.save_outbound(&at_attempt("A1", attempts)).await;
+        }
+    }
+    if done.is_ok() {
+        (sure, maybe) = (Some(3), None);
+        done = store.remove_outbound("A1").await;
+    }
+    if done.is_ok() {
+        sure = None;
+    }
+    let cut = disk.is_dead();
+    drop(store);
+    disk.kill();
+    if let End::Power(model, outcome, seed) = end {
+        let seed = [seed ^ call.to_le_bytes()[0]; 32];
+        disk.power_cut(model, outcome, &mut Random::from_seed(seed));
+    }
+    let what = format!("call {call}, {end:?}");
+    for _ in 0..2 {
+        let mut found = found_later(&disk).await;
+        assert_eq!(found.pop(), Some((with_id("B2"), "stays".to_owned())), "{what}");
+        let attempts = found.pop().map(|(entry, text)| {
+            let attempts = entry.recipients[0].attempts;
+            assert_eq!((entry, &*text), (at_attempt("A1", attempts), "one"), "{what}");
+            attempts
+        });
+        assert!(found.is_empty(), "{what}: {found:?}");
+        assert!(
+            attempts == sure || attempts == maybe,
+            "{what}: {attempts:?}, not {sure:?} or {maybe:?}"
+        );
+    }
+    cut
+}
+
+#[test]
+fn a_crash_at_any_call_of_an_entrys_life_loses_nothing_acknowledged() {
+    for end in ends() {
+        let cut = (1..).take_while(|call| block_on(life_cut_at(*call, end))).count();
+        assert!(cut > 25, "{end:?}: only {cut}");
+    }
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_old_or_the_new_and_the_next_one_works() {
+    for fault in [Fault::Errno(5), Fault::Short(28)] {
+        for call in 1.. {
+            let disk = MemDisk::new();
+            let done = block_on(async {
+                let store = open(&disk, Limits::small()).await;
+                queue(&store, "A1", "one").await;
+                store.save_outbound(&at_attempt("A1", 1)).await.expect("save");
+                let at = disk.calls() + call;
+                disk.fault(at, fault);
+                let saved = store.save_outbound(&at_attempt("A1", 2)).await;
+                let done = disk.calls() < at;
+                assert!(saved.is_ok() || !done, "call {call}");
+                disk.clear_faults();
+                let found = found_with(&disk, &store).await;
+                let good = found == 2 || (found == 1 && saved.is_err());
+                assert!(good, "call {call}: {found}");
+                store.save_outbound(&at_attempt("A1", 3)).await.expect("save");
+                disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
+                assert_eq!(found_later(&disk).await[0].0, at_attempt("A1", 3), "call {call}");
+                done
+            });
+            if done {
+                assert!(call > 4, "{call}");
+                break;
+            }
+        }
+    }
+}
+
+/// The attempts that the file tells of now.
+async fn found_with(disk: &MemDisk, store: &Store) -> u32 {
+    assert!(file_of(disk, "A1.json").await.is_some());
+    let entries = store.load_outbound().await.expect("load");
+    entries[0].recipients[0].attempts
+}
+
+#[test]
+fn a_file_of_an_earlier_version_goes_on() {
+    block_on(async {
+        let disk = MemDisk::new();
+        let first = disk.process();
+        let store = open(&first, Limits::small()).await;
+        queue(&store, "A1", "one").await;
+        let root = first.open_dir(first.root(), "queue").await.expect("queue");
+        let home = first.open_dir(&root, "0001").await.expect("home");
+        first.unlink(&home, "A1.json").await.expect("unlink");
+        let file = first.open(&home, "A1.json", Mode::CreateNew).await.expect("open");
+        let old = serde_json::to_vec(&at_attempt("A1", 1)).expect("octets");
+        first.append(&file, &old).await.expect("write");
+        first.kill();
+        let store = open(&disk.process(), Limits::small()).await;
+        assert_eq!(store.load_outbound().await.expect("load"), [at_attempt("A1", 1)]);
+        for attempts in 2..4 {
+            store
+                .save_outbound(&at_attempt("A1", attempts))
+                .await
+                .expect("save");
+        }
+        assert_eq!(store.load_outbound().await.expect("load"), [at_attempt("A1", 3)]);
+    });
+}
+
+#[test]
+fn what_is_taken_by_another_entry_is_refused() {
+    block_on(async {
+        let store = open(&MemDisk::new(), Limits::small()).await;
+        queue(&store, "A1", "one").await;
+        let text = spool(&store, "two").await.expect("spool");
+        assert!(store.deliver(text, &[], Some(&with_id("A1")), NOW).await.is_err());
+        assert_eq!(message(&store, "A1").await, "one");
+        store.remove_outbound("A1").await.expect("remove");
+        assert!(
+            store.save_outbound(&with_id("A1")).await.is_err(),
+            "there is none"
+        );
+        queue(&store, "A1", "three").await;
+        assert_eq!(message(&store, "A1").await, "three");
+    });
 }

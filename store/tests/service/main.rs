@@ -22,6 +22,7 @@ mod limits;
 mod login;
 mod operator;
 mod parsed;
+mod partial;
 mod scram;
 mod sharing;
 mod smtp;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept::{Head, Kept};
 use crate::addr::{Address, ReversePath};
 use crate::relay::bounce::{About, Kind};
 use crate::relay::entry::{Entry, Recipient};
@@ -18,8 +19,7 @@ const MAX_LAST: usize = 600;
 /// An entry.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// The entry without its recipients.
-    pub(super) head: Entry,
+    pub(super) head: Head,
     pub(super) recipients: Vec<Rcpt>,
     /// From when on the sender is told of the delay.
     pub(super) delay_due: Mono,
@@ -40,9 +40,7 @@ pub(super) struct Item {
 pub(super) struct Rcpt {
     /// Unique within the entry while it is in memory.
     pub(super) number: u32,
-    pub(super) stored: Recipient,
-    /// `None`: what stands on disk is no address.
-    pub(super) address: Option<Address>,
+    pub(super) stored: Kept,
     pub(super) state: State,
     /// A notice of its delay is being stored.
     telling_delay: bool,
@@ -58,9 +56,9 @@ pub(super) enum State {
     /// The end of an attempt.
     Flying,
     /// The notice of its failure.
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// The notice of its success.
-    Done(Success),
+    Done(Box<Success>),
 }
 
 /// Why a recipient failed.
@@ -91,20 +89,20 @@ pub(super) enum Next {
 }
 
 impl Item {
-    pub(super) fn new(mut entry: Entry, now: Now, delays: &[u64]) -> Self {
-        let arrived = entry.arrived;
-        let recipients = core::mem::take(&mut entry.recipients);
+    pub(super) fn new(entry: Entry, now: Now, delays: &[u64]) -> Self {
+        let (head, recipients) = Head::split(entry);
+        let arrived = head.arrived;
         let recipients = (0..)
             .zip(recipients)
             .map(|(number, stored)| Rcpt::new(number, stored, arrived, now, delays));
         // A clock that was set back does not put the notice off.
-        let begin = arrived.max(entry.hold_until);
+        let begin = arrived.max(head.hold_until);
         let late = Unix::from_secs(begin).0.saturating_add(DELAY_NOTICE);
         let most = DELAY_NOTICE + Duration::from_secs(begin - arrived);
         let wait = late.saturating_sub(now.unix.0).min(most);
         Self {
             recipients: recipients.collect(),
-            head: entry,
+            head,
             delay_due: now.mono + wait,
             untold: None,
             doomed: false,
@@ -115,11 +113,9 @@ impl Item {
     }
 
     /// As it belongs on disk.
-    pub(super) fn entry(&self) -> Entry {
-        Entry {
-            recipients: self.recipients.iter().map(|rcpt| rcpt.stored.clone()).collect(),
-            ..self.head.clone()
-        }
+    pub(super) fn entry(&self, id: &str) -> Entry {
+        let recipients = self.recipients.iter().map(|rcpt| rcpt.stored.recipient());
+        self.head.join(id, recipients.collect())
     }
 
     /// Notices go neither to `<>` nor to the one who sends them (RFC 5321 §6.1).
@@ -134,7 +130,7 @@ impl Item {
         if self.head.is_notice() {
             return hours + 10;
         }
-        hours - i64::from(self.head.wishes.priority.clamp(-9, 9))
+        hours - i64::from(self.head.priority().clamp(-9, 9))
     }
 
     pub(super) fn reverse_path(&self) -> ReversePath {
@@ -172,14 +168,14 @@ impl Item {
 
 impl Rcpt {
     fn new(number: u32, stored: Recipient, arrived: u64, now: Now, delays: &[u64]) -> Self {
-        let address = Address::parse(&stored.address);
+        let stored = Kept::new(stored);
         let state = if let Some(done) = &stored.done {
             let unknown = || Report::ours(Enhanced(2, 0, 0), "delivered");
-            State::Done(Success {
+            State::Done(Box::new(Success {
                 report: Report::parse(done).unwrap_or_else(unknown),
                 told: false,
-            })
-        } else if address.is_none() {
+            }))
+        } else if stored.parsed().is_none() {
             let report = Report::ours(Enhanced(5, 1, 3), "this is no mail address");
             State::Failed(Failure::new(report, false))
         } else if stored.failed {
@@ -197,7 +193,6 @@ impl Rcpt {
         Self {
             number,
             stored,
-            address,
             state,
             telling_delay: false,
         }
@@ -205,7 +200,7 @@ impl Rcpt {
 
     /// Whether the sender wants to hear of a failure.
     pub(super) fn wants_failure(&self) -> bool {
-        self.stored.dsn.notify().failure
+        self.stored.dsn().notify().failure
     }
 
     /// Which notice of success this recipient gets.
@@ -221,11 +216,11 @@ impl Rcpt {
 
     /// It has the message and the sender wants to be told, by us: it stays until the notice is stored.
     pub(super) fn keep_success(&mut self, report: &Report) {
-        self.stored.done = Some(report.to_string().chars().take(MAX_LAST).collect());
-        self.state = State::Done(Success {
+        self.stored.done = Some(short(report));
+        self.state = State::Done(Box::new(Success {
             report: report.clone(),
             told: false,
-        });
+        }));
     }
 
     /// What a notice of success says, unless there is nothing to say.
@@ -246,11 +241,11 @@ impl Rcpt {
     fn about(&self, report: Report, expired: bool, until: Option<Unix>) -> About {
         // Which account is behind an alias is not told: it is named as the sender knows it (RFC 3464 §2.3.2).
         let tried_here = self.stored.local && self.stored.attempts > 0;
-        let known = self.stored.dsn.original.as_deref().filter(|_| tried_here);
+        let known = self.stored.dsn().original.as_deref().filter(|_| tried_here);
         let known = known.and_then(|original| original.strip_prefix("rfc822;"));
         About {
-            address: known.unwrap_or(&self.stored.address).to_owned(),
-            original: self.stored.dsn.original.clone(),
+            address: known.unwrap_or(&*self.stored.address).to_owned(),
+            original: self.stored.dsn().original.clone(),
             report,
             expired,
             until,
@@ -260,7 +255,7 @@ impl Rcpt {
     /// Takes in what an attempt gave.
     pub(super) fn outcome(&mut self, outcome: Outcome, now: Now, delays: &[u64]) -> Next {
         self.stored.attempts = self.stored.attempts.saturating_add(1);
-        self.stored.last = Some(outcome.report().to_string().chars().take(MAX_LAST).collect());
+        self.stored.last = Some(short(outcome.report()));
         match outcome {
             Outcome::Delivered(_) => Next::Delivered,
             Outcome::Permanent(report) => self.fail(report, false, now),
@@ -279,7 +274,7 @@ impl Rcpt {
 
     /// It fails without an attempt.
     pub(super) fn refuse(&mut self, report: Report, now: Now) {
-        self.stored.last = Some(report.to_string());
+        self.stored.last = Some(short(&report));
         self.fail(report, false, now);
     }
 
@@ -306,7 +301,7 @@ impl Rcpt {
     /// What a notice of delay says, unless there is nothing to say (yet).
     pub(super) fn tell_delay(&mut self, delays: &[u64]) -> Option<About> {
         let open = matches!(self.state, State::Waiting(_) | State::Ready(_));
-        if !self.stored.dsn.notify().delay {
+        if !self.stored.dsn().notify().delay {
             return None;
         }
         if !open || self.stored.attempts == 0 || self.stored.delay_told || self.telling_delay {
@@ -337,18 +332,24 @@ impl Rcpt {
 }
 
 impl Failure {
-    fn new(report: Report, expired: bool) -> Self {
-        Self {
+    fn new(report: Report, expired: bool) -> Box<Self> {
+        Box::new(Self {
             report,
             expired,
             told: false,
             logged: false,
-        }
+        })
     }
 }
 
+/// As it is kept on disk.
+fn short(report: &Report) -> Box<str> {
+    let text: String = report.to_string().chars().take(MAX_LAST).collect();
+    text.into()
+}
+
 /// What the last attempt gave, as far as the disk knows.
-fn last_report(stored: &Recipient) -> Report {
+fn last_report(stored: &Kept) -> Report {
     let unknown = || Report::ours(Enhanced(4, 4, 7), "no attempt has succeeded");
     stored
         .last
@@ -370,7 +371,7 @@ fn delay_after(attempts: u32, delays: &[u64]) -> u64 {
 
 /// How long a stored recipient still has to wait: until `next` on the wall clock, but no longer than its delay was when
 /// the clock was set back meanwhile.
-fn wait(stored: &Recipient, arrived: u64, now: Unix, delays: &[u64]) -> Duration {
+fn wait(stored: &Kept, arrived: u64, now: Unix, delays: &[u64]) -> Duration {
     let most = if stored.attempts == 0 {
         stored.next.saturating_sub(arrived)
     } else {

@@ -23,6 +23,7 @@
 mod command;
 mod contract;
 mod item;
+mod kept;
 mod notices;
 
 pub use contract::{Action, AttemptId, BounceId, Command, Event, Input};
@@ -53,13 +54,16 @@ const STORAGE_RETRY: Duration = Duration::from_secs(60);
 /// The longest time between two tries of a notice.
 const MAX_NOTICE_RETRY: Duration = Duration::from_secs(3600);
 
+/// Destinations of which it is remembered that nobody answers for them.
+const MAX_DEAD: usize = 10_000;
+
 /// The queue.
 #[derive(Debug)]
 pub struct Queue {
     settings: Settings,
     ourselves: Ourselves,
     random: Random,
-    items: BTreeMap<Arc<str>, Item>,
+    items: BTreeMap<Arc<str>, Box<Item>>,
     timers: BTreeSet<(Mono, Arc<str>, Timer)>,
     /// Entries with recipients that are due, by urgency and the key of their route.
     ready: BTreeMap<(Urgency, Arc<str>), VecDeque<Arc<str>>>,
@@ -67,6 +71,8 @@ pub struct Queue {
     served: Option<Arc<str>>,
     flights: BTreeMap<AttemptId, Flight>,
     per_key: BTreeMap<Arc<str>, usize>,
+    /// Destinations that no connection was made to when they were tried last.
+    dead: BTreeSet<Arc<str>>,
     bounces: BTreeMap<BounceId, Pending>,
     attempts: u64,
     notices: u64,
@@ -125,6 +131,7 @@ impl Queue {
             served: None,
             flights: BTreeMap::new(),
             per_key: BTreeMap::new(),
+            dead: BTreeSet::new(),
             bounces: BTreeMap::new(),
             attempts: 0,
             notices: 0,
@@ -152,9 +159,9 @@ impl Queue {
     /// The entries as they are now, by id.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         self.items
-            .values()
-            .filter(|item| !item.recipients.is_empty())
-            .map(Item::entry)
+            .iter()
+            .filter(|(_, item)| !item.recipients.is_empty())
+            .map(|(id, item)| item.entry(id))
     }
 
     /// Attempts that run.
@@ -185,7 +192,7 @@ impl Queue {
             self.timers
                 .insert((item.delay_due, Arc::clone(&id), Timer::Delay));
         }
-        self.items.insert(Arc::clone(&id), item);
+        self.items.insert(Arc::clone(&id), Box::new(item));
         if self.settle(&id) {
             self.write(&id);
         }
@@ -218,7 +225,7 @@ impl Queue {
                 return Some(Arc::from(LOCAL));
             }
             let sender = item.reverse_path();
-            let domain = &rcpt.address.as_ref()?.domain;
+            let domain = &rcpt.stored.parsed()?.domain;
             let route = self.settings.route_from(sender.address(), domain);
             Some(Arc::<str>::from(route.key()))
         });
@@ -257,7 +264,9 @@ impl Queue {
     }
 
     /// The most urgent destination that may have one more attempt; among the equally urgent, the next in turn. Mailboxes
-    /// of ours need no connection: they are not among the attempts that all servers share.
+    /// of ours need no connection: they are not among the attempts that all servers share. A destination that nobody
+    /// answers for, and whose attempts therefore take long, has one at a time, and all of them together have half of what
+    /// there is: the others never wait for them.
     fn next_place(&self) -> Option<(Urgency, Arc<str>)> {
         let most = self.settings.max_attempts_per_destination;
         let here: Arc<str> = Arc::from(LOCAL);
@@ -266,7 +275,13 @@ impl Queue {
         if all_out && running(&here) >= most {
             return None;
         }
-        let free = |place: &&(Urgency, Arc<str>)| running(&place.1) < most;
+        let is_dead = |key: &&Arc<str>| self.dead.contains(*key);
+        let waste: usize = self.per_key.keys().filter(is_dead).map(running).sum();
+        let may_waste = waste < (self.settings.max_attempts / 2).max(1);
+        let free = |place: &&(Urgency, Arc<str>)| match self.dead.contains(&place.1) {
+            true => may_waste && running(&place.1) == 0 && most > 0,
+            false => running(&place.1) < most,
+        };
         let least: Arc<str> = Arc::from("");
         let mut from = Bound::Unbounded;
         // As many rounds as there are priorities, and hours in which the oldest has waited.
@@ -304,11 +319,11 @@ impl Queue {
         let mut recipients = Vec::new();
         let ready = |rcpt: &&mut Rcpt| matches!(&rcpt.state, State::Ready(ready) if ready == key);
         for rcpt in item.recipients.iter_mut().filter(ready).take(MAX_RECIPIENTS) {
-            if let Some(address) = &rcpt.address {
+            if let Some(address) = rcpt.stored.parsed() {
                 numbers.push(rcpt.number);
                 recipients.push(client::Recipient {
-                    address: address.clone(),
-                    dsn: rcpt.stored.dsn.clone(),
+                    address,
+                    dsn: rcpt.stored.dsn().clone(),
                 });
             }
             rcpt.state = State::Flying;
@@ -319,7 +334,7 @@ impl Queue {
         let Some(first) = recipients.first() else {
             return;
         };
-        let wishes = item.head.wishes.clone();
+        let wishes = item.head.wishes();
         let order = Order {
             route: self
                 .settings
@@ -374,6 +389,7 @@ impl Queue {
                 self.per_key.remove(&flight.key);
             }
         }
+        self.learn(&flight.key, &outcomes);
         let id = flight.entry;
         let mut outcomes = outcomes.into_iter();
         for number in flight.recipients {
@@ -386,6 +402,19 @@ impl Queue {
         self.tell_successes(&id);
         self.tell_delay(&id);
         self.write(&id);
+    }
+
+    /// Whether somebody answers for a destination.
+    fn learn(&mut self, key: &Arc<str>, outcomes: &[Outcome]) {
+        let is_silent = |outcome: &Outcome| match outcome {
+            Outcome::Temporary(report) => report.code.is_none() && report.enhanced.1 == 4,
+            Outcome::Delivered(_) | Outcome::Permanent(_) => false,
+        };
+        if outcomes.is_empty() || !outcomes.iter().all(is_silent) {
+            self.dead.remove(key);
+        } else if self.dead.len() < MAX_DEAD {
+            self.dead.insert(Arc::clone(key));
+        }
     }
 
     fn apply(&mut self, id: &Arc<str>, number: u32, outcome: Outcome) {
@@ -401,11 +430,11 @@ impl Queue {
             return;
         };
         let next = rcpt.outcome(outcome.clone(), self.now, &self.settings.retry_delays);
-        let (entry, recipient) = (id.to_string(), rcpt.stored.address.clone());
+        let (entry, recipient) = (id.to_string(), rcpt.stored.address.to_string());
         let report = outcome.report().clone();
         let event = match next {
             Next::Delivered => {
-                if has_sender && rcpt.stored.dsn.notify().success && !report.notifies {
+                if has_sender && rcpt.stored.dsn().notify().success && !report.notifies {
                     rcpt.keep_success(&report);
                 } else {
                     item.remove(number);
@@ -449,7 +478,7 @@ impl Queue {
         self.out.push_back(if item.removing {
             Action::Remove(id.to_string())
         } else {
-            Action::Save(Box::new(item.entry()))
+            Action::Save(Box::new(item.entry(id)))
         });
     }
 

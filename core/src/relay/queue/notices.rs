@@ -25,7 +25,7 @@ impl Queue {
                 notice |= told;
                 self.out.push_back(Action::Event(Event::Failed {
                     entry: id.to_string(),
-                    recipient: rcpt.stored.address.clone(),
+                    recipient: rcpt.stored.address.to_string(),
                     report: failure.report.clone(),
                     expired: failure.expired,
                     told,
@@ -110,12 +110,12 @@ impl Queue {
         let notice = Notice {
             kind,
             hostname: self.settings.hostname.clone(),
-            sender: item.head.sender.clone(),
+            sender: item.head.sender.to_string(),
             authenticated: item.head.account.is_some(),
             entry: id.to_string(),
             arrived: Unix::from_secs(item.head.arrived),
             recipients: about,
-            wishes: item.head.wishes.clone(),
+            wishes: item.head.wishes(),
         };
         let bounce = BounceId(self.notices);
         self.notices += 1;
@@ -158,7 +158,7 @@ impl Queue {
                 item.untold = None;
                 self.out.push_back(Action::Event(Event::Unnoticed {
                     entry: id.to_string(),
-                    sender: item.head.sender.clone(),
+                    sender: item.head.sender.to_string(),
                     kind: pending.kind,
                 }));
             }

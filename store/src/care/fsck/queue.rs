@@ -4,14 +4,12 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::io;
 
-use rmail_core::relay::entry::Entry;
-
 use crate::disk::Disk;
 use crate::file::io::{found, read_file};
+use crate::file::journal::{self, Unreadable};
 
 use super::super::lock::lock;
 use super::account::confirmed;
-use super::files::mistake;
 use super::repair::{Draft, Fix};
 use super::{Code, NANOS, Run, join};
 
@@ -92,16 +90,25 @@ impl<D: Disk> Run<'_, D> {
                 let Some(octets) = read_file(disk, dir, name).await? else {
                     continue;
                 };
-                let wrong = mistake::<Entry>(&octets).or_else(|| {
-                    let entry = serde_json::from_slice::<Entry>(&octets).ok()?;
-                    (entry.id != id).then(|| format!("it says that it is {}", entry.id))
-                });
+                let wrong = match journal::read(&octets) {
+                    Ok(read) if read.entry.id != id => Some(format!("it says that it is {}", read.entry.id)),
+                    Ok(_) => None,
+                    Err(Unreadable::Corrupt(why) | Unreadable::Newer(why)) => Some(why),
+                };
                 if let Some(wrong) = wrong {
                     push(Code::QueueEntry, name, wrong, vec![name.clone(), message]);
                 } else if !names.contains(&message) {
                     let detail = format!("{message} is missing");
                     push(Code::QueueNoMessage, name, detail, vec![name.clone()]);
                 }
+            } else if let Some(id) = name.strip_suffix(".json.bad") {
+                let detail = "it was set aside because it is damaged".to_owned();
+                push(
+                    Code::QueueEntry,
+                    name,
+                    detail,
+                    vec![name.clone(), format!("{id}.eml.bad")],
+                );
             } else if let Some(id) = name.strip_suffix(".eml")
                 && !names.contains(&format!("{id}.json"))
             {

@@ -1,0 +1,157 @@
+//! Entries and recipients as they are kept in memory: of a hundred thousand each word counts, and most ask for nothing
+//! special.
+
+use crate::addr::Address;
+use crate::relay::entry::{Entry, Recipient};
+use crate::smtp::envelope::{DsnRequest, Wishes};
+
+/// An entry without its id and its recipients; the fields are those of [`Entry`].
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) sender: Box<str>,
+    pub(super) account: Option<Box<str>>,
+    pub(super) arrived: u64,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) hold_until: u64,
+    /// `None`: the sender asked for nothing.
+    wishes: Option<Box<Wishes>>,
+    pub(super) eight_bit: bool,
+    pub(super) held: bool,
+}
+
+/// A recipient; the fields are those of [`Recipient`].
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) address: Box<str>,
+    pub(super) last: Option<Box<str>>,
+    pub(super) done: Option<Box<str>>,
+    /// `None`: the sender asked for nothing.
+    dsn: Option<Box<DsnRequest>>,
+    pub(super) next: u64,
+    pub(super) attempts: u32,
+    pub(super) delay_told: bool,
+    pub(super) local: bool,
+    pub(super) failed: bool,
+    pub(super) expanded: bool,
+}
+
+static NOTHING: DsnRequest = DsnRequest {
+    notify: None,
+    original: None,
+};
+
+impl Head {
+    /// The entry in two parts.
+    pub(super) fn split(entry: Entry) -> (Self, Vec<Recipient>) {
+        let Entry {
+            id: _,
+            sender,
+            account,
+            arrived,
+            offset,
+            size,
+            eight_bit,
+            hold_until,
+            held,
+            wishes,
+            recipients,
+        } = entry;
+        let head = Self {
+            sender: sender.into(),
+            account: account.map(Into::into),
+            arrived,
+            offset,
+            size,
+            hold_until,
+            wishes: (wishes != Wishes::default()).then(|| Box::new(wishes)),
+            eight_bit,
+            held,
+        };
+        (head, recipients)
+    }
+
+    /// The entry again.
+    pub(super) fn join(&self, id: &str, recipients: Vec<Recipient>) -> Entry {
+        Entry {
+            id: id.to_owned(),
+            sender: self.sender.to_string(),
+            account: self.account.as_deref().map(str::to_owned),
+            arrived: self.arrived,
+            offset: self.offset,
+            size: self.size,
+            eight_bit: self.eight_bit,
+            hold_until: self.hold_until,
+            held: self.held,
+            wishes: self.wishes(),
+            recipients,
+        }
+    }
+
+    pub(super) fn wishes(&self) -> Wishes {
+        self.wishes.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// MT-PRIORITY.
+    pub(super) fn priority(&self) -> i8 {
+        self.wishes.as_ref().map_or(0, |wishes| wishes.priority)
+    }
+
+    /// As [`Entry::is_notice`].
+    pub(super) fn is_notice(&self) -> bool {
+        self.sender.is_empty() && self.account.is_none()
+    }
+}
+
+impl Kept {
+    pub(super) fn new(recipient: Recipient) -> Self {
+        let Recipient {
+            address,
+            attempts,
+            next,
+            last,
+            delay_told,
+            dsn,
+            local,
+            done,
+            failed,
+            expanded,
+        } = recipient;
+        Self {
+            address: address.into(),
+            last: last.map(Into::into),
+            done: done.map(Into::into),
+            dsn: (dsn != NOTHING).then(|| Box::new(dsn)),
+            next,
+            attempts,
+            delay_told,
+            local,
+            failed,
+            expanded,
+        }
+    }
+
+    pub(super) fn recipient(&self) -> Recipient {
+        Recipient {
+            address: self.address.to_string(),
+            attempts: self.attempts,
+            next: self.next,
+            last: self.last.as_deref().map(str::to_owned),
+            delay_told: self.delay_told,
+            dsn: self.dsn().clone(),
+            local: self.local,
+            done: self.done.as_deref().map(str::to_owned),
+            failed: self.failed,
+            expanded: self.expanded,
+        }
+    }
+
+    pub(super) fn dsn(&self) -> &DsnRequest {
+        self.dsn.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// `None`: what stands on disk is no address.
+    pub(super) fn parsed(&self) -> Option<Address> {
+        Address::parse(&self.address)
+    }
+}
