@@ -138,6 +138,8 @@ pub struct Relay {
     pub tls_report: bool,
     pub port: u16,
     pub retry_delays: Vec<u64>,
+    pub max_attempts: usize,
+    pub max_attempts_per_destination: usize,
     pub max_connections_per_host: usize,
 }
 

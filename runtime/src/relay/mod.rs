@@ -9,7 +9,6 @@ mod party;
 mod policies;
 mod reports;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -206,8 +205,6 @@ struct Running<S: MailStore, D: Disk> {
     /// For the answers to its own actions; after a panic nobody mistakes them for answers to others.
     answers: Sender<Input>,
     answered: Receiver<Input>,
-    /// Where the part of each entry's message begins that is sent.
-    offsets: HashMap<String, u64>,
     ending: bool,
 }
 
@@ -223,7 +220,6 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             ways: ways.clone(),
             answers,
             answered,
-            offsets: HashMap::new(),
             ending: false,
         }
     }
@@ -277,17 +273,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     fn learn(&mut self, input: &Input) {
-        let offsets = &mut self.offsets;
-        let mut learn = |entry: &Entry| {
-            offsets.insert(entry.id.clone(), entry.offset);
-        };
         match input {
-            Input::Loaded(entries) => entries.iter().for_each(learn),
-            Input::Added(entry) => learn(entry),
-            Input::Command {
-                command: Command::Retry | Command::Release,
-                ..
-            } => self.keeper.tell(HostsInput::Impatient),
             Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             // What an operator wants tried is not answered from memory.
             Input::Command {
@@ -341,7 +327,6 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 self.write(id, move || block_on(service.save_outbound(&entry)));
             }
             Action::Remove(id) => {
-                self.offsets.remove(&id);
                 let entry = id.clone();
                 self.write(id, move || block_on(service.remove_outbound(&entry)));
             }
@@ -350,7 +335,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 entry,
                 notice,
             } => {
-                let offset = self.offsets.get(&entry).copied().unwrap_or_default();
+                let offset = self.machine.offset(&entry).unwrap_or_default();
                 let clock = self.host.clock;
                 let stored = self.host.pools.run(Pool::Sync, move || {
                     block_on(async {

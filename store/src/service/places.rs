@@ -10,14 +10,14 @@ use super::Settings;
 /// The places that are taken.
 #[derive(Default)]
 pub(super) struct Places {
-    all: BTreeMap<String, Taken>,
+    all: BTreeMap<Box<str>, Taken>,
     /// How many of them are [`Entry::is_notice`]: strangers may cause any number, so that they have a bound of their own.
     notices: usize,
 }
 
 struct Taken {
     notice: bool,
-    held: Option<Held>,
+    held: Option<Box<Held>>,
 }
 
 /// A message that was held (RFC 4865), until it is known that it may go.
@@ -31,12 +31,12 @@ impl Places {
         self.remove(&entry.id);
         let notice = entry.is_notice();
         let held = entry.account.clone().filter(|_| entry.hold_until != 0);
-        let held = held.map(|account| Held {
-            account,
-            until: entry.hold_until,
+        let held = held.map(|account| {
+            let until = entry.hold_until;
+            Box::new(Held { account, until })
         });
         self.notices += usize::from(notice);
-        self.all.insert(entry.id.clone(), Taken { notice, held });
+        self.all.insert(entry.id.as_str().into(), Taken { notice, held });
     }
 
     pub(super) fn remove(&mut self, id: &str) {

@@ -164,6 +164,12 @@ impl Queue {
             .map(|(id, item)| item.entry(id))
     }
 
+    /// Octets of an entry's stored message that are not sent, while the entry is here.
+    #[must_use]
+    pub fn offset(&self, entry: &str) -> Option<u64> {
+        self.items.get(entry).map(|item| item.head.offset)
+    }
+
     /// Attempts that run.
     #[must_use]
     pub fn running(&self) -> usize {
