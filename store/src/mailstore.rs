@@ -507,7 +507,8 @@ pub trait MailStore: Send + Sync + 'static {
     async fn keep_parsed(&self, _mailbox: &MailboxRef, _found: &[(Uid, Parsed)]) {}
 
     /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours). No two processes have
-    /// the same entry: it would be sent twice. One that cannot be read is left out, and logged. Called at the start.
+    /// the same entry: it would be sent twice. One that is damaged is left out, kept for a person to look at, and logged. Called
+    /// at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
@@ -520,7 +521,7 @@ pub trait MailStore: Send + Sync + 'static {
     /// Replaces an entry of this id whole, durably; its message stays.
     ///
     /// # Errors
-    /// `Storage`: also if there is none. The old one holds.
+    /// `Storage`: also if there is none. The old one holds, or already the new one; whoever saves has to try again.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
 
     /// Removes an entry and its message, durably: it must not be sent again after a crash.

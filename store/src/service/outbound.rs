@@ -198,7 +198,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// Replaces an entry, durably.
     ///
     /// # Errors
-    /// It was not written; the old one holds.
+    /// It was not written, or not surely: either the old one holds or already this.
     pub async fn save_outbound(&self, entry: &Entry) -> Result<()> {
         self.store.save_outbound(entry).await
     }
