@@ -419,7 +419,10 @@ mod tests {
         assert_eq!((of_sender.port, of_sender.tls), (2626, TlsPolicy::Verify));
         let credentials = of_sender.credentials.clone().expect("credentials");
         assert_eq!(credentials.password, Secret::new("p2"));
-        assert_eq!((settings.max_attempts, settings.max_attempts_per_destination), (7, 2));
+        assert_eq!(
+            (settings.max_attempts, settings.max_attempts_per_destination),
+            (7, 2)
+        );
         let Route::Target(own) = settings.route(&domain("example.com")) else {
             panic!("a target");
         };

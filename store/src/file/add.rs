@@ -63,6 +63,14 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// Every error keeps the message from all.
+    pub(super) fn none() -> Self {
+        Self {
+            may: false,
+            all: Vec::new(),
+        }
+    }
+
     /// Takes the account out, or gives the error back.
     pub(super) fn note(&mut self, account: &AccountName, error: Error) -> Result<()> {
         if !self.may {

@@ -139,16 +139,29 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         })?;
         let instead = queued.as_ref();
         let is_local = |to: &&Recipient| to.local && to.done.is_none();
-        let waiting = instead.into_iter().flat_map(|entry| entry.recipients.iter().filter(is_local));
+        let waiting = instead
+            .into_iter()
+            .flat_map(|entry| entry.recipients.iter().filter(is_local));
         let waiting: Vec<&str> = waiting.map(|to| to.address.as_str()).collect();
         if !waiting.is_empty() {
-            log::warn!("message {} waits in the queue for {}", envelope.id, waiting.join(", "));
+            log::warn!(
+                "message {} waits in the queue for {}",
+                envelope.id,
+                waiting.join(", ")
+            );
         }
         let here = accounts.iter().map(|(account, _)| account.as_str());
         let here = here.filter(|account| !waiting.contains(account));
         let sender = envelope.reverse_path.address().map(Address::to_string);
         let from = (sender.as_deref().unwrap_or_default(), envelope.account.as_ref());
-        self.note_accepted(now.unix, &envelope.id, from, size, here, instead.or(entry.as_ref()));
+        self.note_accepted(
+            now.unix,
+            &envelope.id,
+            from,
+            size,
+            here,
+            instead.or(entry.as_ref()),
+        );
         if let (Some(place), Some(entry)) = (place, queued.or(entry)) {
             place.keep();
             self.outbound.tell(entry);
