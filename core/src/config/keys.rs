@@ -84,9 +84,9 @@ keys! {
     "relay.tls_report", Kind::Bool, false, "true: daily reports about TLS go to the domains that ask for them by https: (RFC 8460)";
     "relay.port", Kind::Integer(1, 65_535), 25, "Port of MX hosts";
     "relay.retry_delays", Kind::Delays, [60, 300, 900, 1800, 3600, 14400, 28800, 86400], "Seconds before each retry";
+    "relay.max_connections_per_host", Kind::Integer(1, 1000), 20, "Connections at the same time to one address, whose domains share them";
     "relay.max_attempts", Kind::Integer(1, 10_000), 20, "Messages that are sent at the same time, each over a connection of its own";
     "relay.max_attempts_per_destination", Kind::Integer(1, 10_000), 5, "Of these, those for one domain or by one route";
-    "relay.max_connections_per_host", Kind::Integer(1, 10_000), 20, "Connections at the same time to one address, which may serve many domains";
     "tls.enabled", Kind::Bool, true, "false: no TLS anywhere, and AUTH is offered in clear text";
     "tls.cert_file", Kind::OptionalText, null, "PEM chain; null: self-signed {mail_root}/tls/cert.pem";
     "tls.key_file", Kind::OptionalText, null, "PEM key; null: {mail_root}/tls/key.pem";

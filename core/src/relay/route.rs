@@ -276,8 +276,8 @@ impl Settings {
             retry_delays: relay.retry_delays.clone(),
             max_attempts: relay.max_attempts,
             max_attempts_per_destination: relay.max_attempts_per_destination,
-            max_connections_per_host: relay.max_connections_per_host,
             dns_servers: relay.dns_servers.clone(),
+            max_connections_per_host: relay.max_connections_per_host,
             ..Self::default()
         })
     }
@@ -397,7 +397,7 @@ mod tests {
             "smarthost_password": "p", "routes": {"Example.COM": {"host": "127.0.0.1", "port": 2525},
             "t.example": {"host": "t", "tls": "implicit"},
             "mx.example": {"host": "m", "password": {"file": "unread"}}}, "port": 2626, "retry_delays": [1, 2],
-            "max_attempts": 7, "max_attempts_per_destination": 3, "max_connections_per_host": 4,
+            "max_attempts": 7, "max_attempts_per_destination": 2, "max_connections_per_host": 3,
             "sender_routes": {"Sender.EXAMPLE": {"host": "s", "username": "n", "password": "p2"}}}}"#;
         let (config, _) = config::Config::parse(text).expect("a configuration");
         let settings = Settings::from_config(&config, |key, source| match source {
@@ -414,12 +414,15 @@ mod tests {
         assert_eq!((smarthost.port, smarthost.tls), (587, TlsPolicy::Verify));
         assert_eq!(smarthost.credentials.map(|c| c.password), Some(Secret::new("p")));
         assert_eq!(settings.retry_delays, [1, 2]);
-        let most = (settings.max_attempts, settings.max_attempts_per_destination);
-        assert_eq!((most, settings.max_connections_per_host), ((7, 3), 4));
+        assert_eq!(settings.max_connections_per_host, 3);
         let of_sender = &settings.sender_routes["sender.example"];
         assert_eq!((of_sender.port, of_sender.tls), (2626, TlsPolicy::Verify));
         let credentials = of_sender.credentials.clone().expect("credentials");
         assert_eq!(credentials.password, Secret::new("p2"));
+        assert_eq!(
+            (settings.max_attempts, settings.max_attempts_per_destination),
+            (7, 2)
+        );
         let Route::Target(own) = settings.route(&domain("example.com")) else {
             panic!("a target");
         };

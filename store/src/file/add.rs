@@ -56,7 +56,6 @@ pub(super) enum Linked {
 }
 
 /// Accounts that a message cannot be added to.
-#[derive(Default)]
 pub(super) struct Failed {
     /// Such an account does not keep the message from the others.
     may: bool,
@@ -64,6 +63,14 @@ pub(super) struct Failed {
 }
 
 impl Failed {
+    /// Every error keeps the message from all.
+    pub(super) fn none() -> Self {
+        Self {
+            may: false,
+            all: Vec::new(),
+        }
+    }
+
     /// Takes the account out, or gives the error back.
     pub(super) fn note(&mut self, account: &AccountName, error: Error) -> Result<()> {
         if !self.may {

@@ -298,7 +298,7 @@ impl<D: Disk> FileStore<D> {
         let mut news = [message.new];
         let accounts = BTreeMap::from([(account, &message.quota)]);
         let more = news.iter().map(New::usage).sum();
-        let mut tickets = self.reserve_all(&accounts, more, &mut Failed::default()).await?;
+        let mut tickets = self.reserve_all(&accounts, more, &mut Failed::none()).await?;
         let ticket = tickets.remove(account).ok_or(Refusal::Storage)?;
         let added = self.add_again(account, inbox, &mut news, ticket, now).await?;
         let inbox = Arc::clone(&added.touched.mailbox);

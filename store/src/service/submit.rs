@@ -137,7 +137,21 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             }
             refused(&format!("deliver message {}", envelope.id), error)
         })?;
+        let instead = queued.as_ref();
+        let is_local = |to: &&Recipient| to.local && to.done.is_none();
+        let waiting = instead
+            .into_iter()
+            .flat_map(|entry| entry.recipients.iter().filter(is_local));
+        let waiting: Vec<&str> = waiting.map(|to| to.address.as_str()).collect();
+        if !waiting.is_empty() {
+            log::warn!(
+                "message {} waits in the queue for {}",
+                envelope.id,
+                waiting.join(", ")
+            );
+        }
         let here = accounts.iter().map(|(account, _)| account.as_str());
+        let here = here.filter(|account| !waiting.contains(account));
         let sender = envelope.reverse_path.address().map(Address::to_string);
         let from = (sender.as_deref().unwrap_or_default(), envelope.account.as_ref());
         self.note_accepted(
@@ -146,16 +160,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             from,
             size,
             here,
-            queued.as_ref().or(entry.as_ref()),
+            instead.or(entry.as_ref()),
         );
-        if let Some(entry) = &queued {
-            let waits = entry.recipients.iter().filter(|recipient| recipient.local);
-            let waits = waits.filter(|recipient| recipient.done.is_none()).count();
-            log::warn!(
-                "message {} waits in the queue for {waits} accounts of ours",
-                entry.id
-            );
-        }
         if let (Some(place), Some(entry)) = (place, queued.or(entry)) {
             place.keep();
             self.outbound.tell(entry);

@@ -231,8 +231,8 @@ impl Queue {
                 return Some(Arc::from(LOCAL));
             }
             let sender = item.reverse_path();
-            let domain = rcpt.stored.parsed()?.domain;
-            let route = self.settings.route_from(sender.address(), &domain);
+            let domain = &rcpt.stored.parsed()?.domain;
+            let route = self.settings.route_from(sender.address(), domain);
             Some(Arc::<str>::from(route.key()))
         });
         let Some(key) = key else {
