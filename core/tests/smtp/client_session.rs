@@ -619,7 +619,11 @@ fn a_report_tells_which_tls_the_connection_had() {
         (TlsPolicy::Verify, "certificate verified"),
     ] {
         let world = World::new(settings(policy), one.clone(), MESSAGE, &[("EHLO", TLS)]).run();
-        let tls = world.outcome().recipients[0].report().tls.clone().unwrap_or_default();
+        let tls = world.outcome().recipients[0]
+            .report()
+            .tls
+            .clone()
+            .unwrap_or_default();
         assert!(tls.starts_with("TLS") && tls.ends_with(proof), "{tls}");
     }
     let world = World::new(settings(TlsPolicy::Opportunistic), one, MESSAGE, &[]).run();

@@ -134,7 +134,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             if core::mem::replace(&mut entry.held, held) != held
                 && let Err(error) = self.store.save_outbound(entry).await
             {
-                log::error!("queue entry {}: {error}; what an operator asks for holds until the next start", entry.id);
+                log::error!(
+                    "queue entry {}: {error}; what an operator asks for holds until the next start",
+                    entry.id
+                );
             }
         }
     }

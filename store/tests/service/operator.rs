@@ -143,7 +143,11 @@ fn what_is_asked_for_without_a_server_holds_from_the_next_start_on() {
     assert_eq!((asked.lock().unwrap().len(), waiting(&world)), (4, 0));
     let world = restarted(&world);
     let loaded = block_on(world.service.load_outbound()).expect("load");
-    let held: Vec<&str> = loaded.iter().filter(|entry| entry.held).map(|entry| entry.id.as_str()).collect();
+    let held: Vec<&str> = loaded
+        .iter()
+        .filter(|entry| entry.held)
+        .map(|entry| entry.id.as_str())
+        .collect();
     assert_eq!(held, [ids[0].as_str()], "it stands on disk");
 }
 
