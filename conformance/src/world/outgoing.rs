@@ -10,6 +10,7 @@ use rmail_core::chunk::Chunk;
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::refusal::Refusal;
+use rmail_core::relay::tls::Trust;
 use rmail_core::relay::{Credentials, Outcome, TlsPolicy};
 use rmail_core::sasl::client::NONCE;
 use rmail_core::secret::Secret;
@@ -101,6 +102,7 @@ fn settings(options: &mut Options) -> Result<Settings, String> {
             .unwrap_or_else(|| "mx.example.net".to_owned()),
         tls,
         credentials,
+        trust: Trust::Roots,
     })
 }
 

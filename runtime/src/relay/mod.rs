@@ -284,16 +284,12 @@ impl<S: MailStore, D: Disk> Running<S, D> {
         match input {
             Input::Loaded(entries) => entries.iter().for_each(learn),
             Input::Added(entry) => learn(entry),
-            Input::Command {
-                command: Command::Retry | Command::Release,
-                ..
-            } => self.keeper.tell(HostsInput::Impatient),
-            Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             // What an operator wants tried is not answered from memory.
             Input::Command {
                 command: Command::Retry | Command::Release,
                 ..
             } => self.keeper.tell(HostsInput::Impatient),
+            Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             Input::Shutdown => {
                 self.ending = true;
                 self.keeper.tell(HostsInput::Shutdown);

@@ -32,8 +32,8 @@ mod sharing;
 mod smtp;
 mod sort;
 mod submit;
-mod told;
 mod tls_files;
+mod told;
 
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
