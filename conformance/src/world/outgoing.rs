@@ -104,6 +104,7 @@ fn settings(options: &mut Options) -> Result<Settings, String> {
         tls,
         trust: Trust::Roots,
         credentials,
+        trust: Trust::Roots,
     })
 }
 

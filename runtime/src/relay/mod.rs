@@ -280,6 +280,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 command: Command::Retry | Command::Release,
                 ..
             } => self.keeper.tell(HostsInput::Impatient),
+            Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             Input::Shutdown => {
                 self.ending = true;
                 self.keeper.tell(HostsInput::Shutdown);
