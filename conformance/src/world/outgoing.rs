@@ -102,9 +102,7 @@ fn settings(options: &mut Options) -> Result<Settings, String> {
             .remove("server")
             .unwrap_or_else(|| "mx.example.net".to_owned()),
         tls,
-        trust: Trust::Roots,
         credentials,
-        trust: Trust::Roots,
     })
 }
 

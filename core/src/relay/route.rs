@@ -278,7 +278,6 @@ impl Settings {
             max_attempts_per_destination: relay.max_attempts_per_destination,
             dns_servers: relay.dns_servers.clone(),
             max_connections_per_host: relay.max_connections_per_host,
-            ..Self::default()
         })
     }
 

@@ -274,7 +274,6 @@ impl<S: MailStore, D: Disk> Running<S, D> {
 
     fn learn(&mut self, input: &Input) {
         match input {
-            Input::Settings(settings) => self.keeper.tell(HostsInput::Settings(settings.clone())),
             // What an operator wants tried is not answered from memory.
             Input::Command {
                 command: Command::Retry | Command::Release,
