@@ -65,6 +65,8 @@ pub struct Story {
     /// Attempts that run, by site, and when there were last so many that others had to wait.
     running: BTreeMap<usize, usize>,
     crowded: BTreeMap<usize, Duration>,
+    /// When the last attempt for a domain was over, by site.
+    ended: BTreeMap<(usize, String), Duration>,
     crashed: BTreeMap<usize, Duration>,
     tokens: BTreeMap<String, (String, bool)>,
 }
@@ -78,6 +80,13 @@ pub fn token_in(text: &str) -> Option<String> {
         let digits: String = text[at + 2..].chars().take_while(char::is_ascii_digit).collect();
         (!digits.is_empty()).then(|| format!("t{digits}"))
     })
+}
+
+/// How soon the next message for a destination is tried once the one before it is over.
+const TURN: Duration = Duration::from_secs(1);
+
+fn domain_of(recipient: &str) -> &str {
+    recipient.rsplit_once('@').map_or(recipient, |(_, domain)| domain)
 }
 
 impl Story {
@@ -135,7 +144,10 @@ impl Story {
                 ));
             }
             let excuse = |when: Option<&Duration>| when.is_some_and(|when| *when >= mark.at);
-            let excused = excuse(self.crowded.get(&site)) || excuse(self.crashed.get(&site));
+            // Where nobody answers one message at a time is tried: the others follow it at once.
+            let before = self.ended.get(&(site, domain_of(recipient).to_owned()));
+            let in_turn = before.is_some_and(|ended| *ended >= due && now <= *ended + TURN);
+            let excused = in_turn || excuse(self.crowded.get(&site)) || excuse(self.crashed.get(&site));
             if now > due + delay / 10 && !excused {
                 self.fault(format!(
                     "{entry}: {recipient} is tried at {now:?}, was due at {due:?}"
@@ -151,6 +163,7 @@ impl Story {
         }
         *running = running.saturating_sub(1);
         for recipient in to {
+            self.ended.insert((site, domain_of(recipient).to_owned()), now);
             self.flying.remove(&(site, entry.to_owned(), recipient.clone()));
         }
     }

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 
 use super::FileStore;
 use super::add::{Added, Failed, New, records, take_parsed};
+use super::io::within;
 use super::mailbox::{Mailbox, guard};
 use super::spool::Spool;
 
@@ -152,15 +153,22 @@ struct Seat<'a, D: Disk> {
     place: Arc<Place<D>>,
 }
 
-impl<D: Disk> Drop for Seat<'_, D> {
-    fn drop(&mut self) {
-        // Under the lock of the line, so that nobody passes the lead on to it afterwards.
+impl<D: Disk> Seat<'_, D> {
+    /// Takes the message out of the line, if nobody has begun to add it.
+    fn withdraw(&self) -> bool {
         let mut line = self.arrivals.line();
+        let before = line.waiting.len();
         line.waiting
             .retain(|arrival| !Arc::ptr_eq(&arrival.place, &self.place));
-        let leads = matches!(self.place.take(), Fate::Leads);
-        drop(line);
-        if leads {
+        line.waiting.len() < before
+    }
+}
+
+impl<D: Disk> Drop for Seat<'_, D> {
+    fn drop(&mut self) {
+        // Nobody passes the lead on to what is not in line.
+        self.withdraw();
+        if matches!(self.place.take(), Fate::Leads) {
             self.arrivals.pass_on();
         }
     }
@@ -231,7 +239,20 @@ impl<D: Disk> FileStore<D> {
             quota: *quota,
         });
         loop {
-            match seat.place.heard().await {
+            let heard = within(self.disk(), self.limits().lock_wait, seat.place.heard()).await;
+            let fate = match heard {
+                Some(fate) => fate,
+                None if seat.withdraw() => {
+                    return Err(Error {
+                        refusal: Refusal::Busy,
+                        context: format!("add a message to {}", inbox.label()),
+                        source: None,
+                    });
+                }
+                // It is being added: what comes of that has to be known.
+                None => seat.place.heard().await,
+            };
+            match fate {
                 Fate::Waits => {}
                 Fate::Leads => self.lead(account, &inbox, now).await,
                 Fate::Alone(message) => return self.deliver_alone(account, &inbox, *message, now).await,

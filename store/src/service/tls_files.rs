@@ -18,7 +18,7 @@ use rmail_core::time::Unix;
 
 use super::Service;
 use crate::disk::{Disk, Mode};
-use crate::file::io::{found, open_or_make_dir, read_all, replace_file};
+use crate::file::io::{found, open_or_make_dir, read_all, replace_file, settle_dir};
 use crate::mailstore::MailStore;
 
 const POLICIES: &str = "mta-sts";
@@ -63,7 +63,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             return Ok(());
         };
         let disk = &**self.accounts.disk();
-        let dir = open_or_make_dir(disk, disk.root(), POLICIES).await?;
+        let dir = settle_dir(disk, disk.root(), POLICIES).await?;
         let _lock = self.lock_dir(&dir, "lock", LOCK_WAIT).await?;
         replace_file(disk, &dir, &name, &serde_json::to_vec(stored)?).await
     }

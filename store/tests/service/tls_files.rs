@@ -11,6 +11,7 @@ use rmail_core::relay::tls::sts::Stored;
 use rmail_core::time::Unix;
 use rmail_store::disk::{Disk as _, Mode};
 use rmail_store::mem::{Model, Outcome};
+use rmail_store::service::Service;
 
 use super::common::*;
 
@@ -86,9 +87,10 @@ fn a_policy_survives_a_power_cut_and_a_broken_file_is_none() {
     world
         .disk
         .power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([1; 32]));
-    assert_eq!(block_on(world.service.load_sts(&name)), Some(stored("1", 1000)));
+    let disk = world.disk.process();
+    let service = Service::new(Arc::new(open_store(&disk)), accounts(&disk, 2), settings());
+    assert_eq!(block_on(service.load_sts(&name)), Some(stored("1", 1000)));
     block_on(async {
-        let disk = &world.disk;
         let dir = disk.open_dir(disk.root(), "mta-sts").await.expect("a directory");
         let file = disk
             .open(&dir, "one.example.json", Mode::Write)
@@ -96,7 +98,7 @@ fn a_policy_survives_a_power_cut_and_a_broken_file_is_none() {
             .expect("a file");
         disk.write_at(&file, b"#", 0).await.expect("written");
     });
-    assert_eq!(block_on(world.service.load_sts(&name)), None);
+    assert_eq!(block_on(service.load_sts(&name)), None);
 }
 
 #[test]
