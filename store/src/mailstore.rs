@@ -20,13 +20,11 @@ use rmail_core::relay::entry::Entry;
 use rmail_core::time::{DateTime, Unix};
 
 use crate::disk::{Changes, Free};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hub::Hub;
-pub use crate::terms::{DEFAULT_MAILBOXES, NewHome, NewMail, Numbering};
-pub use crate::terms::{OutboundHome, Owner, ReadEntry};
-
-/// What is queued for accounts that cannot be written: see [`MailStore::deliver_some`].
-pub type Instead<'a> = &'a mut dyn FnMut(&[(AccountName, Error)]) -> Option<Entry>;
+pub use crate::terms::{
+    DEFAULT_MAILBOXES, Instead, NewHome, NewMail, Numbering, OutboundHome, Owner, ReadEntry,
+};
 
 /// A store of mail: accounts with mailboxes, and the outbound queue.
 ///
@@ -377,13 +375,8 @@ pub trait MailStore: Send + Sync + 'static {
         now: Unix,
     ) -> Result<()>;
 
-    /// [`MailStore::deliver`], but an INBOX that cannot be written need not keep the message from the others: `instead` is
-    /// asked, at most once, what is to stand in the outbound queue in the place of `outbound`, so that these accounts get
-    /// the message from there later. It is told their names and the errors, which are not that they are over their quotas.
-    /// `None`: nobody gets the message, and the first of the errors is the answer. Else the answer is what `instead` gave,
-    /// or nothing if it was not asked. Its entry has the same id; as always, all is durable or nothing is there.
-    ///
-    /// The default is for stores all of whose mailboxes can be written or none: it never asks.
+    /// [`MailStore::deliver`], but an INBOX that cannot be written need not keep the message from the others: see [`Instead`].
+    /// What it gave is the answer. The default, for stores all of whose mailboxes can be written or none, never asks.
     ///
     /// # Errors
     /// As [`MailStore::deliver`].
@@ -506,9 +499,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// may keep it or not.
     async fn keep_parsed(&self, _mailbox: &MailboxRef, _found: &[(Uid, Parsed)]) {}
 
-    /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours). No two processes have
-    /// the same entry: it would be sent twice. One that is damaged is left out, kept for a person to look at, and logged. Called
-    /// at the start.
+    /// All entries of this process's outbound queue, and of queues whose owner is dead (they become ours). No two processes
+    /// have the same entry. One that is damaged is left out, kept for a person to look at, and logged. Called at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
@@ -536,9 +528,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// `Storage`: also if there is none.
     async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
 
-    /// Where entries of the outbound queue lie, those of all processes, by name. For whoever looks (an operator's command): it
-    /// takes nothing over and changes nothing, and needs not be the queue at one moment. A store that has one queue for all
-    /// processes has one home.
+    /// Where entries of the outbound queue lie, those of all processes, by name; one home if there is one queue for all. For
+    /// an operator's look: it takes nothing over and changes nothing, and needs not be the queue at one moment.
     async fn outbound_homes(&self) -> Result<Vec<OutboundHome>>;
 
     /// Entries of a home as they stand now, in the order asked for; those that are gone are left out. May be called from

@@ -5,6 +5,7 @@ use rmail_core::mailbox::{Flags, MailboxName, SpecialUse, Uid, UidValidity};
 use rmail_core::relay::entry::Entry;
 use rmail_core::time::DateTime;
 
+use crate::error::Error;
 use crate::mailstore::MailStore;
 
 /// Numbers that a mailbox brings with it from where it was before.
@@ -15,6 +16,12 @@ pub struct Numbering {
     /// UIDNEXT is at least this afterwards: UIDs of messages that were expunged there are not given again.
     pub uid_next: Option<Uid>,
 }
+
+/// Asked, at most once, by [`MailStore::deliver_some`] when there are INBOXes that cannot be written: what is to stand in the
+/// outbound queue in the place of the entry that was given, so that these accounts get the message from there later. It is
+/// told their names and the errors, which are not that they are over their quotas. `None`: nobody gets the message, and the
+/// first of the errors is the answer. The entry has the same id; as always, all is durable or nothing is there.
+pub type Instead<'a> = &'a mut dyn FnMut(&[(AccountName, Error)]) -> Option<Entry>;
 
 /// Whose mailbox a message goes to, and which.
 pub type NewHome<'a> = (&'a AccountName, &'a MailboxName);

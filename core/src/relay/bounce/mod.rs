@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::outcome::Report;
 use crate::random::Random;
-use crate::smtp::envelope::{DsnRequest, Ret, Wishes};
+use crate::smtp::envelope::{Ret, Wishes};
 use crate::time::{DateTime, Unix};
 
 /// Octets of the original header that are given back.
@@ -332,6 +332,8 @@ fn date(when: Unix) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::Enhanced;
+    use crate::smtp::envelope::DsnRequest;
 
     fn notice(kind: Kind, address: &str) -> Notice {
         Notice {
