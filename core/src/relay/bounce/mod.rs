@@ -333,7 +333,6 @@ fn date(when: Unix) -> String {
 mod tests {
     use super::*;
     use crate::relay::Enhanced;
-    use crate::smtp::envelope::DsnRequest;
 
     fn notice(kind: Kind, address: &str) -> Notice {
         Notice {
