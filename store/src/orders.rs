@@ -6,7 +6,7 @@
 //!
 //! A file appears whole and is never changed. The process that owns the queue directory carries it out, at once if there is
 //! one, else the next that takes the directory over; it does so before it tries anything. The order of the names is that of the
-//! requests. What nobody has carried out after [`MAX_AGE`] is removed.
+//! requests. What nobody has carried out after `MAX_AGE` is removed.
 
 use std::io;
 

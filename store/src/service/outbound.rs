@@ -75,7 +75,7 @@ impl Outbound {
         let full = match &entry.account {
             _ if entry.is_notice() => places.is_full_of_notices(settings),
             Some(account) if entry.hold_until > now.secs() => {
-                places.is_full(settings) || places.is_full_of_held(settings, account, now)
+                places.is_full(settings) || places.is_full_of_held(settings, account)
             }
             _ => places.is_full(settings),
         };
