@@ -52,6 +52,15 @@ fn login(server: &Running, user: &str) -> Wire {
     imap
 }
 
+/// Idles until something is told. What came since the last command is told before the continuation.
+fn idle_for_news(imap: &mut Wire) {
+    let told = imap.ask("i IDLE", "+ ");
+    if !told.iter().any(|line| line.starts_with("* ")) {
+        imap.until("* ");
+    }
+    imap.ask("DONE", "i OK");
+}
+
 /// Waits for a message with this subject in INBOX: until it is there, by IDLE, without asking again and again.
 fn wait_for(imap: &mut Wire, subject: &str) -> String {
     imap.ask("s SELECT INBOX", "s OK");
@@ -68,12 +77,7 @@ fn wait_for(imap: &mut Wire, subject: &str) -> String {
             begun.elapsed() < Duration::from_secs(60),
             "no message {subject:?}"
         );
-        // What came since the search is told before the continuation.
-        let told = imap.ask("i IDLE", "+ ");
-        if !told.iter().any(|line| line.starts_with("* ")) {
-            imap.until("* ");
-        }
-        imap.ask("DONE", "i OK");
+        idle_for_news(imap);
     }
 }
 
@@ -174,9 +178,7 @@ fn mail_for_elsewhere_goes_by_the_queue_to_the_next_server() {
         let numbers = found.iter().find(|line| line.starts_with("* SEARCH")).unwrap();
         notices = numbers.split(' ').skip(2).map(str::to_owned).collect();
         if notices.len() < 2 {
-            imap.ask("i IDLE", "+ ");
-            imap.until("* ");
-            imap.ask("DONE", "i OK");
+            idle_for_news(&mut imap);
         }
     }
     let all = imap.ask("g FETCH 1:* BODY.PEEK[]", "g OK").join("\r\n");
