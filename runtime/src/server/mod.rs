@@ -37,6 +37,9 @@ use crate::pools::{Pools, guarded};
 use crate::relay::Relay;
 use crate::tls::{ServerTls, TlsError};
 
+/// Tasks that are polled once more at the end: more than can be left, and an end should one wake itself.
+const LAST_POLLS: usize = 10_000;
+
 /// How long jobs may take to end after the sessions.
 const LAST_JOBS: Duration = Duration::from_secs(5);
 
@@ -362,6 +365,13 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         self.threads.stop();
         if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
             log::warn!(target: "server", "event=jobs_left");
+        }
+        // Tasks that end because what they serve is gone have the host, and with it the locks of the queue, until they
+        // are polled once more. Who starts another server in this process must find the queue free.
+        for _ in 0..LAST_POLLS {
+            if !self.host.executor.try_tick() {
+                break;
+            }
         }
         wait_here(self.host.service.flush_history());
         let flushed = wait_here(self.host.service.store().close()).map_err(RunError::Flush);
