@@ -98,6 +98,12 @@ fn an_operator_sees_the_queue_and_changes_it_while_the_server_runs() {
         (&json!(3), &json!(4), &json!(1))
     );
 
+    // The history is written behind the mail.
+    wait_for("the history of the first", || {
+        ask(&server, &["queue", "show", &first])
+            .1
+            .contains("bob@here.test")
+    });
     let (code, text) = ask(&server, &["queue", "show", &first]);
     assert_eq!(code, 0);
     for words in [
