@@ -1,8 +1,15 @@
 //! Programs of others: found, run, and their absence made visible.
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a program of others may take. Far above what any of them needs, also on a busy machine: one that hangs is to
+/// fail its test instead of stopping all of them.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// A program on PATH. Where it is not installed the test is skipped with a visible line; with
 /// `RMAIL_REQUIRE_CLIENTS=1`, as in CI, its absence is a failure.
@@ -78,7 +85,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Panics
-/// If it fails; the message holds all that it printed.
+/// If it fails, or has not ended after three minutes (it is killed then, with what it started); the message holds all that it printed.
 pub fn run(command: &mut Command) -> String {
     run_with_input(command, b"")
 }
@@ -92,18 +99,33 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (ended, end) = mpsc::channel::<()>();
+    let group = format!("-{}", child.id());
+    let watch = std::thread::spawn(move || {
+        let late = end.recv_timeout(LONGEST) == Err(mpsc::RecvTimeoutError::Timeout);
+        if late {
+            drop(Command::new("kill").args(["-KILL", "--", &group]).status());
+        }
+        late
+    });
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     // A program that ends early closes its input: its exit code tells more than our write error.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("it ends");
     drop(writer.join());
+    drop(ended);
+    let late = match watch.join() {
+        Ok(true) => " (killed: it had not ended after three minutes)",
+        _ => "",
+    };
     let (out, err) = texts(&output);
     assert!(
         output.status.success(),
-        "{command:?}: {}\n--- stdout\n{out}\n--- stderr\n{err}",
+        "{command:?}: {}{late}\n--- stdout\n{out}\n--- stderr\n{err}",
         output.status
     );
     out

@@ -211,6 +211,7 @@ fn neomutt_flags_copies_and_moves() {
         command
             .env("HOME", dir.path())
             .env("TERM", "xterm")
+            .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C.UTF-8");
         command
     };
@@ -225,8 +226,9 @@ fn neomutt_flags_copies_and_moves() {
     }
     let keys = "<first-entry><flag-message><first-entry><copy-message>=Archive<enter><last-entry>\
                 <save-message>=Entwürfe<enter><sync-mailbox><change-folder>=Archive<enter><quit>";
+    // In the foreground, whatever shell script finds: a program in the background is stopped when it sets the terminal up.
     let line = format!(
-        "stty rows 40 cols 100; timeout 60 {} -F {} -e 'push \"{keys}\"'",
+        "stty rows 40 cols 100; timeout --foreground -k 5 60 {} -F {} -e 'push \"{keys}\"'",
         neomutt.display(),
         rc.display()
     );
