@@ -22,6 +22,7 @@
 )]
 
 pub mod addr;
+pub mod api;
 pub mod auth;
 pub mod chunk;
 pub mod config;

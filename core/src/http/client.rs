@@ -9,7 +9,6 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::{Call, Reply};
 use crate::machine::{Action, Input, Machine, Session};
 use crate::note::Note;
 use crate::time::{Mono, Now};
@@ -20,6 +19,14 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
 /// Octets of a line before a chunk, or of one trailer field.
 const MAX_CHUNK_LINE: usize = 4096;
+
+/// It asks nothing of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {}
+
+/// Nothing is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {}
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

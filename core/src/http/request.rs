@@ -1,5 +1,7 @@
 //! The head of a request: octets until the empty line, then its parts.
 
+use super::Head;
+
 /// Octets of request line and header fields together.
 const MAX_HEAD: usize = 16 * 1024;
 /// Header fields.
@@ -7,15 +9,8 @@ const MAX_FIELDS: usize = 100;
 
 /// A head on its way in.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct Unread {
     octets: Vec<u8>,
-}
-
-/// What the request line says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) target: String,
 }
 
 /// Why it is no request.
@@ -41,9 +36,9 @@ impl Bad {
     }
 }
 
-impl Head {
+impl Unread {
     /// Takes octets; the request once the head is whole. What follows the head is not looked at.
-    pub(super) fn take(&mut self, octets: &[u8]) -> Result<Option<Request>, Bad> {
+    pub(super) fn take(&mut self, octets: &[u8]) -> Result<Option<Head>, Bad> {
         // Where the empty line may begin that these octets end.
         let from = self.octets.len().saturating_sub(3);
         let room = (MAX_HEAD + 1).saturating_sub(self.octets.len());
@@ -60,7 +55,7 @@ impl Head {
     }
 }
 
-fn parse(head: &[u8]) -> Result<Request, Bad> {
+fn parse(head: &[u8]) -> Result<Head, Bad> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {
@@ -90,21 +85,27 @@ fn parse(head: &[u8]) -> Result<Request, Bad> {
     let (Some(method), Some(target)) = (request.method, request.path) else {
         return Err(Bad::Syntax);
     };
-    Ok(Request {
+    let (path, query) = split(target);
+    Ok(Head {
         method: method.to_owned(),
-        target: target.to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        fields: request
+            .headers
+            .iter()
+            .map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec()))
+            .collect(),
+        old: request.version == Some(0),
     })
 }
 
-impl Request {
-    /// The target's path, without scheme, authority and query (RFC 9112 §3.2).
-    pub(super) fn path(&self) -> &str {
-        let target = match self.target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => {
-                rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
-            }
-            _ => &self.target,
-        };
-        target.split('?').next().unwrap_or_default()
-    }
+/// The target's path and query, without scheme and authority (RFC 9112 §3.2).
+fn split(target: &str) -> (&str, &str) {
+    let target = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => {
+            rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+        }
+        _ => target,
+    };
+    target.split_once('?').unwrap_or((target, ""))
 }

@@ -14,14 +14,13 @@ use async_executor::Executor;
 use log::Level;
 use rmail_core::machine::Session;
 use rmail_core::peer::Peer;
-use rmail_core::{http, imap, smtp};
+use rmail_core::{api, http, imap, smtp};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service;
 use rmail_store::service::Serve;
 
 use super::config::ServerConfig;
-use super::no_service::NoService;
 use crate::clock::Clock;
 use crate::drive::{Context, Signal, drive};
 use crate::entropy;
@@ -223,12 +222,12 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                 self.spawn(machine, stream, self.service.imap_session(peer), context, pass);
             }
             Group::Api => {
-                let settings = http::Settings {
+                let settings = api::Settings {
                     up: self.is_up(),
-                    ..http::Settings::default()
+                    ..api::Settings::default()
                 };
-                let machine = http::HttpSession::new(&settings, now);
-                self.spawn(machine, stream, NoService, context, pass);
+                let machine = http::HttpSession::new(Arc::new(settings), peer, now);
+                self.spawn(machine, stream, self.service.api_session(peer), context, pass);
             }
         }
     }

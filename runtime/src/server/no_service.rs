@@ -1,7 +1,7 @@
 //! The service of a protocol that asks nothing.
 
 use rmail_core::chunk::Chunk;
-use rmail_core::http::{Call, Reply};
+use rmail_core::http::client::{Call, Reply};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::time::Now;

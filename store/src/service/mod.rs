@@ -3,6 +3,7 @@
 //! A [`Service`] is one per process; [`SmtpService`] and [`ImapService`] are what one session sees of it: they keep the
 //! session's spools, open messages and watches, and drop them with themselves.
 
+mod api;
 mod at_once;
 mod binary;
 mod bodies;
@@ -35,6 +36,7 @@ mod submit;
 mod tls_files;
 mod told;
 
+pub use api::ApiService;
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
 pub use outbound::OutboundMessage;
@@ -142,7 +144,13 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         ImapService::new(Arc::clone(self), peer)
     }
 
-    /// The same for an account that has proved otherwise who it is.
+    /// What one connection of the HTTP API sees. It keeps the settings of now.
+    #[must_use]
+    pub fn api_session(self: &Arc<Self>, peer: Peer) -> ApiService<S, D> {
+        ApiService::new(Arc::clone(self), peer)
+    }
+
+    /// The same as [`Service::imap_session`] for an account that has proved otherwise who it is.
     #[must_use]
     pub fn imap_session_of(self: &Arc<Self>, account: &AccountName) -> ImapService<S, D> {
         let session = self.imap_session(Peer::LOCAL);

@@ -1,0 +1,14 @@
+//! Users, aliases and the queue, for administrators.
+
+use super::Route;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {}
+
+/// The calls.
+pub(super) const ROUTES: &[Route] = &[];

@@ -1,0 +1,14 @@
+//! Logins: tokens are given, renewed and taken back.
+
+use super::Route;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {}
+
+/// The calls.
+pub(super) const ROUTES: &[Route] = &[];

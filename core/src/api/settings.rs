@@ -1,0 +1,36 @@
+//! What a session of the API is told at its start.
+
+use core::time::Duration;
+
+/// Settings of the API. One for all connections of a listener, until a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Octets of a message at most.
+    pub max_message_size: u64,
+    /// A request's head must be here so long after the first octet, and a body must go on within it.
+    pub request_timeout: Duration,
+    /// A connection without a request is closed after this.
+    pub idle_timeout: Duration,
+    /// The server does what it is there for, as far as its host knows.
+    pub up: bool,
+}
+
+impl Settings {
+    /// Octets of JSON around a message: base64 makes four of three, and there are lines of text beside it.
+    #[must_use]
+    pub fn max_json_message(&self) -> u64 {
+        self.max_message_size.saturating_mul(3) / 2 + 64 * 1024
+    }
+}
+
+impl Default for Settings {
+    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up.
+    fn default() -> Self {
+        Self {
+            max_message_size: 52_428_800,
+            request_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            up: true,
+        }
+    }
+}
