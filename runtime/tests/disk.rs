@@ -207,6 +207,20 @@ fn one_call_lists_a_whole_shard_and_a_larger_directory_says_that_it_was_not_one(
 }
 
 #[test]
+fn a_directory_that_was_removed_is_empty_to_who_has_it_open() {
+    both(|disk, _| {
+        block_on(async {
+            let root = disk.root();
+            disk.make_dir(root, "shard").await.unwrap();
+            let open = disk.open_dir(root, "shard").await.unwrap();
+            disk.remove_dir(root, "shard").await.unwrap();
+            let listing = disk.list(&open).await.unwrap();
+            assert_eq!((listing.entries.len(), listing.exact), (0, true));
+        });
+    });
+}
+
+#[test]
 fn a_lock_keeps_others_out_until_it_is_dropped() {
     both(|disk, _| {
         block_on(async {

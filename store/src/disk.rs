@@ -42,7 +42,8 @@ pub trait Disk: Send + Sync + 'static {
     async fn remove_dir(&self, at: &Self::Dir, name: &str) -> io::Result<()>;
 
     /// Lists a directory. With [`Listing::exact`] it is one point in time; otherwise entries renamed meanwhile may be
-    /// missing or doubled. `.` and `..` are left out, as are names that are not UTF-8.
+    /// missing or doubled. `.` and `..` are left out, as are names that are not UTF-8. A directory that was removed since it
+    /// was opened is empty.
     async fn list(&self, dir: &Self::Dir) -> io::Result<Listing>;
 
     /// A new file without a name, open for reading and writing (mode 0600), on the file system of `dir`.

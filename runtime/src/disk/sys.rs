@@ -55,13 +55,22 @@ pub(super) fn link_fd(fd: &OwnedFd, dir: &Dir, name: &str) -> Result<(), Errno> 
     rustix::fs::linkat(CWD, path.as_str(), dir, name, AtFlags::SYMLINK_FOLLOW)
 }
 
+const EMPTY: Listing = Listing {
+    entries: Vec::new(),
+    exact: true,
+};
+
 /// Lists a directory through a descriptor of its own: the offset belongs to the open file, and two threads that share
-/// one would each see a part. One call that holds all is exact; the second call then says "no more".
+/// one would each see a part. One call that holds all is exact; the second call then says "no more". A directory that was
+/// removed since it was opened is empty, and Linux refuses to list it.
 pub(super) fn list(dir: &Dir) -> io::Result<Listing> {
     thread_local! {
         static BUFFER: RefCell<Vec<MaybeUninit<u8>>> = const { RefCell::new(Vec::new()) };
     }
-    let own = retry_on_intr(|| rustix::fs::openat(dir, ".", DIRECTORY, Mode::empty()))?;
+    let own = match retry_on_intr(|| rustix::fs::openat(dir, ".", DIRECTORY, Mode::empty())) {
+        Err(Errno::NOENT) => return Ok(EMPTY),
+        own => own?,
+    };
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(LISTING, MaybeUninit::uninit());
         let mut raw = RawDir::new(&own, buffer);
@@ -73,6 +82,7 @@ pub(super) fn list(dir: &Dir) -> io::Result<Listing> {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(Errno::INTR) => continue,
+                Err(Errno::NOENT) => return Ok(EMPTY),
                 Err(error) => return Err(error.into()),
             };
             let Ok(name) = entry.file_name().to_str() else {
