@@ -159,6 +159,9 @@ impl Api {
 
     fn begin(&mut self, now: Now, head: Head) -> Result<(), Failure> {
         let (route, parameters) = route::find(&head)?;
+        if self.settings.public && !setup::is_document(route) {
+            return Err(Failure::not_found());
+        }
         self.pending = Some(Box::new(Pending {
             query: Vec::new(),
             head,

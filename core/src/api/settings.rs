@@ -1,6 +1,9 @@
 //! What a session of the API is told at its start.
 
 use core::time::Duration;
+use std::sync::Arc;
+
+use super::setup::Setup;
 
 /// Settings of the API. One for all connections of a listener, until a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +16,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The server does what it is there for, as far as its host knows.
     pub up: bool,
+    /// What the documents for setting up clients are made of.
+    pub setup: Arc<Setup>,
+    /// Only these documents are answered: the connection came to a public port.
+    pub public: bool,
 }
 
 impl Settings {
@@ -24,13 +31,15 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up.
+    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; nothing to set up.
     fn default() -> Self {
         Self {
             max_message_size: 52_428_800,
             request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             up: true,
+            setup: Arc::default(),
+            public: false,
         }
     }
 }

@@ -250,6 +250,12 @@ fn same_ports(config: &Config, out: &mut Vec<Problem>) {
         ("imap.imaps_port", &imap.host, imap.imaps_port),
         ("exchange_api.port", &api.host, api.port),
         ("exchange_api.secure_port", &api.host, api.secure_port),
+        ("exchange_api.public_port", &api.host, api.public_port),
+        (
+            "exchange_api.public_secure_port",
+            &api.host,
+            api.public_secure_port,
+        ),
         ("lmtp.listen", &lmtp_host, lmtp_port),
     ];
     for (index, (path, hosts, port)) in listeners.iter().enumerate() {

@@ -87,6 +87,9 @@ keys! {
     "relay.max_connections_per_host", Kind::Integer(1, 1000), 20, "Connections at the same time to one address, whose domains share them";
     "relay.max_attempts", Kind::Integer(1, 10_000), 20, "Messages that are sent at the same time, each over a connection of its own";
     "relay.max_attempts_per_destination", Kind::Integer(1, 10_000), 5, "Of these, those for one domain or by one route";
+    "mta_sts.mode", Kind::OptionalWord(&["enforce", "testing", "none"]), null, "What /.well-known/mta-sts.txt asks of other servers (RFC 8461): enforce, testing, none (there is no policy any more); null: nothing is there";
+    "mta_sts.mx", Kind::MxPatterns, [], "MX hosts of the hosted domains in that policy, *.example.net for any below; empty: the hostname";
+    "mta_sts.max_age", Kind::Integer(0, 31_557_600), 604_800, "Seconds for which others keep the policy";
     "tls.enabled", Kind::Bool, true, "false: no TLS anywhere, and AUTH is offered in clear text";
     "tls.cert_file", Kind::OptionalText, null, "PEM chain; null: self-signed {mail_root}/tls/cert.pem";
     "tls.key_file", Kind::OptionalText, null, "PEM key; null: {mail_root}/tls/key.pem";
@@ -115,12 +118,7 @@ keys! {
 }
 
 /// Keys whose work is not built yet: they are checked, and using one is a warning.
-pub const WITHOUT_EFFECT: &[&str] = &[
-    "delivery.workers",
-    "exchange_api.public_port",
-    "exchange_api.public_secure_port",
-    "exchange_api.token_secret",
-];
+pub const WITHOUT_EFFECT: &[&str] = &["delivery.workers", "exchange_api.token_secret"];
 
 /// The given object with the default of every key that is missing.
 #[must_use]

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Network, Problem};
 use crate::addr::{Address, Domain};
+use crate::relay::tls::policy::pattern;
 
 /// The type and range of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Kind {
     Domains,
     /// A list of at most 16 domain names, perhaps empty.
     Names,
+    /// A list of at most 16 MX patterns (RFC 8461 §3.2), perhaps empty.
+    MxPatterns,
     /// A port of a loopback address, the path of a socket, or null.
     LocalListener,
     /// An IP address, or a list of them.
@@ -94,6 +97,9 @@ impl Kind {
             Self::Names => {
                 format!("expected a list of at most {MAX_NAMES} domain names such as [\"bl.example.org\"]")
             }
+            Self::MxPatterns => format!(
+                "expected a list of at most {MAX_NAMES} MX hosts such as [\"mail.example.com\", \"*.example.net\"]"
+            ),
             Self::LocalListener => "expected a loopback address with a port other than 25 such as \
                                     \"127.0.0.1:24\", the path of a socket such as \"/run/rmail/lmtp\", or null"
                 .into(),
@@ -136,7 +142,11 @@ impl Kind {
             Self::LocalListener => {
                 value.is_null() || text.and_then(super::typed::parse_local_listener).is_some()
             }
-            Self::Names if value.as_array().is_some_and(|names| names.len() > MAX_NAMES) => false,
+            Self::Names | Self::MxPatterns
+                if value.as_array().is_some_and(|names| names.len() > MAX_NAMES) =>
+            {
+                false
+            }
             Self::Hosts if text.is_some() => text.is_some_and(is_ip),
             Self::Hosts | Self::Domains if value.as_array().is_some_and(Vec::is_empty) => false,
             Self::Hosts => {
@@ -148,6 +158,10 @@ impl Kind {
                         .and_then(Domain::parse)
                         .is_some_and(|d| !d.is_literal())
                 };
+                return self.check_list(path, value, good, out);
+            }
+            Self::MxPatterns => {
+                let good = |item: &Value| item.as_str().and_then(pattern).is_some();
                 return self.check_list(path, value, good, out);
             }
             Self::Networks => {
@@ -180,6 +194,9 @@ impl Kind {
     fn expected_item(self) -> String {
         match self {
             Self::Domains | Self::Names => "expected a domain name such as \"example.com\"".into(),
+            Self::MxPatterns => {
+                "expected an MX host such as \"mail.example.com\" or \"*.example.net\"".into()
+            }
             Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\"".into(),
             Self::Networks => "expected a network such as \"192.0.2.0/24\"".into(),
             Self::Resolvers => {

@@ -20,7 +20,7 @@ pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
     Api, Auth, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap, LimitsConfig,
-    Lmtp, LocalListener, LogLevel, Relay, RouteConfig, SecretSource, Smtp, Store, Tls, TlsPolicyName,
+    Lmtp, LocalListener, LogLevel, MtaSts, Relay, RouteConfig, SecretSource, Smtp, Store, Tls, TlsPolicyName,
 };
 
 use core::fmt;

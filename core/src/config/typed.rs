@@ -11,6 +11,7 @@ use super::network::Network;
 use crate::addr::Domain;
 use crate::greylist;
 use crate::limiter::Rates;
+use crate::relay::tls::policy::{Mode, Policy, pattern};
 use crate::smtp::data::BareLf;
 use crate::smtp::server::CheckPolicy;
 
@@ -32,6 +33,7 @@ pub struct Config {
     pub exchange_api: Api,
     pub delivery: Delivery,
     pub relay: Relay,
+    pub mta_sts: MtaSts,
     pub tls: Tls,
     pub auth: Auth,
     pub limits: LimitsConfig,
@@ -105,6 +107,10 @@ pub struct Api {
     pub port: Option<u16>,
     #[serde(deserialize_with = "port")]
     pub secure_port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub public_port: Option<u16>,
+    #[serde(deserialize_with = "port")]
+    pub public_secure_port: Option<u16>,
 }
 
 /// `delivery`
@@ -114,6 +120,28 @@ pub struct Delivery {
     pub workers: usize,
     pub max_queue_size: usize,
     pub history_days: u64,
+}
+
+/// `mta_sts`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct MtaSts {
+    pub mode: Option<Mode>,
+    pub mx: Vec<String>,
+    pub max_age: u64,
+}
+
+impl MtaSts {
+    /// The policy that other servers read of us.
+    #[must_use]
+    pub fn policy(&self, hostname: &str) -> Option<Policy> {
+        let mx = match self.mx.as_slice() {
+            [] => vec![hostname.to_ascii_lowercase()],
+            given => given.iter().filter_map(|mx| pattern(mx)).collect(),
+        };
+        let max_age = self.max_age;
+        self.mode.map(|mode| Policy { mode, max_age, mx })
+    }
 }
 
 /// `relay`

@@ -198,6 +198,8 @@ impl Ports {
             Service::Imaps => "imaps",
             Service::Api => "api",
             Service::ApiTls => "api_secure",
+            Service::Public => "public",
+            Service::PublicTls => "public_secure",
         };
         Self(
             server

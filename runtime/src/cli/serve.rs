@@ -72,6 +72,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         imap: imap(config),
         cleartext_networks: config.auth.cleartext_networks.clone(),
         trusted_networks: config.limits.trusted_networks.clone(),
+        mta_sts: config.mta_sts.policy(&config.hostname),
         service: service::Settings {
             hostname: config.hostname.clone(),
             hosting: hosting(config)?,
@@ -128,6 +129,8 @@ fn listen(loaded: &Loaded) -> Listen {
         imaps: on(&config.imap.host, config.imap.imaps_port),
         api: on(&config.exchange_api.host, config.exchange_api.port),
         api_tls: on(&config.exchange_api.host, config.exchange_api.secure_port),
+        public: on(&config.exchange_api.host, config.exchange_api.public_port),
+        public_tls: on(&config.exchange_api.host, config.exchange_api.public_secure_port),
         lmtp: match &config.lmtp.listen {
             Some(LocalListener::Tcp(address)) => vec![*address],
             _ => Vec::new(),

@@ -43,6 +43,10 @@ pub enum Service {
     Api,
     /// 9003.
     ApiTls,
+    /// 80: only what clients read to set themselves up.
+    Public,
+    /// 443: the same.
+    PublicTls,
     /// `lmtp.listen`.
     Lmtp,
 }
@@ -56,13 +60,15 @@ pub enum Group {
     Imap,
     /// 9002, 9003.
     Api,
+    /// 80, 443: whoever comes there takes no places of those who have a token.
+    Public,
     /// LMTP.
     Lmtp,
 }
 
 impl Service {
     /// All, in the order of the list of ports.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Smtp,
         Self::Submission,
         Self::Smtps,
@@ -70,13 +76,15 @@ impl Service {
         Self::Imaps,
         Self::Api,
         Self::ApiTls,
+        Self::Public,
+        Self::PublicTls,
         Self::Lmtp,
     ];
 
     /// Whether TLS comes first.
     #[must_use]
     pub fn is_implicit_tls(self) -> bool {
-        matches!(self, Self::Smtps | Self::Imaps | Self::ApiTls)
+        matches!(self, Self::Smtps | Self::Imaps | Self::ApiTls | Self::PublicTls)
     }
 
     /// Which bound of connections it shares.
@@ -86,6 +94,7 @@ impl Service {
             Self::Smtp | Self::Submission | Self::Smtps => Group::Smtp,
             Self::Imap | Self::Imaps => Group::Imap,
             Self::Api | Self::ApiTls => Group::Api,
+            Self::Public | Self::PublicTls => Group::Public,
             Self::Lmtp => Group::Lmtp,
         }
     }
@@ -96,7 +105,7 @@ impl Service {
         match self.group() {
             Group::Smtp => "smtp",
             Group::Imap => "imap",
-            Group::Api => "http",
+            Group::Api | Group::Public => "http",
             Group::Lmtp => "lmtp",
         }
     }
@@ -112,6 +121,8 @@ impl fmt::Display for Service {
             Self::Imaps => "imaps",
             Self::Api => "api",
             Self::ApiTls => "api-tls",
+            Self::Public => "public",
+            Self::PublicTls => "public-tls",
             Self::Lmtp => "lmtp",
         })
     }

@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rmail_core::api::setup::{Ports, Setup};
 use rmail_core::config::Network;
 use rmail_core::limits::Limits;
+use rmail_core::relay::tls::policy::Policy;
 use rmail_core::smtp::data::BareLf;
 use rmail_core::{imap, relay, smtp};
 use rmail_store::service;
@@ -16,6 +18,9 @@ use crate::tls::CertificateSource;
 
 /// Connections to the API ports at the same time, and of one address.
 const API: (usize, usize) = (256, 32);
+
+/// The same of the public ports: a document is read with one request.
+const PUBLIC: (usize, usize) = (256, 16);
 
 /// Connections of LMTP at the same time; all may be of one address.
 const LMTP: (usize, usize) = (256, 256);
@@ -41,6 +46,8 @@ pub struct ServerConfig {
     pub cleartext_networks: Vec<Network>,
     /// `limits.trusted_networks`.
     pub trusted_networks: Vec<Network>,
+    /// The MTA-STS policy that other servers read of us.
+    pub mta_sts: Option<Policy>,
     /// For the service.
     pub service: service::Settings,
     /// For the relay.
@@ -64,6 +71,8 @@ pub struct Listen {
     pub imaps: Vec<SocketAddr>,
     pub api: Vec<SocketAddr>,
     pub api_tls: Vec<SocketAddr>,
+    pub public: Vec<SocketAddr>,
+    pub public_tls: Vec<SocketAddr>,
     /// LMTP on loopback: whoever connects is trusted.
     pub lmtp: Vec<SocketAddr>,
     /// LMTP on a socket of the file system.
@@ -147,6 +156,8 @@ impl Listen {
             Service::Imaps => &self.imaps,
             Service::Api => &self.api,
             Service::ApiTls => &self.api_tls,
+            Service::Public => &self.public,
+            Service::PublicTls => &self.public_tls,
             Service::Lmtp => &self.lmtp,
         }
     }
@@ -195,11 +206,24 @@ impl ServerConfig {
             Group::Smtp => (self.smtp.max_connections, self.smtp.per_address),
             Group::Imap => (self.imap.max_connections, self.imap.per_address),
             Group::Api => API,
+            Group::Public => PUBLIC,
             Group::Lmtp => LMTP,
         };
         GateLimits {
             total,
             per_address: (!self.is_trusted(address)).then_some(per_address),
+        }
+    }
+
+    /// What clients that set themselves up are told, with the ports that are on.
+    #[must_use]
+    pub fn setup(&self, ports: Ports) -> Setup {
+        Setup {
+            hostname: self.hostname.clone(),
+            domains: self.service.hosting.domains.clone(),
+            tls: self.tls.is_some(),
+            ports,
+            mta_sts: self.mta_sts.clone(),
         }
     }
 
@@ -267,6 +291,7 @@ impl Default for ServerConfig {
             imap: ImapConfig::default(),
             cleartext_networks: Vec::new(),
             trusted_networks: Vec::new(),
+            mta_sts: None,
             service,
             relay: relay::Settings::default(),
             store: StoreConfig::default(),

@@ -12,6 +12,7 @@ use std::time::Instant;
 use async_channel::{Receiver, Sender};
 use async_executor::Executor;
 use log::Level;
+use rmail_core::api::setup::{Ports, Setup};
 use rmail_core::machine::Session;
 use rmail_core::peer::Peer;
 use rmail_core::{api, http, imap, smtp};
@@ -45,6 +46,9 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     /// Lines about those who are not trusted.
     lines: Arc<Floods>,
     config: RwLock<Arc<ServerConfig>>,
+    /// Ports that are on.
+    ports: Ports,
+    setup: RwLock<Arc<Setup>>,
     tls: Option<Arc<ServerTls>>,
     gate: Arc<Gate>,
 }
@@ -56,6 +60,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         executor: Arc<Executor<'static>>,
         service: Arc<service::Service<S, D>>,
         tls: Option<Arc<ServerTls>>,
+        ports: Ports,
     ) -> Arc<Self> {
         Arc::new(Self {
             clock: Clock::start(),
@@ -66,7 +71,9 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             sync_failed: AtomicBool::new(false),
             refused: Flood::default(),
             lines: Arc::default(),
+            setup: RwLock::new(Arc::new(config.setup(ports))),
             config: RwLock::new(config),
+            ports,
             tls,
             gate: Arc::default(),
         })
@@ -79,7 +86,12 @@ impl<S: MailStore, D: Disk> Host<S, D> {
 
     /// New sessions get this one.
     pub(crate) fn set_config(&self, config: Arc<ServerConfig>) {
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.setup(self.ports));
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn setup(&self) -> Arc<Setup> {
+        Arc::clone(&self.setup.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The certificate, if TLS is on.
@@ -221,9 +233,11 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                 let machine = imap::server::Session::new(settings, entropy::random(), now);
                 self.spawn(machine, stream, self.service.imap_session(peer), context, pass);
             }
-            Group::Api => {
+            Group::Api | Group::Public => {
                 let settings = api::Settings {
                     up: self.is_up(),
+                    setup: self.setup(),
+                    public: service.group() == Group::Public,
                     ..api::Settings::default()
                 };
                 let machine = http::HttpSession::new(Arc::new(settings), peer, now);

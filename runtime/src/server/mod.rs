@@ -20,6 +20,7 @@ use async_io::{Async, Timer};
 use async_signal::{Signal, Signals};
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
+use rmail_core::api::setup::Ports;
 use rmail_store::accounts::Accounts;
 use rmail_store::disk::Disk;
 use rmail_store::file::{FileStore, Options};
@@ -196,7 +197,8 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let executor = Arc::new(Executor::new());
         let threads = Threads::start(cores, &executor)?;
-        let host = Host::new(config, Arc::new(Pools::new(cores)), executor, service, tls);
+        let pools = Arc::new(Pools::new(cores));
+        let host = Host::new(config, pools, executor, service, tls, ports_of(&bound));
         let relay = Relay::start(&host, queued);
         let lookup = Hurried(relay.dns().clone());
         host.service.set_lookup(Arc::new(lookup));
@@ -387,6 +389,23 @@ impl<S: MailStore, D: Disk> fmt::Debug for Server<S, D> {
             .field("addresses", &self.addresses)
             .field("relay", &self.relay)
             .finish_non_exhaustive()
+    }
+}
+
+/// The ports on which there is something for clients: the first of each service.
+fn ports_of(bound: &[(Service, Async<std::net::TcpListener>)]) -> Ports {
+    let port = |wanted: Service| {
+        let found = bound.iter().find(|(service, _)| *service == wanted);
+        let address = found.and_then(|(_, listener)| listener.get_ref().local_addr().ok());
+        address.map(|address| address.port())
+    };
+    Ports {
+        imap: port(Service::Imap),
+        imaps: port(Service::Imaps),
+        submission: port(Service::Submission),
+        smtps: port(Service::Smtps),
+        http: port(Service::Public).or_else(|| port(Service::Api)),
+        https: port(Service::PublicTls).or_else(|| port(Service::ApiTls)),
     }
 }
 

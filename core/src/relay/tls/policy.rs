@@ -137,8 +137,9 @@ pub(super) fn fields<'a>(text: &'a str, version: &str) -> Option<Vec<(&'a str, &
     )
 }
 
-/// `sts-policy-mx-value`.
-fn pattern(value: &str) -> Option<String> {
+/// `sts-policy-mx-value`, in lower case.
+#[must_use]
+pub fn pattern(value: &str) -> Option<String> {
     let value = value.strip_suffix('.').unwrap_or(value).to_ascii_lowercase();
     let name = value.strip_prefix("*.").unwrap_or(&value);
     let good = |label: &str| {
