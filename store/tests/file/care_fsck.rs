@@ -4,12 +4,11 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::common::*;
+use crate::crash_common::entry;
 use futures_lite::future::block_on;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{FlagOp, Flags, MailboxName, SystemFlags};
 use rmail_core::random::Random;
-use rmail_core::relay::entry::{Entry, Recipient};
-use rmail_core::smtp::envelope::{DsnRequest, Wishes};
 use rmail_store::MailStore;
 use rmail_store::care::fsck::{self, Event, Finding, Options, Outcome, Summary};
 use rmail_store::disk::{Disk as _, Mode, STAND_IN};
@@ -41,33 +40,6 @@ async fn look_with(store: &Store, options: &Options) -> (Vec<Finding>, Summary) 
     };
     let summary = fsck::run(store, options, &mut tell).await.expect("fsck");
     (found, summary)
-}
-
-fn entry(id: &str) -> Entry {
-    Entry {
-        id: id.to_owned(),
-        sender: "alice@example.com".to_owned(),
-        account: None,
-        arrived: 1,
-        offset: 0,
-        size: 5,
-        eight_bit: false,
-        hold_until: 0,
-        held: false,
-        wishes: Wishes::default(),
-        recipients: vec![Recipient {
-            address: "x@y.z".to_owned(),
-            attempts: 0,
-            next: 0,
-            last: None,
-            delay_told: false,
-            dsn: DsnRequest::default(),
-            local: false,
-            done: None,
-            failed: false,
-            expanded: false,
-        }],
-    }
 }
 
 /// INBOX has UIDs 1 to 6 in two shards, with keywords; 4 is expunged. `work/sub` has one message, the queue an entry.
@@ -111,7 +83,7 @@ async fn world() -> MemDisk {
         .expect("append");
     let spool = spool(&store, "queue").await.expect("spool");
     store
-        .deliver(spool, &[], Some(&entry("Q1")), NOW)
+        .deliver(spool, &[], Some(&entry()), NOW)
         .await
         .expect("queue");
     for _ in 0..40 {
@@ -834,7 +806,7 @@ fn a_store_in_use_has_no_findings() {
             }
             let spool = spool(&store, "queue").await.expect("spool");
             store
-                .deliver(spool, &unlimited(&[alice()]), Some(&entry("Q1")), NOW)
+                .deliver(spool, &unlimited(&[alice()]), Some(&entry()), NOW)
                 .await
                 .expect("queue");
             store.remove_outbound("Q1").await.expect("remove");

@@ -38,6 +38,27 @@ pub enum Op {
     Annotate,
 }
 
+/// A test for each of [`OPS`], under the name of what it does.
+macro_rules! one_test_an_operation {
+    ($test:path) => {
+        one_test_an_operation! { $test:
+            delivery Deliver, append_of_three Append, append_under_given_uids AppendNumbered, flag_change Flags,
+            expunge Expunge, copy Copy, move_messages Move, create_mailbox Create, delete_mailbox Delete,
+            delete_mailbox_with_children DeleteParent, rename_mailbox Rename, rename_mailbox_into_another RenameUnder,
+            share_mailbox Share, annotate_mailbox Annotate
+        }
+    };
+    ($test:path: $($name:ident $op:ident),*) => {
+        $(
+            #[test]
+            fn $name() {
+                $test(Op::$op);
+            }
+        )*
+    };
+}
+pub(crate) use one_test_an_operation;
+
 pub const OPS: [Op; 14] = [
     Op::Deliver,
     Op::Append,

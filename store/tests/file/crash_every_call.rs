@@ -198,77 +198,9 @@ fn every_call(op: Op) {
     });
 }
 
-#[test]
-fn delivery() {
-    every_call(Op::Deliver);
-}
-
-#[test]
-fn append_of_three() {
-    every_call(Op::Append);
-}
-
-#[test]
-fn append_under_given_uids() {
-    every_call(Op::AppendNumbered);
-}
-
-#[test]
-fn flag_change() {
-    every_call(Op::Flags);
-}
-
-#[test]
-fn expunge() {
-    every_call(Op::Expunge);
-}
-
-#[test]
-fn copy() {
-    every_call(Op::Copy);
-}
-
-#[test]
-fn move_messages() {
-    every_call(Op::Move);
-}
+one_test_an_operation!(every_call);
 
 #[test]
 fn replace_message() {
     every_call(Op::Replace);
-}
-
-#[test]
-fn create_mailbox() {
-    every_call(Op::Create);
-}
-
-#[test]
-fn delete_mailbox() {
-    every_call(Op::Delete);
-}
-
-#[test]
-fn delete_mailbox_with_children() {
-    every_call(Op::DeleteParent);
-}
-
-#[test]
-fn rename_mailbox() {
-    every_call(Op::Rename);
-}
-
-#[test]
-fn rename_mailbox_into_another() {
-    every_call(Op::RenameUnder);
-}
-
-#[test]
-fn share_mailbox() {
-    every_call(Op::Share);
-}
-
-#[test]
-fn annotate_mailbox() {
-    every_call(Op::Annotate);
 }

@@ -219,14 +219,20 @@ fn load(server: &Server, end: &AtomicBool, done: &AtomicU32) {
     });
 }
 
-#[test]
-fn a_server_under_load_has_no_findings_and_its_backups_are_whole() {
+/// A server whose alice has so many messages.
+fn with_messages(count: u32) -> (tempfile::TempDir, Server) {
     let dir = tempfile::tempdir().expect("a directory");
     let server = Server::start(dir.path(), json!({}));
     let mut wire = login(&server, "alice");
-    for n in 1..=20 {
+    for n in 1..=count {
         append(&mut wire, "INBOX", "", &format!("message {n}"));
     }
+    (dir, server)
+}
+
+#[test]
+fn a_server_under_load_has_no_findings_and_its_backups_are_whole() {
+    let (dir, server) = with_messages(20);
     let target = dir.path().join("backup");
     let target = target.to_str().expect("UTF-8");
     let (end, done) = (AtomicBool::new(false), AtomicU32::new(0));
@@ -264,12 +270,7 @@ fn a_server_under_load_has_no_findings_and_its_backups_are_whole() {
 
 #[test]
 fn a_backup_is_private_and_its_flaws_are_found() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let server = Server::start(dir.path(), json!({}));
-    let mut wire = login(&server, "alice");
-    for n in 1..=3 {
-        append(&mut wire, "INBOX", "", &format!("message {n}"));
-    }
+    let (dir, server) = with_messages(3);
     let target = dir.path().join("backup");
     let path = target.to_str().expect("UTF-8");
     let (code, report) = run_json(&server, &["backup", path]);
