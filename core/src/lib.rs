@@ -39,6 +39,7 @@ pub mod machine;
 pub mod mailbox;
 pub mod mime;
 pub mod note;
+pub(crate) mod pace;
 pub mod peer;
 pub mod random;
 pub mod refusal;

@@ -2,12 +2,19 @@
 //!
 //! [`HttpSession`] knows framing, connections and time; what a request means is [`crate::api`].
 
+mod application;
+mod chunked;
 pub mod client;
+mod exchange;
+mod gzip;
 mod head;
 mod request;
 mod response;
 mod session;
+mod target;
+mod wire;
 
+pub use application::Application;
 pub use head::Head;
 pub use response::{Body, Response, reason};
-pub use session::HttpSession;
+pub use session::{HttpSession, Patience};

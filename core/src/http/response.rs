@@ -1,8 +1,8 @@
 //! What a request is answered with, before it is put on the wire.
 
-use core::fmt::Write as _;
-
+use super::wire;
 use crate::machine::BlobId;
+use crate::time::Unix;
 
 /// A response. The session adds what belongs to the connection: Content-Length or chunks, Connection, Date.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,30 +68,33 @@ impl Response {
 
     /// The octets on the wire of an answer behind which the connection ends; of one to HEAD without the body.
     #[must_use]
-    pub fn last(&self, head_only: bool) -> Vec<u8> {
-        let mut text = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        for (name, value) in &self.fields {
-            let _ = write!(text, "{name}: {value}\r\n");
-        }
+    pub fn last(mut self, head_only: bool, date: Option<Unix>) -> Vec<u8> {
+        self.add_cors();
         let body: &[u8] = match &self.body {
             Body::Bytes(body) => body,
             Body::Blob(..) | Body::Stream => &[],
         };
-        // RFC 9110 §8.6: no Content-Length in a 204.
-        if self.status != 204 {
-            let _ = write!(text, "Content-Length: {}\r\n", body.len());
-        }
-        text.push_str(
-            "Access-Control-Allow-Origin: *\r\n\
-             Access-Control-Allow-Methods: GET, POST, PATCH, DELETE, OPTIONS\r\n\
-             Access-Control-Allow-Headers: Authorization, Content-Type\r\n\
-             Connection: close\r\n\r\n",
-        );
-        let mut octets = text.into_bytes();
+        let end = wire::End::Counted(body.len() as u64);
+        let mut octets = wire::head(&self, end, Some("close"), date);
         if !head_only {
             octets.extend_from_slice(body);
         }
         octets
+    }
+
+    /// What pages of browsers need to read it.
+    pub(super) fn add_cors(&mut self) {
+        const FIELDS: [(&str, &str); 3] = [
+            ("Access-Control-Allow-Origin", "*"),
+            (
+                "Access-Control-Allow-Methods",
+                "GET, POST, PATCH, DELETE, OPTIONS",
+            ),
+            ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+        ];
+        for (name, value) in FIELDS {
+            self.fields.push((name, value.to_owned()));
+        }
     }
 
     /// With this body.

@@ -40,6 +40,6 @@ fn words(group: Group, hostname: &str, why: Refused) -> Vec<u8> {
         }
         // RFC 5530 §3
         (Group::Imap, _) => format!("* BYE [UNAVAILABLE] {text}\r\n").into_bytes(),
-        (Group::Api | Group::Public, _) => Response::error(503, text).last(false),
+        (Group::Api | Group::Public, _) => Response::error(503, text).last(false, None),
     }
 }

@@ -5,8 +5,8 @@
 //! has sent all of them at once and looks at the last reply only.
 
 use super::body::{Body, Ending};
-use super::pace::Pace;
 use super::session::{Phase, Session};
+use crate::pace::Pace;
 use crate::refusal::Refusal;
 use crate::smtp::bdat::{Bdat, Count, Mark};
 use crate::smtp::command::Command;

@@ -15,7 +15,6 @@ mod facts;
 mod header;
 mod lmtp;
 mod outbox;
-mod pace;
 mod printable;
 mod session;
 mod trace;

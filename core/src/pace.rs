@@ -1,4 +1,4 @@
-//! How long a client may take over a message: it may be silent for a while, and it may be slow, but not for ever.
+//! How long a client may take over a message or a body: it may be silent for a while, and it may be slow, but not for ever.
 
 use core::time::Duration;
 
@@ -10,14 +10,14 @@ const OCTET: Duration = Duration::from_millis(10);
 /// The time that a client has left for a message. Octets earn time, at a rate that any line of today exceeds a
 /// hundredfold, up to twice the patience; silence ends after the patience itself (RFC 5321 §4.5.3.2).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     patience: Duration,
     until: Mono,
 }
 
 impl Pace {
     /// The message begins.
-    pub(super) fn new(now: Now, patience: Duration) -> Self {
+    pub(crate) fn new(now: Now, patience: Duration) -> Self {
         Self {
             patience,
             until: now.mono + patience.saturating_mul(2),
@@ -25,18 +25,18 @@ impl Pace {
     }
 
     /// Octets came.
-    pub(super) fn earn(&mut self, now: Now, octets: usize) {
+    pub(crate) fn earn(&mut self, now: Now, octets: usize) {
         let earned = OCTET.saturating_mul(u32::try_from(octets).unwrap_or(u32::MAX));
         self.until = (self.until + earned).min(now.mono + self.patience.saturating_mul(2));
     }
 
     /// When the client has been silent, or slow, for too long.
-    pub(super) fn deadline(&self, now: Now) -> Mono {
+    pub(crate) fn deadline(&self, now: Now) -> Mono {
         self.until.min(now.mono + self.patience)
     }
 
     /// When it has been slow for too long.
-    pub(super) fn until(&self) -> Mono {
+    pub(crate) fn until(&self) -> Mono {
         self.until
     }
 }
