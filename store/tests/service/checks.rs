@@ -11,7 +11,7 @@ use rmail_core::refusal::Refusal;
 use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::{Now, Unix};
 use rmail_store::disk::{Disk as _, Mode};
-use rmail_store::mem::{MemDisk, Model, Outcome};
+use rmail_store::mem::{End, Fault, MemDisk, Model, Outcome};
 use rmail_store::service::{Serve as _, Service, Settings};
 
 const BOB: &str = "bob@example.com";
@@ -81,6 +81,54 @@ fn what_greylisting_knows_is_shared_by_processes_and_outlives_a_power_cut() {
     drop((one, two));
     disk.power_cut(Model::Adversary, Outcome::Lost, &mut Random::from_seed([9; 32]));
     assert_eq!(rcpt(&stranger(&process(&disk)), 2_000_000), Ok(()));
+}
+
+/// A crash while a stranger is noted for the first time; whether it was reached.
+fn noted_and_cut(world: &MemDisk, at: u64, end: End) -> bool {
+    let disk = world.fork();
+    let service = service_on(&disk);
+    let session = stranger(&service);
+    disk.fault(disk.calls() + at, Fault::Crash);
+    let _ = rcpt(&session, 1_000);
+    let cut = disk.is_dead();
+    drop((session, service));
+    disk.end(end, at);
+    let service = process(&disk);
+    let session = stranger(&service);
+    let what = format!("{end:?} at call {at}");
+    assert_eq!(
+        rcpt(&session, 1_100),
+        Err(Refusal::Greylisted),
+        "{what}: too early"
+    );
+    assert_eq!(
+        rcpt(&session, 1_400),
+        Ok(()),
+        "{what}: noted at 1,100 at the latest"
+    );
+    assert_eq!(rcpt(&session, 9_000), Ok(()), "{what}: known");
+    cut
+}
+
+#[test]
+fn a_crash_while_a_stranger_is_noted_keeps_nobody_away_and_lets_nobody_pass_early() {
+    let world = disk_with_bob();
+    let mut ends = vec![End::Kill];
+    for model in [Model::Adversary, Model::Ordered] {
+        ends.push(End::Power(model, Outcome::Lost, 0));
+        ends.extend((1..4).map(|seed| End::Power(model, Outcome::Random, seed)));
+    }
+    // What comes before is the look for the recipient. The table is large, and forked for each crash.
+    let disk = world.fork();
+    let service = service_on(&disk);
+    let before = disk.calls();
+    assert_eq!(rcpt(&stranger(&service), 1_000), Err(Refusal::Greylisted));
+    let calls = disk.calls() - before;
+    for at in calls.saturating_sub(11)..=calls {
+        for end in &ends {
+            assert!(noted_and_cut(&world, at, *end), "{at} of {calls}");
+        }
+    }
 }
 
 #[test]
