@@ -68,33 +68,17 @@ impl Response {
 
     /// The octets on the wire of an answer behind which the connection ends; of one to HEAD without the body.
     #[must_use]
-    pub fn last(mut self, head_only: bool, date: Option<Unix>) -> Vec<u8> {
-        self.add_cors();
+    pub fn last(&self, head_only: bool, date: Option<Unix>) -> Vec<u8> {
         let body: &[u8] = match &self.body {
             Body::Bytes(body) => body,
             Body::Blob(..) | Body::Stream => &[],
         };
         let end = wire::End::Counted(body.len() as u64);
-        let mut octets = wire::head(&self, end, Some("close"), date);
+        let mut octets = wire::head(self, end, Some("close"), date);
         if !head_only {
             octets.extend_from_slice(body);
         }
         octets
-    }
-
-    /// What pages of browsers need to read it.
-    pub(super) fn add_cors(&mut self) {
-        const FIELDS: [(&str, &str); 3] = [
-            ("Access-Control-Allow-Origin", "*"),
-            (
-                "Access-Control-Allow-Methods",
-                "GET, POST, PATCH, DELETE, OPTIONS",
-            ),
-            ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
-        ];
-        for (name, value) in FIELDS {
-            self.fields.push((name, value.to_owned()));
-        }
     }
 
     /// With this body.

@@ -63,7 +63,6 @@ impl<A: Application> HttpSession<A> {
             (true, true) => Some("keep-alive"),
             (true, false) => None,
         };
-        response.add_cors();
         let mut octets = wire::head(&response, end, connection, Some(self.now.unix));
         exchange.answer = match (&response.body, gzip) {
             _ if exchange.head_only => Answer::Whole,
@@ -175,7 +174,9 @@ impl<A: Application> HttpSession<A> {
             reply: format!("{status} {text}"),
         }));
         if !begun {
-            let octets = Response::error(status, text).last(head_only, Some(self.now.unix));
+            let octets = Response::error(status, text)
+                .with("Access-Control-Allow-Origin", "*")
+                .last(head_only, Some(self.now.unix));
             self.send(octets);
         }
         self.close();
