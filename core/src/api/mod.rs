@@ -12,11 +12,23 @@
 //! | `admin.rs` | `/users…`, `/aliases…`, `/queue…`, `/stats` |
 //! | `state.rs` | `/health`, `/metrics`, `/openapi.json`, `/docs` |
 //! | `setup.rs` | what clients read to set themselves up |
+//!
+//! | file | what all share |
+//! |---|---|
+//! | `json.rs`, `query.rs` | reading bodies and queries, with all that is wrong in them |
+//! | `gate.rs` | who may: tokens, credentials in clear text |
+//! | `negotiate.rs`, `cors.rs` | media types; pages of browsers |
+//! | `failure.rs` | what is answered when something was not done |
 
 pub mod admin;
 mod call;
+mod cors;
 mod failure;
+mod gate;
+pub mod json;
 pub mod mail;
+mod negotiate;
+pub mod query;
 pub mod route;
 pub mod send;
 pub mod session;
@@ -25,6 +37,7 @@ pub mod setup;
 pub mod state;
 
 pub use call::{Access, Answer, Ask, Call, Caller, Reply};
+pub use cors::Origins;
 pub use failure::{Detail, Failure};
 pub use route::{BodyRule, Next, Request, Route};
 pub use settings::Settings;
@@ -66,6 +79,9 @@ pub enum Step {
     Note(Note),
 }
 
+/// The one spool of a connection: a request has one body, and opening another drops what is left of the last.
+const SPOOL: SpoolId = SpoolId(1);
+
 /// The API as one connection has it. One request at a time: [`Api::request`], then steps until the answer and, if it is a stream,
 /// until [`Step::End`] or [`Api::gone`].
 #[derive(Debug)]
@@ -75,7 +91,8 @@ pub struct Api {
     secure: bool,
     pending: Option<Box<Pending>>,
     steps: VecDeque<Step>,
-    spools: u32,
+    /// What browsers are told about the request.
+    cors: cors::Told,
 }
 
 /// A request on its way.
@@ -85,11 +102,15 @@ struct Pending {
     parameters: Vec<String>,
     query: Vec<(String, String)>,
     route: &'static Route,
+    access: Access,
     caller: Option<Caller>,
+    local: bool,
     spool: Option<SpoolId>,
     /// The spool is being opened: the body is read when it is.
     opening: bool,
     body: Vec<u8>,
+    /// The login that was asked for: what comes of it is noted.
+    login: Option<session::Ask>,
 }
 
 impl Pending {
@@ -101,9 +122,19 @@ impl Pending {
             body: &self.body,
             spool: self.spool,
             settings,
+            caller: self.caller.as_ref(),
             secure,
+            local: self.local,
             now,
         }
+    }
+
+    fn call(&self, ask: Ask) -> Step {
+        Step::Call(Call {
+            caller: self.caller.clone(),
+            access: self.access,
+            ask,
+        })
     }
 }
 
@@ -117,7 +148,7 @@ impl Api {
             secure: false,
             pending: None,
             steps: VecDeque::new(),
-            spools: 0,
+            cors: cors::Told::default(),
         }
     }
 
@@ -152,36 +183,100 @@ impl Api {
     pub fn request(&mut self, now: Now, head: Head) {
         let line = format!("{} {}", head.method, head.path);
         self.steps.push_back(Step::Note(Note::Command(line)));
+        self.cors = self.settings.origins.told(&head);
+        if head.method == "OPTIONS" {
+            return self.options(&head);
+        }
         if let Err(failure) = self.begin(now, head) {
             self.respond(failure.response());
         }
     }
 
+    fn options(&mut self, head: &Head) {
+        let allow = match head.path.as_str() {
+            "*" => "GET, HEAD, POST, PATCH, DELETE, OPTIONS".to_owned(),
+            path => route::allowed(path, self.settings.public),
+        };
+        let response = match cors::is_preflight(head) {
+            // A page that asks for what is not there is to see that when it asks.
+            true => cors::preflight(),
+            false if allow.is_empty() => return self.respond(Failure::not_found().response()),
+            false => Response::empty(204),
+        };
+        self.respond(match allow.is_empty() {
+            true => response,
+            false => response.with("Allow", allow),
+        });
+    }
+
     fn begin(&mut self, now: Now, head: Head) -> Result<(), Failure> {
-        let (route, parameters) = route::find(&head)?;
-        if self.settings.public && !setup::is_document(route) {
-            return Err(Failure::not_found());
+        let gate = gate::Gate {
+            settings: &self.settings,
+            peer: self.peer,
+            secure: self.secure,
+        };
+        gate.carried(&head)?;
+        let (found, parameters) = route::find(&head, self.settings.public)?;
+        let let_in = gate.let_in(now, &head, found.route)?;
+        // Clients that set themselves up say all sorts of things, and mean the document.
+        if !setup::is_document(found.route) && !negotiate::accepts(&head, &found.produces) {
+            let types = found.produces.join(" or ");
+            return Err(Failure::new(406, format!("The answer is of type {types}")));
         }
         self.pending = Some(Box::new(Pending {
-            query: Vec::new(),
+            query: query::parse(&head.query)?,
             head,
             parameters,
-            route,
-            caller: None,
+            route: found.route,
+            access: let_in.access,
+            caller: let_in.caller,
+            local: let_in.local,
             spool: None,
             opening: false,
             body: Vec::new(),
+            login: None,
         }));
-        match route.body {
-            BodyRule::None => self.go_on(now),
-            BodyRule::Json { max, .. } | BodyRule::Any(max) => self.read(max, None),
-            BodyRule::JsonMessage | BodyRule::Message(_) => self.read(self.settings.max_json_message(), None),
-        }
-        Ok(())
+        self.want_body(now)
     }
 
-    fn read(&mut self, max: u64, spool: Option<SpoolId>) {
-        self.steps.push_back(Step::Read { max, spool });
+    /// Reads the body, where the call wants one.
+    fn want_body(&mut self, now: Now) -> Result<(), Failure> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        let head = &pending.head;
+        let json = |max: u64| {
+            negotiate::body_type(head, &["application/json"])?;
+            bounded(head, max)
+        };
+        let max = match pending.route.body {
+            BodyRule::None => {
+                self.go_on(now);
+                return Ok(());
+            }
+            BodyRule::Json { optional: true, .. } if !negotiate::has_body(head) => {
+                self.go_on(now);
+                return Ok(());
+            }
+            BodyRule::Json { max, .. } => json(max)?,
+            BodyRule::JsonMessage => json(self.settings.max_json_message())?,
+            BodyRule::Any(max) => bounded(head, max)?,
+            BodyRule::Message(open) => {
+                let kind = negotiate::body_type(head, &["application/json", "message/rfc822"])?;
+                if kind == "message/rfc822" {
+                    bounded(head, self.settings.max_message_size)?;
+                    let announced = negotiate::announced(head).unwrap_or_default();
+                    let request = pending.request(&self.settings, self.secure, now);
+                    let ask = open(&request, SPOOL, announced)?;
+                    pending.opening = true;
+                    self.steps.push_back(pending.call(ask));
+                    return Ok(());
+                }
+                bounded(head, self.settings.max_json_message())?
+            }
+        };
+        self.steps.push_back(Step::Read { max, spool: None });
+        Ok(())
     }
 
     /// The body is whole: its octets, or none if it went to a spool.
@@ -195,19 +290,23 @@ impl Api {
     /// There is no body: it was longer than permitted (`too_large`), or it ended too early.
     pub fn no_body(&mut self, _now: Now, too_large: bool) {
         if too_large {
-            self.respond(Failure::new(413, "The body is too large").response());
+            self.respond(too_large_body().response());
+        } else {
+            self.pending = None;
         }
     }
 
     fn go_on(&mut self, now: Now) {
-        let Some(pending) = &self.pending else { return };
-        let request = pending.request(&self.settings, self.secure, now);
-        match (pending.route.begin)(&request) {
-            Ok(Next::Ask(ask)) => self.steps.push_back(Step::Call(Call {
-                caller: pending.caller.clone(),
-                access: pending.route.access,
-                ask,
-            })),
+        let Some(pending) = &mut self.pending else { return };
+        let begun = (pending.route.begin)(&pending.request(&self.settings, self.secure, now));
+        match begun {
+            Ok(Next::Ask(ask)) => {
+                pending.body = Vec::new();
+                if let Ask::Session(login @ session::Ask::Login { .. }) = &ask {
+                    pending.login = Some(login.clone());
+                }
+                self.steps.push_back(pending.call(ask));
+            }
             Ok(Next::Respond(response)) => self.respond(response),
             Err(failure) => self.respond(failure.response()),
         }
@@ -215,16 +314,81 @@ impl Api {
 
     /// The service has answered.
     pub fn reply(&mut self, now: Now, reply: Reply) {
-        let Some(pending) = &self.pending else { return };
-        let response = match reply {
-            Ok(answer) => (pending.route.render)(&pending.request(&self.settings, self.secure, now), answer),
-            Err(failure) => failure.response(),
-        };
-        self.respond(response);
+        let Some(pending) = &mut self.pending else { return };
+        if let Some(note) = pending
+            .login
+            .take()
+            .and_then(|login| session::note(&login, &reply))
+        {
+            self.steps.push_back(Step::Note(note));
+        }
+        match reply {
+            Ok(_) if pending.opening => {
+                pending.opening = false;
+                pending.spool = Some(SPOOL);
+                self.steps.push_back(Step::Read {
+                    max: self.settings.max_message_size,
+                    spool: Some(SPOOL),
+                });
+            }
+            Ok(answer) => {
+                let request = pending.request(&self.settings, self.secure, now);
+                let response = (pending.route.render)(&request, answer);
+                self.respond(response);
+            }
+            Err(failure) => self.respond(failure.response()),
+        }
     }
 
-    fn respond(&mut self, response: Response) {
+    fn respond(&mut self, mut response: Response) {
         self.pending = None;
+        self.finish(&mut response);
         self.steps.push_back(Step::Respond(response));
     }
+
+    /// Fields that every answer has, unless it has them already.
+    fn finish(&mut self, response: &mut Response) {
+        let all: [(&'static str, &str); 3] = [
+            // What is answered is for one, and of now.
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            (
+                "Content-Security-Policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+        ];
+        for (name, value) in all {
+            if !response
+                .fields
+                .iter()
+                .any(|(other, _)| other.eq_ignore_ascii_case(name))
+            {
+                response.fields.push((name, value.to_owned()));
+            }
+        }
+        // RFC 9110 §15.5.2: a 401 says how.
+        if response.status == 401
+            && !response
+                .fields
+                .iter()
+                .any(|(name, _)| *name == "WWW-Authenticate")
+        {
+            response
+                .fields
+                .push(("WWW-Authenticate", gate::CHALLENGE.to_owned()));
+        }
+        core::mem::take(&mut self.cors).add(response);
+    }
+}
+
+/// The bound, unless it is known already that the body is longer.
+fn bounded(head: &Head, max: u64) -> Result<u64, Failure> {
+    match negotiate::announced(head) {
+        Some(octets) if octets > max => Err(too_large_body()),
+        _ => Ok(max),
+    }
+}
+
+fn too_large_body() -> Failure {
+    Failure::new(413, "The body is too large")
 }

@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use super::Origins;
 use super::setup::Setup;
+use crate::auth::token::Key;
 
 /// Settings of the API. One for all connections of a listener, until a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,13 @@ pub struct Settings {
     pub setup: Arc<Setup>,
     /// Only these documents are answered: the connection came to a public port.
     pub public: bool,
+    /// What signs tokens. None: it could not be read, and nobody can log in.
+    pub tokens: Option<Key>,
+    /// Passwords and tokens are taken without TLS from this peer (loopback is, always): TLS is off, or the peer is in
+    /// `auth.cleartext_networks`.
+    pub cleartext_auth: bool,
+    /// Pages that browsers may show answers to.
+    pub origins: Origins,
 }
 
 impl Settings {
@@ -31,7 +40,8 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; nothing to set up.
+    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; no tokens; credentials over TLS only;
+    /// all origins; nothing to set up.
     fn default() -> Self {
         Self {
             max_message_size: 52_428_800,
@@ -40,6 +50,9 @@ impl Default for Settings {
             up: true,
             setup: Arc::default(),
             public: false,
+            tokens: None,
+            cleartext_auth: false,
+            origins: Origins::Any,
         }
     }
 }

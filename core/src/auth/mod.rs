@@ -2,3 +2,4 @@
 
 pub mod lookalike;
 pub mod password;
+pub mod token;

@@ -41,6 +41,9 @@ pub struct User {
     /// Application passwords.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub app_passwords: Vec<AppPassword>,
+    /// Tokens of the HTTP API that were given while this was another number hold no more: a logout changes it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_epoch: u64,
     /// Fields of other programs and versions.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
@@ -87,6 +90,7 @@ impl Default for User {
             send_as: Vec::new(),
             max_priority: None,
             app_passwords: Vec::new(),
+            token_epoch: 0,
             other: serde_json::Map::new(),
         }
     }
@@ -129,6 +133,7 @@ impl User {
     pub fn generation(&self, now: Unix) -> u64 {
         let mut hash = Sha256::new();
         hash.update(self.epoch().to_le_bytes());
+        hash.update(self.token_epoch.to_le_bytes());
         for app in &self.app_passwords {
             hash.update(app.epoch(self.enabled).to_le_bytes());
             hash.update([u8::from(app.has_expired(now))]);

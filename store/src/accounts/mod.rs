@@ -234,6 +234,17 @@ impl<D: Disk> Accounts<D> {
             && is_kept(format!("{DOMAINS}/{domain}/{}", aliases::ALIASES_FILE))
     }
 
+    /// Whether the user was looked up within the last seconds: another look-up is one cheap system call.
+    pub(crate) fn is_kept(&self, account: &AccountName) -> bool {
+        let Some((domain, user)) = account_dirs(account) else {
+            return false;
+        };
+        let turn = self.turn.load(Ordering::Relaxed);
+        let path = format!("{DOMAINS}/{domain}/{USERS}/{user}/{USER_FILE}");
+        let mut kept = lock(&self.kept);
+        kept.get(path.as_str()).is_some_and(|(_, opened)| *opened == turn)
+    }
+
     /// What the last look-up found, without looking again.
     #[must_use]
     pub fn remembered(&self, account: &AccountName) -> Option<Arc<User>> {

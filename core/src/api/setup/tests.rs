@@ -4,7 +4,6 @@ use super::*;
 use crate::api::{Settings, route};
 use crate::http::{Body, Head};
 use crate::relay::tls::policy::{Mode, Policy};
-use crate::time::Now;
 
 fn setup() -> Setup {
     Setup {
@@ -35,7 +34,7 @@ fn ask(setup: &Setup, method: &str, target: &str, host: &str, body: &str) -> (u1
         fields: vec![("host".to_owned(), host.as_bytes().to_vec())],
         old: false,
     };
-    let (route, parameters) = route::find(&head).expect("a route");
+    let (found, parameters) = route::find(&head, true).expect("a route");
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query: Vec<(String, String)> = pairs
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -45,16 +44,13 @@ fn ask(setup: &Setup, method: &str, target: &str, host: &str, body: &str) -> (u1
         ..Settings::default()
     };
     let request = Request {
-        head: &head,
         parameters: &parameters,
         query: &query,
         body: body.as_bytes(),
-        spool: None,
-        settings: &settings,
         secure: true,
-        now: Now::default(),
+        ..Request::of(&head, &settings)
     };
-    let response = match (route.begin)(&request) {
+    let response = match (found.route.begin)(&request) {
         Ok(Next::Respond(response)) => response,
         Ok(Next::Ask(ask)) => panic!("nothing is asked: {ask:?}"),
         Err(failure) => failure.response(),

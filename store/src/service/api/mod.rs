@@ -1,10 +1,13 @@
 //! The service as one connection of the HTTP API sees it. Each part of [`rmail_core::api`] is answered in the file of its name.
 
+mod session;
+
 use std::sync::Arc;
 
-use rmail_core::api::{Access, Ask, Call, Failure, Reply};
+use rmail_core::addr::AccountName;
+use rmail_core::api::{Access, Ask, Call, Caller, Failure, Reply};
 use rmail_core::chunk::Chunk;
-use rmail_core::directory;
+use rmail_core::directory::{self, User};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
 use rmail_core::mailbox::ModSeq;
 use rmail_core::note::Note;
@@ -13,9 +16,10 @@ use rmail_core::time::Now;
 
 use super::limits::Tries;
 use super::session::Desk;
-use super::{Answer, Pool, Serve, Service, Settings};
+use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::file::io::once;
 use crate::hub::Wake;
 use crate::mailstore::MailStore;
 
@@ -40,26 +44,75 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         }
     }
 
-    /// Whether the caller may ask this.
-    async fn permitted(&self, now: Now, call: &Call) -> core::result::Result<(), Failure> {
-        let unauthorized = || Failure::new(401, "The token is missing, or does not hold any more");
-        if call.access == Access::Anybody {
-            return Ok(());
+    /// Whether the caller may ask this, and who it is. Where nobody need be somebody, a token that does not hold is as good
+    /// as none.
+    async fn permitted(&self, now: Now, call: &Call) -> core::result::Result<Who, Failure> {
+        let found = self.find_caller(now, call.caller.as_ref()).await;
+        match call.access {
+            Access::Anybody => Ok(found.unwrap_or_default()),
+            Access::User => found,
+            Access::Admin | Access::Monitor => match found? {
+                who if who.is_admin() => Ok(who),
+                _ => Err(Failure::new(403, "Only administrators may do this")),
+            },
         }
-        let caller = call.caller.as_ref().ok_or_else(unauthorized)?;
-        let holds = self
-            .service
-            .recheck(now, directory::Access::Api, &caller.account, caller.epoch);
-        if !holds.await {
-            return Err(unauthorized());
+    }
+
+    async fn find_caller(&self, now: Now, caller: Option<&Caller>) -> core::result::Result<Who, Failure> {
+        let caller = caller.ok_or_else(|| Failure::new(401, "A token is needed"))?;
+        let user = self.service.accounts.find_steadily(&caller.account).await;
+        let user = user.map_err(|error| Failure::from(refused("look at a token", error)))?;
+        let user = user.filter(|user| holds(user, caller, now));
+        let user = user.ok_or_else(|| Failure::new(401, "The token does not hold any more"))?;
+        Ok(Who {
+            caller: Some(caller.clone()),
+            user: Some(user),
+        })
+    }
+
+    /// What is answered from memory and by one cheap system call, which looks whether the account's file is the same.
+    /// Only where [`ApiService::may_be_now`] says so.
+    fn at_once(&self, now: Now, call: &Call) -> Option<Reply> {
+        let account = &call.caller.as_ref()?.account;
+        if !self.service.accounts.is_kept(account) {
+            return None;
         }
-        Ok(())
+        let who = match once(self.permitted(now, call))? {
+            Ok(who) => who,
+            Err(failure) => return Some(Err(failure)),
+        };
+        self.now(now, &who, &call.ask)
+    }
+
+    /// Answers a call of a part that may have the answer at hand. None: it has not.
+    fn now(&self, _now: Now, _who: &Who, ask: &Ask) -> Option<Reply> {
+        match ask {
+            Ask::Session(_) | Ask::Mail(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => None,
+        }
+    }
+
+    /// Whether [`ApiService::now`] is worth asking.
+    fn may_be_now(ask: &Ask) -> bool {
+        match ask {
+            Ask::Session(_) | Ask::Mail(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => false,
+        }
+    }
+
+    /// Where a call is to run.
+    fn pool(&self, now: Now, ask: &Ask) -> core::result::Result<Pool, Failure> {
+        match ask {
+            Ask::Session(ask) => self.session_pool(now, ask),
+            Ask::Mail(ask) => match *ask {},
+            Ask::Send(ask) => match *ask {},
+            Ask::Admin(ask) => match *ask {},
+            Ask::State(ask) => match *ask {},
+        }
     }
 
     /// Answers a call that is permitted.
-    async fn perform(&self, _now: Now, call: Call) -> Reply {
+    async fn perform(&self, now: Now, who: Who, call: Call) -> Reply {
         match call.ask {
-            Ask::Session(ask) => match ask {},
+            Ask::Session(ask) => self.session(now, &who, ask).await,
             Ask::Mail(ask) => match ask {},
             Ask::Send(ask) => match ask {},
             Ask::Admin(ask) => match ask {},
@@ -68,18 +121,58 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
     }
 }
 
+/// Who asks, as the account's file has it at this moment. Nobody where nobody need be somebody.
+#[derive(Clone, Debug, Default)]
+struct Who {
+    caller: Option<Caller>,
+    user: Option<Arc<User>>,
+}
+
+impl Who {
+    /// Whether it is an administrator.
+    fn is_admin(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.admin)
+    }
+
+    /// The account.
+    ///
+    /// # Errors
+    /// 401: it is nobody.
+    fn account(&self) -> core::result::Result<&AccountName, Failure> {
+        let caller = self.caller.as_ref();
+        caller
+            .map(|caller| &caller.account)
+            .ok_or_else(|| Failure::new(401, "A token is needed"))
+    }
+}
+
+/// Whether a token that is good as far as it says itself still holds.
+fn holds(user: &User, caller: &Caller, now: Now) -> bool {
+    let secret = user.secret_of(caller.epoch, directory::Access::Api, now.unix);
+    user.enabled && user.token_epoch == caller.tokens && secret.is_some()
+}
+
 impl<S: MailStore, D: Disk> Serve for ApiService<S, D> {
     type Call = Call;
     type Reply = Reply;
 
-    fn answer(&self, _now: Now, call: Call) -> Answer<Call, Reply> {
-        Answer::Later(Pool::Read, call)
+    fn answer(&self, now: Now, call: Call) -> Answer<Call, Reply> {
+        self.service.accounts.tick(now);
+        if Self::may_be_now(&call.ask)
+            && let Some(reply) = self.at_once(now, &call)
+        {
+            return Answer::Now(reply);
+        }
+        match self.pool(now, &call.ask) {
+            Ok(pool) => Answer::Later(pool, call),
+            Err(failure) => Answer::Now(Err(failure)),
+        }
     }
 
     async fn run(&self, now: Now, call: Call) -> Reply {
         self.service.accounts.tick(now);
-        self.permitted(now, &call).await?;
-        self.perform(now, call).await
+        let who = self.permitted(now, &call).await?;
+        self.perform(now, who, call).await
     }
 
     fn spool_now(&self, spool: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
