@@ -25,6 +25,10 @@ pub const MIN_KEY: usize = 16;
 /// Octets of a key that is as long as the hash (RFC 7518 §3.2 wants no fewer).
 pub const GOOD_KEY: usize = 32;
 
+/// What [`Key::from_hex`] expects.
+pub const KEY_EXPECTED: &str =
+    "expected 32 hexadecimal digits at least, 64 are good (`openssl rand -hex 32`)";
+
 /// Octets of a token at most. The longest that we make have some 700.
 const MAX_TOKEN: usize = 2_048;
 

@@ -9,6 +9,7 @@ use super::keys::{KEYS, Key, WITHOUT_EFFECT};
 use super::kind::Kind;
 use super::typed::{Config, LocalListener, RouteConfig, TlsPolicyName};
 use super::{HIDDEN, Problem};
+use crate::auth::token;
 
 /// Unknown keys, wrong types, values out of range.
 pub(super) fn problems(given: &Value) -> Vec<Problem> {
@@ -113,6 +114,7 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
             "RFC 5321 §4.5.3.1.8 asks for at least 100",
         ));
     }
+    out.extend(token_secret(config));
     for key in KEYS.iter().filter(|key| WITHOUT_EFFECT.contains(&key.path)) {
         let value = at(&format!("/{}", key.path.replace('.', "/")));
         if !value.is_null() && value != (key.default)() {
@@ -232,6 +234,26 @@ fn same_domains(config: &Config, given: &Value, out: &mut Vec<Problem>) {
                 same,
             ));
         }
+    }
+}
+
+/// A key that is written here has to be one, and long enough.
+fn token_secret(config: &Config) -> Option<Problem> {
+    let path = "exchange_api.token_secret";
+    let Some(super::SecretSource::Text(text)) = &config.exchange_api.token_secret else {
+        return None;
+    };
+    match token::Key::from_hex(text.as_bytes()) {
+        _ if text.is_empty() => None,
+        None => Some(Problem::hidden(path, token::KEY_EXPECTED)),
+        Some(key) if key.len() < token::GOOD_KEY => Some(Problem {
+            warning: true,
+            ..Problem::hidden(
+                path,
+                "RFC 7518 §3.2 asks for 32 octets at least (`openssl rand -hex 32`)",
+            )
+        }),
+        Some(_) => None,
     }
 }
 

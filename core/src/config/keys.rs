@@ -63,7 +63,8 @@ keys! {
     "exchange_api.secure_port", Kind::Port, 9003, "HTTPS API";
     "exchange_api.public_port", Kind::Port, null, "80: /.well-known, autoconfig and ACME answer there";
     "exchange_api.public_secure_port", Kind::Port, null, "443: the same with TLS";
-    "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens; null: made once, kept in mail_root";
+    "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens, 32 octets or more; null: made once, kept in mail_root";
+    "exchange_api.cors_origins", Kind::Origins, ["*"], "Pages that browsers may show the API's answers to, such as \"https://app.example.com\"; \"*\": all (a token is needed in any case)";
     "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
     "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
     "delivery.history_days", Kind::Integer(0, 3_650), 14, "Days for which it is kept what became of each message (`rmail trace`): people ask within two weeks, and longer is a record of who wrote whom; 0: nothing is kept";
@@ -118,7 +119,7 @@ keys! {
 }
 
 /// Keys whose work is not built yet: they are checked, and using one is a warning.
-pub const WITHOUT_EFFECT: &[&str] = &["delivery.workers", "exchange_api.token_secret"];
+pub const WITHOUT_EFFECT: &[&str] = &["delivery.workers"];
 
 /// The given object with the default of every key that is missing.
 #[must_use]

@@ -37,6 +37,8 @@ pub enum Kind {
     Names,
     /// A list of at most 16 MX patterns (RFC 8461 §3.2), perhaps empty.
     MxPatterns,
+    /// A list of origins of pages (RFC 6454 §6.2), or `*`; perhaps empty.
+    Origins,
     /// A port of a loopback address, the path of a socket, or null.
     LocalListener,
     /// An IP address, or a list of them.
@@ -100,6 +102,9 @@ impl Kind {
             Self::MxPatterns => format!(
                 "expected a list of at most {MAX_NAMES} MX hosts such as [\"mail.example.com\", \"*.example.net\"]"
             ),
+            Self::Origins => {
+                "expected a list of origins such as [\"https://app.example.com\"], or [\"*\"]".into()
+            }
             Self::LocalListener => "expected a loopback address with a port other than 25 such as \
                                     \"127.0.0.1:24\", the path of a socket such as \"/run/rmail/lmtp\", or null"
                 .into(),
@@ -164,6 +169,9 @@ impl Kind {
                 let good = |item: &Value| item.as_str().and_then(pattern).is_some();
                 return self.check_list(path, value, good, out);
             }
+            Self::Origins => {
+                return self.check_list(path, value, |item| item.as_str().is_some_and(is_origin), out);
+            }
             Self::Networks => {
                 let good = |item: &Value| item.as_str().and_then(Network::parse).is_some();
                 return self.check_list(path, value, good, out);
@@ -197,6 +205,7 @@ impl Kind {
             Self::MxPatterns => {
                 "expected an MX host such as \"mail.example.com\" or \"*.example.net\"".into()
             }
+            Self::Origins => "expected \"*\" or an origin such as \"https://app.example.com:8443\"".into(),
             Self::Hosts => "expected an IP address such as \"0.0.0.0\" or \"::\"".into(),
             Self::Networks => "expected a network such as \"192.0.2.0/24\"".into(),
             Self::Resolvers => {
@@ -227,6 +236,20 @@ impl Kind {
 
 fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
+}
+
+/// `*`, or scheme and host as browsers write them in the field Origin: no path, no slash at the end.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return text == "*";
+    };
+    let good = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    scheme
+        .bytes()
+        .all(|octet| octet.is_ascii_lowercase() || octet == b'-')
+        && !scheme.is_empty()
+        && !host.is_empty()
+        && host.chars().all(good)
 }
 
 /// As the relay reads it: a name, an address, or an address literal.

@@ -264,8 +264,38 @@ mod tests {
     fn secrets_are_not_shown() {
         let found = problems(r#"{"relay": {"smarthost_password": 4711}}"#).join("\n");
         assert!(found.contains("***") && !found.contains("4711"), "{found}");
-        let (_, warnings) = Config::parse(r#"{"exchange_api": {"token_secret": "4711"}}"#).expect("valid");
+        let short = "4711".repeat(8);
+        let text = format!(r#"{{"exchange_api": {{"token_secret": "{short}"}}}}"#);
+        let (_, warnings) = Config::parse(&text).expect("valid");
         assert_eq!(warnings[0].value, "***");
+    }
+
+    #[test]
+    fn a_token_secret_is_hexadecimal_and_long() {
+        let said = |secret: &str| problems(&format!(r#"{{"exchange_api": {{"token_secret": "{secret}"}}}}"#));
+        for bad in [
+            "4711",
+            "no digits, but long enough to be a key of sixteen octets",
+            &"a".repeat(63),
+        ] {
+            let found = said(bad).join("\n");
+            assert!(
+                found.starts_with("exchange_api.token_secret: ") && !found.contains(bad),
+                "{found}"
+            );
+        }
+        let good = format!(r#"{{"exchange_api": {{"token_secret": "{}"}}}}"#, "0a".repeat(32));
+        assert_eq!(Config::parse(&good).expect("valid").1.len(), 0);
+        let origins =
+            r#"{"exchange_api": {"cors_origins": ["*", "https://a.example", "http://[::1]:8080"]}}"#;
+        assert!(Config::parse(origins).is_ok());
+        for bad in ["https://a.example/", "a.example", "https://", "https://a b"] {
+            let found = problems(&format!(r#"{{"exchange_api": {{"cors_origins": ["{bad}"]}}}}"#));
+            assert!(
+                found[0].starts_with("exchange_api.cors_origins[0]: "),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

@@ -111,6 +111,8 @@ pub struct Api {
     pub public_port: Option<u16>,
     #[serde(deserialize_with = "port")]
     pub public_secure_port: Option<u16>,
+    pub token_secret: Option<SecretSource>,
+    pub cors_origins: Vec<String>,
 }
 
 /// `delivery`

@@ -83,6 +83,10 @@ fn around(loaded: &Loaded) -> Vec<Problem> {
         }))
     });
     let Ok(_) = read;
+    if let Err(Failure(text)) = serve::token_key(loaded) {
+        let reason = text.strip_prefix("exchange_api.token_secret: ").unwrap_or(&text);
+        found.push(problem("exchange_api.token_secret", reason));
+    }
     let root = loaded.path(&loaded.config.mail_root);
     if loaded.config.tls.enabled {
         let source = serve::certificate(loaded, &root);

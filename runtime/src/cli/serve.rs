@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmail_core::addr::Address;
+use rmail_core::api::Origins;
+use rmail_core::auth::token;
 use rmail_core::config::{Config, LocalListener};
 use rmail_core::directory::Hosting;
 use rmail_core::dns::Name;
@@ -72,6 +74,8 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         imap: imap(config),
         cleartext_networks: config.auth.cleartext_networks.clone(),
         trusted_networks: config.limits.trusted_networks.clone(),
+        token_key: token_key(loaded)?,
+        cors_origins: Origins::new(&config.exchange_api.cors_origins),
         mta_sts: config.mta_sts.policy(&config.hostname),
         service: service::Settings {
             hostname: config.hostname.clone(),
@@ -98,6 +102,19 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         grace: Duration::from_secs(config.shutdown_grace),
         mail_root,
     })
+}
+
+/// The key that the configuration has for tokens.
+pub(super) fn token_key(loaded: &Loaded) -> Result<Option<token::Key>, Failure> {
+    const KEY: &str = "exchange_api.token_secret";
+    let source = loaded.config.exchange_api.token_secret.as_ref();
+    let Some(source) = source.filter(|source| !source.is_empty()) else {
+        return Ok(None);
+    };
+    let digits = loaded.secret(KEY, source)?;
+    let key = token::Key::from_hex(digits.expose());
+    key.map(Some)
+        .ok_or_else(|| Failure(format!("{KEY}: {}", token::KEY_EXPECTED)))
 }
 
 /// Domains and postmaster.

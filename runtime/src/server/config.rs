@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rmail_core::api::setup::{Ports, Setup};
+use rmail_core::api::{self, Origins};
+use rmail_core::auth::token;
 use rmail_core::config::Network;
 use rmail_core::limits::Limits;
 use rmail_core::relay::tls::policy::Policy;
@@ -46,6 +48,10 @@ pub struct ServerConfig {
     pub cleartext_networks: Vec<Network>,
     /// `limits.trusted_networks`.
     pub trusted_networks: Vec<Network>,
+    /// `exchange_api.token_secret`; none: the secret of the mail_root signs tokens.
+    pub token_key: Option<token::Key>,
+    /// `exchange_api.cors_origins`.
+    pub cors_origins: Origins,
     /// The MTA-STS policy that other servers read of us.
     pub mta_sts: Option<Policy>,
     /// For the service.
@@ -227,6 +233,19 @@ impl ServerConfig {
         }
     }
 
+    /// What a connection of the API is told. Tokens are signed with this key, unless the configuration has another.
+    #[must_use]
+    pub fn api_session(&self, service: Service, peer: IpAddr, own_key: Option<&token::Key>) -> api::Settings {
+        api::Settings {
+            max_message_size: self.smtp.max_message_size,
+            tokens: self.token_key.as_ref().or(own_key).cloned(),
+            cleartext_auth: self.allows_cleartext_auth(peer),
+            origins: self.cors_origins.clone(),
+            public: service.group() == Group::Public,
+            ..api::Settings::default()
+        }
+    }
+
     /// What an SMTP session is told.
     #[must_use]
     pub fn smtp_session(&self, service: Service, peer: IpAddr) -> smtp::server::Settings {
@@ -291,6 +310,8 @@ impl Default for ServerConfig {
             imap: ImapConfig::default(),
             cleartext_networks: Vec::new(),
             trusted_networks: Vec::new(),
+            token_key: None,
+            cors_origins: Origins::Any,
             mta_sts: None,
             service,
             relay: relay::Settings::default(),

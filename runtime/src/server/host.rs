@@ -6,13 +6,14 @@ use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
 use async_executor::Executor;
 use log::Level;
 use rmail_core::api::setup::{Ports, Setup};
+use rmail_core::auth::token;
 use rmail_core::machine::Session;
 use rmail_core::peer::Peer;
 use rmail_core::{api, http, imap, smtp};
@@ -32,6 +33,9 @@ use crate::note_log::{self, Label};
 use crate::pools::Pools;
 use crate::tls::{ServerTls, TlsParty};
 
+/// The file of the key in `{mail_root}/secrets`.
+const TOKENS: &str = "tokens";
+
 /// What sessions, relay and periodic tasks share.
 pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) clock: Clock,
@@ -49,6 +53,8 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     /// Ports that are on.
     ports: Ports,
     setup: RwLock<Arc<Setup>>,
+    /// What signs tokens where the configuration has no key: the mail_root's.
+    token_key: OnceLock<token::Key>,
     tls: Option<Arc<ServerTls>>,
     gate: Arc<Gate>,
 }
@@ -74,9 +80,26 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             setup: RwLock::new(Arc::new(config.setup(ports))),
             config: RwLock::new(config),
             ports,
+            token_key: OnceLock::new(),
             tls,
             gate: Arc::default(),
         })
+    }
+
+    /// Reads the key that signs tokens, or makes it, unless it is there or not needed. Without it nobody can log in to the
+    /// API; the rest works.
+    pub(crate) async fn read_token_key(&self) {
+        if self.config().token_key.is_some() || self.token_key.get().is_some() {
+            return;
+        }
+        match self.service.accounts().secret(TOKENS).await {
+            Ok(secret) => {
+                let _ = self.token_key.set(token::Key::new(secret));
+            }
+            Err(error) => {
+                log::error!(target: "server", "event=no_token_key secret={TOKENS} error={:?}", error.to_string());
+            }
+        }
     }
 
     /// The configuration for what begins now.
@@ -237,8 +260,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                 let settings = api::Settings {
                     up: self.is_up(),
                     setup: self.setup(),
-                    public: service.group() == Group::Public,
-                    ..api::Settings::default()
+                    ..config.api_session(service, label.peer, self.token_key.get())
                 };
                 let machine = http::HttpSession::new(Arc::new(settings), peer, now);
                 self.spawn(machine, stream, self.service.api_session(peer), context, pass);

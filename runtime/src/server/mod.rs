@@ -199,6 +199,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let threads = Threads::start(cores, &executor)?;
         let pools = Arc::new(Pools::new(cores));
         let host = Host::new(config, pools, executor, service, tls, ports_of(&bound));
+        wait_here(host.read_token_key());
         let relay = Relay::start(&host, queued);
         let lookup = Hurried(relay.dns().clone());
         host.service.set_lookup(Arc::new(lookup));
@@ -326,6 +327,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 relay.set_settings(&config.relay).await;
             }
             self.host.set_config(config);
+            self.host.read_token_key().await;
             log::info!(target: "server", "event=reloaded");
         }
         tasks::reload_certificate(&self.host, None).await;
