@@ -10,7 +10,8 @@
 //! | `mail.rs` | `/folders…`, `/messages…`, `/events` |
 //! | `send.rs` | `/send` |
 //! | `admin.rs` | `/users…`, `/aliases…`, `/queue…`, `/stats` |
-//! | `state.rs` | `/health`, `/metrics`, `/openapi.json`, `/docs` |
+//! | `state.rs` | `/health`, `/metrics` |
+//! | `docs/` | `/openapi.json`, `/docs` |
 //! | `setup.rs` | what clients read to set themselves up |
 //!
 //! | file | what all share |
@@ -23,6 +24,7 @@
 pub mod admin;
 mod call;
 mod cors;
+mod docs;
 mod failure;
 mod gate;
 pub mod json;

@@ -29,7 +29,8 @@ pub struct Route {
     /// Writes the answer.
     pub render: fn(&Request<'_>, Answer) -> Response,
     /// The rest of the operation's description: `parameters`, `requestBody`, `responses` (OpenAPI 3.1). What all have in
-    /// common (errors, security) is added.
+    /// common (errors, security) is added: an error's response may be `{}`. `schemas` has, by their names, those that are
+    /// then found as `#/components/schemas/NAME`.
     pub describe: fn() -> Value,
 }
 
@@ -122,12 +123,13 @@ impl<'a> Request<'a> {
 
 /// All calls, in the order in which the description has them.
 pub fn table() -> impl Iterator<Item = &'static Route> {
-    let parts: [&'static [Route]; 6] = [
+    let parts: [&'static [Route]; 7] = [
         super::session::ROUTES,
         super::mail::ROUTES,
         super::send::ROUTES,
         super::admin::ROUTES,
         super::state::ROUTES,
+        super::docs::ROUTES,
         super::setup::ROUTES,
     ];
     parts.into_iter().flatten()
