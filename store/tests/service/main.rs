@@ -12,6 +12,8 @@
 
 mod accounts;
 mod aliases;
+mod api_client;
+mod api_session;
 mod app_passwords;
 mod checks;
 mod common;
