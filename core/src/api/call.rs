@@ -3,6 +3,7 @@
 
 use super::{Failure, admin, mail, send, session, state};
 use crate::addr::AccountName;
+use crate::time::Unix;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Caller {
     pub epoch: u64,
     /// The account's token epoch: a logout ends the token.
     pub tokens: u64,
+    /// Until when the token is good.
+    pub expires: Unix,
 }
 
 /// Who may make a request.

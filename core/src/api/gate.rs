@@ -94,6 +94,7 @@ impl Gate<'_> {
             account: claims.account,
             epoch: claims.epoch,
             tokens: claims.tokens,
+            expires: claims.expires,
         })
     }
 

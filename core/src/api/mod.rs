@@ -7,7 +7,7 @@
 //! | file | calls |
 //! |---|---|
 //! | `session.rs` | `/auth/…` |
-//! | `mail.rs` | `/folders…`, `/messages…`, `/events` |
+//! | `mail/` | `/folders…`, `/messages…`, `/events` |
 //! | `send.rs` | `/send` |
 //! | `admin.rs` | `/users…`, `/aliases…`, `/queue…`, `/stats` |
 //! | `state.rs` | `/health`, `/metrics` |
@@ -47,7 +47,7 @@ pub use settings::Settings;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::http::{Head, Response};
+use crate::http::{Body, Head, Response};
 use crate::machine::{Scope, SpoolId, WatchId};
 use crate::mailbox::ModSeq;
 use crate::note::Note;
@@ -95,6 +95,8 @@ pub struct Api {
     steps: VecDeque<Step>,
     /// What browsers are told about the request.
     cors: cors::Told,
+    /// Who is told events, since the response.
+    listener: Option<Box<mail::Listener>>,
 }
 
 /// A request on its way.
@@ -151,6 +153,7 @@ impl Api {
             pending: None,
             steps: VecDeque::new(),
             cors: cors::Told::default(),
+            listener: None,
         }
     }
 
@@ -161,24 +164,45 @@ impl Api {
 
     /// The next step, oldest first.
     pub fn poll_step(&mut self) -> Option<Step> {
-        self.steps.pop_front()
+        if let Some(step) = self.steps.pop_front() {
+            return Some(step);
+        }
+        let listener = self.listener.as_mut()?;
+        let step = listener.poll_step();
+        if listener.is_over() {
+            self.listener = None;
+        }
+        step
     }
 
     /// When [`Api::tick`] is wanted.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Mono> {
-        None
+        self.listener.as_ref()?.poll_timeout()
     }
 
     /// The deadline of [`Api::poll_timeout`] may have passed.
-    pub fn tick(&mut self, _now: Now) {}
+    pub fn tick(&mut self, now: Now) {
+        if let Some(listener) = &mut self.listener {
+            listener.tick(now);
+        }
+    }
 
     /// A watch has something.
-    pub fn dirty(&mut self, _now: Now, _watch: WatchId) {}
+    pub fn dirty(&mut self, now: Now, watch: WatchId) {
+        if let Some(listener) = &mut self.listener {
+            listener.dirty(now, watch);
+        }
+    }
 
     /// The response is out, or the client is gone, or the server goes down: a stream ends, and nothing is left of the request.
     pub fn gone(&mut self) {
         self.pending = None;
+        if let Some(listener) = self.listener.take() {
+            self.steps
+                .retain(|step| !matches!(step, Step::Call(_) | Step::Push(_)));
+            self.steps.extend(listener.into_unwatches());
+        }
     }
 
     /// A request's head is here.
@@ -316,6 +340,9 @@ impl Api {
 
     /// The service has answered.
     pub fn reply(&mut self, now: Now, reply: Reply) {
+        if let Some(listener) = &mut self.listener {
+            return listener.reply(now, mail::answer_of(reply));
+        }
         let Some(pending) = &mut self.pending else { return };
         if let Some(note) = pending
             .login
@@ -333,10 +360,18 @@ impl Api {
                     spool: Some(SPOOL),
                 });
             }
+            // A long search goes on, after others.
+            Ok(Answer::Mail(mail::Answer::GoOn(ask))) => {
+                self.steps.push_back(pending.call(Ask::Mail(*ask)));
+            }
             Ok(answer) => {
                 let request = pending.request(&self.settings, self.secure, now);
                 let response = (pending.route.render)(&request, answer);
+                let listens = response.body == Body::Stream;
+                let listener = request.caller.filter(|_| listens).cloned();
+                let listener = listener.map(|caller| Box::new(mail::Listener::new(&request, caller)));
                 self.respond(response);
+                self.listener = listener;
             }
             Err(failure) => self.respond(failure.response()),
         }

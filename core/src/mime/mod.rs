@@ -7,6 +7,7 @@
 //! * Nothing recurses on input; nesting and part counts are bounded.
 
 pub mod address;
+pub mod attachment;
 pub mod build;
 pub mod content;
 pub mod decode;

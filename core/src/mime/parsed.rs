@@ -25,6 +25,7 @@ use core::ops::Range;
 
 use sha2::{Digest as _, Sha256};
 
+use super::attachment::is_attachment;
 use super::decode::TransferEncoding;
 use super::header::{Field, Fields, find};
 use super::locate::filter_fields;
@@ -41,6 +42,9 @@ const SECTIONS: usize = 8;
 const UNKNOWN: u32 = u32::MAX;
 /// Octets of one part's place.
 const PLACE: usize = 24;
+/// What an octet of a part's place says: 0 of a part at which nobody looked.
+const NO_ATTACHMENT: u8 = 1;
+const ATTACHMENT: u8 = 2;
 /// Octets that the fields of one name may have, to be kept.
 const MAX_FIELD: usize = 8 * 1024;
 /// Octets that all kept fields may have.
@@ -398,6 +402,20 @@ impl PartsOf<'_> {
         }
     }
 
+    /// Whether one of them is an attachment ([`super::attachment`]). `None`: who made this did not look.
+    #[must_use]
+    pub fn has_attachment(&self) -> Option<bool> {
+        let mut known = true;
+        for entry in self.table.chunks_exact(PLACE) {
+            match entry.get(22) {
+                Some(&ATTACHMENT) => return Some(true),
+                Some(&NO_ATTACHMENT) => {}
+                _ => known = false,
+            }
+        }
+        known.then_some(false)
+    }
+
     fn entry(&self, part: usize) -> Option<&[u8]> {
         self.table.chunks_exact(PLACE).nth(part)
     }
@@ -445,7 +463,12 @@ fn encode_places(structure: &Structure) -> Option<Vec<u8>> {
             TransferEncoding::Base64 => 1,
             TransferEncoding::QuotedPrintable => 2,
         };
-        out.extend([kind, encoding, 0, 0]);
+        let class = if is_attachment(part) {
+            ATTACHMENT
+        } else {
+            NO_ATTACHMENT
+        };
+        out.extend([kind, encoding, class, 0]);
     }
     Some(out)
 }

@@ -72,6 +72,8 @@ pub enum Key {
     Body(String),
     /// TEXT
     Text(String),
+    /// It has an attachment ([`crate::mime::attachment`]). IMAP has no word for it.
+    HasAttachment,
 }
 
 impl Key {
@@ -89,6 +91,7 @@ impl Key {
                     | Self::Text(_)
                     | Self::EmailId(_)
                     | Self::ThreadId(_)
+                    | Self::HasAttachment
             )
         })
     }

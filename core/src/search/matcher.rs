@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::fold::fold_into;
 use super::program::{Days, Needle, Program, Test};
 use super::value::{BETWEEN, searched_into};
+use crate::mime::attachment::has_attachment;
 use crate::mime::decode;
 use crate::mime::header::{Field, Fields};
 use crate::mime::parsed::{EmailId, Parsed};
@@ -44,6 +45,7 @@ impl<'a> Content<'a> {
             match test {
                 Test::EmailId(id) => *found = parsed.email_id().map(|own| own == *id),
                 Test::ThreadId(id) => *found = ThreadId::of_kept(parsed).map(|own| own == *id),
+                Test::HasAttachment => *found = parsed.parts().and_then(|parts| parts.has_attachment()),
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
                 _ => {}
             }
@@ -59,7 +61,11 @@ impl<'a> Content<'a> {
         for ((test, found), _) in tests.filter(|(_, wanted)| **wanted) {
             match test {
                 Test::Body(needle) | Test::Text(needle) if needle.is_empty() => *found = Some(true),
-                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => {}
+                Test::Body(_)
+                | Test::Text(_)
+                | Test::EmailId(_)
+                | Test::ThreadId(_)
+                | Test::HasAttachment => {}
                 Test::Sent(_) => {
                     *found = Some(false);
                     dates.push((test, found));
@@ -113,6 +119,7 @@ impl<'a> Content<'a> {
                 Test::ThreadId(id) => {
                     ids.push((at, ThreadId::of_message(self.message) == Some(*id)));
                 }
+                Test::HasAttachment => ids.push((at, has_attachment(&scan(self.message)))),
                 Test::Sent(_) | Test::Header(..) => {}
             }
         }

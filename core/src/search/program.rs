@@ -61,6 +61,7 @@ pub(super) enum Test {
     Text(Needle),
     EmailId(EmailId),
     ThreadId(ThreadId),
+    HasAttachment,
 }
 
 impl Test {
@@ -72,7 +73,9 @@ impl Test {
                 let value = gist.field(name)?;
                 Some(value.is_some_and(|value| needle.0.find(value).is_some()))
             }
-            Self::Body(_) | Self::Text(_) | Self::EmailId(_) | Self::ThreadId(_) => None,
+            Self::Body(_) | Self::Text(_) | Self::EmailId(_) | Self::ThreadId(_) | Self::HasAttachment => {
+                None
+            }
         }
     }
 
@@ -179,7 +182,11 @@ impl Program {
             && self.tests.iter().all(|test| match test {
                 Test::Sent(_) => true,
                 Test::Header(name, _) => super::gist::is_searched(name),
-                Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => false,
+                Test::Body(_)
+                | Test::Text(_)
+                | Test::EmailId(_)
+                | Test::ThreadId(_)
+                | Test::HasAttachment => false,
             })
     }
 
@@ -190,7 +197,9 @@ impl Program {
         let name = |test: &Test| match test {
             Test::Sent(_) => Some("date".to_owned()),
             Test::Header(name, _) => Some(String::from_utf8_lossy(name).into_owned()),
-            Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) => None,
+            Test::Body(_) | Test::Text(_) | Test::EmailId(_) | Test::ThreadId(_) | Test::HasAttachment => {
+                None
+            }
         };
         self.tests.iter().filter_map(name).collect()
     }
@@ -378,6 +387,7 @@ fn content_test(key: &Key) -> Option<Test> {
         Key::Text(text) => Test::Text(Needle::new(text)),
         Key::EmailId(text) => Test::EmailId(EmailId::parse(text)?),
         Key::ThreadId(text) => Test::ThreadId(ThreadId::parse(text)?),
+        Key::HasAttachment => Test::HasAttachment,
         _ => return None,
     })
 }

@@ -84,6 +84,7 @@ pub struct Service<S: MailStore, D: Disk> {
     told: told::Told,
     outbound: Outbound,
     gists: GistCache,
+    folders: api::FolderCache,
     /// Epochs of watched accounts when they were last looked at.
     epochs: Mutex<BTreeMap<AccountName, u64>>,
     /// The administrator who was found to get the postmaster's mail.
@@ -121,6 +122,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             told: told::Told::default(),
             outbound: Outbound::default(),
             gists: GistCache::default(),
+            folders: api::FolderCache::default(),
             epochs: Mutex::default(),
             admin: Mutex::default(),
             abandoned: Mutex::default(),

@@ -14,6 +14,7 @@ mod accounts;
 mod aliases;
 mod api_client;
 mod api_session;
+mod api_mail;
 mod app_passwords;
 mod checks;
 mod common;

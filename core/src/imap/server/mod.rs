@@ -53,6 +53,7 @@ pub use call::{
     Appended, Body, Call, CopyUid, MailboxEntry, MailboxStatus, NewMessage, Ranking, Reply, Selected,
     Settings, SharedMailbox, Stored,
 };
+pub(crate) use walk::{Met, Walk};
 
 use std::collections::VecDeque;
 

@@ -8,7 +8,7 @@ use crate::mailbox::{Block, Gather, Row, Rows, Uid, UidSet};
 
 /// Walks an older and a newer state of one mailbox by ascending UID. Blocks and chunks that both share are met as a whole.
 #[derive(Debug)]
-pub(super) struct Walk {
+pub(crate) struct Walk {
     old: Side,
     new: Side,
 }
@@ -24,7 +24,7 @@ struct Side {
 
 /// What a walk meets.
 #[derive(Debug)]
-pub(super) enum Met {
+pub(crate) enum Met {
     /// A block that nothing changed in.
     SameBlock(Arc<Block>),
     /// A chunk that nothing changed in.
@@ -39,7 +39,7 @@ pub(super) enum Met {
 
 impl Walk {
     /// A walk from the lowest UID.
-    pub(super) fn new(old: Rows, new: Rows) -> Self {
+    pub(crate) fn new(old: Rows, new: Rows) -> Self {
         Self {
             old: Side::new(old),
             new: Side::new(new),
@@ -47,7 +47,7 @@ impl Walk {
     }
 
     /// The next meeting; `None` at the end. Shared blocks and chunks with a UID of `closely` are met row by row.
-    pub(super) fn next(&mut self, closely: Option<&UidSet>) -> Option<Met> {
+    pub(crate) fn next(&mut self, closely: Option<&UidSet>) -> Option<Met> {
         if let Some(shared) = self.shared_block(closely) {
             self.old.skip_block();
             self.new.skip_block();

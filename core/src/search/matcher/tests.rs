@@ -226,3 +226,18 @@ fn deep_programs_are_no_recursion() {
         key = *inner;
     }
 }
+
+#[test]
+fn attachments_are_found_in_the_message_and_by_what_is_kept_of_it() {
+    let with = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n\
+        --b\r\nContent-Type: application/pdf\r\n\r\nx\r\n--b--\r\n";
+    let program = Program::new(&Key::HasAttachment);
+    for (message, has) in [(&with[..], true), (b"Subject: x\r\n\r\nx", false)] {
+        assert_eq!(found(&Key::HasAttachment, message), has);
+        let mut digest = crate::mime::digest::Digest::new(usize::MAX);
+        digest.push(message);
+        let parsed = digest.finish(message).parsed;
+        let known = program.eval_parsed(&row(), &Keywords::default(), &parsed);
+        assert_eq!(known, Some(has));
+    }
+}

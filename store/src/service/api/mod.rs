@@ -1,6 +1,9 @@
 //! The service as one connection of the HTTP API sees it. Each part of [`rmail_core::api`] is answered in the file of its name.
 
+mod mail;
 mod session;
+
+pub(super) use mail::FolderCache;
 
 use std::sync::Arc;
 
@@ -85,16 +88,18 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
     }
 
     /// Answers a call of a part that may have the answer at hand. None: it has not.
-    fn now(&self, _now: Now, _who: &Who, ask: &Ask) -> Option<Reply> {
+    fn now(&self, _now: Now, who: &Who, ask: &Ask) -> Option<Reply> {
         match ask {
-            Ask::Session(_) | Ask::Mail(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => None,
+            Ask::Mail(ask) => self.mail_now(who.account().ok()?, ask),
+            Ask::Session(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => None,
         }
     }
 
     /// Whether [`ApiService::now`] is worth asking.
     fn may_be_now(ask: &Ask) -> bool {
         match ask {
-            Ask::Session(_) | Ask::Mail(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => false,
+            Ask::Mail(ask) => mail::may_be_now(ask),
+            Ask::Session(_) | Ask::Send(_) | Ask::Admin(_) | Ask::State(_) => false,
         }
     }
 
@@ -102,7 +107,7 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
     fn pool(&self, now: Now, ask: &Ask) -> core::result::Result<Pool, Failure> {
         match ask {
             Ask::Session(ask) => self.session_pool(now, ask),
-            Ask::Mail(ask) => match *ask {},
+            Ask::Mail(ask) => Ok(mail::pool(ask)),
             Ask::Send(ask) => match *ask {},
             Ask::Admin(ask) => match *ask {},
             Ask::State(ask) => match *ask {},
@@ -113,7 +118,7 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
     async fn perform(&self, now: Now, who: Who, call: Call) -> Reply {
         match call.ask {
             Ask::Session(ask) => self.session(now, &who, ask).await,
-            Ask::Mail(ask) => match ask {},
+            Ask::Mail(ask) => self.mail(now, who.account()?, ask).await,
             Ask::Send(ask) => match ask {},
             Ask::Admin(ask) => match ask {},
             Ask::State(ask) => match ask {},

@@ -1,0 +1,112 @@
+//! `POST /folders/{id}/messages`: a message that is put into a folder, not sent.
+
+use serde_json::json;
+
+use super::super::{Access, Ask as Any, BodyRule, Failure, Next, Request, Route, query};
+use super::change::{Flag, gather};
+use super::{Answer, Ask, FolderId, answer, ask, describe, folder_of, unexpected};
+use crate::http::Response;
+use crate::machine::SpoolId;
+use crate::mailbox::Flags;
+use crate::text::rfc3339;
+use crate::time::{DateTime, Unix};
+
+/// Flags of one message.
+const MAX_FLAGS: usize = 100;
+
+/// A message that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Where it goes.
+    pub folder: FolderId,
+    /// Its octets.
+    pub spool: SpoolId,
+    /// Its flags.
+    pub flags: Flags,
+    /// When it arrived; none: now.
+    pub date: Option<DateTime>,
+}
+
+pub(super) const APPEND: Route = Route {
+    method: "POST",
+    path: "/folders/{id}/messages",
+    name: "appendMessage",
+    summary: "Puts a message into a folder: as it is, nobody is sent anything.",
+    access: Access::User,
+    body: BodyRule::Message(open),
+    begin,
+    render: |_, told| match answer(told) {
+        Some(Answer::Appended(id)) => {
+            let body = json!({ "id": id, "folder": id.folder });
+            Response::json(201, &body).with("Location", format!("/messages/{id}"))
+        }
+        _ => unexpected(),
+    },
+    describe: || {
+        let text = json!({ "type": "string" });
+        let date = json!({ "type": "string", "format": "date-time" });
+        let message = json!({
+            "required": true,
+            "content": { "message/rfc822": { "schema": { "type": "string" } } },
+        });
+        let answer = describe::object(&[
+            ("id", describe::text("The new message's id.")),
+            ("folder", describe::text("The folder that it is in.")),
+        ]);
+        describe::operation(
+            &[
+                describe::in_path("id", "The folder's id."),
+                describe::in_query(
+                    "flags",
+                    &text,
+                    "Its flags, with commas between them: `seen,$Forwarded`.",
+                ),
+                describe::in_query("date", &date, "When it is to have arrived; else now."),
+            ],
+            Some(message),
+            &[(
+                201,
+                describe::answer("It is there. Location tells where.", &answer),
+            )],
+        )
+    },
+};
+
+/// What the path and the query say.
+fn wanted(request: &Request<'_>) -> Result<(FolderId, Flags, Option<DateTime>), Failure> {
+    let folder = folder_of(request)?;
+    query::read(request, |query| {
+        let flags = query.optional("flags", |text| {
+            if text.split(',').count() > MAX_FLAGS {
+                return Err(format!("expected at most {MAX_FLAGS} flags"));
+            }
+            let flags = text.split(',').filter(|flag| !flag.is_empty()).map(Flag::parse);
+            flags.collect::<Result<Vec<Flag>, String>>().map(gather)
+        });
+        let date = query.optional("date", |text| {
+            let date: Option<Unix> = rfc3339::parse(text);
+            date.map(DateTime::from)
+                .ok_or_else(|| "expected a moment: 2027-01-31T12:00:00Z".to_owned())
+        });
+        (folder, flags.unwrap_or_default(), date)
+    })
+}
+
+/// The body is about to come.
+fn open(request: &Request<'_>, spool: SpoolId, size: u64) -> Result<Any, Failure> {
+    let (folder, ..) = wanted(request)?;
+    Ok(Any::Mail(Ask::Open { spool, folder, size }))
+}
+
+fn begin(request: &Request<'_>) -> Result<Next, Failure> {
+    let (folder, flags, date) = wanted(request)?;
+    let spool = request
+        .spool
+        .ok_or_else(|| Failure::new(415, "Send the message itself, as message/rfc822"))?;
+    Ok(ask(Ask::Append(NewMessage {
+        folder,
+        spool,
+        flags,
+        date,
+    })))
+}
