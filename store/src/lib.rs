@@ -31,6 +31,7 @@ pub mod mailstore;
 pub mod mem;
 pub mod memory;
 pub mod orders;
+pub mod queue_view;
 mod recent_map;
 mod replace;
 pub mod service;

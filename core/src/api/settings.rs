@@ -12,6 +12,8 @@ use crate::auth::token::Key;
 pub struct Settings {
     /// Octets of a message at most.
     pub max_message_size: u64,
+    /// Recipients of a message at most (`smtp.max_recipients`).
+    pub max_recipients: usize,
     /// A request's head must be here so long after the first octet, and a body must go on within it.
     pub request_timeout: Duration,
     /// A connection without a request is closed after this.
@@ -40,11 +42,12 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// 50 MiB; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; no tokens; credentials over TLS only;
+    /// 50 MiB; 100 recipients; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; no tokens; credentials over TLS only;
     /// all origins; nothing to set up.
     fn default() -> Self {
         Self {
             max_message_size: 52_428_800,
+            max_recipients: 100,
             request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             up: true,

@@ -2,6 +2,7 @@
 
 pub mod alias;
 mod app_password;
+mod change;
 mod domain;
 mod lookup;
 mod user;
@@ -9,6 +10,7 @@ mod user;
 pub use app_password::{
     Access, AppPassword, MAX_APP_PASSWORDS, Moment, is_name as is_app_password_name, make_password,
 };
+pub use change::{MAX_PASSWORD, UserChange, new_password};
 pub use domain::DomainFile;
 pub use lookup::{Hosting, Route, Target, owns};
 pub use user::{LoginSecret, Proof, SendAs, User, UserHash};

@@ -13,6 +13,7 @@ pub mod content;
 pub mod decode;
 pub mod decoder;
 pub mod digest;
+pub mod encode;
 pub mod envelope;
 pub mod field_filter;
 pub mod header;

@@ -14,6 +14,7 @@ mod outcome;
 pub mod queue;
 pub mod route;
 pub mod tls;
+pub mod view;
 
 pub use outcome::{Enhanced, Outcome, Report};
 pub use route::{Credentials, Route, Settings, Target, TlsPolicy};

@@ -7,11 +7,8 @@ use anstream::println;
 use futures_lite::future::block_on;
 use rmail_core::addr::{Address, Domain, ForwardPath};
 use rmail_core::directory::alias::{
-    AliasFile, AliasKey, BadAlias, Expanded, Failure as Dead, Leaf, MAX_ADDRESSES, MAX_DEPTH, Node, Outcome,
-    Rule, target_address,
+    AliasFile, AliasKey, BadAlias, Expanded, MAX_ADDRESSES, Rule, Told, target_address,
 };
-use rmail_core::refusal::Refusal;
-use rmail_core::smtp::reply::{self, Context};
 use serde_json::{Value, json};
 
 use super::Failure;
@@ -151,7 +148,7 @@ fn list(opened: &Opened, domain: Option<&str>, json: bool) -> Result<(), Failure
             .iter()
             .map(|(domain, rule)| {
                 json!({
-                    "alias": rule.key.at(domain), "domain": domain.as_str(), "kind": kind(&rule.key),
+                    "alias": rule.key.at(domain), "domain": domain.as_str(), "kind": rule.key.kind(),
                     "targets": rule.targets, "comment": rule.comment,
                 })
             })
@@ -186,35 +183,16 @@ fn test(opened: &Opened, text: &str, relay: bool, json: bool) -> Result<(), Fail
     let path = path(opened, text)?;
     let expanded =
         block_on(opened.accounts().expand(opened.hosting(), &path)).map_err(|error| Failure(told(&error)))?;
-    let leaves = expanded.leaves().and_then(|leaves| {
-        // The relay is what reaches those elsewhere.
-        let reached = leaves
-            .iter()
-            .any(|leaf| relay || !matches!(leaf, Leaf::External(_)));
-        reached.then_some(leaves).ok_or(Refusal::RelayDisabled)
-    });
-    let refused = leaves
-        .as_ref()
-        .err()
-        .map(|refusal| reply::refusal(Context::Rcpt { submission: false }, *refusal).line());
-    let is_alias = expanded.nodes.len() > 1;
-    let owner = expanded.owner().filter(|_| is_alias);
+    let told = Told::of(&expanded, relay);
     if json {
-        let nodes: Vec<Value> = expanded.nodes.iter().map(|node| as_json(node, relay)).collect();
-        println!(
-            "{}",
-            json!({
-                "address": expanded.nodes.first().map(Node::text), "accepted": refused.is_none(), "reply": refused,
-                "too_many": expanded.too_many, "may_send_as_it": owner.map(|owner| owner.as_str()), "path": nodes,
-            })
-        );
+        println!("{}", json!(told));
     } else {
         print(&expanded, relay);
-        if let Some(owner) = owner {
+        if let Some(owner) = &told.may_send_as_it {
             println!("{owner} may send as {text}.");
         }
     }
-    match refused {
+    match told.reply {
         None => Ok(()),
         Some(reply) => Err(Failure(format!("mail for {text} is refused: {reply}"))),
     }
@@ -232,7 +210,7 @@ fn print(expanded: &Expanded, relay: bool) {
             "{:indent$}{}: {}",
             "",
             node.text(),
-            words(node, relay),
+            node.words(relay),
             indent = 2 * node.depth
         );
         let children = (0..expanded.nodes.len()).rev();
@@ -245,56 +223,6 @@ fn print(expanded: &Expanded, relay: bool) {
     }
     if expanded.too_many {
         println!("… there are more than {MAX_ADDRESSES} addresses");
-    }
-}
-
-fn words(node: &Node, relay: bool) -> String {
-    match &node.outcome {
-        Outcome::Alias(domain, key @ AliasKey::Exact(_)) if key.at(domain) == node.text().to_lowercase() => {
-            "alias".to_owned()
-        }
-        Outcome::Alias(domain, key) => format!("alias {}", key.at(domain)),
-        Outcome::Leaf(Leaf::Account(account)) => format!("mailbox of {account}"),
-        Outcome::Leaf(Leaf::External(_)) if relay => "elsewhere".to_owned(),
-        Outcome::Leaf(Leaf::External(_)) => "elsewhere, but `relay.enabled` is false".to_owned(),
-        Outcome::Leaf(Leaf::Postmaster) => {
-            "who reads the postmaster's mail (`postmaster` in the configuration, else the first administrator)".to_owned()
-        }
-        Outcome::Failed(failure) => reason(*failure),
-    }
-}
-
-fn reason(failure: Dead) -> String {
-    match failure {
-        Dead::Unknown => "there is no such user or alias".to_owned(),
-        Dead::Disabled => "the user is disabled".to_owned(),
-        Dead::Loop => "aliases lead from it back to it, and there is no such user".to_owned(),
-        Dead::TooDeep => format!("more than {MAX_DEPTH} aliases lead to it"),
-        Dead::NoAddress => "what the expression makes is no address".to_owned(),
-    }
-}
-
-fn as_json(node: &Node, relay: bool) -> Value {
-    let mut value = json!({"address": node.text(), "parent": node.parent, "depth": node.depth});
-    let (what, key, more) = match &node.outcome {
-        Outcome::Alias(domain, key) => ("alias", "rule", key.at(domain)),
-        Outcome::Leaf(Leaf::Account(account)) => ("mailbox", "user", account.to_string()),
-        Outcome::Leaf(Leaf::External(address)) => ("elsewhere", "to", address.to_string()),
-        Outcome::Leaf(Leaf::Postmaster) => ("postmaster", "reason", words(node, relay)),
-        Outcome::Failed(failure) => ("failed", "reason", reason(*failure)),
-    };
-    if let Some(object) = value.as_object_mut() {
-        object.insert("what".to_owned(), what.into());
-        object.insert(key.to_owned(), more.into());
-    }
-    value
-}
-
-fn kind(key: &AliasKey) -> &'static str {
-    match key {
-        AliasKey::Exact(_) => "exact",
-        AliasKey::Pattern(_) => "pattern",
-        AliasKey::CatchAll => "catch_all",
     }
 }
 
@@ -337,7 +265,7 @@ fn dead_target(opened: &Opened, domain: &Domain, key: &AliasKey, target: &str) -
     expanded.leaves().err()?;
     let why = expanded.failures().next().map_or_else(
         || format!("more than {MAX_ADDRESSES} addresses"),
-        |(node, failure)| format!("{}: {}", expanded.trail(node), reason(failure)),
+        |(node, failure)| format!("{}: {}", expanded.trail(node), failure.words()),
     );
     Some(format!("{} does not reach {target}: {why}", key.at(domain)))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_lite::future::block_on;
 use rmail_core::addr::{AccountName, ForwardPath};
 use rmail_core::directory::alias::Leaf;
-use rmail_core::directory::{Hosting, User};
+use rmail_core::directory::{Hosting, User, UserChange};
 use rmail_core::limits::Limits;
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
@@ -176,12 +176,8 @@ impl Opened {
         block_on(self.accounts.set_password(account, password, self.rounds)).map_err(failed)
     }
 
-    pub(super) fn change(
-        &self,
-        account: &AccountName,
-        change: impl FnOnce(&mut User) -> bool,
-    ) -> Result<(), Failure> {
-        block_on(self.accounts.change(account, change)).map_err(failed)
+    pub(super) fn update(&self, account: &AccountName, change: &UserChange) -> Result<(), Failure> {
+        block_on(self.accounts.update(account, change, self.rounds)).map_err(failed)
     }
 
     pub(super) fn set_enabled(&self, account: &AccountName, on: bool) -> Result<(), Failure> {

@@ -2,12 +2,10 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 
+use rmail_core::directory::{MAX_PASSWORD, new_password};
 use rmail_core::secret::Secret;
 
 use super::Failure;
-
-/// Octets of a password: SASL PLAIN bounds it too (RFC 4616 §2).
-const MAX: usize = 255;
 
 /// Reads a new password: the first line of standard input, or twice at a prompt.
 pub(super) fn read(from_stdin: bool) -> Result<Secret, Failure> {
@@ -34,10 +32,9 @@ pub(super) fn read(from_stdin: bool) -> Result<Secret, Failure> {
 }
 
 fn accept(text: &str) -> Result<Secret, Failure> {
-    if text.is_empty() || text.len() > MAX || text.contains('\0') {
-        return Err(Failure(format!(
-            "a password has 1 to {MAX} octets and no NUL; nothing was changed"
-        )));
-    }
-    Ok(Secret::new(text.as_bytes()))
+    new_password(text).ok_or_else(|| {
+        Failure(format!(
+            "a password has 1 to {MAX_PASSWORD} octets and no NUL; nothing was changed"
+        ))
+    })
 }

@@ -83,6 +83,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
             relay_enabled: config.relay.enabled,
             max_message_size: config.smtp.max_message_size,
             max_queue_size: config.delivery.max_queue_size,
+            retry_delays: config.relay.retry_delays.clone(),
             history_days: config.delivery.history_days,
             pbkdf2_rounds: config.auth.pbkdf2_rounds,
             rates: config.limits.rates(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anstream::println;
 use rmail_core::addr::{AccountName, Address};
-use rmail_core::directory::{SendAs, User};
+use rmail_core::directory::{User, UserChange};
 use serde_json::json;
 
 use super::open::{Opened, open};
@@ -185,26 +185,22 @@ fn list(opened: &Opened, json: bool) -> Result<(), Failure> {
 fn change(opened: &Opened, set: &Set) -> Result<(), Failure> {
     let account = opened.existing(&set.user)?;
     let send_as = set.send_as.as_ref().map(|list| {
-        let parse = |text: &String| {
-            Address::parse(text)
-                .map(SendAs)
-                .ok_or_else(|| Failure(format!("{text} is no address")))
-        };
+        let parse =
+            |text: &String| Address::parse(text).ok_or_else(|| Failure(format!("{text} is no address")));
         list.iter()
             .filter(|text| !text.is_empty())
             .map(parse)
             .collect::<Result<Vec<_>, _>>()
     });
     let send_as = send_as.transpose()?;
-    opened.change(&account, |user| {
-        user.admin = set.admin.unwrap_or(user.admin);
-        user.quota_mb = set.quota_mb.unwrap_or(user.quota_mb);
-        user.max_priority = set.max_priority.or(user.max_priority);
-        if let Some(send_as) = send_as {
-            user.send_as = send_as;
-        }
-        true
-    })?;
+    let change = UserChange {
+        admin: set.admin,
+        quota_mb: set.quota_mb,
+        send_as,
+        max_priority: set.max_priority.map(Some),
+        ..UserChange::default()
+    };
+    opened.update(&account, &change)?;
     println!("Changed {account}.");
     Ok(())
 }

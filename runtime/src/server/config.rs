@@ -238,6 +238,7 @@ impl ServerConfig {
     pub fn api_session(&self, service: Service, peer: IpAddr, own_key: Option<&token::Key>) -> api::Settings {
         api::Settings {
             max_message_size: self.smtp.max_message_size,
+            max_recipients: self.smtp.max_recipients,
             tokens: self.token_key.as_ref().or(own_key).cloned(),
             cleartext_auth: self.allows_cleartext_auth(peer),
             origins: self.cors_origins.clone(),

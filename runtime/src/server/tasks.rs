@@ -274,7 +274,10 @@ async fn tidy<S: MailStore, D: Disk>(host: Arc<Host<S, D>>) {
         }
         let (service, now) = (Arc::clone(&host.service), host.clock.now());
         let tidied = host.pools.run(Pool::Read, move || {
-            futures_lite::future::block_on(service.tidy_history(now.unix));
+            futures_lite::future::block_on(async {
+                service.tidy_history(now.unix).await;
+                service.tidy_requests(now.unix).await;
+            });
         });
         report("tidy_history", tidied.await);
         Timer::after(TIDY).await;

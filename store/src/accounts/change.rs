@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rmail_core::addr::AccountName;
 use rmail_core::auth::password::{Hash, ScramKeys};
-use rmail_core::directory::{User, UserHash};
+use rmail_core::directory::{User, UserChange, UserHash};
 use rmail_core::secret::Secret;
 use rmail_core::time::Unix;
 
@@ -130,6 +130,43 @@ impl<D: Disk> Accounts<D> {
             self.write(&user_dir, &user).await.map_err(context)?;
         }
         Ok(())
+    }
+
+    /// Changes all of this at once.
+    ///
+    /// # Errors
+    /// As [`Accounts::change`].
+    pub async fn update(&self, account: &AccountName, change: &UserChange, rounds: u32) -> Result<()> {
+        self.change(account, |user| {
+            let before = user.clone();
+            self.apply(user, change, rounds);
+            *user != before
+        })
+        .await
+    }
+
+    /// Makes a user as it would be after this change of one that has nothing.
+    ///
+    /// # Errors
+    /// As [`Accounts::create`].
+    pub async fn create_with<S: MailStore>(
+        &self,
+        store: &S,
+        account: &AccountName,
+        change: &UserChange,
+        rounds: u32,
+        now: Unix,
+    ) -> Result<()> {
+        let mut user = User::default();
+        self.apply(&mut user, change, rounds);
+        self.create_as(store, account, &user, now).await
+    }
+
+    fn apply(&self, user: &mut User, change: &UserChange, rounds: u32) {
+        if let Some(password) = &change.password {
+            user.password = Some(self.hash_for(user, password, rounds));
+        }
+        change.apply(user);
     }
 
     /// Gives a user a new password; sessions that were opened with the old one end. Application passwords stay, and with

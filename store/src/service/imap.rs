@@ -16,6 +16,7 @@ use rmail_core::time::Now;
 use super::bodies::{LastScanned, bodies};
 use super::catenate::{Wanted, spool_from};
 use super::limits::Tries;
+use super::present::Session;
 use super::rights::refuse;
 use super::search::search;
 use super::session::Desk;
@@ -40,11 +41,13 @@ pub struct ImapService<S: MailStore, D: Disk> {
     /// The mailboxes that it has selected, one for each time.
     open: Mutex<Vec<MailboxRef>>,
     ranker: Ranker,
+    _present: Session,
 }
 
 impl<S: MailStore, D: Disk> ImapService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
+            _present: service.present.imap.enter(),
             peer,
             tries: Tries::new(peer, "imap"),
             settings: service.settings(),

@@ -22,6 +22,7 @@ mod operator;
 mod outbound;
 mod passwords;
 mod places;
+mod present;
 mod recipients;
 mod rights;
 mod search;
@@ -98,6 +99,9 @@ pub struct Service<S: MailStore, D: Disk> {
     greylist: Greylist<D>,
     operator: Operator<D>,
     history: History<D>,
+    present: present::Present,
+    /// Held while somebody may cease to be an administrator.
+    admins: async_lock::Mutex<()>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -131,6 +135,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             greylist,
             operator: Operator::default(),
             history,
+            present: present::Present::default(),
+            admins: async_lock::Mutex::default(),
         })
     }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_message_size: u64,
     /// `delivery.max_queue_size`: entries of the outbound queue.
     pub max_queue_size: usize,
+    /// `relay.retry_delays`: seconds between the attempts of a recipient.
+    pub retry_delays: Vec<u64>,
     /// `delivery.history_days`: for so long it is known what became of messages; 0: nothing is written down.
     pub history_days: u64,
     /// `auth.pbkdf2_rounds`, for new hashes.
@@ -49,6 +51,7 @@ impl Default for Settings {
             relay_enabled: true,
             max_message_size: 52_428_800,
             max_queue_size: 10_000,
+            retry_delays: vec![60, 300, 900, 1800, 3600, 14_400, 28_800, 86_400],
             history_days: 14,
             pbkdf2_rounds: 300_000,
             rates: Rates::default(),

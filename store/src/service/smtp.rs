@@ -13,6 +13,7 @@ use rmail_core::smtp::server::{Call, Reply};
 use rmail_core::time::Now;
 
 use super::limits::Tries;
+use super::present::Session;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, Waiting};
 use crate::disk::Disk;
@@ -29,11 +30,13 @@ pub struct SmtpService<S: MailStore, D: Disk> {
     peer: Peer,
     tries: Tries,
     desk: Desk<S>,
+    _present: Session,
 }
 
 impl<S: MailStore, D: Disk> SmtpService<S, D> {
     pub(super) fn new(service: Arc<Service<S, D>>, peer: Peer) -> Self {
         Self {
+            _present: service.present.smtp.enter(),
             peer,
             tries: Tries::new(peer, "smtp"),
             settings: service.settings(),

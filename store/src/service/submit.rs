@@ -75,6 +75,17 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         body: S::Spool,
         envelope: &Envelope,
     ) -> Result<(), Refusal> {
+        self.submit_telling(settings, now, body, envelope).await.map(drop)
+    }
+
+    /// The same; tells which accounts here wait for the message in the queue, because their mailboxes cannot be written now.
+    pub(super) async fn submit_telling(
+        &self,
+        settings: &Settings,
+        now: Now,
+        body: S::Spool,
+        envelope: &Envelope,
+    ) -> Result<Vec<String>, Refusal> {
         if let Some(account) = &envelope.account {
             self.check_enabled(account).await?;
             for author in &envelope.authors {
@@ -142,7 +153,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let waiting = instead
             .into_iter()
             .flat_map(|entry| entry.recipients.iter().filter(is_local));
-        let waiting: Vec<&str> = waiting.map(|to| to.address.as_str()).collect();
+        let waiting: Vec<String> = waiting.map(|to| to.address.clone()).collect();
         if !waiting.is_empty() {
             log::warn!(
                 "message {} waits in the queue for {}",
@@ -151,7 +162,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             );
         }
         let here = accounts.iter().map(|(account, _)| account.as_str());
-        let here = here.filter(|account| !waiting.contains(account));
+        let here = here.filter(|account| !waiting.iter().any(|other| other == account));
         let sender = envelope.reverse_path.address().map(Address::to_string);
         let from = (sender.as_deref().unwrap_or_default(), envelope.account.as_ref());
         self.note_accepted(
@@ -166,7 +177,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             place.keep();
             self.outbound.tell(entry);
         }
-        Ok(())
+        Ok(waiting)
     }
 
     /// Resolves the recipients again: users come and go between RCPT and the final dot.

@@ -12,6 +12,7 @@
 
 mod adversity;
 mod aliases;
+mod api_send;
 mod beside;
 mod care;
 mod clients;

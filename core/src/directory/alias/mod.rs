@@ -5,12 +5,14 @@
 //! pattern  regular expressions, and targets with what they captured
 //! edit     adding, changing and removing rules
 //! expand   from an address to everybody who gets its mail
+//! tell     what was found, for people and programs
 //! ```
 
 mod edit;
 mod expand;
 mod file;
 mod pattern;
+mod tell;
 
 pub use edit::{AliasKey, BadAlias, Rule};
 pub use expand::{Expanded, Expansion, Failure, Leaf, MAX_ADDRESSES, MAX_DEPTH, Node, Outcome, Question};
@@ -18,3 +20,4 @@ pub use file::{
     AliasFile, AliasName, AliasTarget, CatchAll, ExactAlias, Found, PatternAlias, target_address,
 };
 pub use pattern::{Pattern, Template};
+pub use tell::{Told, ToldNode};

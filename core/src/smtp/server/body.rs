@@ -163,6 +163,7 @@ impl Session {
             helo: &helo.name,
             extended: helo.extended,
             lmtp: self.lmtp.is_some(),
+            http: None,
             tls: self.tls.as_ref(),
             authenticated: self.login.is_some(),
             id,

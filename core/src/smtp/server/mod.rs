@@ -13,6 +13,7 @@ mod chunks;
 mod commands;
 mod facts;
 mod header;
+mod letter;
 mod lmtp;
 mod outbox;
 mod printable;
@@ -23,4 +24,5 @@ mod wishes;
 
 pub use call::{Call, RecipientKind, Reply, Role, Settings};
 pub use check::{CheckKind, CheckPolicy, Checked, Checks, Finding, is_exempt};
+pub use letter::{BadLetter, Letter, Posted, Posting, Written};
 pub use session::Session;

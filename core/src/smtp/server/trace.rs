@@ -31,6 +31,8 @@ pub(super) struct Arrival<'a> {
     pub(super) extended: bool,
     /// By LHLO.
     pub(super) lmtp: bool,
+    /// Not by SMTP but by HTTP; whether that was encrypted.
+    pub(super) http: Option<bool>,
     /// TLS, if any.
     pub(super) tls: Option<&'a TlsInfo>,
     /// The client has logged in.
@@ -135,6 +137,11 @@ pub(super) const fn version_name(version: u16) -> &'static str {
 
 /// `With` of RFC 3848 and RFC 6531 §4.3.
 const fn protocol(arrival: &Arrival<'_>) -> &'static str {
+    match arrival.http {
+        Some(true) => return "HTTPS",
+        Some(false) => return "HTTP",
+        None => {}
+    }
     if arrival.lmtp {
         // There is no AUTH.
         return match (arrival.utf8, arrival.tls.is_some()) {
@@ -245,6 +252,7 @@ mod tests {
             helo: &helo,
             extended: true,
             lmtp: false,
+            http: None,
             tls: Some(&tls),
             authenticated: true,
             id: "0abc",

@@ -1,22 +1,22 @@
 //! `rmail queue retry|hold|release|fail`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anstream::println;
 use futures_lite::future::block_on;
-use rmail_core::relay::entry::Entry;
-use rmail_store::mailstore::{MailStore as _, Owner};
+use rmail_core::relay::view::{Choice, Found, Plan, is_done};
+use rmail_store::mailstore::MailStore as _;
 use rmail_store::orders::{self, Word};
 use serde_json::json;
 
 use super::super::fsck::must_own;
 use super::super::open::{Opened, told};
 use super::super::{Failure, wrong_usage};
-use super::select::{Filter, Found, Snapshot, is_in, read};
-use super::words::{Escaped, State};
+use super::select::{Filter, Snapshot, read};
+use super::words::Escaped;
 use crate::clock;
 use crate::entropy;
 
@@ -57,14 +57,6 @@ pub(in crate::cli) struct Options {
     /// For programs.
     #[arg(long)]
     json: bool,
-}
-
-/// What is to be done, and what not.
-#[derive(Debug, Default)]
-struct Plan {
-    chosen: Vec<Found>,
-    /// With the reason.
-    left_out: Vec<(String, &'static str)>,
 }
 
 pub(super) fn run(config: &Path, word: Word, options: &Options) -> Result<(), Failure> {
@@ -137,54 +129,25 @@ pub(super) fn run(config: &Path, word: Word, options: &Options) -> Result<(), Fa
 }
 
 fn plan(snapshot: Snapshot, word: Word, options: &Options) -> Result<Plan, Failure> {
-    let filter = options.filter.checked()?;
-    let mut plan = Plan::default();
-    let named: BTreeSet<&String> = options.ids.iter().collect();
-    let mut unknown = named.clone();
+    let choice = match options.ids.as_slice() {
+        [] => Choice::Where(options.filter.checked()?),
+        ids => Choice::Ids(ids.to_vec()),
+    };
     let now = clock::unix().secs();
-    for one in snapshot.found {
-        let entry = &one.entry;
-        unknown.remove(&entry.id);
-        if !(named.is_empty() && filter.takes(entry) || named.contains(&entry.id)) {
-            continue;
-        }
-        let elsewhere = |domain| {
-            let open = |recipient: &&_| State::of(entry, recipient, &snapshot.delays, now).is_open();
-            !entry
-                .recipients
-                .iter()
-                .filter(open)
-                .all(|recipient| is_in(recipient, domain))
-        };
-        if word == Word::Fail && filter.domain.as_ref().is_some_and(elsewhere) {
-            let why = "it has recipients in other domains too; name its id to give all of them up";
-            plan.left_out.push((entry.id.clone(), why));
-        } else if word == Word::Retry && (entry.held || entry.hold_until > now) {
-            // With --all it goes without saying.
-            if !named.is_empty() {
-                plan.left_out
-                    .push((entry.id.clone(), "it is held; release it instead"));
-            }
-        } else if word == Word::Release && !entry.held && entry.hold_until <= now {
-            if !named.is_empty() {
-                plan.left_out.push((entry.id.clone(), "it is not held"));
-            }
-        } else {
-            plan.chosen.push(one);
-        }
-    }
-    let unknown = unknown
-        .into_iter()
-        .map(|id| (id.clone(), "there is no such message in the queue"));
-    plan.left_out.extend(unknown);
-    Ok(plan)
+    Ok(Plan::new(
+        snapshot.found,
+        word.command(),
+        &choice,
+        &snapshot.delays,
+        now,
+    ))
 }
 
 /// Ids by queue directory, and whether a server runs for it.
 fn by_home(chosen: &[Found]) -> BTreeMap<(String, bool), Vec<String>> {
     let mut homes: BTreeMap<(String, bool), Vec<String>> = BTreeMap::new();
     for one in chosen {
-        let key = (one.home.clone(), one.owner != Owner::Nobody);
+        let key = (one.home.clone(), one.served);
         homes.entry(key).or_default().push(one.entry.id.clone());
     }
     homes
@@ -269,24 +232,11 @@ fn still_open<'a>(
         let entries = read.into_iter().filter_map(|one| one.entry.ok());
         left.extend(
             entries
-                .filter(|entry| !is_done(word, entry))
+                .filter(|entry| !is_done(word.command(), entry, clock::unix().secs()))
                 .map(|entry| (*home, entry.id)),
         );
     }
     Ok(left)
-}
-
-/// Whether an entry that is there is as it was asked for.
-fn is_done(word: Word, entry: &Entry) -> bool {
-    match word {
-        Word::Retry => true,
-        Word::Hold => entry.held,
-        Word::Release => !entry.held && entry.hold_until <= clock::unix().secs(),
-        Word::Fail => entry
-            .recipients
-            .iter()
-            .all(|one| one.failed || one.done.is_some()),
-    }
 }
 
 fn print(word: Word, done: &[&String], later: &[String], plan: &Plan) {

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 use rmail_core::relay::entry::{Entry, Recipient};
-use rmail_store::mailstore::Owner;
-use serde_json::{Value, json};
+use rmail_core::relay::view::{Found, Shown, State, is_alarm};
+use serde_json::json;
 
 use super::super::Failure;
-use super::select::{Filter, Found, Snapshot, read};
-use super::words::{Escaped, State, is_alarm, relative, sender, size, when};
+use super::select::{Filter, Snapshot, read};
+use super::words::{Escaped, relative, sender, size, when};
 use crate::clock;
 
 /// Recipients of one message that are shown.
@@ -55,26 +55,17 @@ pub(in crate::cli) struct Options {
 }
 
 pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
-    let filter = options.filter.checked()?;
+    let mut filter = options.filter.checked()?;
+    filter.held = options.held;
+    filter.reason.clone_from(&options.reason);
+    filter.older_hours = options.older;
     let (_opened, snapshot) = read(config)?;
     let now = clock::unix().secs();
-    let wanted = |one: &&Found| {
-        let entry = &one.entry;
-        let reason = |text: &String| {
-            let mut last = entry
-                .recipients
-                .iter()
-                .filter_map(|recipient| recipient.last.as_ref());
-            last.any(|last| last.contains(text.as_str()))
-        };
-        filter.takes(entry)
-            && (!options.held || entry.held || entry.hold_until > now)
-            && options.reason.as_ref().is_none_or(reason)
-            && options
-                .older
-                .is_none_or(|hours| entry.arrived + hours * 3_600 <= now)
-    };
-    let all: Vec<&Found> = snapshot.found.iter().filter(wanted).collect();
+    let all: Vec<&Found> = snapshot
+        .found
+        .iter()
+        .filter(|one| filter.takes(one, now))
+        .collect();
     let limit = if options.limit == 0 {
         all.len()
     } else {
@@ -82,16 +73,11 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     };
     let shown = all.get(..limit).unwrap_or(&all);
     if options.json {
-        let entries: Vec<Value> = shown
+        let entries: Vec<Shown> = shown
             .iter()
-            .map(|one| as_json(one, &snapshot.delays, now))
+            .map(|one| Shown::of(one, &snapshot.delays, now))
             .collect();
-        let broken: Vec<Value> = snapshot
-            .broken
-            .iter()
-            .map(|one| json!({ "queue": one.home, "id": one.id, "error": one.why }))
-            .collect();
-        let list = json!({ "total": all.len(), "entries": entries, "unreadable": broken });
+        let list = json!({ "total": all.len(), "entries": entries, "unreadable": snapshot.broken });
         return written(writeln!(std::io::stdout().lock(), "{list}"));
     }
     written(print(shown, &all, &snapshot, now))
@@ -121,11 +107,11 @@ fn print(shown: &[&Found], all: &[&Found], snapshot: &Snapshot, now: u64) -> std
             size(entry.size),
             sender(entry)
         )?;
-        if one.owner == Owner::Nobody {
+        if !one.served {
             write!(out, ", no server runs for it")?;
         }
         match one.asked {
-            Some(word) => writeln!(out, "  ({} asked for)", word.as_str())?,
+            Some(word) => writeln!(out, "  ({word} asked for)")?,
             None => writeln!(out)?,
         }
         for recipient in entry.recipients.iter().take(RECIPIENTS) {
@@ -187,26 +173,4 @@ fn line(entry: &Entry, recipient: &Recipient, delays: &[u64], now: u64) -> Strin
         text += &format!("  {}", Escaped(last));
     }
     text
-}
-
-/// An entry for programs. Times are seconds since 1970.
-pub(super) fn as_json(one: &Found, delays: &[u64], now: u64) -> Value {
-    let entry = &one.entry;
-    let recipients: Vec<Value> = entry
-        .recipients
-        .iter()
-        .map(|recipient| {
-            json!({
-                "address": recipient.address, "state": State::of(entry, recipient, delays, now).key(),
-                "attempts": recipient.attempts, "next": recipient.next, "last": recipient.last, "here": recipient.local,
-                "delay_told": recipient.delay_told,
-            })
-        })
-        .collect();
-    json!({
-        "id": entry.id, "queue": one.home, "served": one.owner != Owner::Nobody, "sender": entry.sender,
-        "account": entry.account, "arrived": entry.arrived, "size": entry.size, "held": entry.held,
-        "hold_until": (entry.hold_until > 0).then_some(entry.hold_until), "asked": one.asked.map(|word| word.as_str()),
-        "recipients": recipients,
-    })
 }

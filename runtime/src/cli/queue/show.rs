@@ -7,15 +7,14 @@ use anstyle::Style;
 use futures_lite::future::block_on;
 use rmail_core::relay::entry::{Entry, Recipient};
 use rmail_core::relay::history::{Record, Told, What};
+use rmail_core::relay::view::{Found, Shown, State, meaning};
 use rmail_store::history;
-use rmail_store::mailstore::Owner;
 use serde_json::json;
 
 use super::super::Failure;
 use super::existing;
-use super::list::as_json;
-use super::select::{Found, snapshot};
-use super::words::{Escaped, State, meaning, relative, sender, size, when};
+use super::select::snapshot;
+use super::words::{Escaped, relative, sender, size, when};
 use crate::clock;
 
 /// Options of `queue show`.
@@ -54,7 +53,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
         )));
     }
     if options.json {
-        let entry = found.map(|one| as_json(one, &snapshot.delays, now));
+        let entry = found.map(|one| Shown::of(one, &snapshot.delays, now));
         println!(
             "{}",
             json!({ "id": options.id, "entry": entry, "history": records })
@@ -91,9 +90,9 @@ fn tell(one: &Found, delays: &[u64], now: u64) {
         when(entry.arrived),
         relative(entry.arrived, now)
     );
-    let served = match one.owner {
-        Owner::Nobody => "no server runs for it: it waits until one starts",
-        _ => "a server that runs sends it",
+    let served = match one.served {
+        false => "no server runs for it: it waits until one starts",
+        true => "a server that runs sends it",
     };
     println!("  lies in  queue/{}; {served}", one.home);
     if entry.held {
@@ -107,10 +106,7 @@ fn tell(one: &Found, delays: &[u64], now: u64) {
         );
     }
     if let Some(word) = one.asked {
-        println!(
-            "  An operator has asked to {} it; the next server that starts does so.",
-            word.as_str()
-        );
+        println!("  An operator has asked to {word} it; the next server that starts does so.");
     }
     for recipient in &entry.recipients {
         tell_recipient(entry, recipient, delays, now);

@@ -1,6 +1,8 @@
 //! The service as one connection of the HTTP API sees it. Each part of [`rmail_core::api`] is answered in the file of its name.
 
+mod admin;
 mod mail;
+mod send;
 mod session;
 
 pub(super) use mail::FolderCache;
@@ -8,7 +10,7 @@ pub(super) use mail::FolderCache;
 use std::sync::Arc;
 
 use rmail_core::addr::AccountName;
-use rmail_core::api::{Access, Ask, Call, Caller, Failure, Reply};
+use rmail_core::api::{self, Access, Ask, Call, Caller, Failure, Reply};
 use rmail_core::chunk::Chunk;
 use rmail_core::directory::{self, User};
 use rmail_core::machine::{BlobId, Scope, SpoolId, WatchId};
@@ -18,6 +20,7 @@ use rmail_core::peer::Peer;
 use rmail_core::time::Now;
 
 use super::limits::Tries;
+use super::present::Session;
 use super::session::Desk;
 use super::{Answer, Pool, Serve, Service, Settings, refused};
 use crate::disk::Disk;
@@ -34,6 +37,9 @@ pub struct ApiService<S: MailStore, D: Disk> {
     peer: Peer,
     tries: Tries,
     desk: Desk<S>,
+    /// Messages that are sent, on their way in.
+    letters: send::Letters,
+    _present: Session,
 }
 
 impl<S: MailStore, D: Disk> ApiService<S, D> {
@@ -43,6 +49,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             tries: Tries::new(peer, "api"),
             settings: service.settings(),
             desk: Desk::new(Arc::clone(&service.store)),
+            letters: send::Letters::default(),
+            _present: service.present.api.enter(),
             service,
         }
     }
@@ -108,8 +116,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         match ask {
             Ask::Session(ask) => self.session_pool(now, ask),
             Ask::Mail(ask) => Ok(mail::pool(ask)),
-            Ask::Send(ask) => match *ask {},
-            Ask::Admin(ask) => match *ask {},
+            Ask::Send(_) => Ok(Pool::Sync),
+            Ask::Admin(ask) => Ok(admin::pool(ask)),
             Ask::State(ask) => match *ask {},
         }
     }
@@ -119,8 +127,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         match call.ask {
             Ask::Session(ask) => self.session(now, &who, ask).await,
             Ask::Mail(ask) => self.mail(now, who.account()?, ask).await,
-            Ask::Send(ask) => match ask {},
-            Ask::Admin(ask) => match ask {},
+            Ask::Send(ask) => self.send(now, who.account()?, ask).await.map(api::Answer::Send),
+            Ask::Admin(ask) => self.admin(now, ask).await.map(api::Answer::Admin),
             Ask::State(ask) => match ask {},
         }
     }
@@ -181,11 +189,17 @@ impl<S: MailStore, D: Disk> Serve for ApiService<S, D> {
     }
 
     fn spool_now(&self, spool: SpoolId, chunk: Chunk) -> core::result::Result<(), Chunk> {
-        self.desk.spool_now(spool, chunk)
+        match self.letters.has(spool) {
+            true => Err(chunk),
+            false => self.desk.spool_now(spool, chunk),
+        }
     }
 
     async fn spool(&self, spool: SpoolId, chunk: Chunk) {
-        self.desk.spool(spool, chunk).await;
+        match self.letters.has(spool) {
+            true => self.spool_letter(spool, chunk).await,
+            false => self.desk.spool(spool, chunk).await,
+        }
     }
 
     async fn read_blob(&self, blob: BlobId, offset: u64, max: usize) -> Result<Chunk> {
