@@ -89,7 +89,10 @@ fn last_header_line(text: &str) -> usize {
 
 fn is_client(transcript: &Transcript, at: usize) -> bool {
     let what = transcript.steps.get(at).map(|step| &step.what);
-    matches!(what, Some(What::Line(..) | What::Body(..) | What::Octets(..)))
+    matches!(
+        what,
+        Some(What::Line(..) | What::Body(..) | What::Octets(..) | What::Text(..))
+    )
 }
 
 /// Server lines that are not plain.
@@ -97,7 +100,13 @@ fn is_server(transcript: &Transcript, at: usize) -> bool {
     let what = transcript.steps.get(at).map(|step| &step.what);
     matches!(
         what,
-        Some(What::Maybe(..) | What::ExpectOctets(..) | What::AnyOrder(..) | What::Expect(..))
+        Some(
+            What::Maybe(..)
+                | What::ExpectOctets(..)
+                | What::ExpectText(..)
+                | What::AnyOrder(..)
+                | What::Expect(..)
+        )
     )
 }
 
@@ -204,13 +213,19 @@ fn literal(line: &[u8]) -> Option<usize> {
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Octets as `S:`, `S|` and `S~` lines.
+/// Octets as `S:`, `S|`, `S=` and `S~` lines.
 fn render(prefix: &str, mut octets: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
     while !octets.is_empty() {
         let end = first_line(octets).map_or(octets.len(), |(_, used)| used);
         let (raw, rest) = octets.split_at(end);
         octets = rest;
+        if octets.is_empty()
+            && let Some(text) = last_text(raw)
+        {
+            lines.push(format!("{prefix}= {text}"));
+            continue;
+        }
         let Some(line) = text_of(raw) else {
             lines.push(format!("{prefix}~ {}", raw.escape_ascii()));
             continue;
@@ -235,6 +250,13 @@ fn render(prefix: &str, mut octets: &[u8]) -> Vec<Line> {
 fn text_of(line: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
     let plain = !text.chars().any(char::is_control) && text.trim_end() == text && !text.contains("${");
+    plain.then_some(text)
+}
+
+/// Text without a line end that can stand in a file.
+fn last_text(octets: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(octets).ok()?;
+    let plain = !text.chars().any(char::is_control) && text.trim() == text && !text.contains("${");
     plain.then_some(text)
 }
 

@@ -69,6 +69,8 @@ pub struct State {
     pub actions: Vec<String>,
     /// The last of the actions, if it is a spool: neighbours are joined, because how a body is cut means nothing.
     spooled: Option<(SpoolId, Vec<u8>)>,
+    /// What wildcards stand for that were learned when the connection was opened.
+    pub told: Bindings,
     /// Calls that are not for the service: the next that matches is refused.
     pub refusals: Vec<(Template, Refusal)>,
 }

@@ -26,11 +26,12 @@
 //! |---|---|
 //! | `# …` | a comment; the first says what the transcript is about |
 //! | `@rfc N [SECTION]` | where it is from |
-//! | `@session [N] smtp\|smtp-client\|imap [KEY=VALUE]…` | a connection; see [`transcript::Opening`] |
+//! | `@session [N] smtp\|smtp-client\|imap\|http [KEY=VALUE]…` | a connection; see [`transcript::Opening`] |
 //! | `@given …` | what is there before; see [`transcript::Given`] |
 //! | `@live` | runs against a server on a socket too |
 //! | `C: …` `S: …` | a line of the client, of the server; `C2:` `S2:` on connection 2 |
-//! | `C\| …` `S\| …` | a line of the literal or body announced before; `{*}` (or `{*+}`) in the line before stands for its true count |
+//! | `C\| …` `S\| …` | a line of the literal or body announced before; `{*}` (or `{*+}`) in the line before stands for its true count, and `{#}` in a line above for the octets of the body below |
+//! | `C= …` `S= …` | text without a line end; of the server: all that is left |
 //! | `C~ …` `S~ …` | octets, without a line end, in Rust's escapes |
 //! | `S-` | the server has sent nothing |
 //! | `S#` | the server has closed the connection |

@@ -22,6 +22,8 @@ enum Piece {
     Number(String),
     /// `{*}`, or `{*+}` with a plus
     Count(bool),
+    /// `{#}`: the same without braces
+    Length,
 }
 
 /// A line that matched.
@@ -72,7 +74,15 @@ impl Template {
     /// Whether the octets of a literal are counted in it.
     #[must_use]
     pub fn counts(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Count(_)))
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Count(_) | Piece::Length))
+    }
+
+    /// Whether the octets counted are those of a body that begins further below.
+    #[must_use]
+    pub fn counts_body(&self) -> bool {
+        self.pieces.contains(&Piece::Length)
     }
 
     /// The octets that a client sends: names are replaced by what they are bound to, `{*}` by the count.
@@ -89,6 +99,10 @@ impl Template {
                     Some(value) => octets.extend_from_slice(value),
                     None => return Err(format!("${{{name}}} is not bound yet")),
                 },
+                Piece::Length => {
+                    let count = count.ok_or("{#} without a body behind it")?;
+                    octets.extend_from_slice(count.to_string().as_bytes());
+                }
                 Piece::Count(plus) => {
                     let count = count.ok_or("{*} without C| lines behind it")?;
                     let plus = if *plus { "+" } else { "" };
@@ -112,6 +126,7 @@ fn wildcard(text: &str) -> Result<Option<(Piece, &str)>, String> {
     for (form, piece) in [
         ("{*}", Piece::Count(false)),
         ("{*+}", Piece::Count(true)),
+        ("{#}", Piece::Length),
         ("${*}", Piece::Any),
     ] {
         if let Some(rest) = text.strip_prefix(form) {
@@ -145,6 +160,8 @@ fn matches_from(pieces: &[Piece], line: &[u8], bindings: &Bindings, matched: &mu
         Piece::Text(text) => line
             .strip_prefix(text.as_slice())
             .is_some_and(|rest| matches_from(pieces, rest, bindings, matched)),
+        // What a server says of its own body is written out.
+        Piece::Length => false,
         Piece::Any => (0..=line.len()).any(|at| matches_from(pieces, &line[at..], bindings, matched)),
         Piece::Word(name) => named(name, |octet| octet != b' ', pieces, line, bindings, matched),
         Piece::Number(name) => named(

@@ -60,6 +60,17 @@ impl<S: Stage> Player<S> {
         Ok(())
     }
 
+    /// All that is left is one text without a line end.
+    pub(super) fn expect_text(&mut self, on: usize, template: &Template) -> Result<(), String> {
+        let unseen = self.unseen(on);
+        let Some(matched) = template.matches(&unseen, &self.bindings) else {
+            return Err(format!("sent: {}", show(&unseen)));
+        };
+        self.bindings.extend(matched.bound);
+        self.consume(on, unseen.len());
+        Ok(())
+    }
+
     pub(super) fn any_order(&mut self, on: usize, lines: &[Expected]) -> Result<(), String> {
         let mut open: Vec<&Expected> = lines.iter().collect();
         while !open.is_empty() {

@@ -65,7 +65,8 @@ impl<S: Stage> Player<S> {
         }
         let opening = transcript.sessions.get(&on);
         let opening = opening.ok_or_else(|| format!("no connection {on}"))?;
-        let connection = self.stage.connect(opening, self.now)?;
+        let mut connection = self.stage.connect(opening, self.now)?;
+        self.bindings.append(&mut connection.state().told);
         self.connections.insert(on, connection);
         Ok(())
     }
@@ -103,7 +104,7 @@ impl<S: Stage> Player<S> {
             self.connect(transcript, on)?;
         }
         match &step.what {
-            What::Line(on, _) | What::Body(on, _) | What::Octets(on, _) => {
+            What::Line(on, _) | What::Body(on, _) | What::Octets(on, _) | What::Text(on, _) => {
                 self.before_sending(transcript, at)?;
                 let octets = self.octets(transcript, at)?;
                 return self.send(*on, &octets);
@@ -111,10 +112,11 @@ impl<S: Stage> Player<S> {
             _ => self.end_of_sending()?,
         }
         match &step.what {
-            What::Line(..) | What::Body(..) | What::Octets(..) => Ok(()),
+            What::Line(..) | What::Body(..) | What::Octets(..) | What::Text(..) => Ok(()),
             What::Expect(on, expected) => self.expect(*on, expected),
             What::Maybe(on, template) => self.maybe(*on, template),
             What::ExpectOctets(on, octets) => self.expect_octets(*on, octets),
+            What::ExpectText(on, template) => self.expect_text(*on, template),
             What::AnyOrder(on, lines) => self.any_order(*on, lines),
             What::Silence(on) => match self.unseen(*on).as_slice() {
                 [] => Ok(()),
@@ -153,6 +155,10 @@ impl<S: Stage> Player<S> {
         };
         let (template, count) = match &step.what {
             What::Octets(_, octets) => return Ok(octets.clone()),
+            What::Text(_, template) => return template.fill(&self.bindings, None),
+            What::Line(on, template) if template.counts_body() => {
+                (template, Some(self.length(transcript, at, *on)?))
+            }
             What::Line(on, template) if template.counts() => {
                 (template, Some(self.count(transcript, at, *on)?))
             }
@@ -183,6 +189,23 @@ impl<S: Stage> Player<S> {
         } else {
             Err("{*} without C| lines behind it".to_owned())
         }
+    }
+
+    /// Octets of the first body that comes behind the lines here.
+    fn length(&self, transcript: &Transcript, at: usize, on: usize) -> Result<usize, String> {
+        let behind = transcript.steps.iter().skip(at + 1);
+        let line = |what: &What| matches!(what, What::Line(other, _) if *other == on);
+        let body = behind.skip_while(|step| line(&step.what));
+        let mut count = 0;
+        for step in body {
+            count += match &step.what {
+                What::Body(other, template) if *other == on => template.fill(&self.bindings, None)?.len() + 2,
+                What::Text(other, template) if *other == on => template.fill(&self.bindings, None)?.len(),
+                What::Octets(other, octets) if *other == on => octets.len(),
+                _ => break,
+            };
+        }
+        Ok(count)
     }
 
     fn send(&mut self, on: usize, octets: &[u8]) -> Result<(), String> {
@@ -232,8 +255,11 @@ impl<S: Stage> Player<S> {
         let mut waits = false;
         for step in transcript.steps.iter().skip(at) {
             match &step.what {
-                What::Line(..) | What::Body(..) | What::Octets(..) | What::Outside(_) if waits => break,
-                What::Line(..) | What::Body(..) | What::Octets(..) | What::Outside(_) => {}
+                What::Line(..) | What::Body(..) | What::Octets(..) | What::Text(..) | What::Outside(_) => {
+                    if waits {
+                        break;
+                    }
+                }
                 What::Action(on, template, Some(word)) => {
                     waits = true;
                     let word = refusal(word)?;

@@ -40,12 +40,15 @@ pub struct Transcript {
 /// `envid`, `notify`, `orcpt`, `utf8`, `require_tls`, `priority`, `messages` (the same message so often over the connection). What comes of it is told by `A:` lines: `Outcome END`, then
 /// `<ADDRESS> delivered|temporary|permanent: REPORT`, where `temporary, alarm` is for an operator.
 ///
+/// Of `http`: `user` and `password` (`${token}` is a token of that login, for `Authorization: Bearer ${token}`), `peer`, `tls`
+/// (`on`, or `off` for none), `max_message_size`.
+///
 /// A connection with a user is open from the beginning; others are opened where they are first named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// Line of the file.
     pub line: usize,
-    /// `smtp`, `smtp-client` or `imap`.
+    /// `smtp`, `smtp-client`, `imap` or `http`.
     pub kind: String,
     /// Keys and values.
     pub options: BTreeMap<String, String>,
@@ -99,12 +102,16 @@ pub enum What {
     Body(usize, Template),
     /// `C~`: octets of the client.
     Octets(usize, Vec<u8>),
+    /// `C=`: text of the client without a line end.
+    Text(usize, Template),
     /// `S:` with the `S|` lines behind it.
     Expect(usize, Expected),
     /// `S?`
     Maybe(usize, Template),
     /// `S~`
     ExpectOctets(usize, Vec<u8>),
+    /// `S=`: all that is left, without a line end.
+    ExpectText(usize, Template),
     /// `S{` … `S}`
     AnyOrder(usize, Vec<Expected>),
     /// `S-`
@@ -127,9 +134,11 @@ impl What {
             Self::Line(on, _)
             | Self::Body(on, _)
             | Self::Octets(on, _)
+            | Self::Text(on, _)
             | Self::Expect(on, _)
             | Self::Maybe(on, _)
             | Self::ExpectOctets(on, _)
+            | Self::ExpectText(on, _)
             | Self::AnyOrder(on, _)
             | Self::Silence(on)
             | Self::Closed(on)

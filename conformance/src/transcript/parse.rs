@@ -48,7 +48,7 @@ impl Reader {
             return self.directive(directive);
         }
         let (letter, connection, marker, rest) = prefix(line).ok_or_else(|| {
-            "no line of a transcript: C: S: C| S| C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned()
+            "no line of a transcript: C: S: C| S| C= S= C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned()
         })?;
         if !matches!(letter, 'T' | '!' | 'R') && !self.done.sessions.contains_key(&connection) {
             return Err(format!("no @session {connection} stands above"));
@@ -129,9 +129,11 @@ impl Reader {
             ('C', ':') => What::Line(connection, Template::parse(rest)?),
             ('C', '|') => What::Body(connection, Template::parse(rest)?),
             ('C', '~') => What::Octets(connection, unescape(rest)?),
+            ('C', '=') => What::Text(connection, Template::parse(rest)?),
             ('S', ':') => return self.expect(connection, rest),
             ('S', '|') => return self.body(connection, rest),
             ('S', '~') => What::ExpectOctets(connection, unescape(rest)?),
+            ('S', '=') => What::ExpectText(connection, Template::parse(rest)?),
             ('S', '?') => What::Maybe(connection, Template::parse(rest)?),
             ('S', '-') if rest.is_empty() => What::Silence(connection),
             ('S', '#') if rest.is_empty() => What::Closed(connection),
@@ -219,7 +221,7 @@ fn prefix(line: &str) -> Option<(char, usize, char, &str)> {
         number.parse().ok()?
     };
     let mut chars = rest.chars();
-    let marker = chars.next().filter(|c| ":|~-#{}?".contains(*c))?;
+    let marker = chars.next().filter(|c| ":|~=-#{}?".contains(*c))?;
     let text = chars.as_str();
     Some((letter, connection, marker, text.strip_prefix(' ').unwrap_or(text)))
 }
@@ -288,7 +290,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_line() {
-        let text = "C: a b\nC:\nC|  x\nC~ a\\r\\x00\\\\\nS: c\nS| d\nS|\nS? e\nS~ \\xff\nS-\nS#\nT: +28m\n\
+        let text = "C: a b\nC:\nC|  x\nC~ a\\r\\x00\\\\\nC= y\nS= z\nS: c\nS| d\nS|\nS? e\nS~ \\xff\nS-\nS#\nT: +28m\n\
                     !: disk full\nA: Call ${*}\nR: DiskFull\nS{\nS: f\nS| g\nS: h\nS}\n";
         let expected = |line, first, body: &[&str]| Expected {
             line,
@@ -302,7 +304,9 @@ mod tests {
                 What::Line(1, template("")),
                 What::Body(1, template(" x")),
                 What::Octets(1, b"a\r\0\\".to_vec()),
-                What::Expect(1, expected(6, "c", &["d", ""])),
+                What::Text(1, template("y")),
+                What::ExpectText(1, template("z")),
+                What::Expect(1, expected(8, "c", &["d", ""])),
                 What::Maybe(1, template("e")),
                 What::ExpectOctets(1, vec![0xff]),
                 What::Silence(1),
@@ -310,7 +314,7 @@ mod tests {
                 What::Time(Duration::from_secs(28 * 60)),
                 What::Outside("disk full".into()),
                 What::Action(1, template("Call ${*}"), Some("DiskFull".into())),
-                What::AnyOrder(1, vec![expected(18, "f", &["g"]), expected(20, "h", &[])]),
+                What::AnyOrder(1, vec![expected(20, "f", &["g"]), expected(22, "h", &[])]),
             ]
         );
     }

@@ -15,7 +15,7 @@ use rmail_core::smtp::data::BareLf;
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::Now;
 
-use super::{HOSTNAME, PASSWORD, World, address};
+use super::{HOSTNAME, PASSWORD, World, address, http};
 use crate::host::{Connection, Event, Host};
 use crate::transcript::Opening;
 
@@ -62,6 +62,11 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
             };
             let machine = imap::Session::new(settings, random, now);
             Box::new(Host::new(machine, world.service.imap_session(peer), refuse_imap))
+        }
+        "http" => {
+            let login = user.as_deref().map(|user| (user, password.as_str()));
+            let tls = matches!(tls, Tls::On | Tls::Old);
+            return http::connect(world, options, login, tls, now);
         }
         other => return Err(format!("no such protocol: {other}")),
     };
@@ -128,7 +133,7 @@ impl Options {
         }
     }
 
-    fn peer(&mut self) -> Result<IpAddr, String> {
+    pub(super) fn peer(&mut self) -> Result<IpAddr, String> {
         match self.0.remove("peer") {
             None => Ok(IpAddr::from([192, 0, 2, 1])),
             Some(text) => text.parse().map_err(|_| format!("no address: {text}")),

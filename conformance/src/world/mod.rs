@@ -3,6 +3,7 @@
 mod connect;
 mod dns;
 mod given;
+mod http;
 mod outgoing;
 mod outside;
 
