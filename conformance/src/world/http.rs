@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rmail_core::api::{Call, Failure, Reply, Settings};
+use rmail_core::auth::token::Key;
 use rmail_core::http::HttpSession;
 use rmail_core::peer::Peer;
 use rmail_core::refusal::Refusal;
@@ -22,6 +23,7 @@ pub(super) fn connect(
     let usual = Settings::default();
     let settings = Arc::new(Settings {
         max_message_size: options.number("max_message_size", usual.max_message_size)?,
+        tokens: Some(Key::new([7; 32])),
         ..usual
     });
     let peer = Peer {

@@ -383,6 +383,14 @@ impl Api {
         self.steps.push_back(Step::Respond(response));
     }
 
+    /// An answer of the connection itself, to what is no request or does not come to its end, gets what every answer has.
+    pub fn refusal(&mut self, response: &mut Response) {
+        if self.pending.is_none() {
+            self.cors = self.settings.origins.told(&Head::default());
+        }
+        self.finish(response);
+    }
+
     /// Fields that every answer has, unless it has them already.
     fn finish(&mut self, response: &mut Response) {
         let all: [(&'static str, &str); 3] = [

@@ -1,7 +1,7 @@
 //! What stands above a connection: it is given requests, and says step by step what it wants.
 
 use crate::api::{Api, Reply, Step};
-use crate::http::Head;
+use crate::http::{Head, Response};
 use crate::machine::WatchId;
 use crate::time::{Mono, Now};
 
@@ -19,6 +19,8 @@ pub trait Application {
     fn reply(&mut self, now: Now, reply: Reply);
     /// Nothing more goes out of what is in work: a stream ends, and nothing is left of the request.
     fn gone(&mut self);
+    /// An answer of the connection itself, to what is no request or does not come to its end: fields may be added.
+    fn refusal(&mut self, response: &mut Response);
     /// The connection is encrypted.
     fn encrypted(&mut self);
     /// A watch has something.
@@ -52,6 +54,10 @@ impl Application for Api {
 
     fn gone(&mut self) {
         self.gone();
+    }
+
+    fn refusal(&mut self, response: &mut Response) {
+        self.refusal(response);
     }
 
     fn encrypted(&mut self) {

@@ -87,6 +87,8 @@ impl Application for Echo {
         }
     }
 
+    fn refusal(&mut self, _: &mut Response) {}
+
     fn encrypted(&mut self) {}
 
     fn dirty(&mut self, _: Now, _: WatchId) {

@@ -168,15 +168,15 @@ impl<A: Application> HttpSession<A> {
             Phase::Work(exchange) => (exchange.head_only, !matches!(exchange.answer, Answer::Awaited)),
             _ => (false, false),
         };
+        let mut response = Response::error(status, text);
+        self.api.refusal(&mut response);
         self.abandon();
         self.push(Action::Note(Note::Refused {
             what: "request".to_owned(),
             reply: format!("{status} {text}"),
         }));
         if !begun {
-            let octets = Response::error(status, text)
-                .with("Access-Control-Allow-Origin", "*")
-                .last(head_only, Some(self.now.unix));
+            let octets = response.last(head_only, Some(self.now.unix));
             self.send(octets);
         }
         self.close();

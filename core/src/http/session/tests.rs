@@ -96,6 +96,8 @@ impl Application for Echo {
         self.steps.push_back(Step::Unwatch(WatchId(3)));
     }
 
+    fn refusal(&mut self, _: &mut Response) {}
+
     fn encrypted(&mut self) {}
 
     fn dirty(&mut self, _: Now, watch: WatchId) {
