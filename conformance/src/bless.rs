@@ -102,6 +102,7 @@ fn is_server(transcript: &Transcript, at: usize) -> bool {
         what,
         Some(
             What::Maybe(..)
+                | What::Head(..)
                 | What::ExpectOctets(..)
                 | What::ExpectText(..)
                 | What::AnyOrder(..)
@@ -115,6 +116,7 @@ fn lines_within(what: &What) -> usize {
     match what {
         What::AnyOrder(_, lines) => lines.iter().map(|line| 1 + line.body.len()).sum::<usize>() + 1,
         What::Action(_, _, Some(_)) => 1,
+        What::Head(_, head) => head.body.len(),
         _ => 0,
     }
 }

@@ -33,6 +33,7 @@
 //! | `C\| …` `S\| …` | a line of the literal or body announced before; `{*}` (or `{*+}`) in the line before stands for its true count, and `{#}` in a line above for the octets of the body below |
 //! | `C= …` `S= …` | text without a line end; of the server: all that is left |
 //! | `C~ …` `S~ …` | octets, without a line end, in Rust's escapes |
+//! | `S^ …` | the head of an answer of HTTP: its first line; `S\| …` below it are fields that it must have, among others |
 //! | `S-` | the server has sent nothing |
 //! | `S#` | the server has closed the connection |
 //! | `S{` … `S}` | the lines between come in any order |

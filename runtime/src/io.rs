@@ -136,9 +136,13 @@ impl Stream {
             return Box::pin(async { Err(io::Error::other("TLS where there can be none")) });
         };
         match party {
-            TlsParty::Server(tls) => {
+            TlsParty::Server(tls) | TlsParty::WebServer(tls) => {
                 let material = tls.current();
-                let accept = TlsAcceptor::from(material.config()).accept(tcp);
+                let config = match party {
+                    TlsParty::WebServer(_) => material.web_config(),
+                    _ => material.config(),
+                };
+                let accept = TlsAcceptor::from(config).accept(tcp);
                 Box::pin(async move {
                     let stream = accept.await?;
                     let connection = stream.get_ref().1;

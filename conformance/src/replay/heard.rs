@@ -60,6 +60,31 @@ impl<S: Stage> Player<S> {
         Ok(())
     }
 
+    /// A head of HTTP: its first line, fields that must be there, and others.
+    pub(super) fn head(&mut self, on: usize, expected: &Expected) -> Result<(), String> {
+        let unseen = self.unseen(on);
+        let head = String::from_utf8_lossy(&unseen)
+            .split_once("\r\n\r\n")
+            .map(|(head, _)| head.to_owned())
+            .ok_or_else(|| format!("no head was sent: {}", show(&unseen)))?;
+        let mut lines = head.split("\r\n");
+        let first = lines.next().unwrap_or_default();
+        let fields: Vec<&str> = lines.collect();
+        let Some(matched) = expected.first.matches(first.as_bytes(), &self.bindings) else {
+            return Err(format!("sent: {first}"));
+        };
+        self.bindings.extend(matched.bound);
+        for wanted in &expected.body {
+            let found = fields
+                .iter()
+                .find_map(|field| wanted.matches(field.as_bytes(), &self.bindings));
+            let found = found.ok_or_else(|| format!("no such field in: {head}"))?;
+            self.bindings.extend(found.bound);
+        }
+        self.consume(on, head.len() + 4);
+        Ok(())
+    }
+
     /// All that is left is one text without a line end.
     pub(super) fn expect_text(&mut self, on: usize, template: &Template) -> Result<(), String> {
         let unseen = self.unseen(on);

@@ -114,6 +114,7 @@ impl<S: Stage> Player<S> {
         match &step.what {
             What::Line(..) | What::Body(..) | What::Octets(..) | What::Text(..) => Ok(()),
             What::Expect(on, expected) => self.expect(*on, expected),
+            What::Head(on, expected) => self.head(*on, expected),
             What::Maybe(on, template) => self.maybe(*on, template),
             What::ExpectOctets(on, octets) => self.expect_octets(*on, octets),
             What::ExpectText(on, template) => self.expect_text(*on, template),

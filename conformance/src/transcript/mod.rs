@@ -112,6 +112,8 @@ pub enum What {
     ExpectOctets(usize, Vec<u8>),
     /// `S=`: all that is left, without a line end.
     ExpectText(usize, Template),
+    /// `S^`: a head of HTTP, and with `S|` the fields of it that matter.
+    Head(usize, Expected),
     /// `S{` … `S}`
     AnyOrder(usize, Vec<Expected>),
     /// `S-`
@@ -139,6 +141,7 @@ impl What {
             | Self::Maybe(on, _)
             | Self::ExpectOctets(on, _)
             | Self::ExpectText(on, _)
+            | Self::Head(on, _)
             | Self::AnyOrder(on, _)
             | Self::Silence(on)
             | Self::Closed(on)

@@ -48,7 +48,7 @@ impl Reader {
             return self.directive(directive);
         }
         let (letter, connection, marker, rest) = prefix(line).ok_or_else(|| {
-            "no line of a transcript: C: S: C| S| C= S= C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned()
+            "no line of a transcript: C: S: C| S| C= S= S^ C~ S~ S- S# S{ S} S? T: !: A: R: # @".to_owned()
         })?;
         if !matches!(letter, 'T' | '!' | 'R') && !self.done.sessions.contains_key(&connection) {
             return Err(format!("no @session {connection} stands above"));
@@ -134,6 +134,12 @@ impl Reader {
             ('S', '|') => return self.body(connection, rest),
             ('S', '~') => What::ExpectOctets(connection, unescape(rest)?),
             ('S', '=') => What::ExpectText(connection, Template::parse(rest)?),
+            ('S', '^') => {
+                let first = Template::parse(rest)?;
+                let line = self.line;
+                let body = Vec::new();
+                What::Head(connection, Expected { line, first, body })
+            }
             ('S', '?') => What::Maybe(connection, Template::parse(rest)?),
             ('S', '-') if rest.is_empty() => What::Silence(connection),
             ('S', '#') if rest.is_empty() => What::Closed(connection),
@@ -179,7 +185,9 @@ impl Reader {
         let template = Template::parse(rest)?;
         let line = match self.done.steps.last_mut().map(|step| &mut step.what) {
             Some(What::AnyOrder(on, lines)) if *on == connection => lines.last_mut(),
-            Some(What::Expect(on, expected)) if *on == connection => Some(expected),
+            Some(What::Expect(on, expected) | What::Head(on, expected)) if *on == connection => {
+                Some(expected)
+            }
             _ => None,
         };
         let line = line.ok_or("S| follows the S: line that announces it")?;
@@ -221,7 +229,7 @@ fn prefix(line: &str) -> Option<(char, usize, char, &str)> {
         number.parse().ok()?
     };
     let mut chars = rest.chars();
-    let marker = chars.next().filter(|c| ":|~=-#{}?".contains(*c))?;
+    let marker = chars.next().filter(|c| ":|~=^-#{}?".contains(*c))?;
     let text = chars.as_str();
     Some((letter, connection, marker, text.strip_prefix(' ').unwrap_or(text)))
 }
@@ -290,7 +298,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_line() {
-        let text = "C: a b\nC:\nC|  x\nC~ a\\r\\x00\\\\\nC= y\nS= z\nS: c\nS| d\nS|\nS? e\nS~ \\xff\nS-\nS#\nT: +28m\n\
+        let text = "C: a b\nC:\nC|  x\nC~ a\\r\\x00\\\\\nC= y\nS= z\nS^ w\nS| v\nS: c\nS| d\nS|\nS? e\nS~ \\xff\nS-\nS#\nT: +28m\n\
                     !: disk full\nA: Call ${*}\nR: DiskFull\nS{\nS: f\nS| g\nS: h\nS}\n";
         let expected = |line, first, body: &[&str]| Expected {
             line,
@@ -306,7 +314,8 @@ mod tests {
                 What::Octets(1, b"a\r\0\\".to_vec()),
                 What::Text(1, template("y")),
                 What::ExpectText(1, template("z")),
-                What::Expect(1, expected(8, "c", &["d", ""])),
+                What::Head(1, expected(8, "w", &["v"])),
+                What::Expect(1, expected(10, "c", &["d", ""])),
                 What::Maybe(1, template("e")),
                 What::ExpectOctets(1, vec![0xff]),
                 What::Silence(1),
@@ -314,7 +323,7 @@ mod tests {
                 What::Time(Duration::from_secs(28 * 60)),
                 What::Outside("disk full".into()),
                 What::Action(1, template("Call ${*}"), Some("DiskFull".into())),
-                What::AnyOrder(1, vec![expected(20, "f", &["g"]), expected(22, "h", &[])]),
+                What::AnyOrder(1, vec![expected(22, "f", &["g"]), expected(24, "h", &[])]),
             ]
         );
     }

@@ -64,6 +64,7 @@ keys! {
     "exchange_api.public_port", Kind::Port, null, "80: /.well-known, autoconfig and ACME answer there";
     "exchange_api.public_secure_port", Kind::Port, null, "443: the same with TLS";
     "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens, 32 octets or more; null: made once, kept in mail_root";
+    "exchange_api.max_connections", MAX_CONNECTIONS, 256, "Connections over both ports of the API; more get 503";
     "exchange_api.cors_origins", Kind::Origins, ["*"], "Pages that browsers may show the API's answers to, such as \"https://app.example.com\"; \"*\": all (a token is needed in any case)";
     "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
     "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
@@ -99,6 +100,7 @@ keys! {
     "limits.trusted_networks", Kind::Networks, [], "Clients to which rate and per-address limits do not apply";
     "limits.connections_per_address.smtp", MAX_CONNECTIONS, 20, "SMTP connections of one address (IPv6: /64)";
     "limits.connections_per_address.imap", MAX_CONNECTIONS, 50, "IMAP connections of one address (IPv6: /64)";
+    "limits.connections_per_address.api", MAX_CONNECTIONS, 50, "Connections of one address to the API (IPv6: /64)";
     "limits.messages_per_minute", ANY_COUNT, 60, "Messages of one address (IPv6: /64) in a minute; more get 450, and 421 when connecting";
     "limits.auth_failures_per_10_minutes", ANY_COUNT, 10, "Failed logins of one account from one address, each wrong password once; then no login from there; ten times as many over all accounts";
     "limits.recipients_per_hour", ANY_COUNT, 500, "Recipients of one account that sends, in an hour; more get 450";

@@ -111,6 +111,7 @@ pub struct Api {
     pub public_port: Option<u16>,
     #[serde(deserialize_with = "port")]
     pub public_secure_port: Option<u16>,
+    pub max_connections: usize,
     pub token_secret: Option<SecretSource>,
     pub cors_origins: Vec<String>,
 }
@@ -248,6 +249,7 @@ impl LimitsConfig {
 pub struct ConnectionsPerAddress {
     pub smtp: usize,
     pub imap: usize,
+    pub api: usize,
 }
 
 /// `checks`

@@ -11,4 +11,7 @@
 )]
 
 mod any_split;
+mod fuzz_bodies;
 mod host;
+#[path = "../smtp/mutate.rs"]
+mod mutate;

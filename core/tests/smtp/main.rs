@@ -19,6 +19,7 @@ mod client_session;
 mod dns_resolver;
 mod fuzz_bodies;
 mod host;
+mod mutate;
 mod relay_attempt;
 mod relay_hosts;
 mod relay_queue;

@@ -19,7 +19,7 @@ use super::Failure;
 use super::load::{LoadError, Loaded, load, load_or_fail};
 use crate::drive::DriveLimits;
 use crate::logging;
-use crate::server::{ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
+use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
 use crate::tls::CertificateSource;
 
 /// Written when the configuration names no pid file and this can be written.
@@ -72,6 +72,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
         smtp: smtp(config),
         imap: imap(config),
+        api: api(config),
         cleartext_networks: config.auth.cleartext_networks.clone(),
         trusted_networks: config.limits.trusted_networks.clone(),
         token_key: token_key(loaded)?,
@@ -209,6 +210,13 @@ fn smtp(config: &Config) -> SmtpConfig {
         command_timeout: Duration::from_secs(smtp.command_timeout),
         data_timeout: Duration::from_secs(smtp.data_timeout),
         max_hold: smtp.max_hold,
+    }
+}
+
+fn api(config: &Config) -> ApiConfig {
+    ApiConfig {
+        max_connections: config.exchange_api.max_connections,
+        per_address: config.limits.connections_per_address.api,
     }
 }
 

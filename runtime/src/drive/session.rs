@@ -167,7 +167,10 @@ where
     fn take_signals(&mut self) -> bool {
         let bits = self.context.signal.take();
         if bits & Signal::SHUTDOWN != 0 {
-            self.stopping = matches!(self.context.tls, Some(TlsParty::Server(_)));
+            self.stopping = matches!(
+                self.context.tls,
+                Some(TlsParty::Server(_) | TlsParty::WebServer(_))
+            );
             self.feed(Input::Shutdown);
         }
         if bits & Signal::DIRTY != 0 {

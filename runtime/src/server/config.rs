@@ -18,10 +18,7 @@ use crate::drive::DriveLimits;
 use crate::listen::{GateLimits, Group, Service};
 use crate::tls::CertificateSource;
 
-/// Connections to the API ports at the same time, and of one address.
-const API: (usize, usize) = (256, 32);
-
-/// The same of the public ports: a document is read with one request.
+/// Connections to the public ports at the same time, and of one address: a document is read with one request.
 const PUBLIC: (usize, usize) = (256, 16);
 
 /// Connections of LMTP at the same time; all may be of one address.
@@ -44,6 +41,8 @@ pub struct ServerConfig {
     pub smtp: SmtpConfig,
     /// `imap.*`.
     pub imap: ImapConfig,
+    /// `exchange_api.*`.
+    pub api: ApiConfig,
     /// `auth.cleartext_networks`.
     pub cleartext_networks: Vec<Network>,
     /// `limits.trusted_networks`.
@@ -116,6 +115,15 @@ pub struct SmtpConfig {
     pub data_timeout: Duration,
     /// Seconds that a submitted message may be held; 0: never.
     pub max_hold: u64,
+}
+
+/// What connections of the API share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Connections over both ports.
+    pub max_connections: usize,
+    /// Connections of one address (IPv6: one /64).
+    pub per_address: usize,
 }
 
 /// What IMAP sessions share.
@@ -211,7 +219,7 @@ impl ServerConfig {
         let (total, per_address) = match service.group() {
             Group::Smtp => (self.smtp.max_connections, self.smtp.per_address),
             Group::Imap => (self.imap.max_connections, self.imap.per_address),
-            Group::Api => API,
+            Group::Api => (self.api.max_connections, self.api.per_address),
             Group::Public => PUBLIC,
             Group::Lmtp => LMTP,
         };
@@ -309,6 +317,7 @@ impl Default for ServerConfig {
             tls: None,
             smtp: SmtpConfig::default(),
             imap: ImapConfig::default(),
+            api: ApiConfig::default(),
             cleartext_networks: Vec::new(),
             trusted_networks: Vec::new(),
             token_key: None,
@@ -341,6 +350,16 @@ impl Default for SmtpConfig {
             command_timeout: Duration::from_secs(300),
             data_timeout: Duration::from_secs(300),
             max_hold: 2_592_000,
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self {
+            max_connections: 256,
+            per_address: 50,
         }
     }
 }

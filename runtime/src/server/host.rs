@@ -234,12 +234,16 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                 format_args!("event=connected service={service}"),
             );
         }
+        let party = match service.group() {
+            Group::Api | Group::Public => TlsParty::WebServer,
+            Group::Smtp | Group::Lmtp | Group::Imap => TlsParty::Server,
+        };
         let now = self.clock.now();
         let context = Context {
             clock: self.clock,
             pools: Arc::clone(&self.pools),
             signal: Arc::default(),
-            tls: self.tls.clone().map(TlsParty::Server),
+            tls: self.tls.clone().map(party),
             implicit_tls: service.is_implicit_tls(),
             limits: config.drive,
             label,

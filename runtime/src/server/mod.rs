@@ -26,7 +26,7 @@ use rmail_store::disk::Disk;
 use rmail_store::file::{FileStore, Options};
 use rmail_store::mailstore::MailStore;
 
-pub use config::{ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
+pub use config::{ApiConfig, ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
 pub(crate) use host::Host;
 pub(crate) use no_service::NoService;
 

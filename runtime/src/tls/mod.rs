@@ -33,6 +33,8 @@ static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rust
 pub enum TlsParty {
     /// We have the certificate.
     Server(Arc<ServerTls>),
+    /// The same, for HTTP/1.1: clients choose it by ALPN (RFC 9112 §9.7, RFC 7301).
+    WebServer(Arc<ServerTls>),
     /// We look at theirs.
     Client {
         /// What we trust.
@@ -86,6 +88,8 @@ pub struct ServerTls {
 /// it is true whatever is reloaded meanwhile.
 pub struct Material {
     config: Arc<ServerConfig>,
+    /// With the protocol HTTP/1.1.
+    web: Arc<ServerConfig>,
     end_point: Option<Vec<u8>>,
     pair: Pair,
 }
@@ -133,8 +137,11 @@ impl Material {
                     .with_single_cert(pair.chain(), pair.key())
             })
             .map_err(|error| TlsError::unusable(path, &error))?;
+        let mut web = config.clone();
+        web.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             config: Arc::new(config),
+            web: Arc::new(web),
             end_point: pair.chain().first().and_then(end_point_of),
             pair,
         })
@@ -144,6 +151,12 @@ impl Material {
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// The same for connections of the HTTP API.
+    #[must_use]
+    pub fn web_config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.web)
     }
 
     /// `tls-server-end-point` of the certificate (RFC 5929 §4).

@@ -13,6 +13,7 @@
 mod adversity;
 mod aliases;
 mod api_send;
+mod api_connections;
 mod beside;
 mod care;
 mod clients;
