@@ -5,8 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use rmail_tests::program::{find, run};
-use rmail_tests::{Server, free_port, wait_for};
+use rmail_tests::{Server, find, free_port, run, wait_for};
 use serde_json::{Value, json};
 
 /// For an answer.
