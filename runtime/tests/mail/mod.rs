@@ -8,17 +8,13 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use rmail_core::addr::{Address, Domain};
-use rmail_core::config::Network;
 use rmail_core::directory::Hosting;
 use rmail_core::limits::Limits;
 use rmail_core::secret::Secret;
 use rmail_core::{random::Random, relay};
 use rmail_runtime::disk::RealDisk;
-use rmail_runtime::drive::DriveLimits;
 use rmail_runtime::listen::Service;
-use rmail_runtime::server::{
-    ImapConfig, Listen, RunError, Server, ServerConfig, SmtpConfig, Stopper, StoreConfig,
-};
+use rmail_runtime::server::{Listen, RunError, Server, ServerConfig, Stopper};
 use rmail_runtime::tls::{CertificateSource, ClientTls};
 use rmail_runtime::{clock, entropy};
 use rmail_store::accounts::{Accounts, NewUser};
@@ -60,16 +56,12 @@ fn config(root: &TempDir, domain: &str) -> ServerConfig {
             api: any(),
             api_tls: any(),
             lmtp: any(),
-            lmtp_socket: None,
+            ..Listen::default()
         },
         tls: Some(CertificateSource::SelfSigned {
             mail_root: root.path().to_owned(),
             names: vec![hostname.clone()],
         }),
-        smtp: SmtpConfig::default(),
-        imap: ImapConfig::default(),
-        cleartext_networks: Vec::new(),
-        trusted_networks: Vec::<Network>::new(),
         service: Settings {
             hostname: hostname.clone(),
             hosting,
@@ -80,9 +72,8 @@ fn config(root: &TempDir, domain: &str) -> ServerConfig {
             hostname,
             ..relay::Settings::default()
         },
-        store: StoreConfig::default(),
-        drive: DriveLimits::default(),
         grace: Duration::from_secs(20),
+        ..ServerConfig::default()
     }
 }
 

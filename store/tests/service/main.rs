@@ -17,6 +17,8 @@ mod api_session;
 mod api_admin;
 mod api_mail;
 mod api_send;
+mod api_mail;
+mod api_session;
 mod app_passwords;
 mod checks;
 mod common;
