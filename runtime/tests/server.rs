@@ -235,10 +235,10 @@ fn connections_over_the_bounds_are_told_and_closed() {
 fn health_is_told_on_both_api_ports() {
     let server = Running::start(&[ALICE], |_| {});
     for mut wire in [server.plain(Service::Api), server.tls(Service::ApiTls)] {
-        wire.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+        wire.send("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let answer = wire.rest();
         assert!(
-            answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{\"status\":\"up\"}"),
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"status\":\"up\""),
             "{answer}"
         );
     }

@@ -30,6 +30,7 @@ pub mod hub;
 pub mod mailstore;
 pub mod mem;
 pub mod memory;
+pub mod metrics;
 pub mod orders;
 pub mod queue_view;
 mod recent_map;

@@ -18,8 +18,6 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// A connection without a request is closed after this.
     pub idle_timeout: Duration,
-    /// The server does what it is there for, as far as its host knows.
-    pub up: bool,
     /// What the documents for setting up clients are made of.
     pub setup: Arc<Setup>,
     /// Only these documents are answered: the connection came to a public port.
@@ -42,7 +40,7 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// 50 MiB; 100 recipients; 10 s, as a head is a few hundred octets; 75 s, as other servers do; up; no tokens; credentials over TLS only;
+    /// 50 MiB; 100 recipients; 10 s, as a head is a few hundred octets; 75 s, as other servers do; no tokens; credentials over TLS only;
     /// all origins; nothing to set up.
     fn default() -> Self {
         Self {
@@ -50,7 +48,6 @@ impl Default for Settings {
             max_recipients: 100,
             request_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
-            up: true,
             setup: Arc::default(),
             public: false,
             tokens: None,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use futures_lite::FutureExt as _;
 use log::Level;
 use rmail_core::machine::Session;
+use rmail_store::metrics::Metrics;
 use rmail_store::service::Serve;
 
 use crate::clock::Clock;
@@ -49,6 +50,8 @@ pub struct Context {
     pub label: Label,
     /// Where lines about the other side are counted; `None`: there may be any number.
     pub lines: Option<Arc<Floods>>,
+    /// Where it is counted what the session does; `None`: it is no client's.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// Times after which a peer that does not do its part is left.
@@ -140,6 +143,21 @@ fn log_end(label: &Label, lines: Option<&Floods>, end: &End) {
         level,
         format_args!("event=closed why={:?}", end.to_string()),
     );
+}
+
+impl End {
+    /// The word under which it is counted.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::PeerGone(_) => "peer_gone",
+            Self::Stalled => "stalled",
+            Self::Handshake(_) => "handshake",
+            Self::Fault(_) => "fault",
+            Self::Panicked(_) => "panic",
+        }
+    }
 }
 
 impl fmt::Display for End {

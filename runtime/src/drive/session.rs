@@ -15,6 +15,7 @@ use rmail_core::machine::{Action, Bytes, CallId, Input, Scope, Session, WatchId}
 use rmail_core::mailbox::ModSeq;
 use rmail_core::time::Mono;
 use rmail_store::hub::Wake;
+use rmail_store::metrics::{Family, Operation};
 use rmail_store::service::{Answer, Serve};
 
 use super::outbox::Outbox;
@@ -38,6 +39,11 @@ const BLIND: usize = 64 * 1024;
 /// Octets read and dropped after our side is closed.
 const LINGER_MAX: usize = 1024 * 1024;
 
+/// How a call was answered, as figures number it.
+const BY_MEMORY: usize = 0;
+const BY_THREAD: usize = 1;
+const BY_WAITING: usize = 2;
+
 pub(super) struct Driver<M: Session, V> {
     machine: M,
     /// Away during a handshake.
@@ -51,6 +57,8 @@ pub(super) struct Driver<M: Session, V> {
     drained: bool,
     work: Work,
     call: Option<(CallId, Asked<M::Reply>)>,
+    /// When the outstanding call was asked, and what it is.
+    asked: Option<(Operation, Instant)>,
     watches: Vec<(WatchId, Arc<AtomicBool>)>,
     timer: Timer,
     armed: Option<Instant>,
@@ -98,6 +106,7 @@ where
             drained: false,
             work,
             call: None,
+            asked: None,
             watches: Vec::new(),
             timer: Timer::never(),
             armed: None,
@@ -196,6 +205,7 @@ where
             return Ok(false);
         };
         self.call = None;
+        self.count_answer();
         match reply {
             Ok(reply) => self.feed(Input::Reply(id, reply)),
             Err(panicked) => return Err(End::Panicked(panicked.0)),
@@ -263,6 +273,9 @@ where
                 Poll::Ready(Ok((stream, info))) => {
                     self.stream = Some(stream);
                     self.work = Work::Idle;
+                    if let Some(metrics) = &self.context.metrics {
+                        metrics.add(Family::Tls, &[usize::from(info.version >= 0x0304)], 1);
+                    }
                     self.feed(Input::TlsStarted(info));
                     Ok(true)
                 }
@@ -399,6 +412,9 @@ where
                 }
             }
             Action::Note(note) => {
+                if let Some(metrics) = &self.context.metrics {
+                    metrics.note(self.context.label.protocol, &note);
+                }
                 note_log::write(&self.context.label, self.context.lines.as_deref(), &note);
                 self.serve.note(self.context.clock.now(), &note);
             }
@@ -434,16 +450,40 @@ where
             ));
         }
         let now = self.context.clock.now();
+        if self.context.metrics.is_some() {
+            self.asked = Some((self.serve.operation(&call), Instant::now()));
+        }
         match self.serve.answer(now, call) {
-            Answer::Now(reply) => self.feed(Input::Reply(id, reply)),
+            Answer::Now(reply) => {
+                self.count_by(BY_MEMORY);
+                self.count_answer();
+                self.feed(Input::Reply(id, reply));
+            }
             Answer::Later(pool, call) => {
+                self.count_by(BY_THREAD);
                 let serve = Arc::clone(&self.serve);
                 let job = move || futures_lite::future::block_on(serve.run(now, call));
                 self.call = Some((id, Asked::Job(self.context.pools.run(pool, job))));
             }
-            Answer::Wait(waiting) => self.call = Some((id, Asked::Waiting(waiting))),
+            Answer::Wait(waiting) => {
+                self.count_by(BY_WAITING);
+                self.call = Some((id, Asked::Waiting(waiting)));
+            }
         }
         Ok(())
+    }
+
+    fn count_by(&self, by: usize) {
+        if let Some(metrics) = &self.context.metrics {
+            metrics.add(Family::Answers, &[by], 1);
+        }
+    }
+
+    /// The outstanding call was answered.
+    fn count_answer(&mut self) {
+        if let (Some(metrics), Some((operation, asked))) = (&self.context.metrics, self.asked.take()) {
+            metrics.observe(Family::Operations, &[operation as usize], asked.elapsed());
+        }
     }
 
     fn watch(&mut self, id: WatchId, scope: Scope, seen: ModSeq) {

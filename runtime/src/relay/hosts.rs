@@ -19,9 +19,9 @@ use rmail_core::smtp::client::{self, Job, Outcome};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 
-use super::log_event;
 use super::message::Reader;
 use super::party::{explain, party};
+use super::{count, log_event};
 use crate::drive::{Context, drive};
 use crate::io::Stream;
 use crate::note_log::Label;
@@ -228,7 +228,10 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                     let _ = asked.result.try_send(result);
                 }
             }
-            Action::Event(event) => log_event::write_host(&event),
+            Action::Event(event) => {
+                log_event::write_host(&event);
+                count::host(self.host.service.metrics(), &event);
+            }
         }
     }
 
@@ -312,6 +315,7 @@ async fn talk<S: MailStore, D: Disk>(
             peer: address.ip(),
         },
         lines: None,
+        metrics: None,
     };
     log::debug!(target: "relay", "{} event=connected id={entry} address={address}", context.label);
     let present = host.sessions.enter(context.label.connection, &context.signal);

@@ -181,6 +181,7 @@ impl Https {
                 peer,
             },
             lines: None,
+            metrics: None,
         };
         let machine = HttpClient::new(self.clock.now(), request);
         let ended = drive(machine, stream, Arc::new(NoService), context).await;

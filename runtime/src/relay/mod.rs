@@ -1,6 +1,7 @@
 //! The host of the outbound queue machine: attempts, writes and notices for its actions, log lines for its events.
 
 mod attempt;
+mod count;
 mod hosts;
 mod https;
 mod log_event;
@@ -33,6 +34,7 @@ use rmail_core::relay::{Settings, attempt::Order};
 use rmail_store::disk::Disk;
 use rmail_store::error::Result as StoreResult;
 use rmail_store::mailstore::MailStore;
+use rmail_store::metrics::Family;
 use rmail_store::service::Pool;
 
 use self::hosts::Keeper;
@@ -43,6 +45,10 @@ use crate::dns::{self, Dns};
 use crate::entropy;
 use crate::pools::panic_text;
 use crate::server::{Host, ServerConfig};
+
+/// Somebody wants the queue's figures to be as it is now, and to hear when they are.
+#[derive(Debug)]
+pub(crate) struct Asked(pub(crate) Sender<()>);
 
 /// Between two looks for queues whose process has died.
 const ADOPT: Duration = Duration::from_secs(30);
@@ -65,8 +71,12 @@ struct Ways {
 }
 
 impl Relay {
-    /// Starts with the entries found on disk; new ones come from the service.
-    pub(crate) fn start<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>, entries: Vec<Entry>) -> Self {
+    /// Starts with the entries found on disk; new ones come from the service. How the queue is told by `asked`.
+    pub(crate) fn start<S: MailStore, D: Disk>(
+        host: &Arc<Host<S, D>>,
+        entries: Vec<Entry>,
+        asked: Receiver<Asked>,
+    ) -> Self {
         let config = host.config();
         let dns = Dns::start(
             &host.executor,
@@ -96,9 +106,13 @@ impl Relay {
             let _ = commands.try_send(Input::Command { entry, command });
         });
         block_on(host.service.set_command_listener(listener));
-        let task = host
-            .executor
-            .spawn(supervise(Arc::clone(host), dns.clone(), ways, queue, entries));
+        let task = host.executor.spawn(supervise(
+            Arc::clone(host),
+            dns.clone(),
+            ways,
+            (queue, asked),
+            entries,
+        ));
         Self {
             events,
             dns,
@@ -136,7 +150,7 @@ async fn supervise<S: MailStore, D: Disk>(
     host: Arc<Host<S, D>>,
     dns: Dns,
     ways: Ways,
-    queue: Receiver<Input>,
+    (queue, asked): (Receiver<Input>, Receiver<Asked>),
     entries: Vec<Entry>,
 ) {
     /// Between a panic and the next beginning.
@@ -145,10 +159,12 @@ async fn supervise<S: MailStore, D: Disk>(
     loop {
         if let Some(entries) = entries.take() {
             let running = Running::new(&host, &dns, &ways);
-            let run = AssertUnwindSafe(running.run(&queue, entries)).catch_unwind();
+            host.state.relay_works(true);
+            let run = AssertUnwindSafe(running.run(&queue, &asked, entries)).catch_unwind();
             let Err(payload) = run.await else {
                 return;
             };
+            host.state.relay_works(false);
             log::error!(target: "relay", "event=panic error={:?}", panic_text(payload.as_ref()));
         }
         // What is added meanwhile is on disk, and the settings are the host's: only the end matters.
@@ -225,7 +241,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     /// Until the machine is idle after [`Input::Shutdown`].
-    async fn run(mut self, queue: &Receiver<Input>, entries: Vec<Entry>) {
+    async fn run(mut self, queue: &Receiver<Input>, asked: &Receiver<Asked>, entries: Vec<Entry>) {
         self.feed(Input::Loaded(entries));
         self.hear_requests().await;
         let mut adopt_at = Instant::now() + ADOPT;
@@ -256,8 +272,23 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 Timer::at(deadline.map_or(adopt_at, |deadline| deadline.min(adopt_at))).await;
                 Ok(Input::Tick)
             };
-            let Ok(input) = self.answered.recv().or(queue.recv()).or(tick).await else {
-                return;
+            let inputs = async { Ok(self.answered.recv().or(queue.recv()).or(tick).await) };
+            let question = async {
+                match asked.recv().await {
+                    Ok(asked) => Err(asked),
+                    // Nobody will ask.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            let input = match inputs.or(question).await {
+                Ok(Ok(input)) => input,
+                Ok(Err(_)) => return,
+                Err(Asked(answer)) => {
+                    let now = self.host.clock.now().unix.secs();
+                    self.host.service.metrics().set_queue(now, self.machine.ages());
+                    let _ = answer.try_send(());
+                    continue;
+                }
             };
             let adopted = matches!(&input, Input::Loaded(entries) if !entries.is_empty());
             self.feed(input);
@@ -296,6 +327,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 entry,
                 order,
             } => {
+                let retry = usize::from(self.machine.was_tried(&entry));
+                service.metrics().add(Family::Attempts, &[retry], 1);
                 let record = Record::of_attempt(self.host.clock.now().unix, &entry, &order);
                 service.write_history(&record);
                 let outcomes = self.attempt(entry, *order);
@@ -350,6 +383,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                         let message = bounce::build(&notice, &original, now.unix, &mut random);
                         let done = service.deliver_bounce(&id, &notice, &message, now).await;
                         if done.is_ok() {
+                            let kind = notice.kind as usize;
+                            service.metrics().add(Family::Notices, &[kind], 1);
                             service.write_history(&Record::of_notice(now.unix, &notice, &id));
                         }
                         succeeded("bounce", &entry, done)
@@ -362,6 +397,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             }
             Action::Event(event) => {
                 log_event::write(&event);
+                count::event(service.metrics(), &event);
                 let record = Record::of_event(self.host.clock.now().unix, &event);
                 if let Some(record) = record {
                     service.write_history(&record);

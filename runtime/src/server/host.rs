@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
@@ -19,10 +19,12 @@ use rmail_core::peer::Peer;
 use rmail_core::{api, http, imap, smtp};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
+use rmail_store::metrics::{Family, Metrics};
 use rmail_store::service;
 use rmail_store::service::Serve;
 
 use super::config::ServerConfig;
+use super::state::{HostProbe, State};
 use crate::clock::Clock;
 use crate::drive::{Context, Signal, drive};
 use crate::entropy;
@@ -45,6 +47,8 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) sessions: Sessions,
     /// What was answered could not be synced.
     pub(crate) sync_failed: AtomicBool,
+    /// How the parts are.
+    pub(crate) state: State,
     /// Connections of trusted networks that there was no room for.
     refused: Flood,
     /// Lines about those who are not trusted.
@@ -68,21 +72,25 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         tls: Option<Arc<ServerTls>>,
         ports: Ports,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            clock: Clock::start(),
-            pools,
-            executor,
-            service,
-            sessions: Sessions::default(),
-            sync_failed: AtomicBool::new(false),
-            refused: Flood::default(),
-            lines: Arc::default(),
-            setup: RwLock::new(Arc::new(config.setup(ports))),
-            config: RwLock::new(config),
-            ports,
-            token_key: OnceLock::new(),
-            tls,
-            gate: Arc::default(),
+        Arc::new_cyclic(|host| {
+            service.set_probe(Arc::new(HostProbe(Weak::clone(host))));
+            Self {
+                clock: Clock::start(),
+                pools,
+                executor,
+                service,
+                sessions: Sessions::default(),
+                sync_failed: AtomicBool::new(false),
+                state: State::default(),
+                refused: Flood::default(),
+                lines: Arc::default(),
+                setup: RwLock::new(Arc::new(config.setup(ports))),
+                config: RwLock::new(config),
+                ports,
+                token_key: OnceLock::new(),
+                tls,
+                gate: Arc::default(),
+            }
         })
     }
 
@@ -120,11 +128,6 @@ impl<S: MailStore, D: Disk> Host<S, D> {
     /// The certificate, if TLS is on.
     pub(crate) fn tls(&self) -> Option<&Arc<ServerTls>> {
         self.tls.as_ref()
-    }
-
-    /// Whether the server does what it is there for, as far as that is known without trying.
-    fn is_up(&self) -> bool {
-        !self.sync_failed.load(Ordering::Relaxed) && !self.sessions.are_ending()
     }
 
     /// Tells how many lines were left out.
@@ -168,6 +171,10 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                         format_args!("event=refused service={service} why={why:?}"),
                     );
                 }
+                let reason = why as usize;
+                self.service
+                    .metrics()
+                    .add(Family::ConnectionsRefused, &[service as usize, reason], 1);
                 listen::refuse(service, &config.hostname, why, socket);
                 return;
             }
@@ -248,7 +255,9 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             limits: config.drive,
             label,
             lines,
+            metrics: Some(Arc::clone(self.service.metrics())),
         };
+        let pass = Counted::new(Arc::clone(self.service.metrics()), service, pass);
         match service.group() {
             Group::Smtp | Group::Lmtp => {
                 let settings = config.smtp_session(service, label.peer);
@@ -262,7 +271,6 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             }
             Group::Api | Group::Public => {
                 let settings = api::Settings {
-                    up: self.is_up(),
                     setup: self.setup(),
                     ..config.api_session(service, label.peer, self.token_key.get())
                 };
@@ -272,7 +280,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         }
     }
 
-    fn spawn<M, V>(self: &Arc<Self>, machine: M, stream: Stream, serve: V, context: Context, pass: Pass)
+    fn spawn<M, V>(self: &Arc<Self>, machine: M, stream: Stream, serve: V, context: Context, pass: Counted)
     where
         M: Session<Call = V::Call, Reply = V::Reply> + Send + 'static,
         V: Serve,
@@ -280,7 +288,8 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         let present = self.sessions.enter(context.label.connection, &context.signal);
         let session = drive(machine, stream, Arc::new(serve), context);
         let run = async move {
-            session.await;
+            let ended = session.await;
+            pass.metrics.count(Family::Sessions, ended.end.word());
             drop((pass, present));
         };
         self.executor.spawn(run).detach();
@@ -292,6 +301,31 @@ impl<S: MailStore, D: Disk> fmt::Debug for Host<S, D> {
         f.debug_struct("Host")
             .field("gate", &self.gate)
             .finish_non_exhaustive()
+    }
+}
+
+/// A session's place, counted while it is taken.
+struct Counted {
+    metrics: Arc<Metrics>,
+    service: Service,
+    _pass: Pass,
+}
+
+impl Counted {
+    fn new(metrics: Arc<Metrics>, service: Service, pass: Pass) -> Self {
+        metrics.add(Family::Connections, &[service as usize], 1);
+        metrics.add(Family::ConnectionsTotal, &[service as usize], 1);
+        Self {
+            metrics,
+            service,
+            _pass: pass,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.leave(Family::Connections, &[self.service as usize]);
     }
 }
 
@@ -363,7 +397,7 @@ impl Sessions {
     }
 
     /// Whether [`Sessions::shut_down`] was called.
-    fn are_ending(&self) -> bool {
+    pub(super) fn are_ending(&self) -> bool {
         lock(&self.alive).is_none()
     }
 

@@ -3,6 +3,7 @@
 mod config;
 mod host;
 mod no_service;
+mod state;
 mod tasks;
 
 use std::fmt;
@@ -200,7 +201,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let pools = Arc::new(Pools::new(cores));
         let host = Host::new(config, pools, executor, service, tls, ports_of(&bound));
         wait_here(host.read_token_key());
-        let relay = Relay::start(&host, queued);
+        // One scrape at a time, and the next.
+        let (ask, asked) = async_channel::bounded(2);
+        host.state.set_queue(ask);
+        let relay = Relay::start(&host, queued, asked);
         let lookup = Hurried(relay.dns().clone());
         host.service.set_lookup(Arc::new(lookup));
         let (stop, stopped) = async_channel::bounded(1);
@@ -234,23 +238,29 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             })?;
         log::info!(target: "server", "event=listening service={service} address={address}");
         self.addresses.push((service, address));
+        let accepting = self.host.state.listens(service, address.to_string());
         let host = Arc::clone(&self.host);
         let accept = listen::accept(service, listener, move |socket, peer| {
             host.accepted(service, socket, peer);
         });
-        self.listeners.push(self.host.executor.spawn(accept));
+        self.listeners.push(self.host.executor.spawn(async move {
+            accept.await;
+            drop(accepting);
+        }));
         Ok(())
     }
 
     fn listen_locally(&mut self, service: Service, listener: Async<UnixListener>, file: SocketFile) {
         log::info!(target: "server", "event=listening service={service} path={:?}", file.path());
+        let path = file.path().display().to_string();
+        let accepting = self.host.state.listens(service, path);
         let host = Arc::clone(&self.host);
         let accept = listen::accept_local(service, listener, move |socket| {
             host.accepted_local(service, socket);
         });
         self.listeners.push(self.host.executor.spawn(async move {
             accept.await;
-            drop(file);
+            drop((file, accepting));
         }));
     }
 

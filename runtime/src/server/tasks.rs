@@ -15,6 +15,7 @@ use futures_lite::FutureExt as _;
 use rmail_core::machine::Scope;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
+use rmail_store::metrics::Family;
 use rmail_store::service::Pool;
 
 use super::host::Host;
@@ -136,7 +137,7 @@ async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
         || host.service.store().is_dirty()
         || host.service.has_limits_to_tell(host.clock.now())
     {
-        Timer::after(TICK).await;
+        after(host, TICK).await;
         return 1;
     }
     let arrival = async {
@@ -144,10 +145,18 @@ async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
         0
     };
     let rest = async {
-        Timer::after(TICK * CERTIFICATE).await;
+        after(host, TICK * CERTIFICATE).await;
         u64::from(CERTIFICATE)
     };
     arrival.or(rest).await
+}
+
+/// Sleeps so long, and counts how much later it was.
+async fn after<S: MailStore, D: Disk>(host: &Host<S, D>, pause: Duration) {
+    let due = Instant::now() + pause;
+    Timer::at(due).await;
+    let metrics = host.service.metrics();
+    metrics.observe(Family::LoopDelay, &[], due.elapsed());
 }
 
 fn is_mailbox(scope: &Scope) -> bool {

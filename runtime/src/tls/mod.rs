@@ -2,6 +2,7 @@
 
 mod client;
 mod dane;
+mod expiry;
 mod fault;
 mod files;
 mod self_signed;
@@ -19,6 +20,7 @@ use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig, Supported
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 pub use client::{ClientTls, Watch};
+pub use expiry::expires;
 pub(crate) use fault::fault_of_io;
 pub use files::{Pair, Stamp, TlsError};
 
@@ -157,6 +159,12 @@ impl Material {
     #[must_use]
     pub fn web_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.web)
+    }
+
+    /// When the certificate expires, in seconds since 1970.
+    #[must_use]
+    pub fn expires(&self) -> Option<u64> {
+        self.pair.chain().first().and_then(expires)
     }
 
     /// `tls-server-end-point` of the certificate (RFC 5929 §4).

@@ -352,6 +352,7 @@ impl Host {
             implicit_tls: self.implicit,
             limits: self.limits,
             lines: None,
+            metrics: None,
             label: Label {
                 protocol: "toy",
                 connection: 1,

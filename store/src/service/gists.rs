@@ -11,6 +11,7 @@ use super::lock;
 use super::message::{Known, Message};
 use crate::error::Result;
 use crate::mailstore::MailStore;
+use crate::metrics::{Cache, Metrics};
 
 /// Octets of all gists of a process together.
 const MAX_OCTETS: usize = 64 << 20;
@@ -21,7 +22,10 @@ const CHUNK_BITS: u32 = 8;
 /// Gists of messages of all mailboxes, in chunks; those that were not used for longest go. A message never changes, and
 /// its mailbox's id and UID never mean another, so they are right as long as they are kept.
 #[derive(Debug, Default)]
-pub(super) struct GistCache(Mutex<Kept>);
+pub(super) struct GistCache {
+    kept: Mutex<Kept>,
+    metrics: Arc<Metrics>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -52,6 +56,14 @@ pub(super) struct Found {
 }
 
 impl GistCache {
+    /// Nothing yet; whether it is found is counted there.
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            kept: Mutex::default(),
+            metrics,
+        }
+    }
+
     /// The gists of these messages, which are of one chunk.
     pub(super) async fn of<'a, S: MailStore>(
         &self,
@@ -71,6 +83,7 @@ impl GistCache {
             .map(|row| row.uid)
             .filter(|uid| kept.as_ref().is_none_or(|kept| kept.get(*uid).is_none()))
             .collect();
+        self.metrics.cache(Cache::Gist, missing.is_empty());
         if let Some(gists) = kept.as_ref().filter(|_| missing.is_empty()) {
             return Ok(Found {
                 gists: Arc::clone(gists),
@@ -89,7 +102,7 @@ impl GistCache {
     }
 
     fn get(&self, key: &(MailboxRef, u32)) -> Option<Arc<Gists>> {
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         kept.clock += 1;
         let now = kept.clock;
         let chunk = kept.chunks.get_mut(key)?;
@@ -98,7 +111,7 @@ impl GistCache {
     }
 
     fn put(&self, key: (MailboxRef, u32), gists: Arc<Gists>) {
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         let octets = gists.weight();
         if octets > MAX_OCTETS / 8 {
             return;
@@ -211,11 +224,11 @@ mod tests {
         for chunk in 0..u32::try_from(fit).expect("few") + 2 {
             cache.put((mailbox.clone(), chunk), Arc::clone(&gists));
             cache.get(&(mailbox.clone(), 0));
-            assert!(lock(&cache.0).octets <= MAX_OCTETS);
+            assert!(lock(&cache.kept).octets <= MAX_OCTETS);
         }
         assert!(cache.get(&(mailbox.clone(), 0)).is_some());
         assert!(cache.get(&(mailbox.clone(), 1)).is_none());
-        let kept = lock(&cache.0);
+        let kept = lock(&cache.kept);
         let sum: usize = kept.chunks.values().map(|chunk| chunk.octets).sum();
         assert_eq!(sum, kept.octets);
     }

@@ -26,6 +26,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::hub::Wake;
 use crate::mailstore::MailStore;
+use crate::metrics::{Cache, Operation};
 
 /// Answers the calls of one IMAP session.
 pub struct ImapService<S: MailStore, D: Disk> {
@@ -395,21 +396,29 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
                 }
             }
             Call::Changes { mailbox } if !self.is_own(&mailbox.account) => Pool::Read,
-            Call::Changes { mailbox } => match self.service.store.snapshot_now(mailbox) {
-                Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
-                None => Pool::Read,
-            },
+            Call::Changes { mailbox } => {
+                let snapshot = self.service.store.snapshot_now(mailbox);
+                self.service.metrics.cache(Cache::Mailbox, snapshot.is_some());
+                match snapshot {
+                    Some(snapshot) => return Answer::Now(Reply::Changes(Ok(snapshot))),
+                    None => Pool::Read,
+                }
+            }
             Call::Select {
                 account,
                 mailbox,
                 read_only,
-            } if self.is_own(account) => match self.service.store.select_now(account, mailbox, *read_only) {
-                Some(selected) => {
-                    lock(&self.open).push(selected.mailbox.clone());
-                    return Answer::Now(Reply::Selected(Ok(selected)));
+            } if self.is_own(account) => {
+                let selected = self.service.store.select_now(account, mailbox, *read_only);
+                self.service.metrics.cache(Cache::Mailbox, selected.is_some());
+                match selected {
+                    Some(selected) => {
+                        lock(&self.open).push(selected.mailbox.clone());
+                        return Answer::Now(Reply::Selected(Ok(selected)));
+                    }
+                    None => Pool::Read,
                 }
-                None => Pool::Read,
-            },
+            }
             Call::Unselect { mailbox } if self.service.store.unselect_now(mailbox) => {
                 self.has_left(mailbox);
                 return Answer::Now(Reply::Discarded);
@@ -505,6 +514,28 @@ impl<S: MailStore, D: Disk> Serve for ImapService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn operation(&self, call: &Call) -> Operation {
+        match call {
+            Call::Authenticate { .. } | Call::ScramStart { .. } | Call::ScramDone { .. } => Operation::Login,
+            Call::List { .. } | Call::Shared { .. } => Operation::List,
+            Call::Status { .. } => Operation::Status,
+            Call::Select { .. } => Operation::Select,
+            Call::Changes { .. } => Operation::Changes,
+            Call::Bodies { .. } => Operation::Read,
+            Call::Commit { .. } | Call::Replace { .. } => Operation::Append,
+            Call::Store { .. } => Operation::Flags,
+            Call::Copy { .. } => Operation::Copy,
+            Call::Move { .. } => Operation::Move,
+            Call::Expunge { .. } => Operation::Expunge,
+            Call::Search { .. } => Operation::Search,
+            Call::Sort { .. } | Call::Thread { .. } => Operation::Sort,
+            Call::Create { .. } | Call::Delete { .. } | Call::Rename { .. } | Call::Subscribe { .. } => {
+                Operation::Mailboxes
+            }
+            _ => Operation::Other,
+        }
     }
 
     fn note(&self, now: Now, note: &Note) {

@@ -20,6 +20,7 @@ use super::{Pool, Service, Settings, lock, refused};
 use crate::disk::{Changes, Disk};
 use crate::hub::Ear;
 use crate::mailstore::MailStore;
+use crate::metrics::Cache;
 
 /// The file of the secret from which false salts are made, and by which is chosen whom a name resembles.
 const SALTS: &str = "salts";
@@ -102,10 +103,10 @@ impl<S: MailStore, D: Disk> Service<S, D> {
 
     /// The epoch of the secret that the password was found to be a short time ago, if the user has that secret still.
     fn known_epoch(&self, now: Now, account: &AccountName, user: &User, password: &Secret) -> Option<u64> {
-        let epoch = self.passwords.recall(now.mono, account, password)?;
-        user.secrets()
-            .any(|secret| secret.epoch == epoch)
-            .then_some(epoch)
+        let recalled = self.passwords.recall(now.mono, account, password);
+        let epoch = recalled.filter(|epoch| user.secrets().any(|secret| secret.epoch == *epoch));
+        self.metrics.cache(Cache::Password, epoch.is_some());
+        epoch
     }
 
     /// What SCRAM needs of a user. Who does not exist, is disabled, or has no secret that SCRAM can use here gets keys

@@ -37,7 +37,7 @@ mod submit;
 mod tls_files;
 mod told;
 
-pub use api::ApiService;
+pub use api::{ApiService, Listener, Probe, Seen};
 pub use check::{Asking, CheckSettings, Lookup};
 pub use imap::ImapService;
 pub use outbound::OutboundMessage;
@@ -62,6 +62,7 @@ use crate::error::Error;
 use crate::history::History;
 use crate::hub::Hub;
 use crate::mailstore::MailStore;
+use crate::metrics::Metrics;
 use gists::GistCache;
 use greylist::Greylist;
 use hashing::Hashing;
@@ -102,6 +103,9 @@ pub struct Service<S: MailStore, D: Disk> {
     present: present::Present,
     /// Held while somebody may cease to be an administrator.
     admins: async_lock::Mutex<()>,
+    metrics: Arc<Metrics>,
+    /// Who knows the host.
+    probe: OnceLock<Arc<dyn Probe>>,
 }
 
 impl<S: MailStore, D: Disk> Service<S, D> {
@@ -113,6 +117,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         let limits = Limits::new(&seed, Arc::clone(accounts.disk()));
         let greylist = Greylist::new(Arc::clone(accounts.disk()));
         let history = History::new(Arc::clone(accounts.disk()));
+        let metrics = Arc::<Metrics>::default();
         Arc::new(Self {
             store,
             accounts,
@@ -125,8 +130,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             room: at_once::Room::default(),
             told: told::Told::default(),
             outbound: Outbound::default(),
-            gists: GistCache::default(),
             folders: api::FolderCache::default(),
+            gists: GistCache::new(Arc::clone(&metrics)),
             epochs: Mutex::default(),
             admin: Mutex::default(),
             abandoned: Mutex::default(),
@@ -137,6 +142,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             history,
             present: present::Present::default(),
             admins: async_lock::Mutex::default(),
+            metrics,
+            probe: OnceLock::new(),
         })
     }
 
@@ -195,6 +202,17 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     #[must_use]
     pub fn store(&self) -> &Arc<S> {
         &self.store
+    }
+
+    /// The figures of this process.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Who is asked how the host is; the first counts.
+    pub fn set_probe(&self, probe: Arc<dyn Probe>) {
+        let _ = self.probe.set(probe);
     }
 
     /// The accounts.

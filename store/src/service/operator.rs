@@ -13,6 +13,7 @@ use super::{Service, lock};
 use crate::disk::{Changes, Disk};
 use crate::history::{self, Wake};
 use crate::mailstore::MailStore;
+use crate::metrics::Family;
 use crate::orders::{self, Word};
 
 /// Changes of the directory of requests are told under this tag; the hub's count up from 1.
@@ -177,6 +178,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         here: impl Iterator<Item = &'a str>,
         entry: Option<&Entry>,
     ) {
+        let here: Vec<&str> = here.collect();
+        let waiting = |entry: &&Entry| entry.recipients.iter().filter(|to| to.done.is_none()).count();
+        let counts = [here.len(), entry.as_ref().map_or(0, waiting)];
+        for (index, count) in counts.into_iter().enumerate() {
+            self.metrics.add(Family::Recipients, &[index], count as u64);
+        }
         if self.settings().history_days == 0 {
             return;
         }
@@ -186,7 +193,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             sender: sender.chars().take(320).collect(),
             account: account.map(AccountName::to_string),
             size,
-            here: List::new(here),
+            here: List::new(here.into_iter()),
             queued: List::new(queued.map(|recipient| recipient.address.as_str())),
             hold_until: entry.map(|entry| entry.hold_until).filter(|until| *until > 0),
         };

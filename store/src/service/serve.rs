@@ -13,6 +13,7 @@ use rmail_core::time::Now;
 
 use crate::error::Result;
 use crate::hub::Wake;
+use crate::metrics::Operation;
 
 /// What the service says of a call at once.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,6 +111,11 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Ends a watch.
     fn unwatch(&self, watch: WatchId);
+
+    /// Under which name the call is counted.
+    fn operation(&self, _call: &Self::Call) -> Operation {
+        Operation::Other
+    }
 
     /// The session has noted something: some of it counts for limits. Never blocks. Nothing unless it is told otherwise.
     fn note(&self, _now: Now, _note: &Note) {}

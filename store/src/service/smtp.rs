@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::file::io::once;
 use crate::hub::Wake;
 use crate::mailstore::MailStore;
+use crate::metrics::Operation;
 
 /// Answers the calls of one SMTP session.
 pub struct SmtpService<S: MailStore, D: Disk> {
@@ -209,6 +210,16 @@ impl<S: MailStore, D: Disk> Serve for SmtpService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn operation(&self, call: &Call) -> Operation {
+        match call {
+            Call::Authenticate { .. } | Call::ScramStart { .. } | Call::ScramDone { .. } => Operation::Login,
+            Call::Sender { .. } => Operation::Sender,
+            Call::Recipient { .. } => Operation::Recipient,
+            Call::Commit { .. } | Call::CommitEach { .. } => Operation::Deliver,
+            _ => Operation::Other,
+        }
     }
 
     fn note(&self, now: Now, note: &Note) {

@@ -12,12 +12,11 @@
 
 mod accounts;
 mod aliases;
-mod api_client;
-mod api_session;
 mod api_admin;
+mod api_client;
+mod api_mail;
 mod api_mail;
 mod api_send;
-mod api_mail;
 mod api_session;
 mod app_passwords;
 mod checks;

@@ -12,8 +12,9 @@
 
 mod adversity;
 mod aliases;
-mod api_send;
 mod api_connections;
+mod api_send;
+mod api_state;
 mod beside;
 mod care;
 mod clients;

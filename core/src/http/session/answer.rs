@@ -64,6 +64,7 @@ impl<A: Application> HttpSession<A> {
             (true, false) => None,
         };
         let mut octets = wire::head(&response, end, connection, Some(self.now.unix));
+        let status = response.status.to_string();
         exchange.answer = match (&response.body, gzip) {
             _ if exchange.head_only => Answer::Whole,
             (Body::Stream, _) => Answer::Streaming,
@@ -71,6 +72,7 @@ impl<A: Application> HttpSession<A> {
             _ => Answer::Whole,
         };
         let head_only = exchange.head_only;
+        self.push(Action::Note(Note::Response(status)));
         match response.body {
             Body::Bytes(body) if !head_only && body.len() > JOINED => {
                 self.send(octets);

@@ -164,6 +164,19 @@ impl Queue {
             .map(|(id, item)| item.entry(id))
     }
 
+    /// When each entry arrived, in seconds since 1970, and whether an operator holds it.
+    pub fn ages(&self) -> impl Iterator<Item = (u64, bool)> {
+        let open = self.items.values().filter(|item| !item.recipients.is_empty());
+        open.map(|item| (item.head.arrived, item.head.held))
+    }
+
+    /// Whether one of an entry's recipients was tried before.
+    #[must_use]
+    pub fn was_tried(&self, entry: &str) -> bool {
+        let item = self.items.get(entry);
+        item.is_some_and(|item| item.recipients.iter().any(|rcpt| rcpt.stored.attempts > 0))
+    }
+
     /// Octets of an entry's stored message that are not sent, while the entry is here.
     #[must_use]
     pub fn offset(&self, entry: &str) -> Option<u64> {

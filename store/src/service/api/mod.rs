@@ -4,6 +4,9 @@ mod admin;
 mod mail;
 mod send;
 mod session;
+mod state;
+
+pub use state::{Listener, Probe, Seen};
 
 pub(super) use mail::FolderCache;
 
@@ -28,6 +31,7 @@ use crate::error::Result;
 use crate::file::io::once;
 use crate::hub::Wake;
 use crate::mailstore::MailStore;
+use crate::metrics::Operation;
 
 /// Answers the calls of one connection of the API.
 pub struct ApiService<S: MailStore, D: Disk> {
@@ -118,7 +122,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             Ask::Mail(ask) => Ok(mail::pool(ask)),
             Ask::Send(_) => Ok(Pool::Sync),
             Ask::Admin(ask) => Ok(admin::pool(ask)),
-            Ask::State(ask) => match *ask {},
+            // The store and the host are looked at.
+            Ask::State(_) => Ok(Pool::Read),
         }
     }
 
@@ -129,7 +134,10 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             Ask::Mail(ask) => self.mail(now, who.account()?, ask).await,
             Ask::Send(ask) => self.send(now, who.account()?, ask).await.map(api::Answer::Send),
             Ask::Admin(ask) => self.admin(now, ask).await.map(api::Answer::Admin),
-            Ask::State(ask) => match ask {},
+            Ask::State(ask) => {
+                let answer = self.service.state(&self.settings, ask, who.is_admin()).await;
+                Ok(api::Answer::State(answer))
+            }
         }
     }
 }
@@ -216,6 +224,10 @@ impl<S: MailStore, D: Disk> Serve for ApiService<S, D> {
 
     fn unwatch(&self, watch: WatchId) {
         self.desk.unwatch(watch);
+    }
+
+    fn operation(&self, _call: &Call) -> Operation {
+        Operation::Api
     }
 
     fn note(&self, now: Now, note: &Note) {

@@ -1,0 +1,214 @@
+//! How the host is, and what it tells of the process.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use async_channel::Sender;
+use async_io::Timer;
+use futures_lite::FutureExt as _;
+use futures_lite::future::block_on;
+use rmail_store::disk::Disk;
+use rmail_store::mailstore::MailStore;
+use rmail_store::metrics::{Family, Metrics};
+use rmail_store::service::{Listener, Probe, Seen};
+
+use super::host::Host;
+use crate::clock;
+use crate::listen::Service;
+use crate::relay::Asked;
+
+/// How long the relay may take to tell of its queue.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How the parts of a host are.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    listeners: Mutex<Vec<Known>>,
+    relay: AtomicBool,
+    /// Who tells of the queue.
+    queue: OnceLock<Sender<Asked>>,
+}
+
+/// A listener that was begun.
+#[derive(Debug)]
+struct Known {
+    service: Service,
+    address: String,
+    up: Arc<AtomicBool>,
+}
+
+/// Held by a listener as long as it accepts.
+#[derive(Debug)]
+pub(crate) struct Accepting(Arc<AtomicBool>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl State {
+    /// A listener begins.
+    pub(crate) fn listens(&self, service: Service, address: String) -> Accepting {
+        let up = Arc::new(AtomicBool::new(true));
+        let known = Known {
+            service,
+            address,
+            up: Arc::clone(&up),
+        };
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(known);
+        Accepting(up)
+    }
+
+    /// Whether somebody works on the queue.
+    pub(crate) fn relay_works(&self, works: bool) {
+        self.relay.store(works, Ordering::Relaxed);
+    }
+
+    /// Who tells of the queue from now on.
+    pub(crate) fn set_queue(&self, queue: Sender<Asked>) {
+        let _ = self.queue.set(queue);
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = listeners.iter();
+        all.map(|known| Listener {
+            service: known.service.to_string(),
+            address: known.address.clone(),
+            up: known.up.load(Ordering::Relaxed),
+        })
+        .collect()
+    }
+
+    /// Has the queue's figures set. Blocks, for a second at most.
+    fn ask_queue(&self) {
+        let Some(queue) = self.queue.get() else { return };
+        let (answer, answered) = async_channel::bounded(1);
+        if queue.try_send(Asked(answer)).is_err() {
+            return;
+        }
+        let late = async {
+            Timer::after(PATIENCE).await;
+            Err(async_channel::RecvError)
+        };
+        if block_on(answered.recv().or(late)).is_err() {
+            log::warn!(target: "server", "event=queue_silent");
+        }
+    }
+}
+
+/// Asks a host, while there is one: it has the service, and the service has this.
+pub(super) struct HostProbe<S: MailStore, D: Disk>(pub(super) Weak<Host<S, D>>);
+
+impl<S: MailStore, D: Disk> Probe for HostProbe<S, D> {
+    fn see(&self) -> Seen {
+        let Some(host) = self.0.upgrade() else {
+            return Seen {
+                ending: true,
+                ..Seen::default()
+            };
+        };
+        Seen {
+            listeners: host.state.listeners(),
+            queue: host.state.relay.load(Ordering::Relaxed),
+            synced: !host.sync_failed.load(Ordering::Relaxed),
+            ending: host.sessions.are_ending(),
+            uptime: host.clock.now().mono.0.as_secs(),
+        }
+    }
+
+    fn measure(&self, metrics: &Metrics) {
+        let Some(host) = self.0.upgrade() else { return };
+        host.state.ask_queue();
+        let now = clock::unix().0.as_secs();
+        let failing = host.sync_failed.load(Ordering::Relaxed);
+        metrics.set(Family::SyncFailing, &[], i64::from(failing));
+        let started = now.saturating_sub(host.clock.now().mono.0.as_secs());
+        metrics.set(Family::Started, &[], signed(started));
+        let expires = host.tls().and_then(|tls| tls.current().expires());
+        if let Some(expires) = expires {
+            metrics.set(Family::CertificateDays, &[], days_left(expires, now));
+        }
+        process(metrics);
+    }
+}
+
+/// Whole days; -1 if there are none.
+fn days_left(expires: u64, now: u64) -> i64 {
+    const DAY: u64 = 24 * 3_600;
+    expires.checked_sub(now).map_or(-1, |left| signed(left / DAY))
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What the system tells of this process, where it has a /proc of Linux.
+fn process(metrics: &Metrics) {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    if let Some(pages) = statm.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok()) {
+        let octets = pages.saturating_mul(rustix::param::page_size() as u64);
+        metrics.set(Family::Resident, &[], signed(octets));
+    }
+    if let Some(ticks) = ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default()) {
+        let millis = ticks.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1);
+        metrics.set(Family::Processor, &[], signed(millis));
+    }
+    if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
+        metrics.set(Family::Descriptors, &[], signed(descriptors.count() as u64));
+    }
+}
+
+/// User and system time in /proc/self/stat: the 14th and 15th field. The second, in parentheses, may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ').skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_behind_any_name() {
+        let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14";
+        assert_eq!(ticks(stat), Some(300));
+        assert_eq!(ticks("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn days_are_whole_and_never_zero_behind_the_end() {
+        assert_eq!(days_left(86_400 * 3 + 5, 0), 3);
+        assert_eq!(days_left(100, 100), 0);
+        assert_eq!(days_left(99, 100), -1);
+    }
+
+    #[test]
+    fn a_listener_is_up_until_it_ends() {
+        let state = State::default();
+        let one = state.listens(Service::Imap, "127.0.0.1:143".to_owned());
+        assert!(state.listeners().iter().all(|listener| listener.up));
+        drop(one);
+        assert_eq!(
+            state
+                .listeners()
+                .iter()
+                .map(|listener| listener.up)
+                .collect::<Vec<_>>(),
+            [false]
+        );
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        let metrics = Metrics::default();
+        process(&metrics);
+        assert!(metrics.value(Family::Resident, &[]) > 0 && metrics.value(Family::Descriptors, &[]) > 0);
+    }
+}
