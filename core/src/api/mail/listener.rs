@@ -205,6 +205,9 @@ impl Listener {
     pub fn reply(&mut self, now: Now, reply: Result<Answer, Failure>) {
         self.now = now.mono;
         self.asked = false;
+        if self.ended {
+            return;
+        }
         match reply {
             Ok(Answer::Looked(looked)) => self.looked(looked),
             // The token does not hold any more.
