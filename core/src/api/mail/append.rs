@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::json::Parsed;
 use super::super::{Access, Ask as Any, BodyRule, Failure, Next, Request, Route, query};
 use super::change::{Flag, gather};
 use super::{Answer, Ask, FolderId, answer, ask, describe, folder_of, unexpected};
@@ -43,11 +44,13 @@ pub(super) const APPEND: Route = Route {
         _ => unexpected(),
     },
     describe: || {
-        let text = json!({ "type": "string" });
+        let flag = super::describe::ATOM.replace(',', "");
+        let flags =
+            json!({ "type": "string", "pattern": format!("^{flag}{{1,255}}(?:,{flag}{{1,255}}){{0,99}}$") });
         let date = json!({ "type": "string", "format": "date-time" });
         let message = json!({
             "required": true,
-            "content": { "message/rfc822": { "schema": { "type": "string" } } },
+            "content": { "message/rfc822": { "schema": { "type": "string", "minLength": 1 } } },
         });
         let answer = describe::object(&[
             ("id", describe::text("The new message's id.")),
@@ -80,16 +83,26 @@ fn wanted(request: &Request<'_>) -> Result<(FolderId, Flags, Option<DateTime>), 
             if text.split(',').count() > MAX_FLAGS {
                 return Err(format!("expected at most {MAX_FLAGS} flags"));
             }
-            let flags = text.split(',').filter(|flag| !flag.is_empty()).map(Flag::parse);
+            let flags = text.split(',').map(Flag::parse);
             flags.collect::<Result<Vec<Flag>, String>>().map(gather)
         });
-        let date = query.optional("date", |text| {
-            let date: Option<Unix> = rfc3339::parse(text);
-            date.map(DateTime::from)
-                .ok_or_else(|| "expected a moment: 2027-01-31T12:00:00Z".to_owned())
-        });
+        let date = query.optional("date", date);
         (folder, flags.unwrap_or_default(), date)
     })
+}
+
+/// A moment. What was before 1970 counts as its first.
+fn date(text: &str) -> Parsed<DateTime> {
+    let early = text.get(..4).filter(|year| *year < "1970");
+    let date = match early {
+        // A year that has all days.
+        Some(_) => {
+            rfc3339::parse(&format!("1972{}", text.get(4..).unwrap_or_default())).map(|_| Unix::default())
+        }
+        None => rfc3339::parse(text),
+    };
+    date.map(DateTime::from)
+        .ok_or_else(|| "expected a moment: 2027-01-31T12:00:00Z".to_owned())
 }
 
 /// The body is about to come.

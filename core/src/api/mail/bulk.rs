@@ -57,7 +57,7 @@ pub(super) const MOVE: Route = Route {
     },
     render: |_, told| render(told),
     describe: || {
-        let folder = describe::text("The id of the folder that they go to.");
+        let folder = describe::folder_id("The folder that they go to.");
         operation(&["ids", "folder"], &[("folder", folder)])
     },
 };
@@ -72,7 +72,7 @@ pub(super) const COPY: Route = Route {
     begin: |request| begin(request, |body| body.required("folder", folder).map(Deed::Copy)),
     render: |_, told| render(told),
     describe: || {
-        let folder = describe::text("The id of the folder that gets the copies.");
+        let folder = describe::folder_id("The folder that gets the copies.");
         operation(&["ids", "folder"], &[("folder", folder)])
     },
 };

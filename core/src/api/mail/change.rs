@@ -81,8 +81,11 @@ pub(super) const CHANGE: Route = Route {
         let form = describe::form(
             &[],
             &[
-                ("flags", describe::form(&[], &flag_fields())),
-                ("folder", describe::text("The id of the folder that it goes to.")),
+                ("flags", describe::or_null(describe::form(&[], &flag_fields()))),
+                (
+                    "folder",
+                    describe::or_null(describe::folder_id("The folder that it goes to.")),
+                ),
             ],
         );
         let answer = describe::answer("The message as it is now.", &describe::changed());
@@ -156,7 +159,7 @@ pub(super) const COPY: Route = Route {
     },
     render: |_, told| one(201, told),
     describe: || {
-        let folder = describe::text("The id of the folder that gets the copy.");
+        let folder = describe::folder_id("The folder that gets the copy.");
         let form = describe::form(&["folder"], &[("folder", folder)]);
         let answer = describe::answer("The copy. Location tells where it is.", &describe::changed());
         describe::operation(&[id()], Some(describe::body(&form)), &[(201, answer)])
@@ -246,10 +249,13 @@ pub(super) fn folder(value: &Value) -> Parsed<FolderId> {
 pub(super) fn flag_fields() -> [(&'static str, Value); 2] {
     let words = "`seen`, `answered`, `flagged`, `deleted`, `draft`, or keywords.";
     [
-        ("add", describe::flags(&format!("Flags that it gets: {words}"))),
+        (
+            "add",
+            describe::given_flags(&format!("Flags that it gets: {words}")),
+        ),
         (
             "remove",
-            describe::flags(&format!("Flags that it loses: {words}")),
+            describe::given_flags(&format!("Flags that it loses: {words}")),
         ),
     ]
 }

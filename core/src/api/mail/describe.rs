@@ -95,16 +95,48 @@ pub(super) fn list(items: &Value, description: &str) -> Value {
 
 /// Flags of a message.
 pub(super) fn flags(description: &str) -> Value {
-    list(
-        &json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
-        description,
-    )
+    list(&json!({ "type": "string" }), description)
+}
+
+/// A character of a keyword (RFC 9051 §9, `ATOM-CHAR`), as a regular expression.
+pub(super) const ATOM: &str = r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]";
+
+/// Flags as a client names them.
+pub(super) fn given_flags(description: &str) -> Value {
+    let pattern = format!(r"^(?:\\(?:Seen|Answered|Flagged|Deleted|Draft)|{ATOM}{{1,255}})$");
+    json!({
+        "type": ["array", "null"], "maxItems": 100, "description": description,
+        "items": { "type": "string", "pattern": pattern },
+    })
+}
+
+/// Numbers as ids have them: none is above 4,199,999,999.
+const NUMBER: &str = "(?:[1-9][0-9]{0,8}|[1-3][0-9]{9}|4[01][0-9]{8})";
+
+/// The id of a folder.
+pub(super) fn folder_id(description: &str) -> Value {
+    json!({ "type": "string", "pattern": format!("^F{NUMBER}$"), "description": description })
+}
+
+/// The id of a message.
+pub(super) fn message_id() -> Value {
+    json!({ "type": "string", "pattern": format!("^F{NUMBER}-{NUMBER}$") })
+}
+
+/// The same schema, or null.
+pub(super) fn or_null(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut()
+        && let Some(kind) = schema.get("type").filter(|kind| kind.is_string()).cloned()
+    {
+        schema.insert("type".to_owned(), json!([kind, "null"]));
+    }
+    schema
 }
 
 /// Ids of messages.
 pub(super) fn ids() -> Value {
     json!({
-        "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": super::bulk::MAX_IDS,
+        "type": "array", "items": message_id(), "minItems": 1, "maxItems": super::bulk::MAX_IDS,
         "description": "Ids of messages, of one folder or of several.",
     })
 }

@@ -164,7 +164,7 @@ pub(super) const CHANGE: Route = Route {
         let form = describe::form(
             &[],
             &[
-                ("name", name_schema()),
+                ("name", describe::or_null(name_schema())),
                 (
                     "subscribed",
                     json!({ "type": ["boolean", "null"], "description": "Programs that show only some folders show it." }),
@@ -222,9 +222,10 @@ fn name(value: &Value) -> Parsed<MailboxName> {
 }
 
 fn name_schema() -> Value {
+    let level = r"(?!\.{1,2}(?:/|$))[^/\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,50}";
     json!({
-        "type": "string", "minLength": 1, "maxLength": MailboxName::MAX,
-        "description": "With the names of the folders above it: `Projects/Rmail`. No level is empty, `.` or `..`, or has more than 200 octets.",
+        "type": "string", "maxLength": 250, "pattern": format!("^{level}(?:/{level}){{0,31}}$"),
+        "description": "With the names of the folders above it: `Projects/Rmail`. No level is empty, `.` or `..`.",
     })
 }
 

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::super::{Access, BodyRule, Failure, Next, Request, Route, query as parameters};
 use super::summary::Summary;
-use super::{Answer, Ask, FolderId, MessageId, answer, ask, describe, folder_of, query, unexpected};
+use super::{
+    Answer, Ask, FolderId, MessageId, answer, ask, describe, folder_of, no_such_message, query, unexpected,
+};
 use crate::http::Response;
 use crate::mailbox::{Uid, UidSet};
 use crate::search::Key;
@@ -70,8 +72,8 @@ pub(super) const LIST: Route = Route {
     },
     describe: || {
         let limit = json!({ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT });
-        let text = json!({ "type": "string" });
-        let q = json!({ "type": "string", "maxLength": query::MAX_LENGTH });
+        let q = json!({ "type": "string", "maxLength": query::MAX_LENGTH, "pattern": query::pattern() });
+        let before = describe::message_id();
         let page = describe::object(&[
             ("messages", describe::list(&describe::summary(), "Newest first.")),
             (
@@ -89,7 +91,7 @@ pub(super) const LIST: Route = Route {
                 describe::in_query("limit", &limit, "Messages at most."),
                 describe::in_query(
                     "before",
-                    &text,
+                    &before,
                     "`next` of the page before, or the id of any message of this folder: only older ones are told. It \
                      may be gone by now.",
                 ),
@@ -103,12 +105,13 @@ pub(super) const LIST: Route = Route {
 
 fn begin(request: &Request<'_>) -> Result<Next, Failure> {
     let folder = folder_of(request)?;
-    let (listing, wrong) = parameters::read(request, |given| {
+    let (listing, wrong, elsewhere) = parameters::read(request, |given| {
         let limit = given.optional("limit", parameters::integer(1..=MAX_LIMIT));
         let before = given.optional("before", |text| {
-            let id = MessageId::parse(text).filter(|id| id.folder == folder);
+            let id = MessageId::parse(text);
             id.ok_or_else(|| "expected `next` of another page of this folder".to_owned())
         });
+        let elsewhere = before.is_some_and(|before| before.folder != folder);
         let q = given.optional("q", |text| Ok(query::parse(text)));
         let (key, wrong) = match q {
             Some(Err(wrong)) => (None, wrong),
@@ -122,8 +125,11 @@ fn begin(request: &Request<'_>) -> Result<Next, Failure> {
             key,
             so_far: None,
         };
-        (listing, wrong)
+        (listing, wrong, elsewhere)
     })?;
+    if elsewhere {
+        return Err(no_such_message());
+    }
     if wrong.is_empty() {
         Ok(ask(Ask::List(listing)))
     } else {

@@ -53,7 +53,6 @@ fn pages_stay_right_while_mail_comes_and_goes() {
         "limit=501",
         "limit=x",
         "before=F1-1x",
-        "before=F1-1",
         "q=is:x",
         "limt=1",
     ] {
@@ -63,6 +62,8 @@ fn pages_stay_right_while_mail_comes_and_goes() {
             "{wrong}"
         );
     }
+    let elsewhere = client.get(&format!("/folders/{inbox}/messages?before=F1-1"));
+    assert_eq!(elsewhere.status, 404);
 }
 
 #[test]
@@ -142,6 +143,30 @@ fn octets_are_told_as_they_are_and_cannot_act_in_a_browser() {
     for none in ["F1-1", "nothing", "F0-0"] {
         assert_eq!(client.get(&format!("/messages/{none}/raw")).status, 404, "{none}");
     }
+}
+
+#[test]
+fn an_attached_message_is_had_whole_and_by_its_parts() {
+    let world = World::new();
+    let mut client = Client::new(&world, ALICE);
+    let inner = "Subject: inner\nContent-Type: text/plain; charset=utf-8\n\ninner text";
+    let outer = format!(
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\n\nSee below.\n--b\nContent-Type: message/rfc822\n\n{inner}\n--b--\n"
+    );
+    let id = put(&world, &mut client, ALICE, "INBOX", &outer);
+    let shown = client.get(&format!("/messages/{id}")).json();
+    assert_eq!(
+        shown["text"], "See below.",
+        "what is attached is no text of the message"
+    );
+    let whole = client.get(&format!("/messages/{id}/parts/2"));
+    assert_eq!(whole.field("Content-Type"), Some("message/rfc822"));
+    assert_eq!(whole.octets, inner.replace('\n', "\r\n").as_bytes());
+    let text = client.get(&format!("/messages/{id}/parts/2.1"));
+    assert_eq!(
+        (text.octets.as_slice(), text.field("Content-Type")),
+        (&b"inner text"[..], Some("text/plain; charset=utf-8"))
+    );
 }
 
 #[test]
