@@ -18,6 +18,7 @@ mod api_mail;
 mod api_mail;
 mod api_send;
 mod api_session;
+mod api_session;
 mod app_passwords;
 mod checks;
 mod common;

@@ -1,8 +1,9 @@
 //! `POST /folders/{id}/messages`: a message that is put into a folder, not sent.
 
-use serde_json::json;
+use serde_json::json as value;
 
-use super::super::json::Parsed;
+use super::super::json::{self, Parsed};
+use super::super::send::{self, Draft};
 use super::super::{Access, Ask as Any, BodyRule, Failure, Next, Request, Route, query};
 use super::change::{Flag, gather};
 use super::{Answer, Ask, FolderId, answer, ask, describe, folder_of, unexpected};
@@ -20,12 +21,21 @@ const MAX_FLAGS: usize = 100;
 pub struct NewMessage {
     /// Where it goes.
     pub folder: FolderId,
-    /// Its octets.
-    pub spool: SpoolId,
+    /// What it is.
+    pub source: Source,
     /// Its flags.
     pub flags: Flags,
     /// When it arrived; none: now.
     pub date: Option<DateTime>,
+}
+
+/// Where a new message comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Its octets were uploaded.
+    Spool(SpoolId),
+    /// It is described, and is to be written; at most so many octets. What it lacks it is given: From, Date, Message-ID.
+    Draft(Box<Draft>, u64),
 }
 
 pub(super) const APPEND: Route = Route {
@@ -38,7 +48,7 @@ pub(super) const APPEND: Route = Route {
     begin,
     render: |_, told| match answer(told) {
         Some(Answer::Appended(id)) => {
-            let body = json!({ "id": id, "folder": id.folder });
+            let body = value!({ "id": id, "folder": id.folder });
             Response::json(201, &body).with("Location", format!("/messages/{id}"))
         }
         _ => unexpected(),
@@ -46,11 +56,11 @@ pub(super) const APPEND: Route = Route {
     describe: || {
         let flag = super::describe::ATOM.replace(',', "");
         let flags =
-            json!({ "type": "string", "pattern": format!("^{flag}{{1,255}}(?:,{flag}{{1,255}}){{0,99}}$") });
-        let date = json!({ "type": "string", "format": "date-time" });
-        let message = json!({
+            value!({ "type": "string", "pattern": format!("^{flag}{{1,255}}(?:,{flag}{{1,255}}){{0,99}}$") });
+        let date = value!({ "type": "string", "format": "date-time" });
+        let message = value!({
             "required": true,
-            "content": { "message/rfc822": { "schema": { "type": "string", "minLength": 1 } } },
+            "content": { "message/rfc822": { "schema": { "type": "string", "minLength": 1 } }, "application/json": { "schema": send::schemas() } },
         });
         let answer = describe::object(&[
             ("id", describe::text("The new message's id.")),
@@ -61,7 +71,7 @@ pub(super) const APPEND: Route = Route {
                 describe::in_path("id", "The folder's id."),
                 describe::in_query(
                     "flags",
-                    &text,
+                    &flags,
                     "Its flags, with commas between them: `seen,$Forwarded`.",
                 ),
                 describe::in_query("date", &date, "When it is to have arrived; else now."),
@@ -113,12 +123,18 @@ fn open(request: &Request<'_>, spool: SpoolId, size: u64) -> Result<Any, Failure
 
 fn begin(request: &Request<'_>) -> Result<Next, Failure> {
     let (folder, flags, date) = wanted(request)?;
-    let spool = request
-        .spool
-        .ok_or_else(|| Failure::new(415, "Send the message itself, as message/rfc822"))?;
+    let max = request.settings.max_message_size;
+    let source = match request.spool {
+        Some(spool) => Source::Spool(spool),
+        None => {
+            let most = usize::try_from(max).unwrap_or(usize::MAX);
+            let draft = json::read(request, |body| send::draft(body, most))?;
+            Source::Draft(Box::new(draft), max)
+        }
+    };
     Ok(ask(Ask::Append(NewMessage {
         folder,
-        spool,
+        source,
         flags,
         date,
     })))

@@ -29,7 +29,7 @@ pub mod query;
 mod read;
 pub mod summary;
 
-pub use append::NewMessage;
+pub use append::{NewMessage, Source};
 pub use change::{Change, Changed, Deed, Outcome};
 pub use content::Message;
 pub use download::{Download, type_of};

@@ -280,6 +280,38 @@ fn a_long_search_goes_in_steps() {
 }
 
 #[test]
+fn a_draft_is_described_and_written() {
+    let world = World::new();
+    let mut client = Client::new(&world, ALICE);
+    let drafts = folder(&mut client, "Drafts");
+    let target = format!("/folders/{drafts}/messages?flags=draft,seen");
+    let draft = json!({ "to": ["b@x.test"], "bcc": ["c@x.test"], "subject": "Grüße", "text": "Hello\n" });
+    let told = client.send("POST", &target, &draft);
+    assert_eq!(told.status, 201);
+    let id = told.json()["id"].as_str().expect("an id").to_owned();
+    let shown = client.get(&format!("/messages/{id}")).json();
+    assert_eq!(
+        (&shown["subject"], &shown["flags"]),
+        (&json!("Grüße"), &json!(["seen", "draft"]))
+    );
+    assert_eq!(
+        (&shown["from"][0]["address"], &shown["bcc"][0]["address"]),
+        (&json!(ALICE), &json!("c@x.test"))
+    );
+    assert_eq!(
+        (&shown["date"], shown["message_id"].is_string()),
+        (&json!("2023-11-14T22:13:20Z"), true)
+    );
+    let wrong = client.send("POST", &target, &json!({ "to": "nobody", "colour": 1 }));
+    assert_eq!(wrong.status, 400);
+    assert!(
+        wrong.json()["details"]
+            .as_array()
+            .is_some_and(|details| details.len() == 2)
+    );
+}
+
+#[test]
 fn messages_are_put_into_folders() {
     let world = World::new();
     let mut client = Client::new(&world, ALICE);

@@ -1,12 +1,14 @@
 //! A message that is put into a folder.
 
-use rmail_core::addr::AccountName;
+use rmail_core::addr::{AccountName, Address};
 use rmail_core::api::Failure;
-use rmail_core::api::mail::{FolderId, MessageId, NewMessage};
+use rmail_core::api::mail::{FolderId, MessageId, NewMessage, Source};
+use rmail_core::api::send::{Draft, Mailbox, compose};
+use rmail_core::chunk::Chunk;
 use rmail_core::machine::SpoolId;
 use rmail_core::mailbox::Usage;
 use rmail_core::refusal::Refusal;
-use rmail_core::time::Now;
+use rmail_core::time::{DateTime, Now};
 
 use super::super::ApiService;
 use super::{Told, failed};
@@ -38,7 +40,10 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         account: &AccountName,
         message: NewMessage,
     ) -> Told<MessageId> {
-        let body = self.desk.take_spool(message.spool)?;
+        let body = match message.source {
+            Source::Spool(spool) => self.desk.take_spool(spool)?,
+            Source::Draft(draft, max) => self.written(now, account, *draft, max).await?,
+        };
         let store = &*self.service.store;
         let size = store.spool_len(&body);
         if size == 0 {
@@ -57,5 +62,35 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             folder: message.folder,
             uid,
         })
+    }
+
+    /// Writes a message that is described. What submission would give it, it gets here: an unsent draft is a message, too.
+    async fn written(&self, now: Now, account: &AccountName, mut draft: Draft, max: u64) -> Told<S::Spool> {
+        let original = self
+            .with_others(account, &mut draft, max, &mut Vec::new())
+            .await?;
+        let mut random = self.random();
+        let own = Address::parse(account.as_str());
+        if draft.from.is_empty() {
+            let mailbox = |address| Mailbox {
+                name: String::new(),
+                address,
+            };
+            draft.from.extend(own.map(mailbox));
+        }
+        draft.date.get_or_insert(DateTime::from(now.unix));
+        let (_, domain) = account.parts();
+        let id = format!("<{:016x}{:016x}@{domain}>", random.next_u64(), random.next_u64());
+        draft.headers.push(("Message-ID".to_owned(), id));
+        let octets = compose(&draft, original.as_deref(), &mut random);
+        let store = &*self.service.store;
+        let write = async {
+            let mut spool = store.new_spool().await?;
+            store.write_spool(&mut spool, Chunk::from(octets)).await?;
+            Ok(spool)
+        };
+        write
+            .await
+            .map_err(|error| failed("write a message", account, error))
     }
 }

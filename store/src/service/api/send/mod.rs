@@ -258,7 +258,7 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         Letter::new(posting, &mut self.random())
     }
 
-    fn random(&self) -> Random {
+    pub(super) fn random(&self) -> Random {
         Random::from_seed(self.service.accounts.seed())
     }
 }

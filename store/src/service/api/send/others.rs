@@ -16,14 +16,14 @@ use crate::service::refused;
 const PIECE: usize = 256 * 1024;
 
 /// A message that is to be marked once the new one is out.
-pub(super) struct Mark {
+pub(in crate::service::api) struct Mark {
     id: MessageId,
     flags: Flags,
 }
 
 impl<S: MailStore, D: Disk> ApiService<S, D> {
     /// Gives a draft what it takes from other messages; the one that it hands on.
-    pub(super) async fn with_others(
+    pub(in crate::service::api) async fn with_others(
         &self,
         account: &AccountName,
         draft: &mut Draft,
