@@ -20,6 +20,7 @@ mod api_session;
 mod app_passwords;
 mod checks;
 mod common;
+mod crash_send;
 mod crash_smtp;
 mod envelope;
 mod imap;

@@ -252,7 +252,13 @@ pub(super) const COMMAND_MANY: Route = Route {
     begin: |request| {
         let (command, choice) = read::read(request, |body| {
             let word = body.required("command", read::word(COMMANDS));
-            let ids = body.list("ids", MAX_IDS, read::line(MAX_ID));
+            let id = |value: &Value| {
+                let text = read::line(MAX_ID)(value)?;
+                let good = text.bytes().all(|octet| octet.is_ascii_alphanumeric());
+                good.then_some(text)
+                    .ok_or_else(|| "expected letters and digits".to_owned())
+            };
+            let ids = body.list("ids", MAX_IDS, id);
             let mut filter = Filter::default();
             let domain = |value: &Value| {
                 let text = read::line(255)(value)?;
@@ -498,6 +504,7 @@ mod tests {
             r#"{"command":"retry","all":true,"ids":[]}"#,
             r#"{"command":"retry","ids":["1"],"domain":"x.y"}"#,
             r#"{"command":"lose","all":true}"#,
+            r#"{"command":"hold","ids":["a b"]}"#,
             r#"{"all":true}"#,
         ] {
             assert_eq!(choice(bad), None, "{bad}");

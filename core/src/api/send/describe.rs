@@ -129,7 +129,10 @@ fn message() -> Value {
             },
         },
         "headers": {
-            "type": "object", "maxProperties": 50, "propertyNames": { "pattern": "^X-[A-Za-z0-9-]{1,70}$" },
+            "type": "object", "maxProperties": 50, "propertyNames": {
+                "pattern": "^([Xx]|[Ll]ist)-[A-Za-z0-9-]{1,70}$|^(Archived-At|Auto-Submitted|Comments|Content-Language|Expires|Feedback-ID|\
+                    Importance|Keywords|Organization|Precedence|Sensitivity|TLS-Required)$",
+            },
             "additionalProperties": { "type": "string", "minLength": 1, "maxLength": 2000, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$" },
             "description": "Further fields: `X-…`, `List-…` and a few others.",
         },

@@ -56,9 +56,11 @@ pub(super) fn letter(body: &mut Object<'_>, max: usize) -> Option<(Letter, Optio
         return Some((Letter::Raw(raw?), options));
     }
     let draft = draft(body, max)?;
-    let told = draft.to.len() + draft.cc.len() + draft.bcc.len() + options.envelope_to.len();
+    let named = ["to", "cc", "bcc", "envelope_to"]
+        .iter()
+        .any(|name| body.has(name));
     // Who answers without saying whom, answers the author.
-    if told == 0 && draft.reply_to_message.is_none() {
+    if !named && draft.reply_to_message.is_none() {
         body.wrong("to", "missing: a message needs a recipient, here or in cc or bcc");
     }
     Some((Letter::Draft(Box::new(draft)), options))

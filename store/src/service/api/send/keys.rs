@@ -112,7 +112,10 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         let (domain, user) = account_dirs(account).ok_or(io::ErrorKind::InvalidInput)?;
         let mut dir = disk.root().clone();
         for name in [DIR, domain.as_str(), user.as_str()] {
-            dir = settle_dir(&**disk, &dir, name).await?;
+            dir = match found(disk.open_dir(&dir, name).await)? {
+                Some(there) => there,
+                None => settle_dir(&**disk, &dir, name).await?,
+            };
         }
         let name = hex(&self::digest(key.text.as_bytes()));
         for _ in 0..TRIES {
