@@ -128,7 +128,6 @@ impl<'a> Object<'a> {
     }
 
     /// The same where `null` means something: `Some(None)`.
-    #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
     pub fn nullable<T>(
         &mut self,
         name: &'static str,

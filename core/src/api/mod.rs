@@ -307,10 +307,18 @@ impl Api {
 
     /// The body is whole: its octets, or none if it went to a spool.
     pub fn body(&mut self, now: Now, body: Vec<u8>) {
-        if let Some(pending) = &mut self.pending {
-            pending.body = body;
-            self.go_on(now);
+        let Some(pending) = &mut self.pending else { return };
+        let wanted = match pending.route.body {
+            BodyRule::Json { optional, .. } => !optional,
+            BodyRule::JsonMessage => true,
+            BodyRule::Message(_) => pending.spool.is_none(),
+            BodyRule::None | BodyRule::Any(_) => false,
+        };
+        if wanted && body.trim_ascii().is_empty() {
+            return self.respond(Failure::field("$", "expected an object; there is no body").response());
         }
+        pending.body = body;
+        self.go_on(now);
     }
 
     /// There is no body: it was longer than permitted (`too_large`), or it ended too early.

@@ -13,8 +13,11 @@
 mod adversity;
 mod aliases;
 mod api_connections;
+mod api_contract;
+mod api_examples;
 mod api_send;
 mod api_state;
+mod api_tokens;
 mod beside;
 mod care;
 mod clients;

@@ -218,7 +218,7 @@ pub(super) const LIST: Route = Route {
         json!({
             "parameters": [
                 in_query("domain", "Messages with a recipient in this domain.", json!({ "type": "string", "format": "hostname" })),
-                in_query("sender", "Messages with this envelope sender; `@DOMAIN`: of anybody there; `<>`: notices.", json!({ "type": "string", "format": "email" })),
+                in_query("sender", "Messages with this envelope sender; `@DOMAIN`: of anybody there; `<>`: notices.", json!({ "type": "string", "maxLength": 400 })),
                 in_query("held", "Messages that are held, by an operator or their sender.", json!({ "type": "boolean" })),
                 in_query("state", "Messages with a recipient in this state.", json!({ "enum": State::KEYS })),
                 in_query("reason", "Messages of which a recipient's last reply has this text in it.", json!({ "type": "string", "maxLength": 600 })),
@@ -307,7 +307,7 @@ pub(super) const COMMAND_MANY: Route = Route {
                         "command": { "enum": COMMANDS },
                         "ids": { "type": "array", "maxItems": MAX_IDS, "items": { "type": "string", "pattern": "^[0-9a-zA-Z]+$", "maxLength": MAX_ID } },
                         "domain": { "type": "string", "format": "hostname" },
-                        "sender": { "type": "string", "format": "email" },
+                        "sender": { "type": "string", "maxLength": 400 },
                         "all": { "const": true },
                     },
                     "oneOf": [

@@ -35,6 +35,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "TooLarge",
         "The body is too large, or the quota would be exceeded",
     ),
+    ("414", "UriTooLong", "The request's target is too long"),
     (
         "415",
         "UnsupportedMediaType",
@@ -45,6 +46,11 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "429",
         "TooManyRequests",
         "Too much; the field Retry-After says when to come again",
+    ),
+    (
+        "431",
+        "HeaderTooLarge",
+        "The request's header fields are too large",
     ),
     ("500", "InternalError", "A fault of the server"),
     ("503", "Unavailable", "Not at present; try again later"),
@@ -114,6 +120,13 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
         operation.insert("description".to_owned(), json!(text));
     }
     parameters(operation, route.path);
+    let content = operation
+        .get_mut("requestBody")
+        .and_then(|body| body.get_mut("content"));
+    let json = content.and_then(|content| content.get_mut("application/json"));
+    if let Some(schema) = json.and_then(|json| json.get_mut("schema")) {
+        let_be_null(schema);
+    }
     let body = !matches!(route.body, BodyRule::None);
     let responses = operation.entry("responses").or_insert_with(|| json!({}));
     let Some(responses) = responses.as_object_mut() else {
@@ -122,15 +135,16 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     if !responses.keys().any(|status| status.starts_with('2')) {
         responses.insert("200".to_owned(), json!({ "description": "Done" }));
     }
-    let mut usual = vec!["400", "403", "406", "500", "503"];
+    // A head can be too long for any call, and what it speaks of can be missing.
+    let mut usual = vec!["400", "403", "404", "406", "414", "431", "500", "503"];
     if route.access != Access::Anybody {
         usual.push("401");
     }
     if route.path.starts_with("/auth/") {
         usual.extend(["401", "429"]);
     }
-    if route.path.contains('{') {
-        usual.push("404");
+    if route.access != Access::Anybody && route.method != "GET" {
+        usual.extend(["409", "413", "429", "507"]);
     }
     if body {
         usual.extend(["408", "413", "415"]);
@@ -140,6 +154,49 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
     }
     for (status, response) in responses.iter_mut() {
         fill(status, response);
+    }
+}
+
+/// In a body, what may be absent may be null.
+fn let_be_null(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
+    let required = fields.get("required").cloned().unwrap_or_default();
+    let needed = |name: &str| {
+        required
+            .as_array()
+            .is_some_and(|names| names.iter().any(|one| one == name))
+    };
+    let properties = fields.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        let_be_null(property);
+        if !needed(name) {
+            *property = or_null(property.take());
+        }
+    }
+    if let Some(items) = fields.get_mut("items") {
+        let_be_null(items);
+    }
+    for form in ["oneOf", "anyOf", "allOf"] {
+        let forms = fields.get_mut(form).and_then(Value::as_array_mut);
+        forms.into_iter().flatten().for_each(let_be_null);
+    }
+}
+
+/// The schema, or null.
+fn or_null(mut schema: Value) -> Value {
+    let plain = schema.get("enum").is_none() && schema.get("const").is_none();
+    match schema.get_mut("type") {
+        Some(Value::String(kind)) if plain => {
+            let kinds = json!([kind, "null"]);
+            if let Some(fields) = schema.as_object_mut() {
+                fields.insert("type".to_owned(), kinds);
+            }
+            schema
+        }
+        Some(Value::Array(kinds)) if kinds.iter().any(|kind| kind == "null") => schema,
+        _ => json!({ "anyOf": [schema, { "type": "null" }] }),
     }
 }
 

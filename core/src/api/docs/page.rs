@@ -98,7 +98,7 @@ impl Page<'_> {
             );
         }
         table(out, "Parameters", &rows);
-        for (media_type, content) in fields(&operation["requestBody"]["content"]) {
+        for (media_type, content) in fields(at(operation, "/requestBody/content")) {
             let mut rows = String::new();
             self.properties(&mut rows, "", &content["schema"], 0);
             table(out, &format!("Body: {media_type}"), &rows);
@@ -122,7 +122,7 @@ impl Page<'_> {
         }
         out.push_str("</table>");
         for (status, response) in fields(&operation["responses"]) {
-            let content = &self.resolve(response)["content"]["application/json"];
+            let content = at(self.resolve(response), "/content/application~1json");
             if status.starts_with('2') && !content.is_null() {
                 let mut rows = String::new();
                 self.properties(&mut rows, "", &content["schema"], 0);
@@ -217,6 +217,11 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
+}
+
+/// What a JSON pointer leads to; null if there is nothing.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {

@@ -10,6 +10,11 @@ use serde::{Serialize, Serializer};
 
 use crate::mailbox::{MailboxId, Uid};
 
+/// What ids of folders look like, as far as an expression can say it.
+pub const FOLDER_ID: &str = "^F([1-9][0-9]{0,8}|[1-3][0-9]{9})$";
+/// The same of messages.
+pub const MESSAGE_ID: &str = "^F([1-9][0-9]{0,8}|[1-3][0-9]{9})-([1-9][0-9]{0,8}|[1-3][0-9]{9})$";
+
 /// A folder, as the API names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FolderId(pub MailboxId);

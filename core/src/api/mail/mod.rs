@@ -34,7 +34,7 @@ pub use change::{Change, Changed, Deed, Outcome};
 pub use content::Message;
 pub use download::{Download, type_of};
 pub use folders::Folder;
-pub use id::{FolderId, MessageId};
+pub use id::{FOLDER_ID, FolderId, MESSAGE_ID, MessageId};
 pub use list::{Listing, Page, SoFar};
 pub use listener::Listener;
 pub use point::{Look, Looked, Missed, Point, Seen};

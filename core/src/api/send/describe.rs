@@ -98,7 +98,7 @@ fn mailboxes(description: &str) -> Value {
 
 fn message() -> Value {
     let id = json!({ "type": "string", "maxLength": 500, "pattern": "^<[!-+.-;=?-~]+@[!-+.-;=?A-~]+>$" });
-    let stored = json!({ "type": "string", "pattern": "^F[1-9][0-9]{0,8}-[1-9][0-9]{0,8}$" });
+    let stored = json!({ "type": "string", "pattern": crate::api::mail::MESSAGE_ID });
     json!({
         "from": mailboxes("Authors; the account's own address, if it is left out."),
         "sender": mailbox(),
