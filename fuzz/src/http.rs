@@ -2,8 +2,11 @@
 
 use super::http_host::Host;
 
+/// The body of a target.
+pub type Target = fn(&[u8]);
+
 /// Every target under its name.
-pub const TARGETS: [(&str, fn(&[u8])); 2] = [("http", http), ("chunked", chunked)];
+pub const TARGETS: [(&str, Target); 2] = [("http", http), ("chunked", chunked)];
 
 /// A connection from its first octet on: the same answers however the octets are cut.
 pub fn http(input: &[u8]) {
