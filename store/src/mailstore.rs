@@ -503,6 +503,15 @@ pub trait MailStore: Send + Sync + 'static {
     /// have the same entry. One that is damaged is left out, kept for a person to look at, and logged. Called at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
+    /// The same, a part after the other as it is read, so that a long queue is not in memory twice.
+    ///
+    /// # Errors
+    /// As [`MailStore::load_outbound`]. The parts that were given count for nothing then.
+    async fn load_outbound_in_parts(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
+        part(self.load_outbound().await?);
+        Ok(())
+    }
+
     /// The entries of queues whose owner has died since the last call of this or of [`MailStore::load_outbound`]. They
     /// become ours; what was ours before is left out. An owner that is only stopped is not dead. Called about every 30 s.
     /// A store that has one queue for all processes, or whose processes have none of their own, gives nothing.

@@ -106,20 +106,16 @@ fn start(root: &Path, count: usize) {
     let service = Service::new(store, accounts, Settings::default());
     let before = memory();
     let begin = Instant::now();
-    let entries = block_on(service.load_outbound()).expect("loaded");
-    assert_eq!(entries.len(), count);
-    let loaded = begin.elapsed();
     let mut queue = Queue::new(
         rmail_core::relay::Settings::default(),
         Ourselves::default(),
         [1; 32],
     );
-    queue.handle_input(now(), Input::Loaded(entries));
+    let mut feed = |part| queue.handle_input(now(), Input::Loaded(part));
+    block_on(service.load_outbound_in_parts(&mut feed)).expect("loaded");
+    assert_eq!(queue.len(), count);
     while queue.poll_action().is_some() {}
-    println!(
-        "start with {count} entries: read in {loaded:?}, in all {:?}",
-        begin.elapsed()
-    );
+    println!("start with {count} entries: {:?}", begin.elapsed());
     println!("memory: {} octets an entry", (memory() - before) / count.max(1));
     let begin = Instant::now();
     assert_eq!(queue.entries().count(), count);

@@ -26,7 +26,6 @@ use rmail_core::dns::Name;
 use rmail_core::dns::mx::Ourselves;
 use rmail_core::machine::Machine as _;
 use rmail_core::relay::bounce;
-use rmail_core::relay::entry::Entry;
 use rmail_core::relay::history::Record;
 use rmail_core::relay::hosts::Input as HostsInput;
 use rmail_core::relay::queue::{Action, Command, Input, Queue};
@@ -43,7 +42,7 @@ use self::policies::Policies;
 use self::reports::Reports;
 use crate::dns::{self, Dns};
 use crate::entropy;
-use crate::pools::panic_text;
+use crate::pools::{Panicked, guarded, panic_text};
 use crate::server::{Host, ServerConfig};
 
 /// Somebody wants the queue's figures to be as it is now, and to hear when they are.
@@ -72,12 +71,22 @@ struct Ways {
 
 impl Relay {
     /// Starts with the entries found on disk; new ones come from the service. How the queue is told by `asked`.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
     pub(crate) fn start<S: MailStore, D: Disk>(
         host: &Arc<Host<S, D>>,
-        entries: Vec<Entry>,
         asked: Receiver<Asked>,
-    ) -> Self {
+    ) -> StoreResult<Self> {
         let config = host.config();
+        // Each part goes into the machine, which keeps it in little room, before the next is read.
+        let loaded = guarded(|| {
+            let mut machine = machine(&config);
+            let mut feed = |part| machine.handle_input(host.clock.now(), Input::Loaded(part));
+            let read = block_on(host.service.load_outbound_in_parts(&mut feed));
+            read.map(|()| machine)
+        });
+        let machine = logged(loaded).transpose()?;
         let dns = Dns::start(
             &host.executor,
             host.clock,
@@ -111,14 +120,14 @@ impl Relay {
             dns.clone(),
             ways,
             (queue, asked),
-            entries,
+            machine,
         ));
-        Self {
+        Ok(Self {
             events,
             dns,
             task,
             _reporting: host.executor.spawn(reporting),
-        }
+        })
     }
 
     /// The resolver that it asks.
@@ -151,21 +160,20 @@ async fn supervise<S: MailStore, D: Disk>(
     dns: Dns,
     ways: Ways,
     (queue, asked): (Receiver<Input>, Receiver<Asked>),
-    entries: Vec<Entry>,
+    mut machine: Option<Queue>,
 ) {
     /// Between a panic and the next beginning.
     const PAUSE: Duration = Duration::from_secs(60);
-    let mut entries = Some(entries);
     loop {
-        if let Some(entries) = entries.take() {
-            let running = Running::new(&host, &dns, &ways);
+        if let Some(machine) = machine.take() {
+            let running = Running::new(&host, &dns, &ways, machine);
             host.state.relay_works(true);
-            let run = AssertUnwindSafe(running.run(&queue, &asked, entries)).catch_unwind();
+            let run = AssertUnwindSafe(running.run(&queue, &asked)).catch_unwind();
             let Err(payload) = run.await else {
                 return;
             };
             host.state.relay_works(false);
-            log::error!(target: "relay", "event=panic error={:?}", panic_text(payload.as_ref()));
+            logged::<()>(Err(Panicked(panic_text(payload.as_ref()))));
         }
         // What is added meanwhile is on disk, and the settings are the host's: only the end matters.
         let ended = async {
@@ -188,11 +196,28 @@ async fn supervise<S: MailStore, D: Disk>(
             .pools
             .run(Pool::Read, move || block_on(service.load_outbound()));
         match load.await {
-            Ok(Ok(loaded)) => entries = Some(loaded),
+            Ok(Ok(entries)) => {
+                machine = logged(guarded(|| {
+                    let mut anew = self::machine(&host.config());
+                    anew.handle_input(host.clock.now(), Input::Loaded(entries));
+                    anew
+                }));
+            }
             Ok(Err(error)) => log::error!(target: "relay", "event=load_failed error={:?}", error.to_string()),
             Err(panicked) => log::error!(target: "relay", "event=load_failed error={:?}", panicked.0),
         }
     }
+}
+
+/// What came of it, unless it panicked.
+fn logged<T>(result: Result<T, Panicked>) -> Option<T> {
+    let told = |panicked: &Panicked| log::error!(target: "relay", "event=panic error={:?}", panicked.0);
+    result.inspect_err(told).ok()
+}
+
+/// A queue without entries.
+fn machine(config: &ServerConfig) -> Queue {
+    Queue::new(config.relay.clone(), ourselves(config), entropy::seed())
 }
 
 /// How we know ourselves in a list of MX hosts: by name, and by address if mail to the relay's port comes back to us.
@@ -225,11 +250,11 @@ struct Running<S: MailStore, D: Disk> {
 }
 
 impl<S: MailStore, D: Disk> Running<S, D> {
-    fn new(host: &Arc<Host<S, D>>, dns: &Dns, ways: &Ways) -> Self {
+    fn new(host: &Arc<Host<S, D>>, dns: &Dns, ways: &Ways, machine: Queue) -> Self {
         let config = host.config();
         let (answers, answered) = async_channel::unbounded();
         Self {
-            machine: Queue::new(config.relay.clone(), ourselves(&config), entropy::seed()),
+            machine,
             host: Arc::clone(host),
             dns: dns.clone(),
             keeper: Keeper::start(host, config.relay.clone()),
@@ -241,8 +266,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     /// Until the machine is idle after [`Input::Shutdown`].
-    async fn run(mut self, queue: &Receiver<Input>, asked: &Receiver<Asked>, entries: Vec<Entry>) {
-        self.feed(Input::Loaded(entries));
+    async fn run(mut self, queue: &Receiver<Input>, asked: &Receiver<Asked>) {
         self.hear_requests().await;
         let mut adopt_at = Instant::now() + ADOPT;
         loop {

@@ -193,8 +193,6 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             .map(|path| listen::bind_local(Service::Lmtp, path))
             .transpose()?;
         let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
-        let queued = wait_here(service.load_outbound()).map_err(StartError::Queue)?;
-
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let executor = Arc::new(Executor::new());
         let threads = Threads::start(cores, &executor)?;
@@ -204,7 +202,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         // One scrape at a time, and the next.
         let (ask, asked) = async_channel::bounded(2);
         host.state.set_queue(ask);
-        let relay = Relay::start(&host, queued, asked);
+        let relay = Relay::start(&host, asked).map_err(StartError::Queue)?;
         let lookup = Hurried(relay.dns().clone());
         host.service.set_lookup(Arc::new(lookup));
         let (stop, stopped) = async_channel::bounded(1);

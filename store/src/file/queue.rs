@@ -25,6 +25,9 @@ use super::spool::{Blob, Body, needs_copy};
 /// Longest id.
 const MAX_ID: usize = 64;
 
+/// Entries that are given at once while the queue is read.
+const PART: usize = 500;
+
 /// What the files that are set aside end with.
 pub(super) const BAD: &str = ".bad";
 
@@ -38,11 +41,15 @@ pub(super) struct Queue<D: Disk> {
 struct Owned<D: Disk> {
     /// Directories by name; the first is where new entries go.
     homes: BTreeMap<Arc<str>, Home<D>>,
+    /// The number of the next.
+    next: u32,
     entries: HashMap<Box<str>, Known>,
 }
 
 /// A directory that is ours.
 struct Home<D: Disk> {
+    /// What entries know it by: there may be a hundred thousand of them.
+    number: u32,
     dir: D::Dir,
     /// As long as this process lives, or the directory is of use to it.
     _lock: D::Lock,
@@ -52,7 +59,7 @@ struct Home<D: Disk> {
 
 /// What is known of an entry.
 struct Known {
-    home: Arc<str>,
+    home: u32,
     /// The last write has failed, and nobody knows what of it is there: the next writes all.
     shaky: bool,
 }
@@ -63,6 +70,7 @@ impl<D: Disk> Default for Queue<D> {
             busy: async_lock::Mutex::new(()),
             owned: Mutex::new(Owned {
                 homes: BTreeMap::new(),
+                next: 0,
                 entries: HashMap::new(),
             }),
         }
@@ -70,18 +78,25 @@ impl<D: Disk> Default for Queue<D> {
 }
 
 impl<D: Disk> Owned<D> {
+    /// A directory is ours from now on.
+    fn take(&mut self, name: Arc<str>, mut home: Home<D>) {
+        home.number = self.next;
+        self.next += 1;
+        self.homes.insert(name, home);
+    }
+
     /// An entry lies in a directory of ours, or will.
-    fn insert(&mut self, id: &str, name: &Arc<str>) {
-        if self.entries.contains_key(id) {
+    fn insert(&mut self, id: Box<str>, name: &str) {
+        if self.entries.contains_key(&id) {
             return;
         }
         if let Some(home) = self.homes.get_mut(name) {
             home.entries += 1;
             let known = Known {
-                home: Arc::clone(name),
+                home: home.number,
                 shaky: false,
             };
-            self.entries.insert(id.into(), known);
+            self.entries.insert(id, known);
         }
     }
 
@@ -94,7 +109,7 @@ impl<D: Disk> Owned<D> {
             return Ok(None);
         };
         let (name, dir) = (Arc::clone(name), home.dir.clone());
-        self.insert(id, &name);
+        self.insert(id.into(), &name);
         Ok(Some(dir))
     }
 
@@ -104,12 +119,21 @@ impl<D: Disk> Owned<D> {
             return;
         };
         let several = self.homes.len() > 1;
-        if let Some(home) = self.homes.get_mut(&known.home) {
+        let mut homes = self.homes.iter_mut();
+        if let Some((name, home)) = homes.find(|(_, home)| home.number == known.home) {
             home.entries = home.entries.saturating_sub(1);
             if several && home.entries == 0 {
-                self.homes.remove(&known.home);
+                let name = Arc::clone(name);
+                self.homes.remove(&name);
             }
         }
+    }
+
+    /// Where an entry lies, and whether it is shaky.
+    fn find(&self, id: &str) -> Option<(D::Dir, bool)> {
+        let known = self.entries.get(id)?;
+        let home = self.homes.values().find(|home| home.number == known.home)?;
+        Some((home.dir.clone(), known.shaky))
     }
 }
 
@@ -170,7 +194,7 @@ impl<D: Disk> FileStore<D> {
             if let Some((home, names)) = self.take_over(&root, &name).await?
                 && !names.iter().any(|name| is_entry(name))
             {
-                guard(&self.queue.owned).homes.insert(name.into(), home);
+                guard(&self.queue.owned).take(name.into(), home);
                 return Ok(());
             }
         }
@@ -204,6 +228,7 @@ impl<D: Disk> FileStore<D> {
             names.remove(&orphan);
         }
         let home = Home {
+            number: 0,
             dir,
             _lock: lock,
             entries: 0,
@@ -212,9 +237,8 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Takes over what nobody owns and is not empty: the entries in it.
-    async fn take_all(&self) -> Result<Vec<Entry>> {
+    async fn take_all(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
         let root = self.queue_root().await?;
-        let mut entries = Vec::new();
         for listed in self.disk().list(&root).await.during(label)?.entries {
             let name: Arc<str> = listed.name.into();
             if !listed.is_dir || guard(&self.queue.owned).homes.contains_key(&name) {
@@ -227,17 +251,16 @@ impl<D: Disk> FileStore<D> {
                 continue;
             }
             // Ours once all of it is read: after an error the next attempt begins anew.
-            let found = self.load_dir(&home.dir, names).await?;
+            let ids = self.load_dir(&home.dir, names, part).await?;
             let mut owned = guard(&self.queue.owned);
-            owned.homes.insert(Arc::clone(&name), home);
-            found.iter().for_each(|entry| owned.insert(&entry.id, &name));
-            entries.extend(found);
+            owned.take(Arc::clone(&name), home);
+            ids.into_iter().for_each(|id| owned.insert(id, &name));
         }
-        Ok(entries)
+        Ok(())
     }
 
-    /// All entries.
-    pub(super) async fn load_queue(&self) -> Result<Vec<Entry>> {
+    /// All entries, a part after the other.
+    pub(super) async fn load_queue(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
         let _busy = self.busy().await?;
         let ours: Vec<(Arc<str>, D::Dir)> = {
             let owned = guard(&self.queue.owned);
@@ -246,33 +269,53 @@ impl<D: Disk> FileStore<D> {
                 .map(|(name, home)| (Arc::clone(name), home.dir.clone()))
                 .collect()
         };
-        let mut entries = Vec::new();
         for (name, dir) in ours {
             let names = self.names_in(&dir).await?;
-            let found = self.load_dir(&dir, names).await?;
+            let ids = self.load_dir(&dir, names, part).await?;
             let mut owned = guard(&self.queue.owned);
-            found.iter().for_each(|entry| owned.insert(&entry.id, &name));
-            entries.extend(found);
+            ids.into_iter().for_each(|id| owned.insert(id, &name));
         }
-        entries.extend(self.take_all().await?);
-        Ok(entries)
+        self.take_all(part).await
     }
 
     /// The entries of processes that have died since.
-    pub(super) async fn adopt_queues(&self) -> Result<Vec<Entry>> {
+    pub(super) async fn adopt_queues(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
         let _busy = self.busy().await?;
-        self.take_all().await
+        self.take_all(part).await
     }
 
-    async fn load_dir(&self, dir: &D::Dir, names: BTreeSet<String>) -> Result<Vec<Entry>> {
-        let mut entries = Vec::with_capacity(names.len() / 2);
-        for name in &names {
-            if let Some(id) = name.strip_suffix(".json") {
-                let message = names.contains(&format!("{id}.eml"));
-                entries.extend(self.load_entry(dir, id, message).await?);
+    /// Reads what is in a directory; the ids of the entries. Each name goes as soon as it was looked at: in a long queue the
+    /// entries take the room of the names.
+    async fn load_dir(
+        &self,
+        dir: &D::Dir,
+        names: BTreeSet<String>,
+        part: &mut dyn FnMut(Vec<Entry>),
+    ) -> Result<Vec<Box<str>>> {
+        let mut ids = Vec::with_capacity(names.len() / 2);
+        let mut entries = Vec::new();
+        let mut message = String::new();
+        for name in names {
+            let Some(id) = name.strip_suffix(".json") else {
+                // In their order a message comes before its entry, and nothing else that ends so between them.
+                if name.ends_with(".eml") {
+                    message = name;
+                }
+                continue;
+            };
+            let message = message.strip_suffix(".eml") == Some(id);
+            if let Some(entry) = self.load_entry(dir, id, message).await? {
+                ids.push(id.into());
+                entries.push(entry);
+            }
+            if entries.len() >= PART {
+                part(core::mem::take(&mut entries));
             }
         }
-        Ok(entries)
+        if !entries.is_empty() {
+            part(entries);
+        }
+        Ok(ids)
     }
 
     /// Reads an entry. `message`: its message was seen.
@@ -369,10 +412,8 @@ impl<D: Disk> FileStore<D> {
     /// Where an entry lies, and whether it is shaky.
     fn entry_dir(&self, id: &str) -> Result<(D::Dir, bool)> {
         check_id(id)?;
-        let owned = guard(&self.queue.owned);
-        let known = owned.entries.get(id);
-        let home = known.and_then(|known| Some((owned.homes.get(&known.home)?.dir.clone(), known.shaky)));
-        home.ok_or_else(|| storage(format!("queue entry {id} is not ours")))
+        let found = guard(&self.queue.owned).find(id);
+        found.ok_or_else(|| storage(format!("queue entry {id} is not ours")))
     }
 
     pub(super) async fn save_entry(&self, entry: &Entry) -> Result<()> {

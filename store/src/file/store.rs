@@ -412,11 +412,19 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn load_outbound(&self) -> Result<Vec<Entry>> {
-        self.load_queue().await
+        let mut entries = Vec::new();
+        self.load_queue(&mut |part| entries.extend(part)).await?;
+        Ok(entries)
+    }
+
+    async fn load_outbound_in_parts(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
+        self.load_queue(part).await
     }
 
     async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
-        self.adopt_queues().await
+        let mut entries = Vec::new();
+        self.adopt_queues(&mut |part| entries.extend(part)).await?;
+        Ok(entries)
     }
 
     async fn save_outbound(&self, entry: &Entry) -> Result<()> {

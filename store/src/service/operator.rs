@@ -105,22 +105,27 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         }
     }
 
-    /// What operators want held is held before anything is tried.
-    pub(super) async fn hold_as_asked(&self, entries: &mut [Entry]) {
+    /// What operators want of entries, but for being tried at once.
+    pub(super) async fn asked(&self) -> HashMap<String, Word> {
+        let mut wanted: HashMap<String, Word> = HashMap::new();
         let waiting = match orders::waiting(&**self.accounts.disk()).await {
             Ok(waiting) => waiting,
             Err(error) => {
                 log::error!("orders: {error}; what operators ask of the queue is not heard");
-                return;
+                return wanted;
             }
         };
-        let mut wanted: HashMap<String, Word> = HashMap::new();
         for order in waiting {
             let word = order.request.command;
             if word != Word::Retry {
                 wanted.extend(order.request.ids.into_iter().map(|id| (id, word)));
             }
         }
+        wanted
+    }
+
+    /// What operators want held is held before anything is tried.
+    pub(super) async fn hold_as_asked(&self, wanted: &HashMap<String, Word>, entries: &mut [Entry]) {
         for entry in entries {
             let held = match wanted.get(&entry.id) {
                 // What is to be given up is not tried before, and is held no longer than that takes.

@@ -177,10 +177,34 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// The queue could not be read.
     pub async fn load_outbound(&self) -> Result<Vec<Entry>> {
         let mut entries = self.store.load_outbound().await?;
-        self.hold_as_asked(&mut entries).await;
+        self.hold_as_asked(&self.asked().await, &mut entries).await;
         let mut places = lock(&self.outbound.places);
         entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)
+    }
+
+    /// The same, a part after the other as it is read, so that a long queue is not in memory twice.
+    ///
+    /// # Errors
+    /// The queue could not be read. The parts that were given count for nothing then.
+    pub async fn load_outbound_in_parts(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
+        let wanted = self.asked().await;
+        let mut asked = Vec::new();
+        let mut take = |entries: Vec<Entry>| {
+            let mut places = lock(&self.outbound.places);
+            entries.iter().for_each(|entry| places.insert(entry));
+            drop(places);
+            part(entries);
+        };
+        let mut sort = |mut entries: Vec<Entry>| {
+            asked.extend(entries.extract_if(.., |entry| wanted.contains_key(&entry.id)));
+            take(entries);
+        };
+        self.store.load_outbound_in_parts(&mut sort).await?;
+        // These may have to be saved, which is possible only now.
+        self.hold_as_asked(&wanted, &mut asked).await;
+        take(asked);
+        Ok(())
     }
 
     /// The entries of processes that have died since: they are ours from now on. The listener is not told of them.
@@ -189,7 +213,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
     /// The queue could not be read; what is left is found by the next call.
     pub async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
         let mut entries = self.store.adopt_outbound().await?;
-        self.hold_as_asked(&mut entries).await;
+        self.hold_as_asked(&self.asked().await, &mut entries).await;
         let mut places = lock(&self.outbound.places);
         entries.iter().for_each(|entry| places.insert(entry));
         Ok(entries)

@@ -1,6 +1,7 @@
 //! The outbound queue.
 
 use rmail_core::refusal::Refusal;
+use rmail_core::relay::entry::Entry;
 
 use super::Backend;
 use super::words::{FREE, NOW, User, check, entry, refusal};
@@ -14,6 +15,11 @@ async fn enqueue<S: MailStore>(alice: &User<S>, id: &str) {
     let spool = alice.spool(TEXT).await;
     let delivered = alice.store.deliver(spool, &[], Some(&entry), NOW).await;
     delivered.expect("deliver");
+}
+
+fn sorted(mut entries: Vec<Entry>) -> Vec<Entry> {
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    entries
 }
 
 /// The ids of all entries.
@@ -37,6 +43,12 @@ pub fn an_entry_lives_until_it_is_removed<B: Backend>(backend: &B) {
             ["a1", "b2", "c3"],
             "loading takes nothing away"
         );
+        let mut parts = Vec::new();
+        let mut take = |part: Vec<Entry>| parts.extend(part);
+        let read = alice.store.load_outbound_in_parts(&mut take).await;
+        read.expect("load");
+        let whole = alice.store.load_outbound().await.expect("load");
+        assert_eq!(sorted(parts), sorted(whole), "the parts are the whole");
         let adopted = alice.store.adopt_outbound().await.expect("adopt");
         assert_eq!(adopted, [], "they are ours already");
         let blob = alice.store.open_outbound("b2").await.expect("open");

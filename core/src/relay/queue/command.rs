@@ -54,6 +54,7 @@ impl Queue {
         };
         item.head.held = true;
         item.unready();
+        self.watch_delay(id);
         self.write(id);
     }
 
@@ -87,7 +88,7 @@ impl Queue {
                 State::Ready(_) => {}
                 State::Failed(_) | State::Done(_) => continue,
             }
-            rcpt.refuse(removed(), self.now);
+            rcpt.refuse(removed(), self.now, &mut self.texts);
         }
         for timer in timers {
             self.timers.remove(&timer);

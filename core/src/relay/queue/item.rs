@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kept::{Head, Kept};
+use super::kept::{Head, Kept, Texts};
 use crate::addr::{Address, ReversePath};
 use crate::relay::bounce::{About, Kind};
-use crate::relay::entry::{Entry, Recipient};
+use crate::relay::entry::Entry;
 use crate::relay::outcome::{Enhanced, Outcome, Report};
 use crate::time::{Mono, Now, Unix};
 
@@ -24,7 +24,7 @@ pub(super) struct Item {
     /// From when on the sender is told of the delay.
     pub(super) delay_due: Mono,
     /// Since when notices cannot be stored, and how often that was tried.
-    pub(super) untold: Option<(Mono, u32)>,
+    pub(super) untold: Option<Box<(Mono, u32)>>,
     /// An operator wants what runs to be the last attempt.
     pub(super) doomed: bool,
     /// A Save or Remove is out.
@@ -89,12 +89,12 @@ pub(super) enum Next {
 }
 
 impl Item {
-    pub(super) fn new(entry: Entry, now: Now, delays: &[u64]) -> Self {
-        let (head, recipients) = Head::split(entry);
+    pub(super) fn new(entry: Entry, now: Now, delays: &[u64], texts: &mut Texts) -> Self {
+        let (head, recipients) = Head::split(entry, texts);
         let arrived = head.arrived;
         let recipients = (0..)
             .zip(recipients)
-            .map(|(number, stored)| Rcpt::new(number, stored, arrived, now, delays));
+            .map(|(number, stored)| Rcpt::new(number, Kept::new(stored, texts), arrived, now, delays));
         // A clock that was set back does not put the notice off.
         let begin = arrived.max(head.hold_until);
         let late = Unix::from_secs(begin).0.saturating_add(DELAY_NOTICE);
@@ -155,6 +155,18 @@ impl Item {
         recipients.any(|rcpt| matches!(&rcpt.state, State::Ready(ready) if ready == key))
     }
 
+    /// Whether somebody will have to be told of a delay, and no attempt ends before that: what waits for its own timer until
+    /// then is looked at when that attempt is over.
+    pub(super) fn is_late_without_attempt(&self) -> bool {
+        let no_attempt = |rcpt: &Rcpt| match rcpt.state {
+            State::Waiting(due) => due >= self.delay_due || self.head.held,
+            State::Ready(_) => true,
+            State::Flying | State::Failed(_) | State::Done(_) => false,
+        };
+        let mut recipients = self.recipients.iter();
+        self.wants_notices() && recipients.any(|rcpt| rcpt.is_told_of_delay() && no_attempt(rcpt))
+    }
+
     /// Takes all recipients out of their turn; their numbers.
     pub(super) fn unready(&mut self) -> Vec<u32> {
         let ready = |rcpt: &&mut Rcpt| matches!(rcpt.state, State::Ready(_));
@@ -167,8 +179,7 @@ impl Item {
 }
 
 impl Rcpt {
-    fn new(number: u32, stored: Recipient, arrived: u64, now: Now, delays: &[u64]) -> Self {
-        let stored = Kept::new(stored);
+    fn new(number: u32, stored: Kept, arrived: u64, now: Now, delays: &[u64]) -> Self {
         let state = if let Some(done) = &stored.done {
             let unknown = || Report::ours(Enhanced(2, 0, 0), "delivered");
             State::Done(Box::new(Success {
@@ -216,7 +227,7 @@ impl Rcpt {
 
     /// It has the message and the sender wants to be told, by us: it stays until the notice is stored.
     pub(super) fn keep_success(&mut self, report: &Report) {
-        self.stored.done = Some(short(report));
+        self.stored.done = Some(short(report).into());
         self.state = State::Done(Box::new(Success {
             report: report.clone(),
             told: false,
@@ -253,9 +264,9 @@ impl Rcpt {
     }
 
     /// Takes in what an attempt gave.
-    pub(super) fn outcome(&mut self, outcome: Outcome, now: Now, delays: &[u64]) -> Next {
+    pub(super) fn outcome(&mut self, outcome: Outcome, now: Now, delays: &[u64], texts: &mut Texts) -> Next {
         self.stored.attempts = self.stored.attempts.saturating_add(1);
-        self.stored.last = Some(short(outcome.report()));
+        self.stored.last = Some(texts.share(&short(outcome.report())));
         match outcome {
             Outcome::Delivered(_) => Next::Delivered,
             Outcome::Permanent(report) => self.fail(report, false, now),
@@ -273,8 +284,8 @@ impl Rcpt {
     }
 
     /// It fails without an attempt.
-    pub(super) fn refuse(&mut self, report: Report, now: Now) {
-        self.stored.last = Some(short(&report));
+    pub(super) fn refuse(&mut self, report: Report, now: Now, texts: &mut Texts) {
+        self.stored.last = Some(texts.share(&short(&report)));
         self.fail(report, false, now);
     }
 
@@ -298,13 +309,16 @@ impl Rcpt {
         Some(self.about(report, expired, None))
     }
 
+    /// Whether it was tried, and its sender wants to hear of its delay and has not yet.
+    fn is_told_of_delay(&self) -> bool {
+        let untold = !self.stored.delay_told && !self.telling_delay;
+        untold && self.stored.attempts > 0 && self.stored.dsn().notify().delay
+    }
+
     /// What a notice of delay says, unless there is nothing to say (yet).
     pub(super) fn tell_delay(&mut self, delays: &[u64]) -> Option<About> {
         let open = matches!(self.state, State::Waiting(_) | State::Ready(_));
-        if !self.stored.dsn().notify().delay {
-            return None;
-        }
-        if !open || self.stored.attempts == 0 || self.stored.delay_told || self.telling_delay {
+        if !open || !self.is_told_of_delay() {
             return None;
         }
         self.telling_delay = true;
@@ -343,9 +357,8 @@ impl Failure {
 }
 
 /// As it is kept on disk.
-fn short(report: &Report) -> Box<str> {
-    let text: String = report.to_string().chars().take(MAX_LAST).collect();
-    text.into()
+fn short(report: &Report) -> String {
+    report.to_string().chars().take(MAX_LAST).collect()
 }
 
 /// What the last attempt gave, as far as the disk knows.

@@ -1,15 +1,40 @@
 //! Entries and recipients as they are kept in memory: of a hundred thousand each word counts, and most ask for nothing
 //! special.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use crate::addr::Address;
 use crate::relay::entry::{Entry, Recipient};
 use crate::smtp::envelope::{DsnRequest, Wishes};
 
+/// Texts that are remembered, so that who says the same shares it.
+const MAX_SHARED: usize = 1_000;
+
+/// Texts that many entries have: senders, accounts, what a server said.
+#[derive(Debug, Default)]
+pub(super) struct Texts(BTreeSet<Arc<str>>);
+
+impl Texts {
+    /// The same text, kept once for all who asked for it lately.
+    pub(super) fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= MAX_SHARED {
+            self.0.clear();
+        }
+        let text: Arc<str> = Arc::from(text);
+        self.0.insert(Arc::clone(&text));
+        text
+    }
+}
+
 /// An entry without its id and its recipients; the fields are those of [`Entry`].
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) sender: Box<str>,
-    pub(super) account: Option<Box<str>>,
+    pub(super) sender: Arc<str>,
+    pub(super) account: Option<Arc<str>>,
     pub(super) arrived: u64,
     pub(super) offset: u64,
     pub(super) size: u64,
@@ -24,7 +49,7 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) address: Box<str>,
-    pub(super) last: Option<Box<str>>,
+    pub(super) last: Option<Arc<str>>,
     pub(super) done: Option<Box<str>>,
     /// `None`: the sender asked for nothing.
     dsn: Option<Box<DsnRequest>>,
@@ -43,7 +68,7 @@ static NOTHING: DsnRequest = DsnRequest {
 
 impl Head {
     /// The entry in two parts.
-    pub(super) fn split(entry: Entry) -> (Self, Vec<Recipient>) {
+    pub(super) fn split(entry: Entry, texts: &mut Texts) -> (Self, Vec<Recipient>) {
         let Entry {
             id: _,
             sender,
@@ -58,8 +83,8 @@ impl Head {
             recipients,
         } = entry;
         let head = Self {
-            sender: sender.into(),
-            account: account.map(Into::into),
+            sender: texts.share(&sender),
+            account: account.map(|account| texts.share(&account)),
             arrived,
             offset,
             size,
@@ -104,7 +129,7 @@ impl Head {
 }
 
 impl Kept {
-    pub(super) fn new(recipient: Recipient) -> Self {
+    pub(super) fn new(recipient: Recipient, texts: &mut Texts) -> Self {
         let Recipient {
             address,
             attempts,
@@ -119,7 +144,7 @@ impl Kept {
         } = recipient;
         Self {
             address: address.into(),
-            last: last.map(Into::into),
+            last: last.map(|last| texts.share(&last)),
             done: done.map(Into::into),
             dsn: (dsn != NOTHING).then(|| Box::new(dsn)),
             next,
@@ -153,5 +178,29 @@ impl Kept {
     /// `None`: what stands on disk is no address.
     pub(super) fn parsed(&self) -> Option<Address> {
         Address::parse(&self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_says_the_same_shares_it() {
+        let mut texts = Texts::default();
+        let first = texts.share("450 later");
+        assert!(Arc::ptr_eq(&first, &texts.share("450 later")));
+        assert!(!Arc::ptr_eq(&first, &texts.share("451 later")));
+    }
+
+    #[test]
+    fn only_so_many_texts_are_remembered() {
+        let mut texts = Texts::default();
+        let first = texts.share("text 0");
+        for number in 0..3 * MAX_SHARED {
+            assert_eq!(&*texts.share(&format!("text {number}")), format!("text {number}"));
+            assert!(texts.0.len() <= MAX_SHARED);
+        }
+        assert_eq!(&*first, "text 0", "who has it keeps it");
     }
 }

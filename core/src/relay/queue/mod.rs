@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::item::{Item, Next, Rcpt, State};
+use self::kept::Texts;
 use super::attempt::Order;
 use super::bounce::Kind;
 use super::entry::Entry;
@@ -64,6 +65,7 @@ pub struct Queue {
     ourselves: Ourselves,
     random: Random,
     items: BTreeMap<Arc<str>, Box<Item>>,
+    texts: Texts,
     timers: BTreeSet<(Mono, Arc<str>, Timer)>,
     /// Entries with recipients that are due, by urgency and the key of their route.
     ready: BTreeMap<(Urgency, Arc<str>), VecDeque<Arc<str>>>,
@@ -126,6 +128,7 @@ impl Queue {
             ourselves,
             random: Random::from_seed(seed),
             items: BTreeMap::new(),
+            texts: Texts::default(),
             timers: BTreeSet::new(),
             ready: BTreeMap::new(),
             served: None,
@@ -200,14 +203,15 @@ impl Queue {
         if self.items.contains_key(&id) {
             return;
         }
-        let item = Item::new(entry, self.now, &self.settings.retry_delays);
+        let item = Item::new(entry, self.now, &self.settings.retry_delays, &mut self.texts);
         for rcpt in &item.recipients {
             if let State::Waiting(due) = rcpt.state {
                 self.timers
                     .insert((due, Arc::clone(&id), Timer::Recipient(rcpt.number)));
             }
         }
-        if item.wants_notices() {
+        // One that is late already is told of at the first look at the timers.
+        if item.is_late_without_attempt() {
             self.timers
                 .insert((item.delay_due, Arc::clone(&id), Timer::Delay));
         }
@@ -259,6 +263,7 @@ impl Queue {
             let place = (urgency.unwrap_or_else(|| item.urgency(self.now.mono)), key);
             self.ready.entry(place).or_default().push_back(Arc::clone(id));
         }
+        self.watch_delay(id);
     }
 
     /// Begins attempts as far as the bounds allow.
@@ -420,6 +425,7 @@ impl Queue {
         self.settle(&id);
         self.tell_successes(&id);
         self.tell_delay(&id);
+        self.watch_delay(&id);
         self.write(&id);
     }
 
@@ -448,7 +454,8 @@ impl Queue {
         let Some(rcpt) = item.find_mut(number) else {
             return;
         };
-        let next = rcpt.outcome(outcome.clone(), self.now, &self.settings.retry_delays);
+        let delays = &self.settings.retry_delays;
+        let next = rcpt.outcome(outcome.clone(), self.now, delays, &mut self.texts);
         let (entry, recipient) = (id.to_string(), rcpt.stored.address.to_string());
         let report = outcome.report().clone();
         let event = match next {

@@ -103,6 +103,16 @@ impl Queue {
         self.bounce(id, Kind::Delayed, numbers, about);
     }
 
+    /// Wakes the queue when the sender is to be told of a delay, if nothing else does. Most entries need no such timer:
+    /// they are tried before, or were not tried yet.
+    pub(super) fn watch_delay(&mut self, id: &Arc<str>) {
+        let late = self.items.get(id).filter(|item| item.is_late_without_attempt());
+        if let Some(item) = late.filter(|item| item.delay_due > self.now.mono) {
+            self.timers
+                .insert((item.delay_due, Arc::clone(id), Timer::Delay));
+        }
+    }
+
     fn bounce(&mut self, id: &Arc<str>, kind: Kind, numbers: Vec<u32>, about: Vec<About>) {
         let Some(item) = self.items.get(id).filter(|_| !about.is_empty()) else {
             return;
@@ -144,8 +154,8 @@ impl Queue {
         if stored {
             item.untold = None;
         } else {
-            let (since, tries) = item.untold.unwrap_or((self.now.mono, 0));
-            item.untold = Some((since, tries.saturating_add(1)));
+            let (since, tries) = item.untold.as_deref().copied().unwrap_or((self.now.mono, 0));
+            item.untold = Some(Box::new((since, tries.saturating_add(1))));
             let most: u64 = self
                 .settings
                 .retry_delays
