@@ -70,6 +70,12 @@ pub trait Disk: Send + Sync + 'static {
     /// Reads up to `buf.len()` octets at an offset; 0 at the end of the file.
     async fn read_at(&self, file: &Self::File, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// The same at once, if that waits for no device: what the system has in memory. `None`: it has to be read, or the
+    /// system does not tell. Fewer octets than there are may come.
+    fn read_now(&self, _file: &Self::File, _buf: &mut [u8], _offset: u64) -> Option<usize> {
+        None
+    }
+
     /// Writes all octets at an offset.
     async fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
 

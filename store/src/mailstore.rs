@@ -486,6 +486,11 @@ pub trait MailStore: Send + Sync + 'static {
     /// Reads up to `buf.len()` octets from an offset on; fewer only at the end, where it is 0, or where fewer are at hand.
     async fn read(&self, blob: &Self::Blob, buf: &mut [u8], offset: u64) -> Result<usize>;
 
+    /// The same at once, if it waits for nothing; perhaps fewer octets than there are. `None`: [`MailStore::read`] tells.
+    fn read_now(&self, _blob: &Self::Blob, _buf: &mut [u8], _offset: u64) -> Option<usize> {
+        None
+    }
+
     /// What the store has kept of messages, so that they need not be opened: for each UID in the order asked, `None` where
     /// nothing is kept. It must be of that very message. There are no errors: what cannot be read is not known. Called with
     /// some hundred UIDs at most.

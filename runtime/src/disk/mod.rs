@@ -215,6 +215,10 @@ impl Disk for RealDisk {
         Ok(retry_on_intr(|| rustix::io::pread(file, &mut *buf, offset))?)
     }
 
+    fn read_now(&self, file: &File, buf: &mut [u8], offset: u64) -> Option<usize> {
+        sys::read_now(file.as_fd(), buf, offset)
+    }
+
     async fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         sys::write_all_at(file.as_fd(), bytes, offset)
     }

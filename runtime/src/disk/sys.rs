@@ -1,7 +1,7 @@
 //! System calls with the care that each needs.
 
 use std::cell::RefCell;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -112,6 +112,11 @@ pub(super) fn list(dir: &Dir) -> io::Result<Listing> {
 fn is_dir(dir: &Dir, name: &str) -> bool {
     rustix::fs::statat(dir, name, AtFlags::empty())
         .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+}
+
+/// preadv2(2) of what is in memory (RWF_NOWAIT). No error is told: who reads in earnest meets it again.
+pub(super) fn read_now(file: BorrowedFd<'_>, buf: &mut [u8], offset: u64) -> Option<usize> {
+    rustix::io::preadv2(file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT).ok()
 }
 
 /// pwrite(2) until all is written.

@@ -105,10 +105,7 @@ impl BlobOut {
             if chunk.is_empty() {
                 return Err(format!("a body is {} octets short", self.end - self.next));
             }
-            let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
-            let chunk = chunk.slice(0..left);
-            self.next += chunk.len() as u64;
-            out.push(Bytes::Shared(chunk));
+            self.take(&chunk, out);
             return Ok(BlobStep::Moved);
         }
         if self.next >= self.end {
@@ -118,8 +115,14 @@ impl BlobOut {
         if out.len() > room {
             return Ok(BlobStep::Waits);
         }
-        let (serve, blob, offset) = (Arc::clone(serve), self.blob, self.next);
         let max = usize::try_from((self.end - self.next).min(PIECE)).unwrap_or(usize::MAX);
+        // What the system has in memory is copied sooner than a thread is woken for it.
+        let at_hand = serve.read_blob_now(self.blob, self.next, max);
+        if let Some(chunk) = at_hand.filter(|chunk| !chunk.is_empty()) {
+            self.take(&chunk, out);
+            return Ok(BlobStep::Moved);
+        }
+        let (serve, blob, offset) = (Arc::clone(serve), self.blob, self.next);
         self.read = Some(pools.run(Pool::Read, move || {
             futures_lite::future::block_on(serve.read_blob(blob, offset, max))
         }));
@@ -127,8 +130,25 @@ impl BlobOut {
     }
 }
 
+impl BlobOut {
+    /// Queues octets, as far as they are of the range.
+    fn take(&mut self, chunk: &Chunk, out: &mut Outbox) {
+        let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+        let chunk = chunk.slice(0..left);
+        self.next += chunk.len() as u64;
+        out.push(Bytes::Shared(chunk));
+    }
+}
+
 /// Closes a blob if the range that was sent ends where it ends.
 fn close_at_end<V: Serve>(blob: BlobId, end: u64, serve: &Arc<V>, pools: &Pools) {
+    if serve
+        .read_blob_now(blob, end, 1)
+        .is_some_and(|beyond| !beyond.is_empty())
+    {
+        return;
+    }
+    // A file that was removed meanwhile is freed by this, which may take its time.
     let serve = Arc::clone(serve);
     pools.submit(Pool::Read, move || {
         let beyond = futures_lite::future::block_on(serve.read_blob(blob, end, 1));

@@ -383,6 +383,10 @@ impl<D: Disk> MailStore for FileStore<D> {
         read.during(|| "read a message".to_owned())
     }
 
+    fn read_now(&self, blob: &Blob<D>, buf: &mut [u8], offset: u64) -> Option<usize> {
+        self.disk().read_now(&blob.file, buf, offset)
+    }
+
     async fn parsed(&self, mailbox: &MailboxRef, uids: &[Uid]) -> Vec<Option<Parsed>> {
         let mailbox = self
             .by_reference(mailbox)

@@ -429,6 +429,10 @@ impl MailStore for MemoryStore {
         Ok(blob.read(buf, offset))
     }
 
+    fn read_now(&self, blob: &Blob, buf: &mut [u8], offset: u64) -> Option<usize> {
+        Some(blob.read(buf, offset))
+    }
+
     async fn load_outbound(&self) -> Result<Vec<Entry>> {
         let world = self.world();
         Ok(world.queue.values().map(|(entry, _)| entry.clone()).collect())

@@ -237,9 +237,10 @@ impl<'a, S: MailStore> Message<'a, S> {
         if let Some(octets) = from_front(&self.front, &range) {
             return Ok(Chunk::copy_from(octets));
         }
-        let mut buf = vec![0; len];
-        self.fill(&mut buf, range.start).await?;
-        Ok(Chunk::from(buf))
+        let mut octets = Chunk::zeroed(len);
+        self.fill(octets.get_mut().unwrap_or_default(), range.start)
+            .await?;
+        Ok(octets)
     }
 
     /// The next octets from an offset on, at most `max`; empty at the end. What is at the front is read once.

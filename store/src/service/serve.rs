@@ -103,6 +103,11 @@ pub trait Serve: Send + Sync + 'static {
     /// The read failed: the host must close the connection, for the literal's length is promised already.
     async fn read_blob(&self, blob: BlobId, offset: u64, max: usize) -> Result<Chunk>;
 
+    /// The same at once, if that waits for nothing. `None`: [`Serve::read_blob`] tells, and whether there is an error.
+    fn read_blob_now(&self, _blob: BlobId, _offset: u64, _max: usize) -> Option<Chunk> {
+        None
+    }
+
     /// Closes a blob, if it is open.
     fn close_blob(&self, blob: BlobId);
 

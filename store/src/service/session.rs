@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::hub::{Wake, Watch};
 use crate::mailstore::MailStore;
 
+/// Buffers of pieces that are kept while bodies are open: one is sent while the next is read.
+const MAX_PIECES: usize = 4;
+
 /// Octets of one read of an open message, whatever the host asks for.
 const MAX_READ: usize = 1 << 20;
 
@@ -42,6 +45,28 @@ struct Spool<S: MailStore> {
 struct Blobs<S: MailStore> {
     next: u64,
     open: BTreeMap<BlobId, Source<S>>,
+    /// Pieces that were given: once one is sent, and nobody else holds it, the next is read into its room.
+    given: Vec<Chunk>,
+}
+
+impl<S: MailStore> Blobs<S> {
+    /// Room for a piece of so many octets, which is ours alone.
+    fn room(&mut self, len: usize) -> Chunk {
+        let sent = |piece: &mut Chunk| piece.len() >= len && piece.get_mut().is_some();
+        match self.given.iter_mut().position(sent) {
+            Some(at) => self.given.swap_remove(at),
+            None => Chunk::zeroed(len),
+        }
+    }
+
+    /// The first octets of a piece; its room is used again.
+    fn give(&mut self, piece: Chunk, len: usize) -> Chunk {
+        let front = piece.slice(0..len);
+        if self.given.len() < MAX_PIECES && !self.open.is_empty() {
+            self.given.push(piece);
+        }
+        front
+    }
 }
 
 /// Where the octets of a body on its way out are.
@@ -75,6 +100,7 @@ impl<S: MailStore> Desk<S> {
             blobs: Mutex::new(Blobs {
                 next: 0,
                 open: BTreeMap::new(),
+                given: Vec::new(),
             }),
             watches: Mutex::default(),
             place: Mutex::default(),
@@ -193,18 +219,44 @@ impl<S: MailStore> Desk<S> {
         len: u64,
         (offset, max): (u64, usize),
     ) -> Result<Chunk> {
-        let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buf = vec![0; max.min(left)];
-        let read = match buf.as_mut_slice() {
-            [] => 0,
-            buf => self.store.read(blob, buf, start.saturating_add(offset)).await?,
+        let max = max.min(left(len, offset));
+        let mut piece = lock(&self.blobs).room(max);
+        let read = match piece.get_mut().and_then(|room| room.get_mut(..max)) {
+            None | Some([]) => 0,
+            Some(room) => self.store.read(blob, room, start.saturating_add(offset)).await?,
         };
-        buf.truncate(read);
-        Ok(Chunk::from(buf))
+        Ok(lock(&self.blobs).give(piece, read))
+    }
+
+    /// What [`Desk::read_blob`] would give, if it is at hand.
+    pub(super) fn read_blob_now(&self, id: BlobId, offset: u64, max: usize) -> Option<Chunk> {
+        let mut blobs = lock(&self.blobs);
+        let (blob, start, len, shows_nul) = match blobs.open.get(&id)? {
+            Source::Stored(blob, start, len) => (Arc::clone(blob), *start, *len, false),
+            Source::Raw(blob, start, len) => (Arc::clone(blob), *start, *len, true),
+            Source::Decoded(_) | Source::Memory(_) => return None,
+        };
+        let max = max.min(MAX_READ).min(left(len, offset));
+        if max == 0 {
+            return Some(Chunk::default());
+        }
+        let mut piece = blobs.room(max);
+        drop(blobs);
+        let room = piece.get_mut().and_then(|room| room.get_mut(..max))?;
+        let read = self.store.read_now(&blob, room, start.saturating_add(offset));
+        let piece = lock(&self.blobs).give(piece, read.unwrap_or_default());
+        // That a message is shorter than it was is for those to tell who can.
+        read.filter(|read| *read > 0)?;
+        Some(if shows_nul { piece } else { without_nul(piece) })
     }
 
     pub(super) fn close_blob(&self, id: BlobId) {
-        let source = remove(&mut lock(&self.blobs).open, id);
+        let mut blobs = lock(&self.blobs);
+        let source = remove(&mut blobs.open, id);
+        if blobs.open.is_empty() {
+            blobs.given = Vec::new();
+        }
+        drop(blobs);
         drop(source);
     }
 
@@ -241,6 +293,11 @@ impl<S: MailStore> Desk<S> {
         let watch = remove(&mut lock(&self.watches), id);
         drop(watch);
     }
+}
+
+/// Octets behind an offset.
+fn left(len: u64, offset: u64) -> usize {
+    usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX)
 }
 
 /// Octets for a literal, which can hold no NUL (RFC 9051 §4.3): 0x80 stands for each, so that lengths stay.

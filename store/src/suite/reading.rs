@@ -371,6 +371,12 @@ pub fn reads_may_begin_and_end_anywhere<B: Backend>(backend: &B) {
             let count = alice.store.read(&blob, &mut buffer, offset).await.expect("read");
             assert!(count == text.len() || (count > 0 && count < text.len()));
             assert!(text.as_bytes().starts_with(&buffer[..count]));
+            buffer.fill(0);
+            let Some(count) = alice.store.read_now(&blob, &mut buffer, offset) else {
+                continue;
+            };
+            assert!(count == text.len() || (count > 0 && count < text.len()));
+            assert!(text.as_bytes().starts_with(&buffer[..count]));
         }
     });
 }

@@ -108,8 +108,7 @@ impl Queue {
     pub(super) fn watch_delay(&mut self, id: &Arc<str>) {
         let late = self.items.get(id).filter(|item| item.is_late_without_attempt());
         if let Some(item) = late.filter(|item| item.delay_due > self.now.mono) {
-            self.timers
-                .insert((item.delay_due, Arc::clone(id), Timer::Delay));
+            self.timers.insert((item.delay_due, Arc::clone(id), Timer::Delay));
         }
     }
 
