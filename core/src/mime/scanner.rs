@@ -33,6 +33,15 @@ pub fn scan(message: &[u8]) -> Structure {
     scanner.finish()
 }
 
+/// The same of a message whose envelopes nobody asks for: those of its messages are there, and empty.
+#[must_use]
+pub fn scan_parts(message: &[u8]) -> Structure {
+    let mut scanner = Scanner::new();
+    scanner.header.parts_only = true;
+    scanner.push(message);
+    scanner.finish()
+}
+
 /// A message being read. The pieces' sizes do not matter to the result.
 #[derive(Debug)]
 pub struct Scanner {
@@ -112,6 +121,8 @@ struct Header {
     of_envelope: bool,
     /// Fields of the envelope are needed too.
     envelope: bool,
+    /// What they say is not.
+    parts_only: bool,
     /// Octets that may still be kept, over all headers.
     left: usize,
 }
@@ -335,7 +346,10 @@ impl Scanner {
             return;
         };
         part.mime = Mime::parse(&octets, in_digest);
-        part.envelope = self.header.envelope.then(|| envelope(&octets));
+        part.envelope = self.header.envelope.then(|| match self.header.parts_only {
+            true => Vec::new(),
+            false => envelope(&octets),
+        });
         part.header.end = at;
         part.body = at..at;
         part.header_marks = counts.marks_since(&open.start);
@@ -398,7 +412,7 @@ impl Header {
         let line = self.octets.get(self.line..).unwrap_or_default();
         if !matches!(line.first(), Some(b' ' | b'\t')) {
             let name = name_of(line);
-            self.of_envelope = self.envelope && name.is_some_and(is_envelope_field);
+            self.of_envelope = self.envelope && !self.parts_only && name.is_some_and(is_envelope_field);
             self.keep = self.of_envelope || name.is_some_and(Mime::is_mime_field);
         }
         if !self.keep {

@@ -11,7 +11,7 @@ use crate::mime::decode;
 use crate::mime::header::{Field, Fields};
 use crate::mime::parsed::{EmailId, Parsed};
 use crate::mime::part::{Kind, Part};
-use crate::mime::scanner::scan;
+use crate::mime::scanner::scan_parts;
 use crate::mime::thread_id::ThreadId;
 use crate::text::{date, encoded_word};
 
@@ -77,6 +77,9 @@ impl<'a> Content<'a> {
                 }
             }
         }
+        if fields.is_empty() && dates.is_empty() {
+            return;
+        }
         let mut name = Vec::new();
         let mut dated = false;
         for field in Fields::new(self.message) {
@@ -119,7 +122,7 @@ impl<'a> Content<'a> {
                 Test::ThreadId(id) => {
                     ids.push((at, ThreadId::of_message(self.message) == Some(*id)));
                 }
-                Test::HasAttachment => ids.push((at, has_attachment(&scan(self.message)))),
+                Test::HasAttachment => ids.push((at, has_attachment(&scan_parts(self.message)))),
                 Test::Sent(_) | Test::Header(..) => {}
             }
         }
@@ -145,7 +148,7 @@ impl<'a> Content<'a> {
 
     /// The text parts, and the headers of embedded messages.
     fn search_parts(&self, haystack: &mut Haystack<'_>) {
-        let structure = scan(self.message);
+        let structure = scan_parts(self.message);
         for (index, part) in structure.parts.iter().enumerate() {
             if !haystack.wants() {
                 return;

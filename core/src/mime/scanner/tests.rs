@@ -328,6 +328,13 @@ proptest! {
     }
 
     #[test]
+    fn without_envelopes_all_else_is_the_same(message in material()) {
+        let mut whole = scan(&message);
+        whole.parts.iter_mut().filter_map(|part| part.envelope.as_mut()).for_each(Vec::clear);
+        prop_assert_eq!(scan_parts(&message), whole);
+    }
+
+    #[test]
     fn parts_lie_inside_each_other(message in material()) {
         let structure = scan(&message);
         prop_assert_eq!(structure.size, message.len() as u64);

@@ -214,6 +214,10 @@ impl<S: MailStore, D: Disk> Serve for ApiService<S, D> {
         self.desk.read_blob(blob, offset, max).await
     }
 
+    fn read_blob_now(&self, blob: BlobId, offset: u64, max: usize) -> Option<Chunk> {
+        self.desk.read_blob_now(blob, offset, max)
+    }
+
     fn close_blob(&self, blob: BlobId) {
         self.desk.close_blob(blob);
     }
