@@ -115,6 +115,8 @@ impl Relay {
             let _ = commands.try_send(Input::Command { entry, command });
         });
         block_on(host.service.set_command_listener(listener));
+        // Not only once it has its first turn: a server that has started is ready.
+        host.state.relay_works(true);
         let task = host.executor.spawn(supervise(
             Arc::clone(host),
             dns.clone(),
