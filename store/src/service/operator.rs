@@ -198,7 +198,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             sender: sender.chars().take(320).collect(),
             account: account.map(AccountName::to_string),
             size,
-            here: List::new(here.into_iter()),
+            here: List::new(here),
             queued: List::new(queued.map(|recipient| recipient.address.as_str())),
             hold_until: entry.map(|entry| entry.hold_until).filter(|until| *until > 0),
         };
