@@ -48,10 +48,7 @@ pub trait MailStore: Send + Sync + 'static {
 
     /// The same for an account that is logged in: its user was made by hand, say, without mailboxes. What makes a tree
     /// without having been asked to (this, [`MailStore::deliver`], [`MailStore::create`]) must not bring back that of a user
-    /// who is removed at the same moment; a store that knows nothing of users need not care.
-    ///
-    /// # Errors
-    /// `NoSuchUser`: the user is gone.
+    /// who is removed at the same moment (`NoSuchUser`); a store that knows nothing of users need not care.
     async fn welcome(&self, account: &AccountName, now: Unix) -> Result<()> {
         self.create_account(account, now).await
     }
@@ -508,10 +505,8 @@ pub trait MailStore: Send + Sync + 'static {
     /// have the same entry. One that is damaged is left out, kept for a person to look at, and logged. Called at the start.
     async fn load_outbound(&self) -> Result<Vec<Entry>>;
 
-    /// The same, a part after the other as it is read, so that a long queue is not in memory twice.
-    ///
-    /// # Errors
-    /// As [`MailStore::load_outbound`]. The parts that were given count for nothing then.
+    /// The same, a part after the other as it is read, so that a long queue is not in memory twice. After an error the
+    /// parts that were given count for nothing.
     async fn load_outbound_in_parts(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
         part(self.load_outbound().await?);
         Ok(())
@@ -530,16 +525,10 @@ pub trait MailStore: Send + Sync + 'static {
     /// `Storage`: also if there is none. The old one holds, or already the new one; whoever saves has to try again.
     async fn save_outbound(&self, entry: &Entry) -> Result<()>;
 
-    /// Removes an entry and its message, durably: it must not be sent again after a crash.
-    ///
-    /// # Errors
-    /// `Storage`: also if there is none.
+    /// Removes an entry and its message, durably: it must not be sent again after a crash. `Storage` also if there is none.
     async fn remove_outbound(&self, id: &str) -> Result<()>;
 
-    /// Opens the message of an entry.
-    ///
-    /// # Errors
-    /// `Storage`: also if there is none.
+    /// Opens the message of an entry. `Storage` also if there is none.
     async fn open_outbound(&self, id: &str) -> Result<Self::Blob>;
 
     /// Where entries of the outbound queue lie, those of all processes, by name; one home if there is one queue for all. For
@@ -601,13 +590,9 @@ pub trait MailStore: Send + Sync + 'static {
     }
 
     /// The end of this process's use of the store: nothing is called after it. Syncs what [`MailStore::flush`] would, and
-    /// leaves everything so that the next process finds it clean and opens it fast.
-    ///
-    /// Nothing that was answered depends on it: a process that dies instead costs the next one only time. What the
-    /// provided method does is enough for a store that keeps no notes for the next process.
-    ///
-    /// # Errors
-    /// Flag changes could not be synced.
+    /// leaves everything so that the next process finds it clean and opens it fast. Nothing that was answered depends on it: a process that dies instead costs the next one only time. What the
+    /// provided method does is enough for a store that keeps no notes for the next process. An error: flag changes could
+    /// not be synced.
     async fn close(&self) -> Result<()> {
         self.flush().await
     }
