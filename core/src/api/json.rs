@@ -12,13 +12,13 @@
 //! the form did not ask for is an error, so that a misspelt name is not passed over; so is a name that comes twice, of which
 //! others would take the first or the last. `null` is as good as absent, but where [`Object::nullable`] tells them apart.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt::{self, Write as _};
 use core::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::{Detail, Failure, Request};
@@ -26,6 +26,10 @@ use crate::addr::Address;
 
 /// Wrong fields that are told of one request.
 const MAX_DETAILS: usize = 100;
+
+/// Values of a body, all that stand within others counted: each takes some hundred octets of memory, whatever it takes of the
+/// body. The longest list that a call takes has some thousand.
+const MAX_VALUES: u32 = 100_000;
 
 /// Characters of a name that are repeated in an answer.
 const MAX_NAME: usize = 64;
@@ -76,7 +80,11 @@ pub fn read_octets<T>(octets: &[u8], form: impl FnOnce(&mut Object<'_>) -> Optio
     } else {
         octets
     };
-    let Strict(value) = serde_json::from_slice(octets)
+    let room = Cell::new(MAX_VALUES);
+    let mut reader = serde_json::Deserializer::from_slice(octets);
+    let value = Strict(&room).deserialize(&mut reader);
+    let value = value
+        .and_then(|value| reader.end().map(|()| value))
         .map_err(|error| Failure::field("$", format!("not good JSON: {error}")))?;
     let Value::Object(fields) = &value else {
         return Err(Failure::field("$", "expected an object"));
@@ -350,18 +358,24 @@ pub fn base64(max: usize) -> impl Fn(&Value) -> Parsed<Vec<u8>> {
     }
 }
 
-/// JSON in which no name of an object comes twice. Depth: as `serde_json` bounds it, 128.
-struct Strict(Value);
+/// JSON in which no name of an object comes twice, of no more values than there is room for. Depth: as `serde_json` bounds
+/// it, 128.
+#[derive(Clone, Copy)]
+struct Strict<'a>(&'a Cell<u32>);
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        match self.0.get().checked_sub(1) {
+            Some(left) => self.0.set(left),
+            None => return Err(de::Error::custom("too many values")),
+        }
+        deserializer.deserialize_any(self)
     }
 }
 
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -399,7 +413,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Strict(value)) = access.next_element()? {
+        while let Some(value) = access.next_element_seed(self)? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -407,12 +421,12 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
-        while let Some((name, Strict(value))) = access.next_entry::<String, Strict>()? {
+        while let Some(name) = access.next_key::<String>()? {
             if fields.contains_key(&name) {
                 let name: String = name.chars().take(MAX_NAME).collect();
                 return Err(de::Error::custom(format_args!("{name:?} comes twice")));
             }
-            fields.insert(name, value);
+            fields.insert(name, access.next_value_seed(self)?);
         }
         Ok(Value::Object(fields))
     }
@@ -421,6 +435,16 @@ impl<'de> Visitor<'de> for StrictVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_of_very_many_values_is_refused() {
+        let body = |count: usize| format!("{{\"x\": [{}0]}}", "0,".repeat(count));
+        let read = |body: &str| read_octets(body.as_bytes(), |_| Some(())).expect_err("x is unknown");
+        assert_eq!(read(&body(50_000)).details[0].path, "$.x");
+        let many = read(&body(MAX_VALUES as usize));
+        assert_eq!(many.details[0].path, "$");
+        assert!(many.details[0].error.contains("too many values"));
+    }
 
     type Letter = (String, Vec<Address>, Option<u64>, Vec<(String, Vec<u8>)>);
 
@@ -510,7 +534,7 @@ mod tests {
         );
         assert_eq!(
             wrong(r#"{"to":[],"to":[]}"#),
-            ["$: not good JSON: \"to\" comes twice at line 1 column 17"]
+            ["$: not good JSON: \"to\" comes twice at line 1 column 13"]
         );
         for bad in [
             r#"{"a":"\ud800"}"#,

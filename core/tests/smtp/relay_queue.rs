@@ -990,8 +990,8 @@ fn what_runs_when_an_entry_is_held_may_finish() {
 fn release_ends_the_senders_hold_too_and_retry_does_not() {
     let mut world = World::new(Settings::default());
     let mut held = entry("m", "a@us", &["b@x"]);
-    held.hold_until = START + 7200;
-    held.recipients[0].next = START + 7200;
+    held.hold_until = START + 7 * 86_400;
+    held.recipients[0].next = START + 7 * 86_400;
     world.add(held);
     world.command("m", Command::Retry);
     assert!(world.attempts.is_empty());
@@ -1003,6 +1003,13 @@ fn release_ends_the_senders_hold_too_and_retry_does_not() {
     world.finish(&later());
     world.pass(secs(4 * 3600 - 1));
     assert!(world.bounces.is_empty());
+    world.finish(&later());
+    world.pass(secs(2));
+    assert_eq!(
+        world.bounces.len(),
+        1,
+        "and not from the end of the sender's hold"
+    );
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Relay {
         });
         block_on(host.service.set_command_listener(listener));
         // Not only once it has its first turn: a server that has started is ready.
-        host.state.relay_works(true);
+        host.state.relay_works(machine.is_some());
         let task = host.executor.spawn(supervise(
             Arc::clone(host),
             dns.clone(),

@@ -206,11 +206,13 @@ impl ServerConfig {
     /// Whether an address may authenticate without TLS.
     #[must_use]
     pub fn allows_cleartext_auth(&self, address: IpAddr) -> bool {
-        self.tls.is_none()
-            || self
-                .cleartext_networks
-                .iter()
-                .any(|network| network.contains(address))
+        self.tls.is_none() || self.is_cleartext_network(address)
+    }
+
+    /// Whether an address is in one of the networks whose clients may authenticate without TLS.
+    fn is_cleartext_network(&self, address: IpAddr) -> bool {
+        let mut networks = self.cleartext_networks.iter();
+        networks.any(|network| network.contains(address))
     }
 
     /// Bounds of connections of a service, for an address.
@@ -248,7 +250,8 @@ impl ServerConfig {
             max_message_size: self.smtp.max_message_size,
             max_recipients: self.smtp.max_recipients,
             tokens: self.token_key.as_ref().or(own_key).cloned(),
-            cleartext_auth: self.allows_cleartext_auth(peer),
+            // Also without TLS: who asks from elsewhere comes through a proxy on this host, or not at all.
+            cleartext_auth: self.is_cleartext_network(peer),
             origins: self.cors_origins.clone(),
             public: service.group() == Group::Public,
             ..api::Settings::default()

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use async_channel::{Receiver, Sender};
@@ -72,10 +72,11 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         tls: Option<Arc<ServerTls>>,
         ports: Ports,
     ) -> Arc<Self> {
+        let clock = Clock::start();
         Arc::new_cyclic(|host| {
-            service.set_probe(Arc::new(HostProbe(Weak::clone(host))));
+            service.set_probe(Arc::new(HostProbe::new(host, clock)));
             Self {
-                clock: Clock::start(),
+                clock,
                 pools,
                 executor,
                 service,

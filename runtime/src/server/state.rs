@@ -15,7 +15,7 @@ use rmail_store::metrics::{Family, Metrics};
 use rmail_store::service::{Listener, Probe, Seen};
 
 use super::host::Host;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::listen::Service;
 use crate::relay::Asked;
 
@@ -102,11 +102,26 @@ impl State {
 }
 
 /// Asks a host, while there is one: it has the service, and the service has this.
-pub(super) struct HostProbe<S: MailStore, D: Disk>(pub(super) Weak<Host<S, D>>);
+pub(super) struct HostProbe<S: MailStore, D: Disk> {
+    host: Weak<Host<S, D>>,
+    /// Seconds since 1970 when the process began, as its clock had it then.
+    started: u64,
+}
+
+impl<S: MailStore, D: Disk> HostProbe<S, D> {
+    /// For a host whose time `clock` tells.
+    pub(super) fn new(host: &Weak<Host<S, D>>, clock: Clock) -> Self {
+        let now = clock.now();
+        Self {
+            host: Weak::clone(host),
+            started: now.unix.0.saturating_sub(now.mono.0).as_secs(),
+        }
+    }
+}
 
 impl<S: MailStore, D: Disk> Probe for HostProbe<S, D> {
     fn see(&self) -> Seen {
-        let Some(host) = self.0.upgrade() else {
+        let Some(host) = self.host.upgrade() else {
             return Seen {
                 ending: true,
                 ..Seen::default()
@@ -122,13 +137,12 @@ impl<S: MailStore, D: Disk> Probe for HostProbe<S, D> {
     }
 
     fn measure(&self, metrics: &Metrics) {
-        let Some(host) = self.0.upgrade() else { return };
+        let Some(host) = self.host.upgrade() else { return };
         host.state.ask_queue();
         let now = clock::unix().0.as_secs();
         let failing = host.sync_failed.load(Ordering::Relaxed);
         metrics.set(Family::SyncFailing, &[], i64::from(failing));
-        let started = now.saturating_sub(host.clock.now().mono.0.as_secs());
-        metrics.set(Family::Started, &[], signed(started));
+        metrics.set(Family::Started, &[], signed(self.started));
         let expires = host.tls().and_then(|tls| tls.current().expires());
         if let Some(expires) = expires {
             metrics.set(Family::CertificateDays, &[], days_left(expires, now));

@@ -318,7 +318,11 @@ impl<D: Disk> Registry<D> {
     }
 
     pub(super) fn by_reference(&self, reference: &MailboxRef) -> Option<Arc<Mailbox<D>>> {
-        guard(&self.inner).by_reference.get(reference).cloned()
+        let mut inner = guard(&self.inner);
+        inner.clock += 1;
+        let mailbox = inner.by_reference.get(reference)?;
+        mailbox.used.store(inner.clock, Ordering::Relaxed);
+        Some(Arc::clone(mailbox))
     }
 
     /// Enters a mailbox, unless somebody else has opened the same meanwhile.

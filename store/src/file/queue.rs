@@ -236,26 +236,28 @@ impl<D: Disk> FileStore<D> {
         Ok(Some((home, names)))
     }
 
-    /// Takes over what nobody owns and is not empty: the entries in it.
-    async fn take_all(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
-        let root = self.queue_root().await?;
-        for listed in self.disk().list(&root).await.during(label)?.entries {
-            let name: Arc<str> = listed.name.into();
-            if !listed.is_dir || guard(&self.queue.owned).homes.contains_key(&name) {
-                continue;
-            }
-            let Some((home, names)) = self.take_over(&root, &name).await? else {
-                continue;
-            };
-            if !names.iter().any(|name| is_entry(name)) {
-                continue;
-            }
-            // Ours once all of it is read: after an error the next attempt begins anew.
-            let ids = self.load_dir(&home.dir, names, part).await?;
-            let mut owned = guard(&self.queue.owned);
-            owned.take(Arc::clone(&name), home);
-            ids.into_iter().for_each(|id| owned.insert(id, &name));
+    /// The directories that are not ours.
+    async fn others(&self, root: &D::Dir) -> Result<Vec<Arc<str>>> {
+        let listing = self.disk().list(root).await.during(label)?;
+        let owned = guard(&self.queue.owned);
+        let dirs = listing.entries.into_iter().filter(|listed| listed.is_dir);
+        let names = dirs.map(|listed| Arc::from(listed.name));
+        Ok(names.filter(|name| !owned.homes.contains_key(name)).collect())
+    }
+
+    /// Takes over a directory that nobody owns and that is not empty: the entries in it. It is ours once all of it is read;
+    /// after an error the next attempt begins anew.
+    async fn take(&self, root: &D::Dir, name: &Arc<str>, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
+        let Some((home, names)) = self.take_over(root, name).await? else {
+            return Ok(());
+        };
+        if !names.iter().any(|name| is_entry(name)) {
+            return Ok(());
         }
+        let ids = self.load_dir(&home.dir, names, part).await?;
+        let mut owned = guard(&self.queue.owned);
+        owned.take(Arc::clone(name), home);
+        ids.into_iter().for_each(|id| owned.insert(id, name));
         Ok(())
     }
 
@@ -275,13 +277,35 @@ impl<D: Disk> FileStore<D> {
             let mut owned = guard(&self.queue.owned);
             ids.into_iter().for_each(|id| owned.insert(id, &name));
         }
-        self.take_all(part).await
+        let root = self.queue_root().await?;
+        for name in self.others(&root).await? {
+            self.take(&root, &name, part).await?;
+        }
+        Ok(())
     }
 
-    /// The entries of processes that have died since.
-    pub(super) async fn adopt_queues(&self, part: &mut dyn FnMut(Vec<Entry>)) -> Result<()> {
+    /// The entries of processes that have died since. One directory that cannot be read keeps nothing from the others, and
+    /// what became ours is told in any case: nobody would look at it again.
+    pub(super) async fn adopt_queues(&self) -> Result<Vec<Entry>> {
         let _busy = self.busy().await?;
-        self.take_all(part).await
+        let root = self.queue_root().await?;
+        let mut adopted = Vec::new();
+        let mut failed = None;
+        for name in self.others(&root).await? {
+            let mut entries = Vec::new();
+            match self.take(&root, &name, &mut |part| entries.extend(part)).await {
+                Ok(()) => adopted.append(&mut entries),
+                Err(error) => failed = failed.or(Some((name, error))),
+            }
+        }
+        match failed {
+            Some((_, error)) if adopted.is_empty() => Err(error),
+            Some((name, error)) => {
+                log::error!("take over the queue {name}: {error}");
+                Ok(adopted)
+            }
+            None => Ok(adopted),
+        }
     }
 
     /// Reads what is in a directory; the ids of the entries. Each name goes as soon as it was looked at: in a long queue the

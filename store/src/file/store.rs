@@ -426,9 +426,7 @@ impl<D: Disk> MailStore for FileStore<D> {
     }
 
     async fn adopt_outbound(&self) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        self.adopt_queues(&mut |part| entries.extend(part)).await?;
-        Ok(entries)
+        self.adopt_queues().await
     }
 
     async fn save_outbound(&self, entry: &Entry) -> Result<()> {

@@ -267,13 +267,16 @@ fn adoption_may_be_cut_short_anywhere() {
         for call in 1.. {
             let done = block_on(async {
                 let disk = MemDisk::new();
-                let (dies, heir) = (disk.process(), disk.process());
+                let (dies, also, heir) = (disk.process(), disk.process(), disk.process());
                 let one = open(&dies, Limits::small()).await;
                 queue(&one, "A1", "one").await;
                 queue(&one, "A2", "two").await;
+                let other = open(&also, Limits::small()).await;
+                queue(&other, "C1", "of another").await;
                 let two = open(&heir, Limits::small()).await;
                 queue(&two, "B1", "own").await;
                 dies.kill();
+                also.kill();
                 let at = heir.calls() + call;
                 heir.fault(at, fault);
                 let first = two.adopt_outbound().await;
@@ -285,15 +288,15 @@ fn adoption_may_be_cut_short_anywhere() {
                 if heir.is_dead() {
                     // What it had already is on disk with its own.
                     let three = open(&disk.process(), Limits::small()).await;
-                    assert_eq!(adopted(&three).await, ["A1", "A2", "B1"], "call {call}");
+                    assert_eq!(adopted(&three).await, ["A1", "A2", "B1", "C1"], "call {call}");
                     assert_eq!(message(&three, "A2").await, "two");
                 } else {
                     heir.clear_faults();
                     found.extend(adopted(&two).await);
                     found.sort();
-                    assert_eq!(found, ["A1", "A2"], "call {call}: {fault:?}");
+                    assert_eq!(found, ["A1", "A2", "C1"], "call {call}: {fault:?}");
                     assert_eq!(message(&two, "A2").await, "two");
-                    assert_eq!(ids(&two).await, ["A1", "A2", "B1"]);
+                    assert_eq!(ids(&two).await, ["A1", "A2", "B1", "C1"]);
                 }
                 done
             });

@@ -417,6 +417,8 @@ fn an_answer_belongs_to_its_thread_and_marks_what_it_answers() {
     };
     assert!(flags(&world).contains(SystemFlags::ANSWERED));
 
+    // Where nobody has the folder open.
+    let world = restarted(&world);
     let draft = Draft {
         to: to(&["carol@example.org"]),
         forward_message: Some(id),
@@ -430,6 +432,8 @@ fn an_answer_belongs_to_its_thread_and_marks_what_it_answers() {
         "{got}"
     );
     assert!(got.contains(&text_of(original)));
+    let row = world.inbox(ALICE).rows.iter().next().copied().expect("there");
+    assert!(!row.keywords.is_empty(), "$Forwarded");
 
     let nobody = Draft {
         reply_to_message: api::mail::MessageId::parse("F7-7"),

@@ -338,7 +338,7 @@ pub(super) const REMOVE: Route = Route {
 fn targets(least: usize) -> Value {
     json!({
         "type": "array", "minItems": least, "maxItems": MAX_TARGETS,
-        "items": { "type": "string", "minLength": 1, "maxLength": MAX_TEXT, "format": "email" },
+        "items": { "type": "string", "minLength": 1, "maxLength": MAX_TEXT },
     })
 }
 

@@ -280,7 +280,8 @@ pub(super) const COMMAND_MANY: Route = Route {
             }
             let all = body.optional("all", read::boolean).unwrap_or_default();
             let narrowed = body.has("domain") || body.has("sender");
-            if u8::from(body.has("ids")) + u8::from(narrowed) + u8::from(all) != 1 {
+            let ways = [body.has("ids"), narrowed, body.has("all")];
+            if ways.into_iter().filter(|way| *way).count() != 1 || body.has("all") && !all {
                 body.wrong_here("expected either ids, or domain and sender, or all: true");
             }
             let choice = match ids {
@@ -502,6 +503,7 @@ mod tests {
             r#"{"command":"retry"}"#,
             r#"{"command":"retry","all":false}"#,
             r#"{"command":"retry","all":true,"ids":[]}"#,
+            r#"{"command":"retry","all":false,"domain":"x.y"}"#,
             r#"{"command":"retry","ids":["1"],"domain":"x.y"}"#,
             r#"{"command":"lose","all":true}"#,
             r#"{"command":"hold","ids":["a b"]}"#,

@@ -60,7 +60,6 @@ impl Download {
             .with("Content-Disposition", disposition(shown, self.name.as_deref()))
             .with("Content-Security-Policy", POLICY)
             .with("X-Content-Type-Options", "nosniff")
-            .with("Cache-Control", "private, max-age=31536000, immutable")
             .with_body(Body::Blob(self.blob, self.len))
     }
 }

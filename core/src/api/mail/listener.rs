@@ -297,21 +297,21 @@ impl Listener {
                 self.event("reload", &json!({ "folder": null }));
             }
         }
-        let find = |list: &[(FolderId, Arc<str>)], id: FolderId| {
-            let found = list.iter().find(|(other, _)| *other == id);
-            found.map(|(_, name)| Arc::clone(name))
+        let by_id = |list: &[(FolderId, Arc<str>)]| -> BTreeMap<FolderId, Arc<str>> {
+            list.iter().cloned().collect()
         };
-        for (id, name) in old.iter().filter(|(id, _)| find(&new, *id).is_none()) {
+        let (before, now) = (by_id(&old), by_id(&new));
+        for (id, name) in old.iter().filter(|(id, _)| !now.contains_key(id)) {
             if let Some(watched) = self.boxes.remove(id) {
                 self.steps.push_back(Step::Unwatch(watched.watch));
             }
             self.folder_event(*id, name, "deleted");
         }
         for (id, name) in &new {
-            match find(&old, *id) {
+            match before.get(id) {
                 None if first => {}
                 None => self.folder_event(*id, name, "created"),
-                Some(before) if before != *name => self.folder_event(*id, name, "renamed"),
+                Some(before) if before != name => self.folder_event(*id, name, "renamed"),
                 Some(_) => {}
             }
             if self.wants(*id) && !self.boxes.contains_key(id) {

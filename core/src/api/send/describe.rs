@@ -12,7 +12,8 @@ pub(super) fn send() -> Value {
             {
                 "name": "Idempotency-Key", "in": "header", "required": false,
                 "description": "The same request with the same key within 24 hours is answered as the first time, and nothing is \
-                    sent again; another request with the key gets 422, one while the first is in work 409.",
+                    sent again, unless the server was killed before it could keep its answer; of an account, the last 1,000 \
+                    keys are kept; another request with the key gets 422, one while the first is in work 409.",
                 "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$" },
             },
             {

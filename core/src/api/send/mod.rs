@@ -154,11 +154,23 @@ pub(super) const ROUTES: &[Route] = &[Route {
 }];
 
 fn terms(request: &Request<'_>, options: Options) -> Result<Terms, Failure> {
-    let key = request
+    // One that cannot be read is not as good as none: the client relies on it.
+    let mut given = request
         .head
-        .field("idempotency-key")
-        .map(|text| key(request, text))
-        .transpose()?;
+        .fields
+        .iter()
+        .filter(|(name, _)| name == "idempotency-key");
+    let key = match (given.next(), given.next()) {
+        (None, _) => None,
+        (Some((_, value)), None) => {
+            let text = core::str::from_utf8(value)
+                .map_err(|_| Failure::field("header.Idempotency-Key", "expected text"))?;
+            Some(key(request, text)?)
+        }
+        (Some(_), Some(_)) => {
+            return Err(Failure::field("header.Idempotency-Key", "expected one"));
+        }
+    };
     Ok(Terms {
         options,
         max_recipients: request.settings.max_recipients,

@@ -168,12 +168,17 @@ fn domain_of_host(request: &Request<'_>, label: &str) -> Result<Domain, Failure>
         .ok_or_else(|| Failure::new(404, "This server has no domain"))
 }
 
-/// The description of a query's parameter that is an address.
+/// The description of a query's parameter that is an address. One that need not be there may be empty.
 fn address_parameter(name: &str, required: bool) -> Value {
+    let address = json!({"type": "string", "format": "email"});
+    let schema = match required {
+        true => address,
+        false => json!({"anyOf": [address, {"const": ""}]}),
+    };
     json!({
         "name": name, "in": "query", "required": required,
         "description": "An address of a hosted domain.",
-        "schema": {"type": "string", "format": "email"},
+        "schema": schema,
     })
 }
 

@@ -9,6 +9,9 @@ const MAX_DEPTH: usize = 16;
 /// Attributes of one element.
 const MAX_ATTRIBUTES: usize = 16;
 
+/// Octets of a name.
+const MAX_NAME: usize = 64;
+
 /// What is wrong with a document, and behind how many octets of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -169,6 +172,9 @@ impl<'a> Reader<'a> {
         let first = name.chars().next();
         if !first.is_some_and(|c| c.is_alphabetic() || matches!(c, ':' | '_')) {
             return Err(self.fault("expected a name"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(self.fault("a name is too long"));
         }
         self.rest = rest;
         Ok(name)

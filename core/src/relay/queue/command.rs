@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::contract::Command;
-use super::item::State;
+use super::item::{DELAY_NOTICE, State};
 use super::{Queue, Timer};
 use crate::relay::outcome::{Enhanced, Report};
 use crate::time::Mono;
@@ -66,6 +66,11 @@ impl Queue {
         // That it was held so long is no delay: that counts from now.
         let until = item.head.hold_until.min(now.secs());
         let held = core::mem::replace(&mut item.head.held, false);
+        if until != item.head.hold_until {
+            let late = (item.delay_due, Arc::clone(id), Timer::Delay);
+            self.timers.remove(&late);
+            item.delay_due = self.now.mono + DELAY_NOTICE;
+        }
         if held || until != item.head.hold_until {
             item.head.hold_until = until;
             self.write(id);

@@ -24,6 +24,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         folder: FolderId,
         size: u64,
     ) -> Told<()> {
+        // One of before may not have come to its end.
+        self.forget(spool);
         if size > self.settings.max_message_size {
             return Err(Refusal::TooLarge.into());
         }

@@ -75,7 +75,7 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             Deed::Copy(to) => Work::Copy(*to, self.name_of(account, *to).await?),
             Deed::Delete { permanent: true } => Work::Delete(None),
             Deed::Delete { permanent: false } => {
-                let list = self.list(account, false).await;
+                let list = self.list(account, true).await;
                 let list = list.map_err(|error| failed("look for the trash", account, error))?;
                 let named = || {
                     list.iter()

@@ -269,16 +269,13 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         Err(no_such_folder())
     }
 
-    /// A folder's name now.
+    /// A folder's name now, for a change that is made by the name: what is remembered may be a moment old where other
+    /// processes rename, and another folder may have the name.
     pub(super) async fn name_of(&self, account: &AccountName, folder: FolderId) -> Told<MailboxName> {
-        for fresh in [false, true] {
-            let list = self.list(account, fresh).await;
-            let list = list.map_err(|error| failed("list the folders", account, error))?;
-            if let Some(entry) = list.by_id(folder) {
-                return Ok(entry.name.clone());
-            }
-        }
-        Err(no_such_folder())
+        let list = self.list(account, true).await;
+        let list = list.map_err(|error| failed("list the folders", account, error))?;
+        let entry = list.by_id(folder).ok_or_else(no_such_folder)?;
+        Ok(entry.name.clone())
     }
 
     pub(super) async fn create_folder(

@@ -38,7 +38,10 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             uid: row.uid,
         });
         let messages = self
-            .summaries(&mailbox, listing.folder, &snapshot.keywords, &rows)
+            .within(account, listing.folder, async |mailbox| {
+                self.summaries(mailbox, listing.folder, &snapshot.keywords, &rows)
+                    .await
+            })
             .await;
         let messages = messages.map_err(|error| failed("list messages", account, error))?;
         Ok(Answer::Page(Page {
@@ -62,7 +65,12 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         };
         let uids = UidSet::from_ranges([(so_far.until.0.saturating_add(1), last.uid.0)]);
         let (store, gists) = (&*self.service.store, &self.service.gists);
-        let found = search(store, gists, mailbox, &uids, key).await?;
+        let found = self
+            .within(&mailbox.account, listing.folder, async |mailbox| {
+                Ok(search(store, gists, mailbox, &uids, key).await)
+            })
+            .await
+            .map_err(|error| failed("search messages", &mailbox.account, error))??;
         let all = so_far.found.ranges().chain(found.ranges());
         so_far.found = UidSet::from_ranges(all.map(|range| (*range.start(), *range.end())));
         so_far.until = last.uid;

@@ -44,7 +44,7 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
     ///
     /// # Errors
     /// `NoSuchMailbox`.
-    pub(super) async fn within<T>(
+    pub(in crate::service::api) async fn within<T>(
         &self,
         account: &AccountName,
         folder: FolderId,

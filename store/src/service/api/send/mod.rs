@@ -117,7 +117,8 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         }
     }
 
-    fn forget(&self, spool: SpoolId) {
+    /// Nothing is left of an upload that was begun.
+    pub(in crate::service::api) fn forget(&self, spool: SpoolId) {
         drop(self.letters.take(spool));
         self.desk.discard(spool);
         self.desk.discard(copy_of(spool));

@@ -4,7 +4,7 @@ use rmail_core::addr::AccountName;
 use rmail_core::api::Failure;
 use rmail_core::api::mail::MessageId;
 use rmail_core::api::send::{ANSWERED_FIELDS, Draft};
-use rmail_core::mailbox::{FlagChange, FlagOp, Flags, Keyword, MailboxRef, SystemFlags, UidSet};
+use rmail_core::mailbox::{FlagChange, FlagOp, Flags, Keyword, SystemFlags, UidSet};
 
 use crate::disk::Disk;
 use crate::mailstore::MailStore;
@@ -65,7 +65,11 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
         path: &str,
     ) -> Result<Message<'_, S>, Failure> {
         let store = &*self.service.store;
-        let opened = store.open(&mailbox(account, id), id.uid).await;
+        let opened = self
+            .within(account, id.folder, async |mailbox| {
+                store.open(mailbox, id.uid).await
+            })
+            .await;
         let none = || Failure::field(path, "there is no such message");
         match opened {
             Ok(Some(blob)) => Ok(Message::new(store, blob, Known::default())),
@@ -99,8 +103,13 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
                 op: FlagOp::Add,
                 flags: mark.flags.clone(),
             };
-            let mailbox = mailbox(account, mark.id);
-            if let Err(error) = self.service.store.store(&mailbox, &uids, &change, None).await {
+            let store = &*self.service.store;
+            let done = self
+                .within(account, mark.id.folder, async |mailbox| {
+                    store.store(mailbox, &uids, &change, None).await
+                })
+                .await;
+            if let Err(error) = done {
                 refused(&format!("mark a message of {account}"), error);
             }
         }
@@ -111,11 +120,4 @@ async fn fields<S: MailStore>(message: &mut Message<'_, S>) -> Result<Vec<u8>, F
     let names: Vec<String> = ANSWERED_FIELDS.iter().map(|name| (*name).to_owned()).collect();
     let fields = message.header_fields(&names).await;
     fields.map_err(|error| refused("read a message", error).into())
-}
-
-fn mailbox(account: &AccountName, id: MessageId) -> MailboxRef {
-    MailboxRef {
-        account: account.clone(),
-        id: id.folder.0,
-    }
 }
