@@ -46,8 +46,11 @@ pub async fn run(process: Rc<Process>, dns: Dns, entries: Vec<Entry>) {
             act(&process, (&dns, &keeper), &offsets, &delays, action);
         }
         process.entries.set(machine.len());
-        process.idle.set(machine.is_idle() && process.inputs.is_empty());
         let deadline = machine.poll_timeout();
+        // A removal that has failed counts for no entry any more, and is tried again at its time.
+        process
+            .idle
+            .set(machine.is_idle() && deadline.is_none() && process.inputs.is_empty());
         let tick = async {
             process.clock.deadline(deadline).await;
             Input::Tick
