@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::{Access, BodyRule, Failure, Next, Request, Route, json as read, query};
+use super::super::{Failure, Next, Request, Route, json as read, query};
 use super::users::encoded;
-use super::{BODY, LIMIT, MAX_LIMIT, after, answer, body, in_path, in_query, limit, plain};
+use super::{JSON, LIMIT, MAX_LIMIT, after, answer, body, call, in_path, in_query, limit, plain};
 use crate::addr::Domain;
 use crate::directory::alias::{Rule, Told};
 use crate::http::Response;
@@ -124,22 +124,7 @@ fn render(request: &Request<'_>, answer: super::super::Answer) -> Response {
     }
 }
 
-const JSON: BodyRule = BodyRule::Json {
-    max: BODY,
-    optional: false,
-};
-
-const ALIAS: Route = Route {
-    method: "GET",
-    path: "",
-    name: "",
-    summary: "",
-    access: Access::Admin,
-    body: BodyRule::None,
-    begin: |_| Err(Failure::not_found()),
-    render,
-    describe: || json!({}),
-};
+const ALIAS: Route = call(render);
 
 pub(super) const LIST: Route = Route {
     path: "/aliases",

@@ -7,7 +7,8 @@ pub mod users;
 
 use serde_json::{Value, json};
 
-use super::Route;
+use super::{Access, BodyRule, Failure, Request, Route};
+use crate::http::Response;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,27 @@ pub(super) const ROUTES: &[Route] = &[
     queue::REMOVE,
     stats::STATS,
 ];
+
+/// A body that describes one thing.
+const JSON: BodyRule = BodyRule::Json {
+    max: BODY,
+    optional: false,
+};
+
+/// What the calls of one kind have in common: each says the rest of itself.
+const fn call(render: fn(&Request<'_>, super::Answer) -> Response) -> Route {
+    Route {
+        method: "GET",
+        path: "",
+        name: "",
+        summary: "",
+        access: Access::Admin,
+        body: BodyRule::None,
+        begin: |_| Err(Failure::not_found()),
+        render,
+        describe: || json!({}),
+    }
+}
 
 /// A parameter of the path, for the description.
 fn in_path(name: &str, description: &str) -> Value {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::{Access, BodyRule, Failure, Next, Request, Route, json as read, query};
-use super::{LIMIT, MAX_LIMIT, answer, body, in_path, in_query, limit, plain};
+use super::super::{BodyRule, Failure, Next, Request, Route, json as read, query};
+use super::{LIMIT, MAX_LIMIT, answer, body, call, in_path, in_query, limit, plain};
 use crate::http::Response;
 use crate::relay::history::Record;
 use crate::relay::queue::Command;
@@ -163,17 +163,7 @@ fn only(command: Command, id: &str) -> Result<Next, Failure> {
     })
 }
 
-const QUEUE: Route = Route {
-    method: "GET",
-    path: "",
-    name: "",
-    summary: "",
-    access: Access::Admin,
-    body: BodyRule::None,
-    begin: |_| Err(Failure::not_found()),
-    render,
-    describe: || json!({}),
-};
+const QUEUE: Route = call(render);
 
 pub(super) const LIST: Route = Route {
     path: "/queue",

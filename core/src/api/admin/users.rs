@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::json::{Object, Parsed};
-use super::super::{Access, BodyRule, Failure, Next, Request, Route, json as read, query};
-use super::{BODY, LIMIT, MAX_LIMIT, after, answer, body, in_path, in_query, limit, plain};
+use super::super::{Failure, Next, Request, Route, json as read, query};
+use super::{JSON, LIMIT, MAX_LIMIT, after, answer, body, call, in_path, in_query, limit, plain};
 use crate::directory::{self, User, UserChange, new_password};
 use crate::http::Response;
 use crate::secret::Secret;
@@ -198,22 +198,7 @@ fn render(request: &Request<'_>, answer: super::super::Answer) -> Response {
     }
 }
 
-const JSON: BodyRule = BodyRule::Json {
-    max: BODY,
-    optional: false,
-};
-
-const USER: Route = Route {
-    method: "GET",
-    path: "",
-    name: "",
-    summary: "",
-    access: Access::Admin,
-    body: BodyRule::None,
-    begin: |_| Err(Failure::not_found()),
-    render,
-    describe: || json!({}),
-};
+const USER: Route = call(render);
 
 pub(super) const LIST: Route = Route {
     path: "/users",
