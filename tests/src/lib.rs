@@ -10,6 +10,6 @@ pub mod sink;
 pub use crew::{Crew, memory, seconds};
 pub use demo::Demo;
 pub use mail::{MAILBOXES, Mail, name, now, with_keyword};
-pub use program::{find, find_optional, node_with, python_with, rmail, run, run_with_input};
+pub use program::{find, find_optional, node_with, python_with, rmail, run, run_with_input, try_run};
 pub use server::{PATIENCE, Server, Wire, free_port, wait_for};
 pub use sink::{Dns, Sink};

@@ -95,6 +95,18 @@ pub fn run(command: &mut Command) -> String {
 /// # Panics
 /// If it fails; the message holds all that it printed.
 pub fn run_with_input(command: &mut Command, input: &[u8]) -> String {
+    outcome(command, input).unwrap_or_else(|said| panic!("{said}"))
+}
+
+/// As [`run`], for a test that has something to do before it fails.
+///
+/// # Errors
+/// All that it printed, if it fails or has not ended after three minutes.
+pub fn try_run(command: &mut Command) -> Result<String, String> {
+    outcome(command, b"")
+}
+
+fn outcome(command: &mut Command, input: &[u8]) -> Result<String, String> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -123,12 +135,13 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> String {
         _ => "",
     };
     let (out, err) = texts(&output);
-    assert!(
-        output.status.success(),
-        "{command:?}: {}{late}\n--- stdout\n{out}\n--- stderr\n{err}",
-        output.status
-    );
-    out
+    if output.status.success() {
+        return Ok(out);
+    }
+    let status = output.status;
+    Err(format!(
+        "{command:?}: {status}{late}\n--- stdout\n{out}\n--- stderr\n{err}"
+    ))
 }
 
 fn texts(output: &Output) -> (String, String) {
