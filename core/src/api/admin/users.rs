@@ -238,7 +238,7 @@ pub(super) const CREATE: Route = Route {
     body: JSON,
     begin: |request| {
         let (name, change) = read::read(request, |body| {
-            let address = body.optional("address", read::line(320));
+            let address = body.optional("address", whole);
             let username = body.optional("username", read::line(320));
             let domain = body.optional("domain", read::line(255));
             let change = change(body);
@@ -451,6 +451,17 @@ fn change(body: &mut Object<'_>) -> UserChange {
     }
 }
 
+/// A whole address. A name alone is a `username`.
+fn whole(value: &Value) -> Parsed<String> {
+    let address = read::line(320)(value)?;
+    let named = address
+        .rsplit_once('@')
+        .is_some_and(|(name, domain)| !name.is_empty() && !domain.is_empty());
+    named
+        .then_some(address)
+        .ok_or_else(|| "expected a whole address such as bob@example.com".to_owned())
+}
+
 fn password(value: &Value) -> Parsed<Secret> {
     let password = value.as_str().and_then(new_password);
     password.ok_or_else(|| format!("expected 1 to {} octets, no NUL", directory::MAX_PASSWORD))
@@ -462,7 +473,10 @@ fn moment(value: &Value) -> Parsed<Unix> {
 }
 
 fn password_schema(description: &str) -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[ -~]+$", "description": description })
+    json!({
+        "type": "string", "minLength": 1, "maxLength": directory::MAX_PASSWORD, "pattern": "^[^\\u0000]+$",
+        "description": description,
+    })
 }
 
 fn changes() -> Value {
