@@ -389,7 +389,7 @@ pub(super) const ADD_APP: Route = Route {
                 json!({
                     "type": "object", "additionalProperties": false, "required": ["name"],
                     "properties": {
-                        "name": { "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[ -~]+$" },
+                        "name": { "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$" },
                         "password": password_schema("One is made if none is given."),
                         "scope": { "type": "array", "maxItems": 3, "items": { "enum": ["smtp", "imap", "api"] } },
                         "expires": { "type": "string", "format": "date-time" },
