@@ -95,6 +95,7 @@ keys! {
     "tls.enabled", Kind::Bool, true, "false: no TLS anywhere, and AUTH is offered in clear text";
     "tls.cert_file", Kind::OptionalText, null, "PEM chain; null: self-signed {mail_root}/tls/cert.pem";
     "tls.key_file", Kind::OptionalText, null, "PEM key; null: {mail_root}/tls/key.pem";
+    "tls.certificates", Kind::Certificates, [], "Further pairs [{cert_file, key_file}]: a client that asks for a name (SNI) gets the one that is good for it, else the one above";
     "auth.cleartext_networks", Kind::Networks, [], "Clients that may authenticate without TLS";
     "auth.pbkdf2_rounds", Kind::Integer(1, 10_000_000), 300_000, "For new password hashes";
     "limits.trusted_networks", Kind::Networks, [], "Clients to which rate and per-address limits do not apply";

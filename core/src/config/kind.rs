@@ -59,6 +59,8 @@ pub enum Kind {
     Routes,
     /// Domain → TLS policy towards its MX hosts.
     TlsDomains,
+    /// A list of at most 1000 `{"cert_file": PATH, "key_file": PATH}`, perhaps empty.
+    Certificates,
 }
 
 /// TLS policies towards other servers.
@@ -69,6 +71,9 @@ pub(super) const MX_TLS_POLICIES: &[&str] = &["none", "opportunistic", "require"
 
 /// What can come of a check.
 pub(super) const CHECK_POLICIES: &[&str] = &["off", "log", "refuse"];
+
+/// Pairs of a [`Kind::Certificates`].
+const MAX_CERTIFICATES: usize = 1_000;
 
 /// Names of a [`Kind::Names`].
 const MAX_NAMES: usize = 16;
@@ -120,6 +125,9 @@ impl Kind {
             Self::TlsDomains => format!(
                 "expected an object from domain to one of {}",
                 MX_TLS_POLICIES.join(", ")
+            ),
+            Self::Certificates => format!(
+                "expected a list of at most {MAX_CERTIFICATES} {{\"cert_file\": \"PATH\", \"key_file\": \"PATH\"}}"
             ),
             Self::Routes => "expected an object from domain (or \"*\") to {\"host\", \"port\", …}".into(),
         }
@@ -189,6 +197,7 @@ impl Kind {
             }
             Self::Routes => return check_routes(path, value, out),
             Self::TlsDomains => return check_tls_domains(path, value, out),
+            Self::Certificates => return check_certificates(path, value, out),
         };
         if !good {
             out.push(match self {
@@ -269,6 +278,42 @@ fn is_secret(value: &Value) -> bool {
                 .all(|(key, value)| matches!(key.as_str(), "file" | "env") && value.is_string())
     };
     value.is_null() || value.is_string() || value.as_object().is_some_and(source)
+}
+
+fn check_certificates(path: &str, value: &Value, out: &mut Vec<Problem>) {
+    const FILES: [&str; 2] = ["cert_file", "key_file"];
+    let Some(pairs) = value.as_array().filter(|pairs| pairs.len() <= MAX_CERTIFICATES) else {
+        out.push(Problem::error(path, value, Kind::Certificates.expected()));
+        return;
+    };
+    for (index, pair) in pairs.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        let Some(fields) = pair.as_object() else {
+            let expected = "expected an object with \"cert_file\" and \"key_file\"";
+            out.push(Problem::error(&path, pair, expected));
+            continue;
+        };
+        for (key, value) in fields.iter().filter(|(key, _)| !FILES.contains(&key.as_str())) {
+            let known = "unknown key; a pair has cert_file and key_file";
+            out.push(Problem::error(format!("{path}.{key}"), value, known));
+        }
+        for file in FILES {
+            Kind::Text.check(
+                &format!("{path}.{file}"),
+                fields.get(file).unwrap_or(&Value::Null),
+                out,
+            );
+        }
+        let cert = fields.get(FILES[0]);
+        let before = pairs
+            .iter()
+            .take(index)
+            .position(|other| other.get(FILES[0]) == cert);
+        if let (Some(cert), Some(first)) = (cert, before) {
+            let same = format!("the same file as in [{first}]");
+            out.push(Problem::error(format!("{path}.cert_file"), cert, same));
+        }
+    }
 }
 
 fn check_tls_domains(path: &str, value: &Value, out: &mut Vec<Problem>) {

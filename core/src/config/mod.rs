@@ -19,8 +19,9 @@ mod typed;
 pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
-    Api, Auth, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap, LimitsConfig,
-    Lmtp, LocalListener, LogLevel, MtaSts, Relay, RouteConfig, SecretSource, Smtp, Store, Tls, TlsPolicyName,
+    Api, Auth, CertificateFiles, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap,
+    LimitsConfig, Lmtp, LocalListener, LogLevel, MtaSts, Relay, RouteConfig, SecretSource, Smtp, Store, Tls,
+    TlsPolicyName,
 };
 
 use core::fmt;
@@ -235,6 +236,22 @@ mod tests {
             (
                 r#"{"relay": {"routes": {"a.example": {"host": "b", "username": "u"}}}}"#,
                 "relay.routes.a.example.password",
+            ),
+            (
+                r#"{"tls": {"certificates": {"cert_file": "a", "key_file": "b"}}}"#,
+                "tls.certificates: {\"cert_file\":\"a\",\"key_file\":\"b\"} is not right: expected a list",
+            ),
+            (
+                r#"{"tls": {"certificates": [{"cert_file": "a"}]}}"#,
+                "tls.certificates[0].key_file: null is not right: expected a text",
+            ),
+            (
+                r#"{"tls": {"certificates": [{"cert_file": "a", "key_file": "b", "name": "c"}]}}"#,
+                "tls.certificates[0].name: \"c\" is not right: unknown key",
+            ),
+            (
+                r#"{"tls": {"certificates": [{"cert_file": "a", "key_file": "b"}, {"cert_file": "a", "key_file": "c"}]}}"#,
+                "tls.certificates[1].cert_file: \"a\" is not right: the same file as in [0]",
             ),
             (
                 r#"{"smtp": {"port": 587}}"#,

@@ -208,6 +208,15 @@ pub struct Tls {
     pub enabled: bool,
     pub cert_file: Option<String>,
     pub key_file: Option<String>,
+    pub certificates: Vec<CertificateFiles>,
+}
+
+/// One of `tls.certificates`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "as the keys `tls.cert_file` and `tls.key_file`")]
+pub struct CertificateFiles {
+    pub cert_file: String,
+    pub key_file: String,
 }
 
 /// `auth`
