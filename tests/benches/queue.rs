@@ -111,8 +111,9 @@ fn start(root: &Path, count: usize) {
         Ourselves::default(),
         [1; 32],
     );
-    let mut feed = |part| queue.handle_input(now(), Input::Loaded(part));
+    let mut feed = |part| queue.handle_input(now(), Input::Loading(part));
     block_on(service.load_outbound_in_parts(&mut feed)).expect("loaded");
+    queue.handle_input(now(), Input::Loaded(Vec::new()));
     assert_eq!(queue.len(), count);
     while queue.poll_action().is_some() {}
     println!("start with {count} entries: {:?}", begin.elapsed());

@@ -972,6 +972,41 @@ fn what_an_operator_holds_is_not_tried_until_it_is_released() {
 }
 
 #[test]
+fn nothing_is_begun_before_all_is_loaded_and_known() {
+    let mut world = World::new(Settings {
+        max_attempts: 1,
+        ..Settings::default()
+    });
+    let mut urgent = entry("c", "a@us", &["b@x"]);
+    urgent.wishes.priority = 5;
+    let parts = [
+        vec![
+            entry("a", "a@us", &["b@x"]),
+            entry("b", "a@us", &["b@x"]),
+            entry("d", "a@us", &["b@x"]),
+        ],
+        vec![urgent],
+    ];
+    for part in parts {
+        for entry in &part {
+            world.disk.insert(entry.id.clone(), entry.clone());
+        }
+        world.feed(Input::Loading(part));
+        world.pass(secs(1));
+    }
+    world.command("a", Command::Hold);
+    world.command("d", Command::Fail);
+    assert!(world.attempts.is_empty());
+    world.feed(Input::Loaded(Vec::new()));
+    let mut tried = Vec::new();
+    while let Some((_, id, _)) = world.attempts.front() {
+        tried.push(id.clone());
+        world.finish(&delivered());
+    }
+    assert_eq!(tried, ["c", "b"]);
+}
+
+#[test]
 fn what_runs_when_an_entry_is_held_may_finish() {
     let mut world = World::new(Settings::default());
     world.add(entry("m", "a@us", &["b@x", "c@y"]));

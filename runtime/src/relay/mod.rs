@@ -82,7 +82,7 @@ impl Relay {
         // Each part goes into the machine, which keeps it in little room, before the next is read.
         let loaded = guarded(|| {
             let mut machine = machine(&config);
-            let mut feed = |part| machine.handle_input(host.clock.now(), Input::Loaded(part));
+            let mut feed = |part| machine.handle_input(host.clock.now(), Input::Loading(part));
             let read = block_on(host.service.load_outbound_in_parts(&mut feed));
             read.map(|()| machine)
         });
@@ -201,7 +201,7 @@ async fn supervise<S: MailStore, D: Disk>(
             Ok(Ok(entries)) => {
                 machine = logged(guarded(|| {
                     let mut anew = self::machine(&host.config());
-                    anew.handle_input(host.clock.now(), Input::Loaded(entries));
+                    anew.handle_input(host.clock.now(), Input::Loading(entries));
                     anew
                 }));
             }
@@ -269,7 +269,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
 
     /// Until the machine is idle after [`Input::Shutdown`].
     async fn run(mut self, queue: &Receiver<Input>, asked: &Receiver<Asked>) {
-        self.hear_requests().await;
+        self.begin(queue).await;
         let mut adopt_at = Instant::now() + ADOPT;
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -316,10 +316,10 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                     continue;
                 }
             };
-            let adopted = matches!(&input, Input::Loaded(entries) if !entries.is_empty());
+            let adopted = matches!(&input, Input::Loading(_));
             self.feed(input);
             if adopted {
-                self.hear_requests().await;
+                self.begin(queue).await;
             }
         }
     }
@@ -455,11 +455,23 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             if !entries.is_empty() {
                 log::info!(target: "relay", "event=adopted entries={}", entries.len());
             }
-            Input::Loaded(entries)
+            match entries.is_empty() {
+                true => Input::Tick,
+                false => Input::Loading(entries),
+            }
         });
     }
 
-    /// What operators have asked of the entries that were loaded; it stands behind them.
+    /// Begins with the entries that were loaded, once it is known what operators have asked of them meanwhile.
+    async fn begin(&mut self, queue: &Receiver<Input>) {
+        self.hear_requests().await;
+        while let Ok(input) = queue.try_recv() {
+            self.feed(input);
+        }
+        self.feed(Input::Loaded(Vec::new()));
+    }
+
+    /// Has the service read what operators ask; it comes as [`Input::Command`].
     async fn hear_requests(&self) {
         let (service, clock) = (Arc::clone(&self.host.service), self.host.clock);
         let hear = self.host.pools.run(Pool::Sync, move || {

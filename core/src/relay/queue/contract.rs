@@ -19,7 +19,11 @@ pub struct BounceId(pub u64);
 /// What can happen to the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// Entries found on disk: at the start, or of a queue whose process has died.
+    /// Some of the entries found on disk, at the start or of a queue whose process has died. More come, and what operators
+    /// have asked of them: no attempt begins before [`Input::Loaded`], so that the most urgent goes first and what is held
+    /// does not go at all.
+    Loading(Vec<Entry>),
+    /// The last of them.
     Loaded(Vec<Entry>),
     /// A new entry, durable already.
     Added(Entry),

@@ -79,6 +79,8 @@ pub struct Queue {
     attempts: u64,
     notices: u64,
     shutdown: bool,
+    /// Between [`Input::Loading`] and [`Input::Loaded`].
+    loading: bool,
     now: Now,
     out: VecDeque<Action>,
 }
@@ -139,6 +141,7 @@ impl Queue {
             attempts: 0,
             notices: 0,
             shutdown: false,
+            loading: false,
             now: Now::default(),
             out: VecDeque::new(),
         }
@@ -267,8 +270,13 @@ impl Queue {
     }
 
     /// Begins attempts as far as the bounds allow.
+    fn load(&mut self, entries: Vec<Entry>, more: bool) {
+        self.loading = more;
+        entries.into_iter().for_each(|entry| self.add(entry));
+    }
+
     fn dispatch(&mut self) {
-        while !self.shutdown {
+        while !self.shutdown && !self.loading {
             let Some(place) = self.next_place() else {
                 return;
             };
@@ -556,7 +564,8 @@ impl Machine for Queue {
     fn handle_input(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::Loaded(entries) => entries.into_iter().for_each(|entry| self.add(entry)),
+            Input::Loading(entries) => self.load(entries, true),
+            Input::Loaded(entries) => self.load(entries, false),
             Input::Added(entry) => self.add(entry),
             Input::Finished { attempt, outcomes } => self.finished(attempt, outcomes),
             Input::Bounced { bounce, stored } => self.bounced(bounce, stored),
