@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod disk;
 pub mod dns;
 pub mod drive;

@@ -20,6 +20,7 @@ mod queue;
 mod report;
 mod restore;
 mod serve;
+mod status;
 mod trace;
 mod unban;
 mod user;
@@ -50,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Run the server in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads configuration and certificate.
     Serve,
+    /// Which servers run on the mail_root, and how they are.
+    Status(status::Options),
     /// Write a full default configuration.
     Init(init::Options),
     /// Start a server to play with: high ports, a new mail_root, two users, printed commands to try.
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Serve => serve::run(&arguments.config),
+        Command::Status(options) => status::run(&arguments.config, &options),
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),

@@ -398,7 +398,7 @@ impl Sessions {
     }
 
     /// Whether [`Sessions::shut_down`] was called.
-    pub(super) fn are_ending(&self) -> bool {
+    pub(crate) fn are_ending(&self) -> bool {
         lock(&self.alive).is_none()
     }
 

@@ -31,6 +31,7 @@ pub use config::{ApiConfig, ImapConfig, Listen, ServerConfig, SmtpConfig, StoreC
 pub(crate) use host::Host;
 pub(crate) use no_service::NoService;
 
+use crate::control;
 use crate::disk::RealDisk;
 use crate::dns::Hurried;
 use crate::entropy;
@@ -54,6 +55,8 @@ pub struct Server<S: MailStore = FileStore<RealDisk>, D: Disk = RealDisk> {
     addresses: Vec<(Service, SocketAddr)>,
     listeners: Vec<Task<()>>,
     tasks: Vec<Task<()>>,
+    /// What commands ask; until the end.
+    control: Option<Task<()>>,
     relay: Option<Relay>,
     stop: Stopper,
     stopped: Receiver<()>,
@@ -150,8 +153,8 @@ impl Server {
 
 impl<S: MailStore, D: Disk> Server<S, D> {
     /// Binds every listener, loads the queue, and serves from then on: mail lies in `store`, users and domains in
-    /// `accounts`. They need not lie in the same place; of `config.mail_root` only a self-signed certificate is still
-    /// kept there.
+    /// `accounts`. They need not lie in the same place; of `config.mail_root` only a self-signed certificate and the
+    /// socket that commands speak to ([`crate::control`]) are still kept there.
     ///
     /// ```no_run
     /// # use std::sync::Arc;
@@ -210,6 +213,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             addresses: Vec::new(),
             listeners: Vec::new(),
             tasks: tasks::start(&host),
+            control: None,
             relay: Some(relay),
             stop: Stopper(stop),
             stopped,
@@ -223,7 +227,23 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         if let Some((listener, file)) = local {
             server.listen_locally(Service::Lmtp, listener, file);
         }
+        server.hear_commands();
         Ok(server)
+    }
+
+    /// Without the socket all else works.
+    fn hear_commands(&mut self) {
+        let (host, config) = (Arc::clone(&self.host), self.host.config());
+        let executor = Arc::clone(&self.host.executor);
+        let answer = move |request, answers| control::answer(Arc::clone(&host), request, answers);
+        let serving = control::Place::make(&config.mail_root, config.store.shared_by_hosts)
+            .and_then(|place| control::serve(&place, executor, answer));
+        match serving {
+            Ok(serving) => self.control = Some(self.host.executor.spawn(serving)),
+            Err(error) => {
+                log::warn!(target: "server", "event=no_control_socket error={:?}", error.to_string())
+            }
+        }
     }
 
     fn listen(&mut self, service: Service, listener: Async<std::net::TcpListener>) -> Result<(), StartError> {
@@ -374,6 +394,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         if !clean {
             log::warn!(target: "server", "event=cut sessions={}", self.host.sessions.count());
         }
+        self.control = None;
         self.threads.stop();
         if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
             log::warn!(target: "server", "event=jobs_left");

@@ -73,7 +73,8 @@ impl State {
         let _ = self.queue.set(queue);
     }
 
-    fn listeners(&self) -> Vec<Listener> {
+    /// Every listener that was begun.
+    pub(crate) fn listeners(&self) -> Vec<Listener> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let all = listeners.iter();
         all.map(|known| Listener {
