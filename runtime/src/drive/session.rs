@@ -69,6 +69,8 @@ pub(super) struct Driver<M: Session, V> {
     unflushed: bool,
     /// Too much is unwritten.
     choked: bool,
+    /// Nothing was there to be read in this turn; when there is, the session is woken.
+    read_waits: bool,
     /// The machine knows that nothing more comes.
     eof: bool,
     /// Nothing can be written any more, for this reason: the rest is dropped.
@@ -114,6 +116,7 @@ where
             write_moved: Instant::now(),
             unflushed: false,
             choked: false,
+            read_waits: false,
             eof: false,
             broken: None,
             dropped: 0,
@@ -132,6 +135,7 @@ where
         self.context.signal.register(cx);
         self.begun = Instant::now();
         self.moved = 0;
+        self.read_waits = false;
         loop {
             match self.turn(cx) {
                 Err(end) => return Poll::Ready(end),
@@ -273,6 +277,7 @@ where
                 Poll::Ready(Err(error)) => Ok(self.handshake_failed(error)),
                 Poll::Ready(Ok((stream, info))) => {
                     self.stream = Some(stream);
+                    self.read_waits = false;
                     self.work = Work::Idle;
                     if let Some(metrics) = &self.context.metrics {
                         metrics.add(Family::Tls, &[usize::from(info.version >= 0x0304)], 1);

@@ -29,6 +29,9 @@ where
         if let Some(moved) = self.inflate() {
             return moved;
         }
+        if self.read_waits && self.broken.is_none() {
+            return false;
+        }
         let Some(stream) = &mut self.stream else {
             return false;
         };
@@ -42,7 +45,10 @@ where
                 }
                 true
             }
-            Poll::Pending if self.broken.is_none() => false,
+            Poll::Pending if self.broken.is_none() => {
+                self.read_waits = true;
+                false
+            }
             Poll::Pending | Poll::Ready(Ok(None)) => self.end_of_input(),
             Poll::Ready(Err(error)) => {
                 // A peer that closes without close_notify, or resets, is gone like one that closes.
