@@ -109,7 +109,11 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         for (account, asked) in here {
             let quota = match asked.beyond_quota {
                 true => Quota::UNLIMITED,
-                false => self.quota_of(account).await?,
+                // The targets were looked up a moment ago.
+                false => match self.accounts.remembered(account) {
+                    Some(user) => user.quota(),
+                    None => self.quota_of(account).await?,
+                },
             };
             accounts.push((account.clone(), quota));
         }
