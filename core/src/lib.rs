@@ -29,6 +29,7 @@ pub mod config;
 pub mod deflate;
 pub mod directory;
 pub mod dns;
+pub mod dns_records;
 pub mod greylist;
 pub mod http;
 pub mod imap;

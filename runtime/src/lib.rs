@@ -14,6 +14,7 @@ pub mod clock;
 pub mod control;
 pub mod disk;
 pub mod dns;
+pub(crate) mod dns_check;
 pub mod drive;
 pub mod entropy;
 pub mod flood;

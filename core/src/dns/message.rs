@@ -39,6 +39,8 @@ pub enum Kind {
     Txt,
     /// Certificates of TLS servers (RFC 6698 §7.1).
     Tlsa,
+    /// Where a service is (RFC 2782).
+    Srv,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Self::Ptr => TYPE::PTR,
             Self::Txt => TYPE::TXT,
             Self::Tlsa => TYPE::Unknown(tlsa::TYPE),
+            Self::Srv => TYPE::SRV,
         }
     }
 }
@@ -83,6 +86,17 @@ pub enum Data {
     Txt(String),
     /// What the certificate of a TLS server must be.
     Tlsa(Tlsa),
+    /// Where a service is.
+    Srv {
+        /// Lower is better.
+        priority: u16,
+        /// Share of those of one priority.
+        weight: u16,
+        /// Its port.
+        port: u16,
+        /// Its host; the root: the service is not offered. `None`: a name that no host can have.
+        target: Option<Name>,
+    },
 }
 
 /// Records of the type asked for, aliases followed. Empty: the name exists, but not with this type.
@@ -326,6 +340,12 @@ fn data(rdata: &RData<'_>, kind: Kind) -> Option<Data> {
         }),
         (RData::PTR(ptr), Kind::Ptr) => Name::from_wire(&ptr.0).map(Data::Ptr),
         (RData::TXT(txt), Kind::Txt) => String::try_from(txt.clone()).ok().map(Data::Txt),
+        (RData::SRV(srv), Kind::Srv) => Some(Data::Srv {
+            priority: srv.priority,
+            weight: srv.weight,
+            port: srv.port,
+            target: Name::from_wire(&srv.target),
+        }),
         (RData::NULL(tlsa::TYPE, octets), Kind::Tlsa) => Tlsa::parse(octets.get_data()).map(Data::Tlsa),
         _ => None,
     }

@@ -298,7 +298,7 @@ impl Lookup {
             match data {
                 Data::A(address) => host.v4.push(address.into()),
                 Data::Aaaa(address) => host.v6.push(address.into()),
-                Data::Mx { .. } | Data::Ptr(_) | Data::Txt(_) | Data::Tlsa(_) => {}
+                Data::Mx { .. } | Data::Ptr(_) | Data::Txt(_) | Data::Tlsa(_) | Data::Srv { .. } => {}
             }
         }
     }

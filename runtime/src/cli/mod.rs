@@ -6,13 +6,16 @@ mod alias;
 mod app_password;
 mod backup;
 mod bar;
+mod completions;
 mod config;
 mod demo;
+mod dns;
 mod export;
 mod fsck;
 mod import;
 mod init;
 mod load;
+mod man;
 mod migrate;
 mod open;
 mod password;
@@ -85,6 +88,12 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Tell which DNS records to publish, and how they stand.
+    Dns(dns::Options),
+    /// Write the completions of a shell.
+    Completions(completions::Options),
+    /// Write the manual pages.
+    Man(man::Options),
 }
 
 /// Why a command did not work, in words for a person: what, where, and what to do next.
@@ -104,6 +113,12 @@ pub(crate) fn wrong_usage(text: impl std::fmt::Display) -> ! {
     Arguments::command()
         .error(clap::error::ErrorKind::ValueValidation, text)
         .exit()
+}
+
+/// The definition of the command line, for what is made of it.
+fn definition() -> clap::Command {
+    use clap::CommandFactory as _;
+    Arguments::command()
 }
 
 /// Runs the program.
@@ -127,6 +142,9 @@ pub fn run() -> ExitCode {
         Command::Backup(options) => backup::run(&arguments.config, &options),
         Command::Restore(options) => restore::run(&arguments.config, &options),
         Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
+        Command::Dns(options) => dns::run(&arguments.config, &options),
+        Command::Completions(options) => completions::run(&options),
+        Command::Man(options) => man::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,11 +36,11 @@ const PORT: u16 = 443;
 
 /// What an exchange needs of its host.
 #[derive(Clone, Debug)]
-pub(super) struct Https {
-    pub(super) clock: Clock,
-    pub(super) pools: Arc<Pools>,
-    pub(super) dns: Dns,
-    pub(super) tls: Arc<ClientTls>,
+pub(crate) struct Https {
+    pub(crate) clock: Clock,
+    pub(crate) pools: Arc<Pools>,
+    pub(crate) dns: Dns,
+    pub(crate) tls: Arc<ClientTls>,
 }
 
 /// Why there was no response.
@@ -54,7 +54,7 @@ pub(super) enum Trouble {
 
 impl Https {
     /// The policy of a domain, as its server has it (RFC 8461 §3.3).
-    pub(super) async fn policy(&self, domain: &Domain) -> Result<Vec<u8>, Fault> {
+    pub(crate) async fn policy(&self, domain: &Domain) -> Result<Vec<u8>, Fault> {
         self.policy_at(domain, PORT).await
     }
 

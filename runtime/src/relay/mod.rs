@@ -3,7 +3,7 @@
 mod attempt;
 mod count;
 mod hosts;
-mod https;
+pub(crate) mod https;
 mod log_event;
 mod message;
 mod party;

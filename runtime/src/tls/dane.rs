@@ -60,7 +60,7 @@ fn certificate<'a>(der: &'a CertificateDer<'_>) -> Option<Certificate<'a>> {
 }
 
 /// The SubjectPublicKeyInfo of a certificate, tag and length included.
-fn spki(der: &[u8]) -> Option<&[u8]> {
+pub(crate) fn spki(der: &[u8]) -> Option<&[u8]> {
     /// `version [0] EXPLICIT`, which may be left out.
     const VERSION: u8 = 0xa0;
     // Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE { version, serialNumber, signature, issuer, validity, subject,

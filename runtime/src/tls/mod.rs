@@ -20,6 +20,7 @@ use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig, Supported
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 pub use client::{ClientTls, Watch};
+pub(crate) use dane::spki;
 pub use expiry::expires;
 pub(crate) use fault::fault_of_io;
 pub use files::{Pair, Stamp, TlsError};
