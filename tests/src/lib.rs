@@ -6,6 +6,7 @@ mod mail;
 mod program;
 mod server;
 pub mod sink;
+mod zone;
 
 pub use crew::{Crew, memory, seconds};
 pub use demo::Demo;
@@ -13,3 +14,4 @@ pub use mail::{MAILBOXES, Mail, name, now, with_keyword};
 pub use program::{find, find_optional, node_with, python_with, rmail, run, run_with_input, try_run};
 pub use server::{PATIENCE, Server, Wire, free_port, wait_for};
 pub use sink::{Dns, Sink};
+pub use zone::ZoneServer;

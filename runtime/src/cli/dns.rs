@@ -21,7 +21,7 @@ use crate::{dns, dns_check};
 The records are made of the configuration; with --check they are held against what the name servers say (relay.dns_servers, \
 else those of this host). Each finding is good, a note, a warning, a failure, or unknown where no name server answered, and \
 says how sure it is: validated by DNSSEC, seen, or guessed.\n\n\
-Exit codes: 0 done, 1 --check found a failure, 2 wrong usage.\n\n\
+Exit codes: 0 done, 1 --check found a failure or got no answer, 2 wrong usage.\n\n\
 Examples:\n  rmail dns\n  rmail dns example.com --check --address 192.0.2.25\n  rmail dns --zone > records.zone\n  \
 rmail dns --check --json")]
 pub(super) struct Options {
@@ -143,8 +143,11 @@ fn show_check(site: &Site, findings: &[Finding], for_programs: bool) -> Result<(
         }
         println!("\n{failures} failure(s), {warnings} warning(s), {unknown} unknown");
     }
-    match failures {
-        0 => Ok(()),
+    match (failures, unknown) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(Failure(format!(
+            "the name servers did not say how {unknown} thing(s) stand; try again, or set relay.dns_servers"
+        ))),
         _ => Err(Failure(format!(
             "{failures} thing(s) in the DNS keep mail away or get it refused; what to publish is said above"
         ))),

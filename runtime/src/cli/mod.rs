@@ -20,6 +20,8 @@ mod migrate;
 mod open;
 mod password;
 mod queue;
+#[cfg(test)]
+mod readme;
 mod report;
 mod restore;
 mod serve;

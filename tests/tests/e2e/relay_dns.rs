@@ -14,14 +14,14 @@ use serde_json::json;
 use crate::relay::{inbox, submit};
 
 /// A name server; killed when dropped.
-struct NameServer {
+pub(crate) struct NameServer {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl NameServer {
     /// Serves a zone; `None`: there is no program for it.
-    fn start(dir: &Path, origin: &str, zone: &str) -> Option<Self> {
+    pub(crate) fn start(dir: &Path, origin: &str, zone: &str) -> Option<Self> {
         let program = Some(PathBuf::from("/usr/sbin/nsd")).filter(|path| path.is_file());
         let program = program.or_else(|| find_optional("nsd"))?;
         let (port, file) = (free_port(), dir.join("zone"));
