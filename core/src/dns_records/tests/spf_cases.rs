@@ -74,3 +74,28 @@ fn spf_is_evaluated_with_its_bounds() {
         assert_eq!(word, expected, "{record}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Terms as they may be, and what is between them: nothing makes it panic, and the number of questions is bounded.
+    #[test]
+    fn no_record_makes_it_panic_or_ask_for_ever(
+        terms in proptest::collection::vec("[-+~?]?(a|mx|ip4|ip6|include|all|ptr|exists|redirect|exp|\\PC)[:=/]?[a-z0-9.:/%{}_]{0,12}", 0..20),
+        six: bool,
+    ) {
+        let zone = [Record::new(name("try.test"), Value::Txt(format!("v=spf1 {}", terms.join(" "))))];
+        let from = ip(if six { "2001:db8::7" } else { "198.51.100.7" });
+        let mut facts = Facts::default();
+        let mut asked = 0;
+        while spf::evaluate(&mut facts, &name("try.test"), from).is_err() {
+            for wanted in facts.missing() {
+                let Wanted::Dns(question) = wanted else { continue };
+                let result = answer(&zone, &question);
+                facts.dns(question, result);
+                asked += 1;
+            }
+            proptest::prop_assert!(asked < 200);
+        }
+    }
+}
