@@ -137,3 +137,24 @@ fn a_name_server_that_is_not_there_is_told_and_nothing_is_called_wrong() {
     let text = finding(&report, "dns.mx", "here.test")["text"].to_string();
     assert!(text.contains("relay.dns_servers"), "{text}");
 }
+
+#[test]
+fn a_policy_that_nobody_serves_is_found_although_its_records_are_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let names = ZoneServer::start();
+    let settings = json!({
+        "relay": {"dns_servers": [format!("127.0.0.1:{}", names.port)], "enabled": false},
+        "mta_sts": {"mode": "testing"},
+    });
+    let server = Server::start(dir.path(), settings);
+    // Where the name leads nobody listens who has a certificate for it.
+    let lines = all_lines(&server).replace(" CNAME mail.here.test.", " A 127.0.0.1");
+    names.publish(&lines);
+    let (report, fine) = check(&server, &[]);
+    assert!(fine, "some mail is less safe, none is lost: {report:#}");
+    assert_eq!(finding(&report, "dns.mta_sts", "here.test")["state"], "good");
+    let policy = finding(&report, "dns.mta_sts_policy", "here.test");
+    assert_eq!(policy["state"], "warning", "{policy:#}");
+    let text = policy["text"].as_str().expect("text");
+    assert!(text.contains("cannot be read"), "{text}");
+}
