@@ -12,9 +12,10 @@ use std::task::{Context, Poll};
 
 use async_io::Async;
 use futures_lite::{AsyncRead, AsyncWrite, ready};
-use futures_rustls::{TlsAcceptor, TlsConnector, client, server};
+use futures_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 use rmail_core::chunk::Chunk;
 use rmail_core::machine::TlsInfo;
+use rustls::server::Acceptor;
 
 use crate::tls::{self, TlsParty};
 
@@ -137,21 +138,22 @@ impl Stream {
         };
         match party {
             TlsParty::Server(tls) | TlsParty::WebServer(tls) => {
-                let material = tls.current();
-                let config = match party {
-                    TlsParty::WebServer(_) => material.web_config(),
-                    _ => material.config(),
-                };
-                let accept = TlsAcceptor::from(config).accept(tcp);
+                let (tls, web) = (Arc::clone(tls), matches!(party, TlsParty::WebServer(_)));
                 Box::pin(async move {
-                    let stream = accept.await?;
+                    let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+                    let certificate = Arc::clone(tls.current().choose(&hello.client_hello()));
+                    let config = match web {
+                        true => certificate.web_config(),
+                        false => certificate.config(),
+                    };
+                    let stream = hello.into_stream(config).await?;
                     let connection = stream.get_ref().1;
                     let mut info = tls::info_of(connection);
                     info.sni = connection.server_name().map(str::to_owned);
                     info.exporter = tls::exporter(info.version, |out| {
                         connection.export_keying_material(out, tls::EXPORTER_LABEL, None)
                     });
-                    info.end_point = material.end_point();
+                    info.end_point = certificate.end_point();
                     Ok((Self(Inner::Server(Box::new(stream))), info))
                 })
             }

@@ -137,7 +137,7 @@ fn long_work_without_output_lets_others_go_on() {
 fn a_stop_does_not_wait_for_handshakes() {
     let dir = tempfile::tempdir().unwrap();
     let (client, running) = Host {
-        tls: Some(ServerTls::load(&certificate(&dir)).unwrap().into()),
+        tls: Some(ServerTls::load(&certificate(&dir), &[]).unwrap().into()),
         implicit: true,
         ..Host::default()
     }
@@ -287,7 +287,7 @@ fn check_info(tls: &mut rustls::StreamOwned<rustls::ClientConnection, TcpStream>
 fn starttls_leaves_behind_what_came_before() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host {
-        tls: Some(ServerTls::load(&certificate(&dir)).unwrap().into()),
+        tls: Some(ServerTls::load(&certificate(&dir), &[]).unwrap().into()),
         ..Host::default()
     };
     let (mut client, running) = host.start();
@@ -306,10 +306,37 @@ fn starttls_leaves_behind_what_came_before() {
 }
 
 #[test]
+fn channel_binding_is_to_the_certificate_that_the_name_has_chosen() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let chosen = ServerTls::load(&certificate(&dir), &[]).unwrap();
+    let main = CertificateSource::SelfSigned {
+        mail_root: other.path().to_owned(),
+        names: vec!["other.example.com".to_owned()],
+    };
+    let tls = ServerTls::load(&main, &[certificate(&dir).files()]).unwrap();
+    let (client, running) = Host {
+        tls: Some(tls.into()),
+        implicit: true,
+        ..Host::default()
+    }
+    .start();
+    let mut tls = handshake(client);
+    assert_eq!(
+        end_point_of(&tls.conn.peer_certificates().unwrap()[0]),
+        chosen.current().main().end_point()
+    );
+    check_info(&mut tls);
+    tls.write_all(b"quit\n").unwrap();
+    assert_eq!(read_line(&mut tls), "bye");
+    drop(tls);
+    assert!(matches!(running.end(), End::Closed | End::PeerGone(_)));
+}
+
+#[test]
 fn implicit_tls_comes_first_and_nonsense_in_its_place_ends_the_session() {
     let dir = tempfile::tempdir().unwrap();
     let host = || Host {
-        tls: Some(ServerTls::load(&certificate(&dir)).unwrap().into()),
+        tls: Some(ServerTls::load(&certificate(&dir), &[]).unwrap().into()),
         implicit: true,
         ..Host::default()
     };

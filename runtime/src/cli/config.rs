@@ -8,8 +8,7 @@ use rmail_core::secret::Secret;
 use serde_json::json;
 
 use super::load::{LoadError, Loaded, load};
-use super::{Failure, alias, open, serve};
-use crate::tls::{CertificateSource, ServerTls};
+use super::{Failure, alias, open, serve, tls};
 
 /// Aliases that reach nobody, of which is told.
 const MAX_DEAD: usize = 20;
@@ -89,18 +88,28 @@ fn around(loaded: &Loaded) -> Vec<Problem> {
     }
     let root = loaded.path(&loaded.config.mail_root);
     if loaded.config.tls.enabled {
-        let source = serve::certificate(loaded, &root);
-        if matches!(source, CertificateSource::Files { .. })
-            && let Err(error) = ServerTls::load(&source)
-        {
-            found.push(problem("tls.cert_file", &error.to_string()));
-        }
+        found.extend(certificates(loaded, &root));
     }
     match addresses(loaded, &root) {
         Ok(warnings) => found.extend(warnings),
         Err(Failure(text)) => found.push(problem("mail_root", &text)),
     }
     found
+}
+
+/// Pairs that cannot be used, and what clients will not like of the others.
+fn certificates(loaded: &Loaded, root: &Path) -> Vec<Problem> {
+    let pairs = tls::configured(loaded, root);
+    let remarks = tls::usable(loaded, &pairs).map(|(_, remarks)| remarks);
+    let broken = pairs.iter().filter_map(|pair| match &pair.read {
+        Some(Err(error)) => Some(problem(&pair.path, &error.to_string())),
+        _ => None,
+    });
+    let warnings = remarks.into_iter().flatten().map(|remark| Problem {
+        warning: true,
+        ..problem(&remark.path, &remark.text)
+    });
+    broken.chain(warnings).collect()
 }
 
 /// Addresses whose mail would be refused, or have to wait.

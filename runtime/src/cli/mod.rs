@@ -26,6 +26,7 @@ mod report;
 mod restore;
 mod serve;
 mod status;
+mod tls;
 mod trace;
 mod unban;
 mod user;
@@ -87,6 +88,9 @@ enum Command {
     Backup(backup::Options),
     /// Bring mailboxes or a whole account back from a backup; works on a running server.
     Restore(restore::Options),
+    /// Look at the certificates.
+    #[command(subcommand)]
+    Tls(tls::Command),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Fsck(options) => fsck::run(&arguments.config, &options),
         Command::Backup(options) => backup::run(&arguments.config, &options),
         Command::Restore(options) => restore::run(&arguments.config, &options),
+        Command::Tls(tls::Command::Show(options)) => tls::show(&arguments.config, &options),
         Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
         Command::Dns(options) => dns::run(&arguments.config, &options),
         Command::Completions(options) => completions::run(&options),

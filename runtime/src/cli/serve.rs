@@ -20,7 +20,7 @@ use super::load::{LoadError, Loaded, load, load_or_fail};
 use crate::drive::DriveLimits;
 use crate::logging;
 use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
-use crate::tls::CertificateSource;
+use crate::tls::{CertificateSource, PairFiles};
 
 /// Written when the configuration names no pid file and this can be written.
 const PID_FILE: &str = "/run/rmail.pid";
@@ -70,6 +70,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         hostname: config.hostname.clone(),
         listen: listen(loaded),
         tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
+        certificates: certificates(loaded),
         smtp: smtp(config),
         imap: imap(config),
         api: api(config),
@@ -134,7 +135,7 @@ pub(super) fn hosting(config: &Config) -> Result<Hosting, Failure> {
     Ok(hosting)
 }
 
-fn listen(loaded: &Loaded) -> Listen {
+pub(super) fn listen(loaded: &Loaded) -> Listen {
     let config = &loaded.config;
     let on = |hosts: &[std::net::IpAddr], port: Option<u16>| -> Vec<SocketAddr> {
         port.map(|port| hosts.iter().map(|host| SocketAddr::new(*host, port)).collect())
@@ -191,6 +192,17 @@ pub(super) fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSourc
         mail_root: mail_root.to_path_buf(),
         names,
     }
+}
+
+/// The pairs for other names.
+pub(super) fn certificates(loaded: &Loaded) -> Vec<PairFiles> {
+    let pairs = loaded.config.tls.certificates.iter();
+    pairs
+        .map(|pair| PairFiles {
+            cert: loaded.path(&pair.cert_file),
+            key: loaded.path(&pair.key_file),
+        })
+        .collect()
 }
 
 fn smtp(config: &Config) -> SmtpConfig {

@@ -16,7 +16,7 @@ use rmail_store::service;
 
 use crate::drive::DriveLimits;
 use crate::listen::{GateLimits, Group, Service};
-use crate::tls::CertificateSource;
+use crate::tls::{self, CertificateSource, PairFiles};
 
 /// Connections to the public ports at the same time, and of one address: a document is read with one request.
 const PUBLIC: (usize, usize) = (256, 16);
@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub listen: Listen,
     /// `None`: no TLS anywhere, and AUTH in clear text.
     pub tls: Option<CertificateSource>,
+    /// `tls.certificates`: for clients that ask for other names.
+    pub certificates: Vec<PairFiles>,
     /// `smtp.*`.
     pub smtp: SmtpConfig,
     /// `imap.*`.
@@ -195,6 +197,18 @@ impl ServerConfig {
         }
     }
 
+    /// Names that a certificate has to be good for.
+    #[must_use]
+    pub fn certified_names(&self) -> Vec<String> {
+        let web = !self.listen.public_tls.is_empty();
+        tls::wanted(
+            &self.hostname,
+            &self.service.hosting.domains,
+            web,
+            self.mta_sts.is_some(),
+        )
+    }
+
     /// Whether limits do not apply to an address.
     #[must_use]
     pub fn is_trusted(&self, address: IpAddr) -> bool {
@@ -318,6 +332,7 @@ impl Default for ServerConfig {
             mail_root: PathBuf::from("mailstore"),
             listen: Listen::default(),
             tls: None,
+            certificates: Vec::new(),
             smtp: SmtpConfig::default(),
             imap: ImapConfig::default(),
             api: ApiConfig::default(),

@@ -179,7 +179,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let tls = config
             .tls
             .as_ref()
-            .map(ServerTls::load)
+            .map(|main| ServerTls::load(main, &config.certificates))
             .transpose()?
             .map(Arc::new);
         let mut bound = Vec::new();
@@ -358,7 +358,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             self.host.read_token_key().await;
             log::info!(target: "server", "event=reloaded");
         }
-        tasks::reload_certificate(&self.host, None).await;
+        tasks::reload_certificates(&self.host, &[]).await;
     }
 
     fn drain(mut self) -> Result<(), RunError> {

@@ -11,13 +11,14 @@ use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
-use rmail_store::metrics::{Family, Metrics};
+use rmail_store::metrics::{CertificateDays, Family, Metrics};
 use rmail_store::service::{Listener, Probe, Seen};
 
 use super::host::Host;
 use crate::clock::{self, Clock};
 use crate::listen::Service;
 use crate::relay::Asked;
+use crate::tls::{Certificates, days_left};
 
 /// How long the relay may take to tell of its queue.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -144,18 +145,28 @@ impl<S: MailStore, D: Disk> Probe for HostProbe<S, D> {
         let failing = host.sync_failed.load(Ordering::Relaxed);
         metrics.set(Family::SyncFailing, &[], i64::from(failing));
         metrics.set(Family::Started, &[], signed(self.started));
-        let expires = host.tls().and_then(|tls| tls.current().expires());
-        if let Some(expires) = expires {
-            metrics.set(Family::CertificateDays, &[], days_left(expires, now));
+        if let Some(tls) = host.tls() {
+            certificates(metrics, &tls.current(), now);
         }
         process(metrics);
     }
 }
 
-/// Whole days; -1 if there are none.
-fn days_left(expires: u64, now: u64) -> i64 {
-    const DAY: u64 = 24 * 3_600;
-    expires.checked_sub(now).map_or(-1, |left| signed(left / DAY))
+/// How long each certificate is good, and the first that ends.
+fn certificates(metrics: &Metrics, all: &Certificates, now: u64) {
+    let days = all.all().filter_map(|certificate| {
+        let facts = certificate.facts();
+        Some(CertificateDays {
+            name: facts.title().to_owned(),
+            file: certificate.files().cert.display().to_string(),
+            days: days_left(facts.expires?, now),
+        })
+    });
+    let days: Vec<_> = days.collect();
+    if let Some(first) = days.iter().map(|one| one.days).min() {
+        metrics.set(Family::CertificateDays, &[], first);
+    }
+    metrics.set_certificates(days);
 }
 
 fn signed(number: u64) -> i64 {
@@ -195,13 +206,6 @@ mod tests {
         let stat = "12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14";
         assert_eq!(ticks(stat), Some(300));
         assert_eq!(ticks("12 (a) S 1"), None);
-    }
-
-    #[test]
-    fn days_are_whole_and_never_zero_behind_the_end() {
-        assert_eq!(days_left(86_400 * 3 + 5, 0), 3);
-        assert_eq!(days_left(100, 100), 0);
-        assert_eq!(days_left(99, 100), -1);
     }
 
     #[test]

@@ -19,9 +19,10 @@ use rmail_store::metrics::Family;
 use rmail_store::service::Pool;
 
 use super::host::Host;
+use crate::clock;
 use crate::flood::Flood;
 use crate::pools::Panicked;
-use crate::tls::Stamp;
+use crate::tls::{self, Memory, PairFiles, Stamp};
 
 /// Between two looks at what there is to do.
 const TICK: Duration = Duration::from_secs(1);
@@ -89,6 +90,7 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
         mut requests,
     ] = std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
+    certificate.begin(&host, watch_certificates(Arc::clone(&host), Arc::clone(&watch)));
     let failures = Arc::new(Flood::default());
     // Shorter than a tick: somebody else's work. Zero: changes are synced before the answer, but mailboxes without changes
     // for a while still have to be marked clean.
@@ -122,7 +124,7 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
             accounts.begin(&host, poll_accounts(Arc::clone(&host)));
         }
         if due(CERTIFICATE) && host.tls().is_some() {
-            certificate.begin(&host, watch_certificate(Arc::clone(&host), Arc::clone(&watch)));
+            certificate.begin(&host, watch_certificates(Arc::clone(&host), Arc::clone(&watch)));
         }
         if flush_every > 0 && due(flush_every) && host.service.store().is_dirty() {
             flushing.begin(&host, flush(Arc::clone(&host), Arc::clone(&failures)));
@@ -309,57 +311,80 @@ async fn flush<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, failures: Arc<Flood
         .store(!matches!(result, Some(Ok(()))), Ordering::Relaxed);
 }
 
-/// What is known of the certificate's files.
+/// What is known of the certificates.
 #[derive(Default)]
 struct Watched {
-    /// As they were when they were read last.
-    stamp: Option<Stamp>,
+    /// Their files as they were when they were read last.
+    stamps: Vec<(PairFiles, Option<Stamp>)>,
     /// What was wrong with them: it is told once.
-    told: Option<String>,
+    told: Vec<String>,
+    /// What was remarked of them.
+    remarked: Memory,
 }
 
-/// Files that were replaced are taken without a signal. They are read only if they are not what they were.
-async fn watch_certificate<S: MailStore, D: Disk>(
+/// Files that were replaced are taken without a signal. They are read only if they are not what they were. Then looks how
+/// long the certificates are good.
+async fn watch_certificates<S: MailStore, D: Disk>(
     host: Arc<Host<S, D>>,
     watched: Arc<async_lock::Mutex<Watched>>,
 ) {
-    let Some(source) = host.config().tls.clone() else {
+    let config = host.config();
+    let (Some(main), Some(tls)) = (&config.tls, host.tls()) else {
         return;
     };
-    let look = host.pools.run(Pool::Read, move || source.stamp());
-    let Some(stamp) = report("watch_certificate", look.await) else {
+    let files: Vec<_> = [main.files()]
+        .into_iter()
+        .chain(config.certificates.iter().cloned())
+        .collect();
+    let look = host.pools.run(Pool::Read, move || {
+        let stamped = files.into_iter().map(|files| (Stamp::of(&files), files));
+        stamped.map(|(stamp, files)| (files, stamp)).collect::<Vec<_>>()
+    });
+    let Some(stamps) = report("watch_certificates", look.await) else {
         return;
     };
     let mut watched = watched.lock().await;
-    if stamp.is_some() && stamp == watched.stamp {
-        return;
+    if stamps.iter().any(|(_, stamp)| stamp.is_none()) || stamps != watched.stamps {
+        watched.stamps = stamps;
+        watched.told = reload_certificates(&host, &watched.told).await;
     }
-    watched.stamp = stamp;
-    watched.told = reload_certificate(&host, watched.told.take()).await;
+    let remarks = tls::remarks(
+        &tls.current(),
+        &config.certified_names(),
+        clock::unix().0.as_secs(),
+    );
+    for remark in watched.remarked.news(remarks) {
+        let level = match remark.urgent {
+            true => log::Level::Error,
+            false => log::Level::Warn,
+        };
+        log::log!(target: "tls", level, "event={} key={} what={:?}", remark.event, remark.path, remark.text);
+    }
 }
 
-/// Reloads the certificate. Returns what was wrong with it; the same as `told` is not logged again.
-pub(super) async fn reload_certificate<S: MailStore, D: Disk>(
+/// Reloads the certificates. Returns what was wrong with them; what is in `told` is not logged again.
+pub(super) async fn reload_certificates<S: MailStore, D: Disk>(
     host: &Host<S, D>,
-    told: Option<String>,
-) -> Option<String> {
+    told: &[String],
+) -> Vec<String> {
     let config = host.config();
-    let (tls, source) = (host.tls().cloned()?, config.tls.clone()?);
-    let reload = host.pools.run(Pool::Read, move || tls.reload(&source));
-    match report("reload_certificate", reload.await)? {
-        Ok(false) => None,
-        Ok(true) => {
-            log::info!(target: "tls", "event=certificate_reloaded");
-            None
-        }
-        Err(error) => {
-            let text = error.to_string();
-            if told.as_ref() != Some(&text) {
-                log::error!(target: "tls", "event=certificate_kept error={text:?}");
-            }
-            Some(text)
-        }
+    let (Some(tls), Some(main)) = (host.tls().cloned(), config.tls.clone()) else {
+        return Vec::new();
+    };
+    let reload = host
+        .pools
+        .run(Pool::Read, move || tls.reload(&main, &config.certificates));
+    let Some(reloaded) = report("reload_certificates", reload.await) else {
+        return Vec::new();
+    };
+    if reloaded.changed > 0 {
+        log::info!(target: "tls", "event=certificate_reloaded changed={}", reloaded.changed);
     }
+    let wrong: Vec<_> = reloaded.kept.iter().map(ToString::to_string).collect();
+    for text in wrong.iter().filter(|text| !told.contains(text)) {
+        log::error!(target: "tls", "event=certificate_kept error={text:?}");
+    }
+    wrong
 }
 
 /// The result, unless the job panicked.

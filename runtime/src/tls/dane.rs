@@ -9,7 +9,7 @@ use rustls::{CertificateError, OtherError, RootCertStore};
 use thiserror::Error;
 
 use super::client::{Shown, web_pki};
-use super::der_value;
+use super::der;
 
 /// No record matches.
 #[derive(Debug, Error)]
@@ -65,16 +65,16 @@ pub(crate) fn spki(der: &[u8]) -> Option<&[u8]> {
     const VERSION: u8 = 0xa0;
     // Certificate ::= SEQUENCE { TBSCertificate ::= SEQUENCE { version, serialNumber, signature, issuer, validity, subject,
     // subjectPublicKeyInfo, … }, … } (RFC 5280 §4.1)
-    let (outer, _) = der_value(der)?;
-    let (tbs, _) = der_value(outer)?;
+    let (outer, _) = der::value(der)?;
+    let (tbs, _) = der::value(outer)?;
     let mut rest = tbs;
     if rest.first() == Some(&VERSION) {
-        rest = der_value(rest)?.1;
+        rest = der::value(rest)?.1;
     }
     for _before in 0..5 {
-        rest = der_value(rest)?.1;
+        rest = der::value(rest)?.1;
     }
-    let (_, after) = der_value(rest)?;
+    let (_, after) = der::value(rest)?;
     rest.get(..rest.len() - after.len())
 }
 

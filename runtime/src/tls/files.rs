@@ -7,12 +7,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
+use super::PairFiles;
+
 /// What changes when one of two files is replaced or written to: device, inode, size, and time of the last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp([(u64, u64, u64, i64, i64); 2]);
 
 impl Stamp {
-    pub(super) fn of(cert: &Path, key: &Path) -> Option<Self> {
+    /// What the files look like from outside; `None` if one is not there. Blocks for two stat(2).
+    #[must_use]
+    pub fn of(files: &PairFiles) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let one = |path: &Path| {
             let found = std::fs::metadata(path).ok()?;
@@ -24,7 +28,7 @@ impl Stamp {
                 found.ctime_nsec(),
             ))
         };
-        Some(Self([one(cert)?, one(key)?]))
+        Some(Self([one(&files.cert)?, one(&files.key)?]))
     }
 }
 
@@ -58,8 +62,11 @@ impl TlsError {
 
 /// A certificate chain and its private key.
 pub struct Pair {
-    chain: Vec<CertificateDer<'static>>,
+    own: CertificateDer<'static>,
+    others: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// The file of the key may be read by everybody.
+    exposed: bool,
     /// Of both files, to see changes.
     digest: [u8; 32],
 }
@@ -70,14 +77,17 @@ impl Pair {
     /// # Errors
     /// One cannot be read or holds no such thing.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let cert_pem = read(cert, "certificate")?;
-        let key_pem = read(key, "private key")?;
-        let chain = CertificateDer::pem_slice_iter(&cert_pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| TlsError::new(cert, format!("not a certificate in PEM form: {error}")))?;
-        if chain.is_empty() {
+        /// S_IROTH.
+        const EVERYBODY: u32 = 0o004;
+        let (cert_pem, _) = read(cert, "certificate")?;
+        let (key_pem, mode) = read(key, "private key")?;
+        let mut chain = CertificateDer::pem_slice_iter(&cert_pem);
+        let broken = |error| TlsError::new(cert, format!("not a certificate in PEM form: {error}"));
+        let own = chain.next().transpose().map_err(broken)?;
+        let Some(own) = own else {
             return Err(TlsError::new(cert, "holds no certificate (BEGIN CERTIFICATE)"));
-        }
+        };
+        let others = chain.collect::<Result<_, _>>().map_err(broken)?;
         let private = PrivateKeyDer::from_pem_slice(&key_pem)
             .map_err(|error| TlsError::new(key, format!("not a private key in PEM form: {error}")))?;
         let mut digest = Sha256::new();
@@ -85,8 +95,10 @@ impl Pair {
         digest.update(&cert_pem);
         digest.update(&key_pem);
         Ok(Self {
-            chain,
+            own,
+            others,
             key: private,
+            exposed: mode & EVERYBODY != 0,
             digest: digest.finalize().into(),
         })
     }
@@ -94,7 +106,19 @@ impl Pair {
     /// The chain, the server's own certificate first.
     #[must_use]
     pub fn chain(&self) -> Vec<CertificateDer<'static>> {
-        self.chain.clone()
+        [&self.own].into_iter().chain(&self.others).cloned().collect()
+    }
+
+    /// The server's own certificate.
+    #[must_use]
+    pub fn own(&self) -> &CertificateDer<'static> {
+        &self.own
+    }
+
+    /// Whether everybody on this machine could read the key.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.exposed
     }
 
     /// The key.
@@ -106,24 +130,28 @@ impl Pair {
 
 impl PartialEq for Pair {
     fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
+        self.digest == other.digest && self.exposed == other.exposed
     }
 }
 
 impl fmt::Debug for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pair({} certificates)", self.chain.len())
+        write!(f, "Pair({} certificates)", 1 + self.others.len())
     }
 }
 
-fn read(path: &Path, what: &str) -> Result<Vec<u8>, TlsError> {
+/// The content of a file, and its mode.
+fn read(path: &Path, what: &str) -> Result<(Vec<u8>, u32), TlsError> {
+    use std::os::unix::fs::MetadataExt as _;
+
     /// No chain is this long; a path to a device must not fill the memory.
     const MAX: u64 = 1 << 20;
     let error = |error: std::io::Error| TlsError::new(path, format!("the {what} cannot be read: {error}"));
     let file = std::fs::File::open(path).map_err(error)?;
+    let mode = file.metadata().map_err(error)?.mode();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX), &mut bytes).map_err(error)?;
-    Ok(bytes)
+    Ok((bytes, mode))
 }
 
 /// The two paths of a self-signed pair.

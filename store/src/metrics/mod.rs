@@ -15,6 +15,7 @@ pub use table::{Description, Family, Kind, Label, SERVICES, TABLE};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use operation::OPERATIONS;
 use table::{AGES, BUCKETS};
@@ -27,6 +28,19 @@ pub struct Metrics {
     /// Where each family begins.
     starts: Vec<usize>,
     cells: Vec<AtomicU64>,
+    /// Series whose labels no table can know: as many as the configuration has certificates.
+    certificates: Mutex<Vec<CertificateDays>>,
+}
+
+/// How long a certificate is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateDays {
+    /// The first name that it has.
+    pub name: String,
+    /// Where it lies.
+    pub file: String,
+    /// Whole days until it expires; -1: it has.
+    pub days: i64,
 }
 
 impl Metrics {
@@ -95,6 +109,11 @@ impl Metrics {
         );
     }
 
+    /// The certificates as they are now.
+    pub fn set_certificates(&self, certificates: Vec<CertificateDays>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+
     /// A counter's or gauge's value.
     #[must_use]
     pub fn value(&self, family: Family, labels: &[usize]) -> u64 {
@@ -133,6 +152,7 @@ impl Default for Metrics {
         let metrics = Self {
             starts,
             cells: (0..end).map(|_| AtomicU64::new(0)).collect(),
+            certificates: Mutex::default(),
         };
         metrics.set(Family::BuildInfo, &[0], 1);
         metrics

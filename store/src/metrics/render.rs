@@ -2,6 +2,7 @@
 
 use core::fmt::Write as _;
 use core::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
 use super::table::BUCKETS;
 use super::{Description, Kind, Metrics, TABLE};
@@ -17,7 +18,28 @@ impl Metrics {
         for (description, start) in TABLE.iter().zip(&self.starts) {
             self.family(&mut out, description, *start);
         }
+        self.certificates(&mut out);
         out
+    }
+
+    fn certificates(&self, out: &mut String) {
+        const NAME: &str = "rmail_tls_certificate_days_left";
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if certificates.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "# HELP {NAME} Whole days until each of our certificates expires; -1: it has.\n# TYPE {NAME} gauge"
+        );
+        for one in certificates.iter() {
+            let (name, file) = (escaped(&one.name), escaped(&one.file));
+            let _ = writeln!(
+                out,
+                "{NAME}{{certificate=\"{name}\",file=\"{file}\"}} {}",
+                one.days
+            );
+        }
     }
 
     fn family(&self, out: &mut String, description: &Description, start: usize) {
@@ -42,6 +64,14 @@ impl Metrics {
             series(out, description, &labels, &values);
         }
     }
+}
+
+/// A label's value that comes from outside: backslash, quote and line end are escaped.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 /// `service="imap",reason="total"`. Values of the table need no escapes.

@@ -215,7 +215,7 @@ table! {
     LoopDelay, "rmail_event_loop_delay_seconds", Kind::Histogram, "How late timers of the event loop are.", [];
     SyncFailing, "rmail_sync_failing", Kind::Gauge, "1: what was answered could not be synced.", [];
     FreeOctets, "rmail_store_free_octets", Kind::Gauge, "Room on the disk of mail_root.", [];
-    CertificateDays, "rmail_certificate_days_left", Kind::Gauge, "Whole days until our certificate expires; -1: it has.", [];
+    CertificateDays, "rmail_certificate_days_left", Kind::Gauge, "Whole days until the first of our certificates expires; -1: it has.", [];
     Resident, "process_resident_memory_bytes", Kind::Gauge, "Memory that the process has.", [];
     Descriptors, "process_open_fds", Kind::Gauge, "Open file descriptors.", [];
     Processor, "process_cpu_seconds_total", Kind::Counter(1_000), "Processor time that the process has used.", [];

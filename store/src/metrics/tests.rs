@@ -267,3 +267,24 @@ fn notes_are_counted_where_they_belong() {
         "what we do as a client is no client's"
     );
 }
+
+#[test]
+fn each_certificate_has_a_series_whatever_its_name() {
+    let metrics = Metrics::default();
+    assert!(!metrics.text().contains("rmail_tls_certificate_days_left"));
+    let certificate = |name: &str, file: &str, days| CertificateDays {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        days,
+    };
+    metrics.set_certificates(vec![
+        certificate("mail.here.test", "/a \\ \"b\"\n", 12),
+        certificate("*.there.test", "/c", -1),
+    ]);
+    let found = read(&metrics.text());
+    let series = |name: &str, file: &str| {
+        found[&format!("rmail_tls_certificate_days_left{{certificate=\"{name}\",file=\"{file}\"}}")]
+    };
+    assert_eq!(series("mail.here.test", r#"/a \\ \"b\"\n"#), 12.0);
+    assert_eq!(series("*.there.test", "/c"), -1.0);
+}

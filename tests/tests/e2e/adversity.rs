@@ -123,7 +123,7 @@ fn a_certificate_that_was_replaced_is_taken_and_half_of_one_is_not() {
         mail_root: other.path().to_owned(),
         names: vec!["new.here.test".to_owned()],
     };
-    ServerTls::load(&new).expect("a new pair");
+    ServerTls::load(&new, &[]).expect("a new pair");
     let replace = |name: &str| {
         let from = other.path().join("tls").join(name);
         fs::copy(from, server.mail_root().join("tls").join(name)).expect("a copy");

@@ -28,6 +28,7 @@ mod in_memory;
 mod limits;
 mod operations;
 mod packaging;
+mod operations_tls;
 mod queue;
 mod relay;
 mod relay_dns;
