@@ -2,7 +2,7 @@
 
 #[path = "../../../runtime/examples/in_memory.rs"]
 #[allow(dead_code, reason = "the example is a program of its own, with a main")]
-mod example;
+pub(crate) mod example;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -28,6 +28,8 @@ mod in_memory;
 mod limits;
 mod operations;
 mod packaging;
+mod operations_load;
+mod operations_panic;
 mod operations_tls;
 mod queue;
 mod relay;

@@ -150,7 +150,10 @@ fn pairs_are_replaced_one_by_one_while_the_server_runs() {
         server.log().contains("one.pem: holds no certificate")
     });
     let (code, told) = ask(&server, &["tls", "show", "--json"]);
-    assert_eq!((code, &told["certificates"][1]["state"]), (Some(1), &json!("broken")));
+    assert_eq!(
+        (code, &told["certificates"][1]["state"]),
+        (Some(1), &json!("broken"))
+    );
     let (code, told) = ask(&server, &["config", "check", "--json"]);
     assert_eq!(
         (code, &told["errors"][0]["path"]),
@@ -197,7 +200,10 @@ fn what_clients_will_not_like_is_told() {
         told("certificate_expired").is_some_and(|line| line.contains("ERROR") && line.contains("old.pem"))
     });
     let lacks = told("certificate_lacks_names").expect("told at the same time");
-    assert!(lacks.contains("no certificate is good for mail.here.test: "), "{lacks}");
+    assert!(
+        lacks.contains("no certificate is good for mail.here.test: "),
+        "{lacks}"
+    );
 
     fs::set_permissions(main.key(), PermissionsExt::from_mode(0o644)).expect("its mode");
     wait_for("the key that everybody can read", || {
@@ -208,8 +214,10 @@ fn what_clients_will_not_like_is_told() {
 
     let (code, told) = ask(&server, &["config", "check", "--json"]);
     assert_eq!(code, Some(0), "nothing of it is in the way of the server: {told}");
-    let paths: Vec<_> = told["warnings"].as_array().expect("a list").iter();
-    let paths: Vec<_> = paths.map(|warning| warning["path"].as_str().expect("a path")).collect();
+    let warnings = told["warnings"].as_array().expect("a list").iter();
+    let paths: Vec<_> = warnings
+        .map(|warning| warning["path"].as_str().expect("a path"))
+        .collect();
     assert_eq!(
         paths,
         ["tls.key_file", "tls.certificates", "tls.cert_file"],
@@ -225,7 +233,10 @@ fn what_clients_will_not_like_is_told() {
     };
     assert!(days("mx.here.test") > 20_000.0);
     assert_eq!(days("old.here.test"), -1.0);
-    assert!(metrics.contains("\nrmail_certificate_days_left -1\n"), "the first that ends");
+    assert!(
+        metrics.contains("\nrmail_certificate_days_left -1\n"),
+        "the first that ends"
+    );
 }
 
 /// A request of this host; the whole answer.
@@ -248,7 +259,11 @@ fn a_start_with_a_pair_that_is_broken_is_refused_with_its_file() {
     server.signal("TERM");
     assert!(server.wait());
     fs::remove_file(pair.key()).expect("removed");
-    let output = server.command().stderr(std::process::Stdio::piped()).output().expect("it runs");
+    let output = server
+        .command()
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .expect("it runs");
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("one.key: the private key cannot be read"), "{text}");
