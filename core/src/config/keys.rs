@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::kind::{CHECK_POLICIES, Kind, MX_TLS_POLICIES, TLS_POLICIES};
+use super::kind::{CHECK_POLICIES, Kind, LOG_LEVELS, MX_TLS_POLICIES, TLS_POLICIES};
 
 /// A configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,11 @@ keys! {
     "hostname", Kind::Hostname, "mail.example.com", "FQDN in banner, EHLO, DSN";
     "mail_root", Kind::Text, "./mailstore", "Everything rmail stores; relative to the file's directory";
     "domains", Kind::Domains, ["example.com"], "Domains hosted here";
-    "log_level", Kind::Word(&["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]), "INFO", "How much is logged";
+    "log_level", Kind::Word(LOG_LEVELS), "INFO", "How much is logged";
+    "log.format", Kind::Word(&["text", "json"]), "text", "Lines for people, or a JSON object a line";
+    "log.file", Kind::OptionalText, null, "Where the log goes; SIGHUP opens it anew; null: standard error";
+    "log.journal", Kind::Word(&["auto", "always", "never"]), "auto", "Priorities such as <3> before lines to standard error; auto: if it is the journal (JOURNAL_STREAM)";
+    "log.targets", Kind::LogTargets, {}, "Target such as smtp, relay or store::file → its own log_level; `rmail log-level` changes them at run time";
     "pid_file", Kind::OptionalText, null, "Where the process id is written; null: /run/rmail.pid if that is writable";
     "postmaster", Kind::OptionalAddress, null, "Where postmaster@ and abuse@ go; null: the first enabled admin";
     "shutdown_grace", Kind::Integer(0, 600), 30, "Seconds that sessions get to finish a message at the end";

@@ -59,9 +59,17 @@ pub enum Kind {
     Routes,
     /// Domain → TLS policy towards its MX hosts.
     TlsDomains,
+    /// Log target → level, at most [`MAX_LOG_TARGETS`].
+    LogTargets,
     /// A list of at most 1000 `{"cert_file": PATH, "key_file": PATH}`, perhaps empty.
     Certificates,
 }
+
+/// Levels of the log.
+pub(super) const LOG_LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+
+/// Entries of a [`Kind::LogTargets`].
+const MAX_LOG_TARGETS: usize = 64;
 
 /// TLS policies towards other servers.
 pub(super) const TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify", "implicit"];
@@ -128,6 +136,10 @@ impl Kind {
             ),
             Self::Certificates => format!(
                 "expected a list of at most {MAX_CERTIFICATES} {{\"cert_file\": \"PATH\", \"key_file\": \"PATH\"}}"
+            ),
+            Self::LogTargets => format!(
+                "expected an object of at most {MAX_LOG_TARGETS} targets such as {{\"smtp\": \"DEBUG\"}}, each with one of {}",
+                LOG_LEVELS.join(", ")
             ),
             Self::Routes => "expected an object from domain (or \"*\") to {\"host\", \"port\", …}".into(),
         }
@@ -197,6 +209,7 @@ impl Kind {
             }
             Self::Routes => return check_routes(path, value, out),
             Self::TlsDomains => return check_tls_domains(path, value, out),
+            Self::LogTargets => return check_log_targets(path, value, out),
             Self::Certificates => return check_certificates(path, value, out),
         };
         if !good {
@@ -313,6 +326,22 @@ fn check_certificates(path: &str, value: &Value, out: &mut Vec<Problem>) {
             let same = format!("the same file as in [{first}]");
             out.push(Problem::error(format!("{path}.cert_file"), cert, same));
         }
+    }
+}
+
+fn check_log_targets(path: &str, value: &Value, out: &mut Vec<Problem>) {
+    let few = |targets: &&serde_json::Map<String, Value>| targets.len() <= MAX_LOG_TARGETS;
+    let Some(targets) = value.as_object().filter(few) else {
+        out.push(Problem::error(path, value, Kind::LogTargets.expected()));
+        return;
+    };
+    for (target, level) in targets {
+        let path = format!("{path}.{target}");
+        if !super::typed::is_log_target(target) {
+            let expected = "expected a target such as \"smtp\" or \"store::file\" as the key";
+            out.push(Problem::error(&path, &Value::String(target.clone()), expected));
+        }
+        Kind::Word(LOG_LEVELS).check(&path, level, out);
     }
 }
 

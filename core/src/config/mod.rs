@@ -20,8 +20,8 @@ pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
     Api, Auth, CertificateFiles, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap,
-    LimitsConfig, Lmtp, LocalListener, LogLevel, MtaSts, Relay, RouteConfig, SecretSource, Smtp, Store, Tls,
-    TlsPolicyName,
+    LimitsConfig, Lmtp, LocalListener, Log, LogFormat, LogJournal, LogLevel, MtaSts, Relay, RouteConfig,
+    SecretSource, Smtp, Store, Tls, TlsPolicyName, is_log_target,
 };
 
 use core::fmt;
@@ -342,6 +342,39 @@ mod tests {
     #[test]
     fn broken_json_names_line_and_column() {
         assert!(problems("{\n \"a\": }").join("").contains("line 2 column"));
+    }
+
+    #[test]
+    fn targets_of_the_log_have_levels() {
+        let text = r#"{"log": {"format": "json", "file": "rmail.log", "targets": {"smtp": "DEBUG", "store::file": "ERROR"}}}"#;
+        let (config, warnings) = Config::parse(text).expect("valid");
+        assert_eq!(warnings, []);
+        assert_eq!(
+            (config.log.format, config.log.journal),
+            (LogFormat::Json, LogJournal::Auto)
+        );
+        assert_eq!(config.log.targets["smtp"], LogLevel::Debug);
+        for (bad, path) in [
+            (
+                r#"{"log": {"targets": {"smtp": "LOUD"}}}"#,
+                "log.targets.smtp: \"LOUD\"",
+            ),
+            (r#"{"log": {"targets": {"a b": "INFO"}}}"#, "log.targets.a b: "),
+            (
+                r#"{"log": {"targets": {"store::": "INFO"}}}"#,
+                "log.targets.store::: ",
+            ),
+            (r#"{"log": {"targets": ["smtp"]}}"#, "log.targets: "),
+        ] {
+            let found = problems(bad);
+            assert!(found.len() == 1 && found[0].starts_with(path), "{found:?}");
+        }
+        for level in ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] {
+            assert_eq!(
+                LogLevel::parse(&level.to_lowercase()).map(LogLevel::name),
+                Some(level)
+            );
+        }
     }
 
     #[test]

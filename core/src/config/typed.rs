@@ -5,7 +5,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::network::Network;
 use crate::addr::Domain;
@@ -25,6 +25,7 @@ pub struct Config {
     #[serde(deserialize_with = "domains")]
     pub domains: Vec<Domain>,
     pub log_level: LogLevel,
+    pub log: Log,
     pub pid_file: Option<String>,
     pub postmaster: Option<String>,
     pub shutdown_grace: u64,
@@ -44,7 +45,7 @@ pub struct Config {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum LogLevel {
@@ -53,6 +54,77 @@ pub enum LogLevel {
     Warning,
     Error,
     Critical,
+}
+
+impl LogLevel {
+    /// Reads a name, whatever its case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [
+            Self::Debug,
+            Self::Info,
+            Self::Warning,
+            Self::Error,
+            Self::Critical,
+        ];
+        all.into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(text))
+    }
+
+    /// `DEBUG`, …
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+            Self::Critical => "CRITICAL",
+        }
+    }
+}
+
+/// Whether a text can be the target of log lines: the path of a module, without `rmail_` before it.
+#[must_use]
+pub fn is_log_target(text: &str) -> bool {
+    const MAX: usize = 64;
+    let plain = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'_';
+    text.len() <= MAX
+        && text
+            .split("::")
+            .all(|part| !part.is_empty() && part.bytes().all(plain))
+}
+
+/// `log`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Log {
+    pub format: LogFormat,
+    pub file: Option<String>,
+    pub journal: LogJournal,
+    pub targets: BTreeMap<String, LogLevel>,
+}
+
+/// How lines of the log read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// When lines to standard error begin with a priority for the journal (sd-daemon(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogJournal {
+    /// If JOURNAL_STREAM says that it is the journal.
+    Auto,
+    /// In any case.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// `smtp`
