@@ -38,7 +38,7 @@ fn is_bounded(note: &Note) -> bool {
 /// WARNING, a fault of ours ERROR. Lines that strangers can cause are counted in `lines`.
 pub fn write(label: &Label, lines: Option<&Floods>, note: &Note) {
     let level = level_of(note);
-    if level > log::max_level() || !(is_bounded(note) || admits(label, lines)) {
+    if !log::log_enabled!(target: label.protocol, level) || !(is_bounded(note) || admits(label, lines)) {
         return;
     }
     match note {

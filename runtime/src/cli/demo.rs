@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anstream::println;
 use rmail_core::addr::Address;
-use rmail_core::config::Config;
+use rmail_core::config::{Config, LogLevel};
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use serde_json::{Value, json};
@@ -47,11 +47,11 @@ struct DemoUser {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let directory = Directory::new(options.dir.as_deref())?;
     let loaded = configuration(&directory.path, options.any_port)?;
-    logging::start(if options.verbose {
-        rmail_core::config::LogLevel::Info
-    } else {
-        rmail_core::config::LogLevel::Warning
-    });
+    let level = match options.verbose {
+        true => LogLevel::Info,
+        false => LogLevel::Warning,
+    };
+    logging::start(&logging::Settings::plain(level)).map_err(Failure::new)?;
     let users = make_users(&loaded)?;
     let config = Arc::new(serve::server_config(&loaded)?);
     let server = Server::start(config).map_err(|error| {

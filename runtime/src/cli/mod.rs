@@ -15,6 +15,7 @@ mod fsck;
 mod import;
 mod init;
 mod load;
+mod log_level;
 mod man;
 mod migrate;
 mod open;
@@ -59,6 +60,8 @@ enum Command {
     Serve,
     /// Which servers run on the mail_root, and how they are.
     Status(status::Options),
+    /// How much running servers log, target by target; without arguments what holds now.
+    LogLevel(log_level::Options),
     /// Write a full default configuration.
     Init(init::Options),
     /// Start a server to play with: high ports, a new mail_root, two users, printed commands to try.
@@ -134,6 +137,7 @@ pub fn run() -> ExitCode {
     let result = match arguments.command {
         Command::Serve => serve::run(&arguments.config),
         Command::Status(options) => status::run(&arguments.config, &options),
+        Command::LogLevel(options) => log_level::run(&arguments.config, &options),
         Command::Init(options) => init::run(&arguments.config, &options),
         Command::Demo(options) => demo::run(&options),
         Command::User(command) => user::run(&arguments.config, command),

@@ -27,7 +27,7 @@ const PID_FILE: &str = "/run/rmail.pid";
 
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let loaded = load_or_fail(path)?;
-    logging::start(loaded.config.log_level);
+    logging::start(&log_settings(&loaded)).map_err(Failure::new)?;
     warn(&loaded);
     let server = Server::start(Arc::new(server_config(&loaded)?)).map_err(Failure::new)?;
     let _pid_file = PidFile::write(&loaded)?;
@@ -37,6 +37,8 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
 
 /// The configuration as it is now; `None`, with the reasons in the log, if it cannot be used.
 fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
+    // Whatever is wrong with the configuration: what rotates the log waits for this.
+    log_or_keep(logging::reopen());
     let kept = |reason: &dyn std::fmt::Display| log::error!(target: "config", "kept the running configuration: {reason}");
     let loaded = match load(path) {
         Ok(loaded) => loaded,
@@ -51,8 +53,31 @@ fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
     };
     let config = server_config(&loaded).map_err(|failure| kept(&failure)).ok()?;
     warn(&loaded);
-    logging::set_level(loaded.config.log_level);
+    log_or_keep(logging::apply(&log_settings(&loaded)));
     Some(Arc::new(config))
+}
+
+fn log_or_keep(opened: std::io::Result<()>) {
+    if let Err(error) = opened {
+        log::error!(target: "config", "the log goes where it went: {error}");
+    }
+}
+
+/// How to log.
+fn log_settings(loaded: &Loaded) -> logging::Settings {
+    let log = &loaded.config.log;
+    logging::Settings {
+        level: loaded.config.log_level,
+        targets: log.targets.clone(),
+        format: log.format,
+        file: log_file(loaded),
+        journal: log.journal,
+    }
+}
+
+/// Where a server with this configuration logs to, unless that is standard error.
+pub(super) fn log_file(loaded: &Loaded) -> Option<PathBuf> {
+    loaded.config.log.file.as_ref().map(|path| loaded.path(path))
 }
 
 fn warn(loaded: &Loaded) {

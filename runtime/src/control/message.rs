@@ -1,6 +1,9 @@
 //! What is asked and answered; each is one line of JSON.
 
+use rmail_core::config::LogLevel;
 use serde::{Deserialize, Serialize};
+
+use crate::logging::levels::TargetLevel;
 
 /// What a command asks of a running server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -8,6 +11,15 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// How it is: [`Reply::Status`].
     Status,
+    /// Which levels hold, after a change: [`Reply::LogLevels`].
+    LogLevel {
+        /// Whose level; none: every one that was set.
+        target: Option<String>,
+        /// The new one.
+        level: Option<LogLevel>,
+        /// Back to the configuration's.
+        reset: bool,
+    },
 }
 
 /// A line of the answer. The last one closes the connection.
@@ -16,6 +28,11 @@ pub enum Request {
 pub enum Reply {
     /// To [`Request::Status`].
     Status(Status),
+    /// To [`Request::LogLevel`].
+    LogLevels {
+        /// Of the target that was asked for, or all.
+        levels: Vec<TargetLevel>,
+    },
     /// It was not done.
     Failed {
         /// In words.

@@ -135,6 +135,7 @@ struct Asked {
 /// A session that runs.
 struct Talking<S: MailStore, D: Disk> {
     reader: Arc<Reader<S, D>>,
+    label: Label,
     /// While it waits for a message.
     next: Option<Sender<Option<Box<Job>>>>,
 }
@@ -211,7 +212,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                     return;
                 };
                 session.reader.set(Arc::clone(&asked.entry));
-                log::debug!(target: "relay", "event=reused id={} connection={}", asked.entry, connection.0);
+                log::debug!(target: "relay", "{} event=reused id={}", session.label, asked.entry);
                 if let Some(next) = session.next.take() {
                     // A session that is gone tells so by its end.
                     let _ = next.try_send(Some(job));
@@ -245,8 +246,14 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             Arc::clone(&asked.entry),
             events.clone(),
         ));
+        let label = Label {
+            protocol: "relay",
+            connection: self.host.sessions.number(),
+            peer: connect.address.ip(),
+        };
         let session = Talking {
             reader: Arc::clone(&reader),
+            label,
             next: None,
         };
         self.sessions.insert(connection, session);
@@ -256,7 +263,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             Arc::clone(&asked.entry),
         );
         let talk = async move {
-            let talked = talk(&host, &tls, &reader, &entry, connect, messages);
+            let talked = talk(&host, &tls, &reader, (&entry, label), connect, messages);
             let input = match AssertUnwindSafe(talked).catch_unwind().await {
                 Ok(Ok(ending)) => Input::Ended { connection, ending },
                 Ok(Err(why)) => Input::NoConnection { connection, why },
@@ -279,7 +286,7 @@ async fn talk<S: MailStore, D: Disk>(
     host: &Arc<Host<S, D>>,
     tls: &Arc<ClientTls>,
     reader: &Arc<Reader<S, D>>,
-    entry: &str,
+    (entry, label): (&str, Label),
     connect: Connect,
     messages: u32,
 ) -> Result<Ending, String> {
@@ -309,11 +316,7 @@ async fn talk<S: MailStore, D: Disk>(
         tls: party,
         implicit_tls,
         limits,
-        label: Label {
-            protocol: "relay",
-            connection: host.sessions.number(),
-            peer: address.ip(),
-        },
+        label,
         lines: None,
         metrics: None,
     };

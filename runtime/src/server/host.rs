@@ -31,6 +31,7 @@ use crate::entropy;
 use crate::flood::{Flood, Floods};
 use crate::io::Stream;
 use crate::listen::{self, Gate, Group, Pass, Refused, Service};
+use crate::logging;
 use crate::note_log::{self, Label};
 use crate::pools::Pools;
 use crate::tls::{ServerTls, TlsParty};
@@ -133,6 +134,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
 
     /// Tells how many lines were left out.
     pub(crate) fn tell_left_out(&self) {
+        logging::tell_left_out();
         self.lines.tell(Instant::now());
         if let Some(count) = self.refused.left_out(Instant::now()) {
             log::warn!(target: "server", "event=refused_more left_out={count}");

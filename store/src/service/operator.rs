@@ -189,6 +189,15 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         for (index, count) in counts.into_iter().enumerate() {
             self.metrics.add(Family::Recipients, &[index], count as u64);
         }
+        for account in &here {
+            log::info!(target: "delivery", "event=delivered id={id} account={account}");
+        }
+        if let Some(entry) = entry {
+            log::info!(target: "delivery", "event=queued id={id} recipients={}", counts[1]);
+            if entry.hold_until > 0 {
+                log::debug!(target: "delivery", "event=held id={id} until={}", entry.hold_until);
+            }
+        }
         if self.settings().history_days == 0 {
             return;
         }

@@ -416,6 +416,8 @@ impl<S: MailStore, D: Disk> Service<S, D> {
         self.store
             .deliver(body, &accounts, entry.as_ref(), now.unix)
             .await?;
+        log::info!(target: "delivery", "event=notice id={} notice={id} kind={:?} to={:?}",
+            notice.entry, notice.kind, notice.sender);
         let here = accounts.iter().map(|(account, _)| account.as_str());
         self.note_accepted(
             now.unix,
