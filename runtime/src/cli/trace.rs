@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anstream::println;
 use futures_lite::future::block_on;
 use rmail_store::history;
-use serde_json::json;
 
 use super::Failure;
+use super::load::load_or_fail;
 use super::queue::{Escaped, existing, snapshot, story};
+use super::serve::log_file;
+use crate::logging::json;
 
 /// Seconds around the acceptance of a message in which lines of its connection are of it: the numbers of connections begin
 /// anew when a server starts.
@@ -22,8 +24,9 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Every message has one id, from the reply to the client on: it is in the log, in the Received line, in `rmail queue list` and in \
-notices. Told is what the history knows, of messages that were delivered here too (`delivery.history_days`), and, with --log, \
-the lines of a log that name the id, with those of the connection on which the message came.\n\n\
+notices. Told is what the history knows, of messages that were delivered here too (`delivery.history_days`), and the lines of \
+the log that name the id, with those of the connection on which the message came. The log is `log.file` of the configuration and \
+the file of the same name with .1 behind it, or what --log names.\n\n\
 Exit codes: 0 something is known, 1 nothing is, 2 wrong usage.\n\n\
 Examples:\n  rmail trace 19ac2f8d3b7e4c11\n  rmail trace 19ac2f8d3b7e4c11 --log /var/log/rmail.log\n  \
 journalctl -u rmail -o cat | rmail trace 19ac2f8d3b7e4c11 --log -\n  rmail trace 19ac2f8d3b7e4c11 --json")]
@@ -48,7 +51,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
         .map_err(|error| Failure(format!("cannot read the history: {error}")))?;
     let queue = snapshot(config, &opened, |other| other == id)?;
     let mut lines = Vec::new();
-    for path in &options.log {
+    for path in &logs(config, options)? {
         let found = match path.as_os_str() == "-" {
             true => lines_of(std::io::stdin().lock(), id).map(|(lines, _)| lines),
             false => of_file(path, id),
@@ -69,7 +72,7 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     if options.json {
         println!(
             "{}",
-            json!({ "id": id, "queued": waits, "history": records, "log": lines })
+            serde_json::json!({ "id": id, "queued": waits, "history": records, "log": lines })
         );
         return Ok(());
     }
@@ -82,6 +85,20 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
         lines.iter().for_each(|line| println!("  {}", Escaped(line)));
     }
     Ok(())
+}
+
+/// The logs to look into: those that are named, or the file of the configuration and the one before it.
+fn logs(config: &Path, options: &Options) -> Result<Vec<PathBuf>, Failure> {
+    if !options.log.is_empty() {
+        return Ok(options.log.clone());
+    }
+    let Some(file) = log_file(&load_or_fail(config)?) else {
+        return Ok(Vec::new());
+    };
+    let mut before = file.clone().into_os_string();
+    before.push(".1");
+    let files = [PathBuf::from(before), file];
+    Ok(files.into_iter().filter(|file| file.exists()).collect())
 }
 
 /// A connection on which a message came, and when, as the log has both.
@@ -120,7 +137,7 @@ fn lines_of(log: impl BufRead, id: &str) -> std::io::Result<(Vec<String>, Option
     Ok((lines, came))
 }
 
-/// Hands over each line without its end; of a very long one the beginning.
+/// Hands over each line without its end, as text; of a very long one the beginning.
 fn each_line(mut log: impl BufRead, mut take: impl FnMut(&str)) -> std::io::Result<()> {
     let mut line = Vec::new();
     loop {
@@ -145,7 +162,11 @@ fn each_line(mut log: impl BufRead, mut take: impl FnMut(&str)) -> std::io::Resu
         if line.is_empty() && !ended {
             return Ok(());
         }
-        take(&String::from_utf8_lossy(&line));
+        let line = String::from_utf8_lossy(&line);
+        match line.starts_with('{').then(|| json::as_text(&line)).flatten() {
+            Some(text) => take(&text),
+            None => take(&line),
+        }
     }
 }
 
@@ -181,6 +202,17 @@ fn seconds(line: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_json_are_found_too() {
+        let log = r#"{"time":"2026-11-22T11:05:03.000Z","level":"INFO","target":"smtp","conn":7,"peer":"192.0.2.1","event":"accepted","id":"ab12"}"#;
+        let (lines, came) = lines_of(log.as_bytes(), "ab12").expect("read");
+        assert_eq!(
+            lines,
+            ["2026-11-22T11:05:03.000Z INFO smtp conn=7 peer=192.0.2.1 event=accepted id=ab12"]
+        );
+        assert_eq!(came.expect("a connection").0, " conn=7 peer=192.0.2.1 ");
+    }
 
     const LOG: &str = "\
 2026-11-22T09:00:00.000Z INFO smtp conn=7 peer=192.0.2.1 event=login account=other@x.y mechanism=PLAIN

@@ -91,7 +91,7 @@ pub fn as_text(line: &str) -> Option<String> {
             other => fields::push(&mut text, key, &other.to_string()),
         }
     }
-    for more in message {
+    if let Some(more) = message {
         if !text.is_empty() {
             text.push(' ');
         }

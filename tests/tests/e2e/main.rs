@@ -26,6 +26,7 @@ mod imap_clients;
 mod imaptest;
 mod in_memory;
 mod limits;
+mod logs;
 mod operations;
 mod packaging;
 mod operations_load;
