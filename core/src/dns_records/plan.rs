@@ -1,5 +1,7 @@
 //! What should be published, made of the configuration alone.
 
+use core::net::IpAddr;
+
 use super::record::{Record, Value};
 use super::{Advice, Need, Service, Site, Topic};
 use crate::addr::Domain;
@@ -32,8 +34,7 @@ fn host(site: &Site, domains: &[Name]) -> Vec<Advice> {
         list.iter().copied().map(record),
         text,
     );
-    let reverse =
-        |ip: &core::net::IpAddr| Some(Record::new(peer::reverse_name(*ip)?, Value::Ptr(host.clone())));
+    let reverse = |ip: &IpAddr| Some(Record::new(peer::reverse_name(*ip)?, Value::Ptr(host.clone())));
     let text = "set by whoever gives you the address (provider, data centre); many servers refuse mail from addresses without a name";
     advice.push(Topic::Ptr, Need::Required, list.iter().filter_map(reverse), text);
     if !domains.contains(host) {
@@ -70,12 +71,17 @@ fn domain(site: &Site, domain: &Name) -> Vec<Advice> {
             "mail of the domain comes from its MX hosts; rmail does not sign, so this alone confirms it"
                 .to_owned(),
         ),
-        Some(other) => (
-            format!("v=spf1 mx a:{other} ~all"),
-            format!(
-                "mail goes out by {other}, whose operator tells what to write in the place of `a:{other}` (often an include:)"
-            ),
-        ),
+        Some(other) => {
+            let term = match other.parse() {
+                Ok(IpAddr::V4(four)) => format!("ip4:{four}"),
+                Ok(IpAddr::V6(six)) => format!("ip6:{six}"),
+                Err(_) => format!("a:{other}"),
+            };
+            let text = format!(
+                "mail goes out by {other}, whose operator tells what to write in the place of `{term}` (often an include:)"
+            );
+            (format!("v=spf1 mx {term} ~all"), text)
+        }
     };
     let spf = Record::new(domain.clone(), Value::Txt(policy));
     advice.push(Topic::Spf, Need::Required, [spf], &text);

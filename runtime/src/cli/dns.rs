@@ -53,7 +53,10 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
         print!("{}", zone(&advice));
     } else if options.json {
         let list: Vec<Value> = advice.iter().map(advice_json).collect();
-        println!("{}", json!({ "host": site.hostname.as_str(), "advice": list }));
+        println!(
+            "{}",
+            json!({ "host": site.hostname.as_str(), "addresses": site.addresses.list, "advice": list })
+        );
     } else {
         show_plan(&advice);
     }
@@ -131,7 +134,7 @@ fn show_check(site: &Site, findings: &[Finding], for_programs: bool) -> Result<(
         println!(
             "{}",
             json!({
-                "host": site.hostname.as_str(), "failures": failures, "warnings": warnings, "unknown": unknown,
+                "host": site.hostname.as_str(), "addresses": site.addresses.list, "failures": failures, "warnings": warnings, "unknown": unknown,
                 "findings": list,
             })
         );

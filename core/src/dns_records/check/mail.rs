@@ -1,5 +1,7 @@
 //! Mail to and from a domain.
 
+use core::net::IpAddr;
+
 use super::{Verdict, is_here, listed, own};
 use crate::dns::{Data, Kind, Name};
 use crate::dns_records::facts::{Facts, Stop, ips};
@@ -15,15 +17,13 @@ const MAX_SENDERS: usize = 4;
 pub(super) fn mx(site: &Site, domain: &Name, facts: &mut Facts) -> Result<Verdict, Stop> {
     let answer = facts.find(domain, Kind::Mx)?;
     if answer.records.is_empty() {
-        let text = match is_here(site, domain, facts)? {
-            true => "there is no MX record; mail comes because the domain itself leads here, but publish one",
-            false => "there is no MX record: mail for the domain does not come here",
+        let verdict = match is_here(site, domain, facts)? {
+            true => Verdict::warning(
+                "there is no MX record; mail comes because the domain itself leads here, but publish one",
+            ),
+            false => Verdict::failure("there is no MX record: mail for the domain does not come here"),
         };
-        let state = match is_here(site, domain, facts)? {
-            true => State::Warning,
-            false => State::Failure,
-        };
-        return Ok(Verdict::of(state, text).seen(&answer));
+        return Ok(verdict.seen(&answer));
     }
     let mut hosts: Vec<(u16, Option<Name>)> = answer
         .records
@@ -85,16 +85,12 @@ pub(super) fn spf(site: &Site, domain: &Name, facts: &mut Facts) -> Result<Verdi
         return Ok(verdict);
     }
     let found = !spf::records(facts, domain)?.is_empty();
-    let passes = match Name::parse(other) {
-        Some(name) if found => {
-            let mut passes = false;
-            for ip in ips(&facts.addresses(&name)?).into_iter().take(MAX_SENDERS) {
-                passes |= matches!(spf::evaluate(facts, domain, ip)?, Outcome::Pass(_));
-            }
-            passes
+    let mut passes = false;
+    if found {
+        for ip in addresses_of(other, facts)?.into_iter().take(MAX_SENDERS) {
+            passes |= matches!(spf::evaluate(facts, domain, ip)?, Outcome::Pass(_));
         }
-        _ => false,
-    };
+    }
     Ok(match (found, passes) {
         (false, _) => verdict,
         (true, true) => Verdict {
@@ -110,6 +106,15 @@ pub(super) fn spf(site: &Site, domain: &Name, facts: &mut Facts) -> Result<Verdi
             ..verdict.guessed(true)
         },
     })
+}
+
+/// Of a host that is given by name or as an address.
+fn addresses_of(host: &str, facts: &mut Facts) -> Result<Vec<IpAddr>, Stop> {
+    match (host.parse(), Name::parse(host)) {
+        (Ok(address), _) => Ok(vec![address]),
+        (_, Some(name)) => Ok(ips(&facts.addresses(&name)?)),
+        _ => Ok(Vec::new()),
+    }
 }
 
 pub(super) fn spf_helo(site: &Site, facts: &mut Facts) -> Result<Verdict, Stop> {

@@ -19,7 +19,7 @@ pub(super) fn dmarc(domain: &Name, facts: &mut Facts) -> Result<Verdict, Stop> {
             Some(parent) => return Ok(parent),
             None => Verdict::warning("none: large mail services want one of everybody who sends much mail"),
         },
-        [record] => match tag(record, "p") {
+        [record] => match tag(record, "p").map(str::to_ascii_lowercase).as_deref() {
             Some("none") => Verdict::good(),
             Some(policy @ ("quarantine" | "reject")) => Verdict::note(format!(
                 "p={policy} without DKIM: mail that is forwarded, as by mailing lists, is lost, because SPF alone does not survive that"

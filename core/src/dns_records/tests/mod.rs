@@ -183,6 +183,10 @@ fn our_own_advice_passes_our_own_check() {
             r#"{"hostname": "mail.here.test", "relay": {"smarthost": "out.elsewhere.test"}}"#,
             &["192.0.2.25"],
         ),
+        site_of(
+            r#"{"hostname": "mail.here.test", "relay": {"routes": {"*": {"host": "198.51.100.7"}}}}"#,
+            &["192.0.2.25"],
+        ),
     ];
     for site in sites {
         let mut records = published(&site);
@@ -204,6 +208,29 @@ fn our_own_advice_passes_our_own_check() {
             }
         }
     }
+}
+
+#[test]
+fn mail_by_another_server_is_no_fault_of_spf_as_long_as_nobody_knows() {
+    let config = r#"{"hostname": "mail.here.test", "relay": {"smarthost": "out.elsewhere.test"}}"#;
+    let site = site_of(config, &["192.0.2.25"]);
+    let mut records = published(&site);
+    records.retain(|record| record.name != name("here.test") || record.value.kind() != "TXT");
+    assert_eq!(
+        of(&check_records(&site, &records), Topic::Spf).state,
+        State::Failure
+    );
+    let with = |record: &str, out: &str| {
+        let mut records = records.clone();
+        records.push(Record::new(name("here.test"), Value::Txt(record.to_owned())));
+        records.push(Record::new(name("out.elsewhere.test"), Value::Address(ip(out))));
+        of(&check_records(&site, &records), Topic::Spf).clone()
+    };
+    let passes = with("v=spf1 ip4:198.51.100.0/24 -all", "198.51.100.7");
+    assert_eq!((passes.state, passes.text.as_str()), (State::Good, ""));
+    let open = with("v=spf1 ip4:198.51.100.0/24 -all", "203.0.113.7");
+    assert_eq!((open.state, open.certainty), (State::Note, Certainty::Guessed));
+    assert!(open.text.contains("ask its operator"), "{}", open.text);
 }
 
 #[test]
