@@ -113,13 +113,18 @@ pub(super) fn show(path: &Path, options: &Options) -> Result<(), Failure> {
         .iter()
         .filter(|pair| matches!(pair.read, Some(Err(_))))
         .count();
-    let other = seen.iter().flatten().filter(|seen| !seen.is_right()).count();
-    match (broken, other) {
-        (0, 0) => Ok(()),
-        (0, other) => Err(Failure(format!(
+    let wrong = || seen.iter().flatten().filter(|seen| !seen.is_right());
+    let silent = wrong().filter(|seen| seen.shown.is_err()).count();
+    let other = wrong().count() - silent;
+    match (broken, silent, other) {
+        (0, 0, 0) => Ok(()),
+        (0, 0, other) => Err(Failure(format!(
             "{other} of the answers are not as configured; `kill -HUP` has the server read its files again"
         ))),
-        (broken, _) => Err(Failure(format!("{broken} of the pairs cannot be used"))),
+        (0, silent, _) => Err(Failure(format!(
+            "{silent} of the questions got no certificate: does the server run (`rmail status`), and with this configuration?"
+        ))),
+        (broken, ..) => Err(Failure(format!("{broken} of the pairs cannot be used"))),
     }
 }
 
