@@ -27,6 +27,7 @@ pub mod auth;
 pub mod chunk;
 pub mod config;
 pub mod deflate;
+pub mod diagnose;
 pub mod directory;
 pub mod dns;
 pub mod dns_records;

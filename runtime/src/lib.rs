@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod clock;
 pub mod control;
+mod diagnose;
 pub mod disk;
 pub mod dns;
 pub(crate) mod dns_check;

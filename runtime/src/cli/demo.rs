@@ -38,6 +38,9 @@ const USERS: [&str; 2] = ["alice@demo.test", "bob@demo.test"];
 /// Rounds of the demo's password hashes: the passwords are random and live for an hour.
 const ROUNDS: u32 = 10_000;
 
+/// The configuration that other commands can use.
+const SETTINGS: &str = "demo.json";
+
 /// A user of the demo, with the password in clear: it is made to be printed.
 struct DemoUser {
     address: &'static str,
@@ -60,6 +63,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         ))
     })?;
     let ports = Ports::of(&server);
+    write_settings(&directory.path, &ports)?;
     if options.json {
         println!("{}", description(&directory.path, &ports, &users));
     } else {
@@ -99,16 +103,38 @@ impl Drop for Directory {
     }
 }
 
-fn configuration(base: &Path, any_port: bool) -> Result<Loaded, Failure> {
-    let text = json!({
+/// What a demo is configured with, on these ports: SMTP, submission without and with TLS, IMAP, API.
+fn settings([smtp, submission, smtps, imap, imaps, api, api_secure]: [u16; 7]) -> Value {
+    json!({
         "hostname": "mail.demo.test",
         "mail_root": "mailstore",
         "domains": ["demo.test"],
-        "smtp": {"host": "127.0.0.1", "port": 2525, "submission_port": 2587, "smtps_port": 2465},
-        "imap": {"host": "127.0.0.1", "port": 2143, "imaps_port": 2993},
-        "exchange_api": {"host": "127.0.0.1", "port": 9002, "secure_port": 9003},
+        "smtp": {"host": "127.0.0.1", "port": smtp, "submission_port": submission, "smtps_port": smtps},
+        "imap": {"host": "127.0.0.1", "port": imap, "imaps_port": imaps},
+        "exchange_api": {"host": "127.0.0.1", "port": api, "secure_port": api_secure},
         "auth": {"pbkdf2_rounds": ROUNDS},
-    });
+    })
+}
+
+/// Writes down what the demo runs with, for other commands: `rmail --config DIR/demo.json diagnose`.
+fn write_settings(directory: &Path, ports: &Ports) -> Result<(), Failure> {
+    let ports = [
+        "smtp",
+        "submission",
+        "smtps",
+        "imap",
+        "imaps",
+        "api",
+        "api_secure",
+    ]
+    .map(|name| ports.get(name));
+    let path = directory.join(SETTINGS);
+    std::fs::write(&path, format!("{:#}\n", settings(ports)))
+        .map_err(|error| Failure(format!("cannot write {}: {error}", path.display())))
+}
+
+fn configuration(base: &Path, any_port: bool) -> Result<Loaded, Failure> {
+    let text = settings([2525, 2587, 2465, 2143, 2993, 9002, 9003]);
     let (config, warnings) = Config::parse(&text.to_string()).map_err(|problems| {
         Failure(
             problems
@@ -277,6 +303,10 @@ fn explain(directory: &Directory, ports: &Ports, users: &[DemoUser]) {
          m=imaplib.IMAP4_SSL('127.0.0.1',{imaps},ssl_context=c); m.login('{}','{password}'); \
          print(m.select(), m.fetch('1:*','(FLAGS ENVELOPE)'))\"\n",
         bob.address
+    );
+    println!(
+        "  # is all well?\n  rmail --config {} diagnose\n",
+        directory.path.join(SETTINGS).display()
     );
     println!("Ctrl-C ends it.");
 }

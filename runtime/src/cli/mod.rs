@@ -9,6 +9,7 @@ mod bar;
 mod completions;
 mod config;
 mod demo;
+mod diagnose;
 mod dns;
 mod export;
 mod fsck;
@@ -85,6 +86,8 @@ enum Command {
     Import(import::Options),
     /// Write a user's mail as a Maildir, as mbox files or as a tar archive; works on a running server.
     Export(export::Options),
+    /// Try everything that the server promises on the live server, and say what is wrong and what to do.
+    Diagnose(diagnose::Options),
     /// Look for damage in the store, explain it, and mend it on demand; works on a running server.
     Fsck(fsck::Options),
     /// Copy all mail, users and keys to another directory, or verify such a copy; works on a running server.
@@ -148,6 +151,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(options) => migrate::run(&arguments.config, &options),
         Command::Import(options) => import::run(&arguments.config, &options),
         Command::Export(options) => export::run(&arguments.config, &options),
+        Command::Diagnose(options) => diagnose::run(&arguments.config, &options),
         Command::Fsck(options) => fsck::run(&arguments.config, &options),
         Command::Backup(options) => backup::run(&arguments.config, &options),
         Command::Restore(options) => restore::run(&arguments.config, &options),
