@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use log::Level;
 use rmail_core::config::{LogFormat, LogJournal};
+use rustix::fs::OFlags;
 
 use super::{Settings, json, push_printable};
 
@@ -77,6 +78,8 @@ fn is_journal() -> bool {
 fn open(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut options = File::options();
     options.append(true).create(true).mode(MODE);
+    // A pipe that nobody reads is an error, and one that is full loses lines: neither may hold up the server.
+    options.custom_flags(OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed());
     let file = options.open(path).map_err(|error| {
         io::Error::new(
             error.kind(),
@@ -146,7 +149,11 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{FileType, Mode};
+
     use super::*;
+
+    const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
     fn written(state: &mut State, text: &str) -> String {
         let mut line = Vec::new();
@@ -162,6 +169,27 @@ mod tests {
         };
         state.write(Level::Info, "x", "lost");
         state.reopen().expect("opened again");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_up_nobody() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+        open(&path).expect_err("nobody reads");
+        let reader = File::options()
+            .read(true)
+            .custom_flags(NONBLOCK)
+            .open(&path)
+            .expect("a reader");
+        let mut state = State {
+            file: Some(open(&path).expect("opened")),
+            ..State::default()
+        };
+        // More than a pipe holds.
+        (0..100_000).for_each(|_| state.write(Level::Info, "x", "a line"));
+        drop(reader);
+        state.write(Level::Info, "x", "lost");
     }
 
     #[test]
