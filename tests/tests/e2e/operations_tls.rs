@@ -122,6 +122,26 @@ fn each_name_gets_its_certificate_on_every_port() {
     assert_eq!(told["certificates"][1]["names"], json!(["mail.one.test"]));
     assert_eq!(told["certificates"][2]["state"], json!("usable"));
     assert_eq!(told["remarks"], json!([]));
+
+    // Without a server there is nothing to be seen, and it is said what to do.
+    let config = server.dir.join("config.json");
+    drop(server);
+    let output = Command::new(rmail())
+        .arg("--config")
+        .arg(config)
+        .args(["tls", "show", "--live"])
+        .output()
+        .expect("it runs");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out.contains("\n  names   *.two.test, two.test\n"), "{out}");
+    assert!(
+        out.contains("(mail.here.test): no TLS: ") && err.contains("does the server run"),
+        "{out}{err}"
+    );
 }
 
 #[test]
