@@ -52,6 +52,25 @@ pub trait Connection {
 
     /// What has come of it.
     fn state(&mut self) -> &mut State;
+
+    /// Waits for what the other side has yet to send, and adds it to the state. False: nothing came. A machine has said
+    /// all that it has to say when [`Connection::happen`] returns.
+    ///
+    /// # Errors
+    /// The connection failed, in words.
+    fn more(&mut self, wait: Wait) -> Result<bool, String> {
+        let _ = wait;
+        Ok(false)
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// An answer that must come.
+    Answer,
+    /// Something that perhaps does not.
+    Quiet,
 }
 
 /// What the peer and the transcript see of a connection.

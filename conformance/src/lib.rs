@@ -28,7 +28,8 @@
 //! | `@rfc N [SECTION]` | where it is from |
 //! | `@session [N] smtp\|smtp-client\|imap\|http [KEY=VALUE]…` | a connection; see [`transcript::Opening`] |
 //! | `@given …` | what is there before; see [`transcript::Given`] |
-//! | `@live` | runs against a server on a socket too |
+//! | `@live` | runs against a server on a socket too: see [`live`] |
+//! | `@recorded` | it was recorded of a session: what the server says may come sooner than it stands there |
 //! | `C: …` `S: …` | a line of the client, of the server; `C2:` `S2:` on connection 2 |
 //! | `C\| …` `S\| …` | a line of the literal or body announced before; `{*}` (or `{*+}`) in the line before stands for its true count, and `{#}` in a line above for the octets of the body below |
 //! | `C= …` `S= …` | text without a line end; of the server: all that is left |
@@ -44,8 +45,9 @@
 //! | `R: …` | the call just asserted was refused with this word of policy, and not by the service |
 //!
 //! `${*}` matches any octets of a line, also none. `${name}` matches a word (no space in it) and binds it: further on,
-//! also in client lines, it stands for the same; `${name:number}` matches digits only. All else is literal: there are no
-//! regular expressions.
+//! also in client lines, it stands for the same; `${name:number}` matches digits only. `${user}`, `${password}`, `${plain}`
+//! (both as AUTH PLAIN has them) and `${domain}` are bound from the beginning, to those of the first user; `${user2}` and so
+//! on to those of further users. All else is literal: there are no regular expressions.
 //!
 //! Client lines that follow each other are pipelined. Every transcript is replayed three times: line by line, octet by
 //! octet, and with lines that follow each other in one read; the octets sent must be the same.
@@ -58,6 +60,7 @@
 
 pub mod bless;
 pub mod host;
+pub mod live;
 pub mod replay;
 pub mod template;
 pub mod transcript;

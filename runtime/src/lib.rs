@@ -25,5 +25,6 @@ pub mod logging;
 pub mod note_log;
 pub mod pools;
 mod relay;
+pub mod replay;
 pub mod server;
 pub mod tls;

@@ -2,6 +2,7 @@
 
 use super::Stage;
 use super::player::Player;
+use crate::host::Wait;
 use crate::template::{Bindings, Template};
 use crate::transcript::Expected;
 
@@ -33,14 +34,35 @@ impl<S: Stage> Player<S> {
     }
 
     pub(super) fn expect(&mut self, on: usize, expected: &Expected) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        let (bound, used) = matches(expected, &unseen, &self.bindings)?;
+        let (bound, used) = self.patiently(on, |player| {
+            matches(expected, &player.unseen(on), &player.bindings)
+        })?;
         self.bindings.extend(bound);
         self.consume(on, used);
         Ok(())
     }
 
+    /// Tries again as long as more comes.
+    fn patiently<T>(
+        &mut self,
+        on: usize,
+        attempt: impl Fn(&mut Self) -> Result<T, Miss>,
+    ) -> Result<T, String> {
+        loop {
+            match attempt(self) {
+                Ok(done) => return Ok(done),
+                Err(Miss::Unfinished(text)) => {
+                    if !self.more(on, Wait::Answer)? {
+                        return Err(text);
+                    }
+                }
+                Err(Miss::Other(text)) => return Err(text),
+            }
+        }
+    }
+
     pub(super) fn maybe(&mut self, on: usize, template: &Template) -> Result<(), String> {
+        while first_line(&self.unseen(on)).is_none() && self.more(on, Wait::Quiet)? {}
         let unseen = self.unseen(on);
         if let Some((line, used)) = first_line(&unseen)
             && let Some(matched) = template.matches(line, &self.bindings)
@@ -51,22 +73,39 @@ impl<S: Stage> Player<S> {
         Ok(())
     }
 
-    pub(super) fn expect_octets(&mut self, on: usize, octets: &[u8]) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        if !unseen.starts_with(octets) {
-            return Err(format!("sent: {}", show(&unseen)));
+    pub(super) fn silence(&mut self, on: usize) -> Result<(), String> {
+        self.more(on, Wait::Quiet)?;
+        match self.unseen(on).as_slice() {
+            [] => Ok(()),
+            octets => Err(format!("something was sent: {}", show(octets))),
         }
+    }
+
+    pub(super) fn expect_octets(&mut self, on: usize, octets: &[u8]) -> Result<(), String> {
+        self.patiently(on, |player| {
+            let unseen = player.unseen(on);
+            let text = || format!("sent: {}", show(&unseen));
+            if unseen.starts_with(octets) {
+                Ok(())
+            } else if octets.starts_with(&unseen) {
+                Err(Miss::Unfinished(text()))
+            } else {
+                Err(Miss::Other(text()))
+            }
+        })?;
         self.consume(on, octets.len());
         Ok(())
     }
 
     /// A head of HTTP: its first line, fields that must be there, and others.
     pub(super) fn head(&mut self, on: usize, expected: &Expected) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        let head = String::from_utf8_lossy(&unseen)
-            .split_once("\r\n\r\n")
-            .map(|(head, _)| head.to_owned())
-            .ok_or_else(|| format!("no head was sent: {}", show(&unseen)))?;
+        let head = self.patiently(on, |player| {
+            let unseen = player.unseen(on);
+            String::from_utf8_lossy(&unseen)
+                .split_once("\r\n\r\n")
+                .map(|(head, _)| head.to_owned())
+                .ok_or_else(|| Miss::Unfinished(format!("no head was sent: {}", show(&unseen))))
+        })?;
         let mut lines = head.split("\r\n");
         let first = lines.next().unwrap_or_default();
         let fields: Vec<&str> = lines.collect();
@@ -87,34 +126,24 @@ impl<S: Stage> Player<S> {
 
     /// All that is left is one text without a line end.
     pub(super) fn expect_text(&mut self, on: usize, template: &Template) -> Result<(), String> {
-        let unseen = self.unseen(on);
-        let Some(matched) = template.matches(&unseen, &self.bindings) else {
-            return Err(format!("sent: {}", show(&unseen)));
-        };
+        while self.more(on, Wait::Quiet)? {}
+        let (matched, used) = self.patiently(on, |player| {
+            let unseen = player.unseen(on);
+            match template.matches(&unseen, &player.bindings) {
+                Some(matched) => Ok((matched, unseen.len())),
+                None => Err(Miss::Unfinished(format!("sent: {}", show(&unseen)))),
+            }
+        })?;
         self.bindings.extend(matched.bound);
-        self.consume(on, unseen.len());
+        self.consume(on, used);
         Ok(())
     }
 
     pub(super) fn any_order(&mut self, on: usize, lines: &[Expected]) -> Result<(), String> {
         let mut open: Vec<&Expected> = lines.iter().collect();
         while !open.is_empty() {
-            let unseen = self.unseen(on);
-            let found = open
-                .iter()
-                .enumerate()
-                .find_map(|(at, expected)| Some((at, matches(expected, &unseen, &self.bindings).ok()?)));
-            let Some((at, (bound, used))) = found else {
-                let wanted: Vec<String> = open
-                    .iter()
-                    .map(|expected| format!("line {}", expected.line))
-                    .collect();
-                return Err(format!(
-                    "none of {} matches what was sent: {}",
-                    wanted.join(", "),
-                    show(&unseen)
-                ));
-            };
+            let (at, (bound, used)) =
+                self.patiently(on, |player| one_of(&open, &player.unseen(on), &player.bindings))?;
             open.remove(at);
             self.bindings.extend(bound);
             self.consume(on, used);
@@ -123,16 +152,59 @@ impl<S: Stage> Player<S> {
     }
 
     pub(super) fn closed(&mut self, on: usize) -> Result<(), String> {
-        let state = self.state(on)?;
-        if !state.unseen.is_empty() {
-            return Err(format!("something was sent: {}", show(&state.unseen)));
-        }
-        if state.closed {
-            Ok(())
-        } else {
-            Err("the connection is open".to_owned())
+        self.patiently(on, |player| {
+            let state = player.state(on).map_err(Miss::Other)?;
+            if !state.unseen.is_empty() {
+                return Err(Miss::Other(format!(
+                    "something was sent: {}",
+                    show(&state.unseen)
+                )));
+            }
+            if state.closed {
+                Ok(())
+            } else {
+                Err(Miss::Unfinished("the connection is open".to_owned()))
+            }
+        })
+    }
+}
+
+/// Why something does not match; in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// What has not come yet may mend it.
+    Unfinished(String),
+    /// Nothing can.
+    Other(String),
+}
+
+/// The first of the lines that matches: which, what it bound, and its octets.
+fn one_of(
+    open: &[&Expected],
+    unseen: &[u8],
+    bindings: &Bindings,
+) -> Result<(usize, (Bindings, usize)), Miss> {
+    let mut unfinished = false;
+    for (at, expected) in open.iter().enumerate() {
+        match matches(expected, unseen, bindings) {
+            Ok(found) => return Ok((at, found)),
+            Err(miss) => unfinished |= matches!(miss, Miss::Unfinished(_)),
         }
     }
+    let wanted: Vec<String> = open
+        .iter()
+        .map(|expected| format!("line {}", expected.line))
+        .collect();
+    let text = format!(
+        "none of {} matches what was sent: {}",
+        wanted.join(", "),
+        show(unseen)
+    );
+    Err(if unfinished {
+        Miss::Unfinished(text)
+    } else {
+        Miss::Other(text)
+    })
 }
 
 /// Matches a line with its literal at the front of what was sent: what it bound, and how many octets it has.
@@ -140,16 +212,16 @@ pub(crate) fn matches(
     expected: &Expected,
     unseen: &[u8],
     bindings: &Bindings,
-) -> Result<(Bindings, usize), String> {
+) -> Result<(Bindings, usize), Miss> {
     let (line, mut used) = first_line(unseen).ok_or_else(|| {
-        if unseen.is_empty() {
+        Miss::Unfinished(if unseen.is_empty() {
             "nothing was sent".to_owned()
         } else {
             format!("sent without a line end: {}", show(unseen))
-        }
+        })
     })?;
     let Some(matched) = expected.first.matches(line, bindings) else {
-        return Err(format!("sent: {}", show(line)));
+        return Err(Miss::Other(format!("sent: {}", show(line))));
     };
     let mut known = bindings.clone();
     let mut bound = matched.bound;
@@ -159,19 +231,19 @@ pub(crate) fn matches(
         let (line, more) = unseen
             .get(used..)
             .and_then(first_line)
-            .ok_or("the literal is shorter than here")?;
+            .ok_or_else(|| Miss::Unfinished("the literal is shorter than here".to_owned()))?;
         let Some(matched) = template.matches(line, &known) else {
-            return Err(format!("sent in the literal: {}", show(line)));
+            return Err(Miss::Other(format!("sent in the literal: {}", show(line))));
         };
         known.extend(matched.bound.clone());
         bound.extend(matched.bound);
         used += more;
     }
     match matched.count {
-        Some(count) if count != used - from => Err(format!(
+        Some(count) if count != used - from => Err(Miss::Other(format!(
             "the literal is announced with {count} octets, and has {}",
             used - from
-        )),
+        ))),
         _ => Ok((bound, used)),
     }
 }

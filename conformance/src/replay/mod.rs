@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use rmail_core::time::{Mono, Now, Unix};
 
 use crate::host::Connection;
+use crate::template::Bindings;
 use crate::transcript::{Mistake, Opening, Transcript};
 
-pub(crate) use heard::{first_line, matches};
+pub(crate) use heard::{first_line, matches, show};
 pub(crate) use player::Player;
 
 /// How client lines that follow each other come.
@@ -56,6 +57,12 @@ pub trait Stage {
 
     /// Time has passed.
     fn passed(&mut self, now: Now);
+
+    /// What wildcards stand for from the beginning: `user` (the first user's address), `password`, `domain`, and `user2`,
+    /// `password2` … of further users.
+    fn told(&self) -> Bindings {
+        Bindings::new()
+    }
 }
 
 /// When a transcript begins.

@@ -6,6 +6,8 @@ mod words;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use rmail_core::time::Unix;
+
 use crate::template::Template;
 
 /// A transcript.
@@ -17,6 +19,10 @@ pub struct Transcript {
     pub rfcs: Vec<(u32, Option<String>)>,
     /// It can be run against a server on a socket.
     pub live: bool,
+    /// It was recorded: what the server says may come sooner than it stands there.
+    pub recorded: bool,
+    /// When it begins, where that matters: `@given time 2026-11-22T19:05:07Z`.
+    pub begins: Option<Unix>,
     /// The connections, from 1.
     pub sessions: BTreeMap<usize, Opening>,
     /// What is there before.
@@ -66,6 +72,8 @@ impl Opening {
 ///
 /// * `@given user NAME [password=…] [quota_mb=N] [app=NAME/SCOPE,…/PASSWORD] [admin] [disabled]` (users of sessions are there anyway)
 /// * `@given domain NAME`: hosted, without a user
+/// * `@given hostname NAME`: how the server calls itself
+/// * `@given time YYYY-MM-DDTHH:MM:SSZ`: when the transcript begins
 /// * `@given alias ALIAS TARGET…`: `name@domain`, `/expression/@domain` or `*@domain`
 /// * `@given limits [messages_per_minute=N] [auth_failures_per_10_minutes=N] [recipients_per_hour=N] [recipients_per_day=N]`
 /// * `@given checks [dnsbl=LIST,…] [dnsbl_action=…] [reverse_dns=…] [helo=…] [greylist=on]`: what is looked at of

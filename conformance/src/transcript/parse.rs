@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use rmail_core::text::rfc3339;
+
 use super::words::split;
 use super::{Expected, Given, Mistake, Opening, Step, Transcript, What};
 use crate::template::Template;
@@ -79,6 +81,11 @@ impl Reader {
         }
         match (name.as_str(), words.plain.as_slice()) {
             ("live", []) => self.done.live = true,
+            ("recorded", []) => self.done.recorded = true,
+            ("given", [word, time]) if word == "time" => {
+                let time = rfc3339::parse(time).ok_or_else(|| format!("no time: {time}"))?;
+                self.done.begins = Some(time);
+            }
             ("rfc", [number]) => self.rfc(number, None)?,
             ("rfc", [number, section]) => self.rfc(number, Some(section.clone()))?,
             ("session", [kind]) => self.session(1, kind.clone(), words.options)?,

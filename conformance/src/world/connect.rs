@@ -15,7 +15,7 @@ use rmail_core::smtp::data::BareLf;
 use rmail_core::smtp::server as smtp;
 use rmail_core::time::Now;
 
-use super::{HOSTNAME, PASSWORD, World, address, http};
+use super::{PASSWORD, World, address, http};
 use crate::host::{Connection, Event, Host};
 use crate::transcript::Opening;
 
@@ -45,7 +45,7 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
             };
             let settings = smtp::Settings {
                 checks,
-                ..smtp_settings(&mut options, tls)?
+                ..smtp_settings(&world.hostname, &mut options, tls)?
             };
             let peer = Peer {
                 address: settings.peer,
@@ -55,7 +55,7 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
             Box::new(Host::new(machine, world.service.smtp_session(peer), refuse_smtp))
         }
         "imap" => {
-            let settings = imap_settings(&mut options, tls)?;
+            let settings = imap_settings(&world.hostname, &mut options, tls)?;
             let peer = Peer {
                 address: settings.peer,
                 trusted: false,
@@ -148,14 +148,14 @@ impl Options {
     }
 }
 
-fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, String> {
+fn smtp_settings(hostname: &str, options: &mut Options, tls: Tls) -> Result<smtp::Settings, String> {
     let role = match options.0.remove("role").as_deref() {
         None | Some("mx") => smtp::Role::Mx,
         Some("submission") => smtp::Role::Submission,
         Some("lmtp") => smtp::Role::Lmtp,
         Some(other) => return Err(format!("role is mx, submission or lmtp, not {other}")),
     };
-    let usual = smtp::Settings::new(HOSTNAME, role, options.peer()?);
+    let usual = smtp::Settings::new(hostname, role, options.peer()?);
     Ok(smtp::Settings {
         starttls: tls == Tls::Off,
         cleartext_auth: tls == Tls::None,
@@ -177,9 +177,9 @@ fn smtp_settings(options: &mut Options, tls: Tls) -> Result<smtp::Settings, Stri
     })
 }
 
-fn imap_settings(options: &mut Options, tls: Tls) -> Result<imap::Settings, String> {
+fn imap_settings(hostname: &str, options: &mut Options, tls: Tls) -> Result<imap::Settings, String> {
     Ok(imap::Settings {
-        hostname: HOSTNAME.to_owned(),
+        hostname: hostname.to_owned(),
         peer: options.peer()?,
         starttls: tls == Tls::Off,
         cleartext_auth: tls == Tls::None,

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_lite::future::block_on;
 use rmail_core::addr::{AccountName, Address, Domain};
 use rmail_core::chunk::Chunk;
@@ -30,6 +32,7 @@ use rmail_store::service::{Service, Settings};
 
 use crate::host::Connection;
 use crate::replay::Stage;
+use crate::template::Bindings;
 use crate::transcript::{Opening, Transcript};
 
 /// Every user's password, unless another is given.
@@ -40,6 +43,9 @@ pub const HOSTNAME: &str = "mail.example.com";
 
 /// The domain of users that are named without one.
 const DOMAIN: &str = "example.com";
+
+/// The user of a transcript that names none.
+const USER: &str = "mrc";
 
 /// The stage of transcripts. What may happen outside (`!:`), beside `shutdown` and `eof [CONNECTION]`:
 ///
@@ -60,6 +66,9 @@ pub struct World {
     /// Whose mailboxes are meant when nobody is named.
     user: AccountName,
     sessions: u8,
+    /// What `user`, `password` and so on stand for.
+    told: Bindings,
+    hostname: String,
     /// What comes of strangers who greet badly.
     helo: CheckPolicy,
 }
@@ -83,8 +92,9 @@ impl World {
         .map_err(|error| error.to_string())?;
         let store = Arc::new(store);
         let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([1; 32]));
+        let hostname = hostname(transcript);
         let mut settings = Settings {
-            hostname: HOSTNAME.to_owned(),
+            hostname: hostname.clone(),
             hosting: Hosting {
                 domains: domains(transcript)?,
                 postmaster: None,
@@ -100,8 +110,10 @@ impl World {
             store,
             service,
             fixtures: fixtures.to_owned(),
-            user: account(users(transcript).into_iter().next().unwrap_or("mrc"))?,
+            user: account(users(transcript).into_iter().next().unwrap_or(USER))?,
             sessions: 0,
+            told: told(transcript),
+            hostname,
             helo,
         };
         world.populate(transcript, now)?;
@@ -116,14 +128,7 @@ impl World {
     fn fixture(&self, file: &str) -> Result<Vec<u8>, String> {
         let path = self.fixtures.join(file);
         let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut message = Vec::with_capacity(text.len() + 64);
-        for octet in text {
-            if octet == b'\n' && message.last() != Some(&b'\r') {
-                message.push(b'\r');
-            }
-            message.push(octet);
-        }
-        Ok(message)
+        Ok(with_crlf(&text))
     }
 
     /// Puts messages into a mailbox.
@@ -198,6 +203,10 @@ impl Stage for World {
         self.disk.set_clock(now.unix.0);
         self.poll();
     }
+
+    fn told(&self) -> Bindings {
+        self.told.clone()
+    }
 }
 
 impl fmt::Debug for World {
@@ -208,8 +217,68 @@ impl fmt::Debug for World {
     }
 }
 
+/// What the server calls itself.
+fn hostname(transcript: &Transcript) -> String {
+    let given = transcript
+        .givens
+        .iter()
+        .find_map(|given| match given.words.as_slice() {
+            [word, name] if word == "hostname" => Some(name.clone()),
+            _ => None,
+        });
+    given.unwrap_or_else(|| HOSTNAME.to_owned())
+}
+
+/// Names of the users, and their passwords.
+fn told(transcript: &Transcript) -> Bindings {
+    let passwords = |name: &str| {
+        let given = transcript.givens.iter().find(
+            |given| matches!(given.words.as_slice(), [word, user, ..] if word == "user" && user == name),
+        );
+        let own = given.and_then(|given| given.options.get("password"));
+        own.map_or(PASSWORD, String::as_str).to_owned()
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for name in users(transcript) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        names.push(USER);
+    }
+    let logins: Vec<(String, String)> = names
+        .into_iter()
+        .map(|name| (address(name), passwords(name)))
+        .collect();
+    bindings(
+        logins
+            .iter()
+            .map(|(name, password)| (name.as_str(), password.as_bytes())),
+    )
+}
+
+/// `user`, `password`, `domain`; `user2`, `password2`, ….
+pub(crate) fn bindings<'a>(logins: impl Iterator<Item = (&'a str, &'a [u8])>) -> Bindings {
+    let mut all = Bindings::new();
+    for (number, (name, password)) in logins.enumerate() {
+        let number = match number {
+            0 => String::new(),
+            more => (more + 1).to_string(),
+        };
+        if let Some((_, domain)) = name.rsplit_once('@').filter(|_| number.is_empty()) {
+            all.insert("domain".to_owned(), domain.as_bytes().to_vec());
+        }
+        all.insert(format!("user{number}"), name.as_bytes().to_vec());
+        all.insert(format!("password{number}"), password.to_vec());
+        let plain = [b"\0", name.as_bytes(), b"\0", password].concat();
+        all.insert(format!("plain{number}"), STANDARD.encode(plain).into_bytes());
+    }
+    all
+}
+
 /// Users that a transcript names, in order: those of its sessions, then those given.
-fn users(transcript: &Transcript) -> Vec<&str> {
+pub(crate) fn users(transcript: &Transcript) -> Vec<&str> {
     let sessions = transcript
         .sessions
         .values()
@@ -244,6 +313,18 @@ fn domains(transcript: &Transcript) -> Result<Vec<Domain>, String> {
         .into_iter()
         .map(|name| Domain::parse(name).ok_or_else(|| format!("no domain: {name}")))
         .collect()
+}
+
+/// A message with CRLF line ends.
+pub(crate) fn with_crlf(text: &[u8]) -> Vec<u8> {
+    let mut message = Vec::with_capacity(text.len() + 64);
+    for octet in text {
+        if *octet == b'\n' && message.last() != Some(&b'\r') {
+            message.push(b'\r');
+        }
+        message.push(*octet);
+    }
+    message
 }
 
 /// `mrc` is `mrc@example.com`.

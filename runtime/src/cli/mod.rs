@@ -24,6 +24,7 @@ mod password;
 mod queue;
 #[cfg(test)]
 mod readme;
+mod replay;
 mod report;
 mod restore;
 mod serve;
@@ -106,6 +107,8 @@ enum Command {
     Completions(completions::Options),
     /// Write the manual pages.
     Man(man::Options),
+    /// Play recorded sessions against the protocol machines of this program, or against a server.
+    Replay(replay::Options),
 }
 
 /// Why a command did not work, in words for a person: what, where, and what to do next.
@@ -160,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Dns(options) => dns::run(&arguments.config, &options),
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),
+        Command::Replay(options) => replay::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,5 +41,6 @@ mod relay_peers;
 mod relay_reuse;
 mod relay_tls;
 mod smtp_clients;
+mod transcripts;
 mod transfer;
 mod two_processes;

@@ -1,0 +1,74 @@
+//! The transcripts marked `@live`, and the messages that they use: part of the program, so that any server can be tried
+//! without a copy of the sources.
+
+use crate::world::with_crlf;
+
+macro_rules! shipped {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../transcripts/", $name, ".txt")))),*]
+    };
+}
+
+/// Names (`imap/rfc2177-idle`) and texts.
+pub const SHIPPED: &[(&str, &str)] = shipped! {};
+
+macro_rules! fixtures {
+    ($($name:literal)*) => {
+        &[$(($name, include_bytes!(concat!("../../fixtures/", $name)))),*]
+    };
+}
+
+const FIXTURES: &[(&str, &[u8])] = fixtures! {
+    "rfc5322/simple.eml"
+    "rfc5322/mixed.eml"
+    "rfc5322/summary.eml"
+    "rfc9051/parts.eml"
+};
+
+/// A message by its name (`rfc5322/simple.eml`), with CRLF line ends.
+#[must_use]
+pub fn fixture(name: &str) -> Option<Vec<u8>> {
+    let (_, text) = FIXTURES.iter().find(|(known, _)| *known == name)?;
+    Some(with_crlf(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::live::runnable;
+    use crate::transcript::Transcript;
+
+    #[test]
+    fn all_that_are_marked_are_shipped() {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+        let mut marked = BTreeSet::new();
+        for directory in fs::read_dir(&place).expect("transcripts").flatten() {
+            for file in fs::read_dir(directory.path()).expect("a directory").flatten() {
+                let text = fs::read_to_string(file.path()).expect("a transcript");
+                if text.lines().any(|line| line == "@live") {
+                    let name = file.path().with_extension("");
+                    let name = name
+                        .strip_prefix(&place)
+                        .expect("below")
+                        .to_string_lossy()
+                        .into_owned();
+                    marked.insert(name);
+                }
+            }
+        }
+        let shipped: BTreeSet<String> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(marked, shipped);
+    }
+
+    #[test]
+    fn all_that_are_shipped_can_be_played() {
+        for (name, text) in SHIPPED {
+            let transcript = Transcript::parse(text).expect(name);
+            assert_eq!(runnable(&transcript, 2), Ok(()), "{name}");
+        }
+    }
+}
