@@ -61,6 +61,7 @@
 pub mod bless;
 pub mod host;
 pub mod live;
+pub mod record;
 pub mod replay;
 pub mod template;
 pub mod transcript;

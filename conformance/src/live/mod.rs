@@ -148,7 +148,7 @@ pub fn runnable(transcript: &Transcript, accounts: usize) -> Result<(), String> 
         if Service::of(opening).is_none() {
             return Err(format!("line {}: no such session over a socket", opening.line));
         }
-        const KNOWN: [&str; 5] = ["user", "selected", "examined", "role", "tls"];
+        const KNOWN: [&str; 6] = ["user", "selected", "examined", "role", "tls", "cleartext"];
         if let Some(key) = opening.options.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Err(format!("line {}: {key} is the server's business", opening.line));
         }

@@ -10,7 +10,36 @@ macro_rules! shipped {
 }
 
 /// Names (`imap/rfc2177-idle`) and texts.
-pub const SHIPPED: &[(&str, &str)] = shipped! {};
+pub const SHIPPED: &[(&str, &str)] = shipped! {
+    "http/rfc9110-bearer"
+    "http/rfc9110-expect"
+    "http/rfc9112-smuggling-chunks"
+    "http/rfc9112-smuggling-framing"
+    "http/rfc9112-smuggling-lines"
+    "imap/rfc2683-long-lines"
+    "imap/rfc2971-id"
+    "imap/rfc3501-expunge"
+    "imap/rfc3501-fetch-body"
+    "imap/rfc3501-list"
+    "imap/rfc3501-search"
+    "imap/rfc4469-catenate"
+    "imap/rfc5161-enable"
+    "imap/rfc5258-childinfo"
+    "imap/rfc5258-list-extended"
+    "imap/rfc5465-metadata"
+    "imap/rfc5465-names"
+    "imap/rfc5819-list-status"
+    "imap/rfc6154-special-use"
+    "imap/rfc6851-move"
+    "imap/rfc6855-append"
+    "imap/rfc6855-utf8"
+    "imap/rfc7162-qresync"
+    "imap/rfc8514-saved"
+    "imap/rfc8970-preview"
+    "imap/rfc9051-bad-input"
+    "imap/rfc9394-partial"
+    "imap/rfc9590-list-metadata"
+};
 
 macro_rules! fixtures {
     ($($name:literal)*) => {

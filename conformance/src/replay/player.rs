@@ -81,7 +81,9 @@ impl<S: Stage> Player<S> {
             let done = self.step(transcript, at);
             done.map_err(|text| self.failure(step.line, text))?;
         }
-        let end = self.end_of_sending().and_then(|()| self.all_seen());
+        let cut = transcript.cut;
+        let end = self.end_of_sending();
+        let end = end.and_then(|()| if cut { Ok(()) } else { self.all_seen() });
         end.map_err(|text| self.failure(self.line, text))
     }
 

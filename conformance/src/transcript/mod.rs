@@ -21,6 +21,8 @@ pub struct Transcript {
     pub live: bool,
     /// It was recorded: what the server says may come sooner than it stands there.
     pub recorded: bool,
+    /// The session went on: `@recorded cut`.
+    pub cut: bool,
     /// When it begins, where that matters: `@given time 2026-11-22T19:05:07Z`.
     pub begins: Option<Unix>,
     /// The connections, from 1.
@@ -36,7 +38,7 @@ pub struct Transcript {
 /// Keys of `smtp`: `role` (`mx`, `submission`, `lmtp`), `max_message_size`, `max_recipients`, `max_messages`, `max_errors`,
 /// `max_commands`, `max_text_line`, `auth_on_mx`, `trusted` and `normalise` (bare LF; `yes`, `no`). Of `imap`: `selected`, `examined` (a mailbox that is open
 /// when the transcript begins), `max_message_size`. Of both: `user` and `password` (logged in when the transcript begins),
-/// `peer`, and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
+/// `peer`, `cleartext` (passwords may come without TLS; `yes`, `no`), and `tls`: `on` (from the start), `off` (not yet, STARTTLS is offered), `none` (never; passwords go in clear).
 /// Without `tls` it is on for a session with a user, else off.
 ///
 /// Of `smtp-client`, where the machine is the client and the transcript's other side the server (so that `S:` is said to it,

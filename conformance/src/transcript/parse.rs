@@ -82,6 +82,10 @@ impl Reader {
         match (name.as_str(), words.plain.as_slice()) {
             ("live", []) => self.done.live = true,
             ("recorded", []) => self.done.recorded = true,
+            ("recorded", [word]) if word == "cut" => {
+                self.done.recorded = true;
+                self.done.cut = true;
+            }
             ("given", [word, time]) if word == "time" => {
                 let time = rfc3339::parse(time).ok_or_else(|| format!("no time: {time}"))?;
                 self.done.begins = Some(time);
@@ -257,7 +261,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Rust's escapes of octets: `\r \n \t \0 \\ \" \xHH`; all else is itself.
+/// Rust's escapes of octets: `\r \n \t \0 \\ \" \' \xHH`; all else is itself.
 pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
     let mut chars = text.chars();
@@ -273,6 +277,7 @@ pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
             Some('0') => 0,
             Some('\\') => b'\\',
             Some('"') => b'"',
+            Some('\'') => b'\'',
             Some('x') => {
                 let hex: String = chars.by_ref().take(2).collect();
                 u8::from_str_radix(&hex, 16).map_err(|_| format!("no octet: \\x{hex}"))?

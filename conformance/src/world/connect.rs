@@ -158,7 +158,7 @@ fn smtp_settings(hostname: &str, options: &mut Options, tls: Tls) -> Result<smtp
     let usual = smtp::Settings::new(hostname, role, options.peer()?);
     Ok(smtp::Settings {
         starttls: tls == Tls::Off,
-        cleartext_auth: tls == Tls::None,
+        cleartext_auth: options.yes("cleartext", tls == Tls::None)?,
         auth_on_mx: options.yes("auth_on_mx", true)?,
         trusted: options.yes("trusted", false)?,
         max_message_size: options.number("max_message_size", MAX_MESSAGE_SIZE)?,
@@ -182,7 +182,7 @@ fn imap_settings(hostname: &str, options: &mut Options, tls: Tls) -> Result<imap
         hostname: hostname.to_owned(),
         peer: options.peer()?,
         starttls: tls == Tls::Off,
-        cleartext_auth: tls == Tls::None,
+        cleartext_auth: options.yes("cleartext", tls == Tls::None)?,
         max_message_size: options.number("max_message_size", MAX_MESSAGE_SIZE)?,
         autologout: Duration::from_secs(30 * 60),
         login_timeout: Duration::from_secs(60),

@@ -1,0 +1,167 @@
+use std::path::Path;
+
+use super::*;
+use crate::replay::replay;
+use crate::transcript::Transcript;
+use crate::world::World;
+
+fn take(kind: &'static str, options: &[(&str, &str)], events: &[(u64, &str, &str)]) -> Take {
+    Take {
+        kind,
+        options: options
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+        hostname: "mail.here.test".to_owned(),
+        domains: vec!["here.test".to_owned()],
+        began: Unix(Duration::from_millis(1_795_375_000_250)),
+        account: Some("alice@here.test".to_owned()),
+        events: events
+            .iter()
+            .map(|(at, side, octets)| {
+                let octets = octets.as_bytes().to_vec();
+                let event = match *side {
+                    "C" => Event::Said(octets),
+                    "S" => Event::Sent(octets),
+                    "eof" => Event::Eof,
+                    _ => Event::Closed,
+                };
+                (Duration::from_millis(*at), event)
+            })
+            .collect(),
+        cut: false,
+    }
+}
+
+fn body(text: &str) -> &str {
+    text.split_once("\n\n").map_or("", |(_, body)| body)
+}
+
+fn plays(text: &str) {
+    let transcript = Transcript::parse(text).expect(text);
+    let played = replay(&transcript, |transcript, now| {
+        World::open(transcript, Path::new(""), now)
+    });
+    assert_eq!(played.map_err(|failure| failure.to_string()), Ok(()), "{text}");
+}
+
+#[test]
+fn a_session_of_imap_can_be_played() {
+    let text = transcript(&[take(
+        "imap",
+        &[("tls", "on")],
+        &[
+            (
+                0,
+                "S",
+                "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 ",
+            ),
+            (5, "C", "a LOG"),
+            (6, "C", "IN alice@here.test \"top secret\"\r\nb NOOP\r\n"),
+            (7, "S", "x] mail\r\na OK in\r\n"),
+            (9, "S", "b OK NOOP completed\r\n"),
+            (900, "C", "c SELECT INBOX (CONDSTORE)\r\n"),
+            (
+                901,
+                "S",
+                "* OK [UIDVALIDITY 1795] x\r\n* OK [HIGHESTMODSEQ 7] y\r\nc OK\r\n",
+            ),
+            (1_900, "C", "d LOGOUT\r\n"),
+            (1_901, "closed", ""),
+        ],
+    )]);
+    assert!(!text.contains("secret"), "{text}");
+    assert!(text.contains("@given time 2026-11-22T19:16:40Z\n"), "{text}");
+    assert_eq!(
+        body(&text),
+        "S: * OK [CAPABILITY IMAP4rev1 IMAP4rev2 AUTH=SCRAM-SHA-256-PLUS AUTH=SCRAM-SHA-256 x] mail\n\
+         C: a LOGIN \"${user}\" \"${password}\"\nC: b NOOP\nS: a OK in\nS: b OK NOOP completed\n\
+         T: +1150ms\nC: c SELECT INBOX (CONDSTORE)\nS: * OK [UIDVALIDITY ${validity1:number}] x\n\
+         S: * OK [HIGHESTMODSEQ ${modseq1:number}] y\nS: c OK\nT: +1000ms\nC: d LOGOUT\nS#\n"
+    );
+}
+
+#[test]
+fn every_login_is_masked() {
+    for (kind, said, answered) in [
+        (
+            "imap",
+            &["a LOGIN {3}\r\n", "bob {5+}\r\nmouse\r\n"][..],
+            &["+ go\r\n", "a OK in\r\n"][..],
+        ),
+        (
+            "imap",
+            &["a AUTHENTICATE PLAIN\r\n", "bW91c2U=mouse\r\n"],
+            &["+ \r\n", "a OK in\r\n"],
+        ),
+        ("imap", &["a AUTHENTICATE PLAIN mouse\r\n"], &["a NO no\r\n"]),
+        ("imap", &["a LOGIN bob mouse\r\n"], &["a NO no\r\n"]),
+        ("imap", &["a LOGIN bob mouse x\r\n"], &["a BAD no\r\n"]),
+        ("imap", &["a LOGIN bob mouse\r\n"], &[""]),
+        (
+            "imap",
+            &[
+                "a AUTHENTICATE SCRAM-SHA-256\r\n",
+                "mouse\r\n",
+                "mouse2\r\n",
+                "\r\n",
+            ],
+            &["+ \r\n", "+ x\r\n", "+ y\r\n", "a OK in\r\n"],
+        ),
+        (
+            "smtp",
+            &["AUTH LOGIN\r\n", "mouse\r\n", "mouse\r\n"],
+            &["334 a\r\n", "334 b\r\n", "235 in\r\n"],
+        ),
+        ("smtp", &["auth plain mouse\r\n"], &["535 no\r\n"]),
+        ("smtp", &["auth plain mouse\r\n"], &["501 no\r\n"]),
+        ("smtp", &["AUTH LOGIN\r\n", "mouse"], &["334 a\r\n", ""]),
+    ] {
+        let mut events = Vec::new();
+        for (said, answered) in said.iter().zip(answered.iter().chain([&""; 3])) {
+            events.push((0, "C", *said));
+            events.push((0, "S", *answered));
+        }
+        let text = transcript(&[take(kind, &[], &events)]);
+        assert!(!text.contains("mouse"), "{text}");
+        assert!(!text.contains("\nS: +") && !text.contains("334"), "{text}");
+        Transcript::parse(&text).expect(&text);
+    }
+}
+
+#[test]
+fn a_session_of_smtp_can_be_played() {
+    let greeting = "220 mail.here.test ESMTP rmail\r\n";
+    let text = transcript(&[take(
+        "smtp",
+        &[],
+        &[
+            (0, "S", greeting),
+            (1, "C", "HELO x.example.net\r\n"),
+            (2, "S", "250 mail.here.test\r\n"),
+            (
+                3,
+                "C",
+                "MAIL FROM:<a@x.example.net>\r\nRCPT TO:<bob@here.test>\r\nDATA\r\n",
+            ),
+            (
+                4,
+                "S",
+                "250 2.1.0 OK\r\n250 2.1.5 OK\r\n354 End data with <CR><LF>.<CR><LF>\r\n",
+            ),
+            (
+                5,
+                "C",
+                "Subject: AUTH LOGIN ${x} {*}\r\n\r\nauth plain it's\ttext \r\n.\r\n",
+            ),
+            (8, "S", "250 2.0.0 OK: message accepted for delivery 19af2\r\n"),
+            (9, "C", "RSET\r\n"),
+            (9, "S", "250 2.0.0 OK\r\n"),
+            (10, "eof", ""),
+            (10, "closed", ""),
+        ],
+    )]);
+    assert!(text.contains("@given user bob@here.test\n"), "{text}");
+    assert!(text.contains("C| ."), "{text}");
+    plays(&text);
+}
