@@ -24,6 +24,7 @@ pub mod listen;
 pub mod logging;
 pub mod note_log;
 pub mod pools;
+pub mod record;
 mod relay;
 pub mod replay;
 pub mod server;

@@ -24,6 +24,7 @@ mod password;
 mod queue;
 #[cfg(test)]
 mod readme;
+mod record;
 mod replay;
 mod report;
 mod restore;
@@ -59,7 +60,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server in the foreground until SIGTERM or Ctrl-C; SIGHUP reloads configuration and certificate.
-    Serve,
+    Serve(serve::Options),
     /// Which servers run on the mail_root, and how they are.
     Status(status::Options),
     /// How much running servers log, target by target; without arguments what holds now.
@@ -109,6 +110,8 @@ enum Command {
     Man(man::Options),
     /// Play recorded sessions against the protocol machines of this program, or against a server.
     Replay(replay::Options),
+    /// Write sessions of a user or an address as transcripts; from a running server.
+    Record(record::Options),
 }
 
 /// Why a command did not work, in words for a person: what, where, and what to do next.
@@ -141,7 +144,7 @@ fn definition() -> clap::Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
-        Command::Serve => serve::run(&arguments.config),
+        Command::Serve(options) => serve::run(&arguments.config, &options),
         Command::Status(options) => status::run(&arguments.config, &options),
         Command::LogLevel(options) => log_level::run(&arguments.config, &options),
         Command::Init(options) => init::run(&arguments.config, &options),
@@ -164,6 +167,7 @@ pub fn run() -> ExitCode {
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Record(options) => record::run(&arguments.config, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

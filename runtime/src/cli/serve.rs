@@ -25,11 +25,24 @@ use crate::tls::{CertificateSource, PairFiles};
 /// Written when the configuration names no pid file and this can be written.
 const PID_FILE: &str = "/run/rmail.pid";
 
-pub(super) fn run(path: &Path) -> Result<(), Failure> {
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Write every session with SMTP, LMTP and IMAP into a file of this directory, as a transcript for `rmail replay`.
+    /// Passwords are not in them; mail is.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+}
+
+pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
     let loaded = load_or_fail(path)?;
     logging::start(&log_settings(&loaded)).map_err(Failure::new)?;
     warn(&loaded);
-    let server = Server::start(Arc::new(server_config(&loaded)?)).map_err(Failure::new)?;
+    let config = ServerConfig {
+        record: options.record.clone(),
+        ..server_config(&loaded)?
+    };
+    let server = Server::start(Arc::new(config)).map_err(Failure::new)?;
     let _pid_file = PidFile::write(&loaded)?;
     let path = path.to_path_buf();
     server.run(move || reload(&path)).map_err(Failure::new)
@@ -129,6 +142,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         drive: DriveLimits::default(),
         grace: Duration::from_secs(config.shutdown_grace),
         mail_root,
+        record: None,
     })
 }
 

@@ -2,14 +2,27 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rmail_core::config::LogLevel;
+use async_io::Timer;
+use futures_lite::FutureExt as _;
+use rmail_conformance::record::transcript;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
+use rmail_store::service::Pool;
 
 use super::{Answers, ListenerStatus, Reply, Request, Status};
 use crate::logging::levels::{self, TargetLevel};
+use crate::record::{Filter, Recorded};
 use crate::server::Host;
+
+/// Seconds that are recorded at most.
+const LONGEST: u64 = 24 * 3_600;
+/// How often it is said that a recording goes on.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Octets of a transcript in one line: JSON may double them.
+const PIECE: usize = 16 * 1024;
 
 /// Answers one request.
 pub(crate) async fn answer<S: MailStore, D: Disk>(
@@ -20,6 +33,18 @@ pub(crate) async fn answer<S: MailStore, D: Disk>(
     let reply = match request {
         Request::Status => Reply::Status(status(&host)),
         Request::LogLevel { target, level, reset } => log_level(target.as_deref(), level, reset),
+        Request::Record {
+            user,
+            address,
+            seconds,
+        } => {
+            let filter = match (user, address) {
+                (Some(user), _) => Filter::User(user),
+                (None, Some(address)) => Filter::Address(address),
+                (None, None) => Filter::All,
+            };
+            return record(&host, filter, seconds, &mut answers).await;
+        }
     };
     answers.say(&reply).await
 }
@@ -42,6 +67,66 @@ fn log_level(target: Option<&str>, level: Option<LogLevel>, reset: bool) -> Repl
         levels.push(levels::of(target));
     }
     Reply::LogLevels { levels }
+}
+
+/// Tells what is recorded until the time is over, or nobody listens.
+async fn record<S: MailStore, D: Disk>(
+    host: &Host<S, D>,
+    filter: Filter,
+    seconds: u64,
+    answers: &mut Answers,
+) -> io::Result<()> {
+    let Some(wanted) = host.recorder.begin(filter) else {
+        let why = "as much is recorded already as can be".to_owned();
+        return answers.say(&Reply::Failed { why }).await;
+    };
+    let end = Instant::now() + Duration::from_secs(seconds.min(LONGEST));
+    loop {
+        answers.say(&Reply::Recording).await?;
+        let wait = end.min(Instant::now() + HEARTBEAT);
+        let late = async {
+            Timer::at(wait).await;
+            None
+        };
+        let next = async { wanted.from.recv().await.ok() };
+        match next.or(late).await {
+            Some(group) => tell(host, group, answers).await?,
+            None if Instant::now() >= end || host.sessions.are_ending() => break,
+            None => {}
+        }
+    }
+    for group in wanted.end() {
+        tell(host, group, answers).await?;
+    }
+    Ok(())
+}
+
+/// Sends a transcript in pieces.
+async fn tell<S: MailStore, D: Disk>(
+    host: &Host<S, D>,
+    group: Recorded,
+    answers: &mut Answers,
+) -> io::Result<()> {
+    let Some(first) = group.first() else {
+        return Ok(());
+    };
+    let stem = format!("{}-{}", first.began.0.as_secs(), first.kind);
+    let written = host.pools.run(Pool::Cpu, move || transcript(&group));
+    let text = written
+        .await
+        .map_err(|panicked| io::Error::other(panicked.to_string()))?;
+    let mut rest = text.as_str();
+    loop {
+        let end = rest.floor_char_boundary(PIECE);
+        let (piece, tail) = rest.split_at(end);
+        let last = tail.is_empty();
+        let (stem, piece) = (stem.clone(), piece.to_owned());
+        answers.say(&Reply::Recorded { stem, piece, last }).await?;
+        if last {
+            return Ok(());
+        }
+        rest = tail;
+    }
 }
 
 fn status<S: MailStore, D: Disk>(host: &Host<S, D>) -> Status {

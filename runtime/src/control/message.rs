@@ -1,5 +1,7 @@
 //! What is asked and answered; each is one line of JSON.
 
+use std::net::IpAddr;
+
 use rmail_core::config::LogLevel;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,16 @@ pub enum Request {
         /// Back to the configuration's.
         reset: bool,
     },
+    /// Record sessions that begin from now on: [`Reply::Recording`] now and every few seconds, [`Reply::Recorded`] for each
+    /// that is over, and at the end of the time for those that are not. A client that goes away ends it.
+    Record {
+        /// Those of this account…
+        user: Option<String>,
+        /// …or else those from this address.
+        address: Option<IpAddr>,
+        /// For so long.
+        seconds: u64,
+    },
 }
 
 /// A line of the answer. The last one closes the connection.
@@ -32,6 +44,17 @@ pub enum Reply {
     LogLevels {
         /// Of the target that was asked for, or all.
         levels: Vec<TargetLevel>,
+    },
+    /// To [`Request::Record`]: it goes on.
+    Recording,
+    /// To [`Request::Record`]: a piece of a transcript.
+    Recorded {
+        /// How its file may be called, without a number and an ending.
+        stem: String,
+        /// Text, behind the pieces before.
+        piece: String,
+        /// No more pieces follow.
+        last: bool,
     },
     /// It was not done.
     Failed {

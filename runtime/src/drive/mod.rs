@@ -27,6 +27,7 @@ use crate::flood::Floods;
 use crate::io::Stream;
 use crate::note_log::{self, Label};
 use crate::pools::{Pools, panic_text};
+use crate::record::Tape;
 use crate::tls::TlsParty;
 
 pub use signal::Signal;
@@ -52,6 +53,8 @@ pub struct Context {
     pub lines: Option<Arc<Floods>>,
     /// Where it is counted what the session does; `None`: it is no client's.
     pub metrics: Option<Arc<Metrics>>,
+    /// Where it is put what the session hears and says, if it is recorded.
+    pub tape: Option<Arc<Tape>>,
 }
 
 /// Times after which a peer that does not do its part is left.

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rmail_core::deflate::Compressor;
 use rmail_core::machine::Bytes;
+
+use crate::record::Tape;
 
 /// Slices of one vectored write.
 const BATCH: usize = 32;
@@ -29,6 +32,8 @@ pub(super) struct Outbox {
     len: usize,
     /// What is added is compressed.
     deflate: Option<Deflate>,
+    /// What is added is recorded.
+    tape: Option<Arc<Tape>>,
 }
 
 /// The compressor, while there is something to do for it, and when it was last flushed.
@@ -61,6 +66,14 @@ impl Drop for Kept {
 }
 
 impl Outbox {
+    /// One that is recorded, if there is a tape.
+    pub(super) fn with_tape(tape: Option<Arc<Tape>>) -> Self {
+        Self {
+            tape,
+            ..Self::default()
+        }
+    }
+
     /// Octets unwritten.
     pub(super) fn len(&self) -> usize {
         self.len
@@ -75,6 +88,9 @@ impl Outbox {
         let new = bytes.as_ref();
         if new.is_empty() {
             return;
+        }
+        if let Some(tape) = &self.tape {
+            tape.sent(new);
         }
         if let Some(deflate) = &mut self.deflate {
             let mut out = Vec::new();
@@ -185,7 +201,7 @@ impl Outbox {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::with_tape(self.tape.take());
     }
 }
 

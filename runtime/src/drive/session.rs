@@ -103,8 +103,8 @@ where
             machine,
             stream: Some(stream),
             serve,
+            out: Outbox::with_tape(context.tape.clone()),
             context,
-            out: Outbox::default(),
             incoming: None,
             drained: false,
             work,
@@ -174,6 +174,14 @@ where
     }
 
     fn feed(&mut self, input: Input<M::Reply>) {
+        if let Some(tape) = &self.context.tape {
+            match &input {
+                Input::Bytes(octets) => tape.said(octets),
+                Input::Eof => tape.eof(),
+                Input::Shutdown => tape.shutdown(),
+                Input::Tick | Input::Reply(..) | Input::TlsStarted(_) | Input::Dirty(_) => {}
+            }
+        }
         self.drained = false;
         self.machine.handle_input(self.context.clock.now(), input);
     }
@@ -418,6 +426,9 @@ where
                 }
             }
             Action::Note(note) => {
+                if let Some(tape) = &self.context.tape {
+                    tape.note(&note);
+                }
                 if let Some(metrics) = &self.context.metrics {
                     metrics.note(self.context.label.protocol, &note);
                 }
@@ -425,6 +436,9 @@ where
                 self.serve.note(self.context.clock.now(), &note);
             }
             Action::Close => {
+                if let Some(tape) = &self.context.tape {
+                    tape.closed();
+                }
                 if !self.waits_to_write() {
                     self.write_moved = Instant::now();
                 }

@@ -319,6 +319,7 @@ async fn talk<S: MailStore, D: Disk>(
         label,
         lines: None,
         metrics: None,
+        tape: None,
     };
     log::debug!(target: "relay", "{} event=connected id={entry} address={address}", context.label);
     let present = host.sessions.enter(context.label.connection, &context.signal);

@@ -182,6 +182,7 @@ impl Https {
             },
             lines: None,
             metrics: None,
+            tape: None,
         };
         let machine = HttpClient::new(self.clock.now(), request);
         let ended = drive(machine, stream, Arc::new(NoService), context).await;

@@ -33,6 +33,8 @@ pub struct ServerConfig {
     /// Where everything is stored; made if it is not there. With [`super::Server::start_with`]: where a self-signed
     /// certificate is kept, if `tls` asks for one.
     pub mail_root: PathBuf,
+    /// Where all sessions are recorded, from the start of the server to its end.
+    pub record: Option<PathBuf>,
     /// Addresses of each service; none: it is off. Port 0 takes any that is free ([`super::Server::addresses`] tells).
     pub listen: Listen,
     /// `None`: no TLS anywhere, and AUTH in clear text.
@@ -330,6 +332,7 @@ impl Default for ServerConfig {
         Self {
             hostname: service.hostname.clone(),
             mail_root: PathBuf::from("mailstore"),
+            record: None,
             listen: Listen::default(),
             tls: None,
             certificates: Vec::new(),

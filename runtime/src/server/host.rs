@@ -1,6 +1,6 @@
 //! What the parts of a running server share, and how a connection becomes a session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -34,6 +34,7 @@ use crate::listen::{self, Gate, Group, Pass, Refused, Service};
 use crate::logging;
 use crate::note_log::{self, Label};
 use crate::pools::Pools;
+use crate::record::{self, Recorder, Reel, Tape};
 use crate::tls::{ServerTls, TlsParty};
 
 /// The file of the key in `{mail_root}/secrets`.
@@ -46,6 +47,8 @@ pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) executor: Arc<Executor<'static>>,
     pub(crate) service: Arc<service::Service<S, D>>,
     pub(crate) sessions: Sessions,
+    /// Who wants sessions recorded.
+    pub(crate) recorder: Arc<Recorder>,
     /// What was answered could not be synced.
     pub(crate) sync_failed: AtomicBool,
     /// How the parts are.
@@ -82,6 +85,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                 executor,
                 service,
                 sessions: Sessions::default(),
+                recorder: Arc::default(),
                 sync_failed: AtomicBool::new(false),
                 state: State::default(),
                 refused: Flood::default(),
@@ -249,7 +253,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             Group::Smtp | Group::Lmtp | Group::Imap => TlsParty::Server,
         };
         let now = self.clock.now();
-        let context = Context {
+        let mut context = Context {
             clock: self.clock,
             pools: Arc::clone(&self.pools),
             signal: Arc::default(),
@@ -259,18 +263,35 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             label,
             lines,
             metrics: Some(Arc::clone(self.service.metrics())),
+            tape: None,
         };
         let pass = Counted::new(Arc::clone(self.service.metrics()), service, pass);
         match service.group() {
             Group::Smtp | Group::Lmtp => {
                 let settings = config.smtp_session(service, label.peer);
+                let options = || record::smtp_options(&settings, service.is_implicit_tls());
+                let reel = self.tape(&mut context, config, "smtp", options);
                 let machine = smtp::server::Session::new(settings, entropy::random(), now);
-                self.spawn(machine, stream, self.service.smtp_session(peer), context, pass);
+                self.spawn(
+                    machine,
+                    stream,
+                    self.service.smtp_session(peer),
+                    context,
+                    (pass, reel),
+                );
             }
             Group::Imap => {
                 let settings = config.imap_session(service, label.peer);
+                let options = || record::imap_options(&settings, service.is_implicit_tls());
+                let reel = self.tape(&mut context, config, "imap", options);
                 let machine = imap::server::Session::new(settings, entropy::random(), now);
-                self.spawn(machine, stream, self.service.imap_session(peer), context, pass);
+                self.spawn(
+                    machine,
+                    stream,
+                    self.service.imap_session(peer),
+                    context,
+                    (pass, reel),
+                );
             }
             Group::Api | Group::Public => {
                 let settings = api::Settings {
@@ -278,13 +299,49 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                     ..config.api_session(service, label.peer, self.token_key.get())
                 };
                 let machine = http::HttpSession::new(Arc::new(settings), peer, now);
-                self.spawn(machine, stream, self.service.api_session(peer), context, pass);
+                self.spawn(
+                    machine,
+                    stream,
+                    self.service.api_session(peer),
+                    context,
+                    (pass, None),
+                );
             }
         }
     }
 
-    fn spawn<M, V>(self: &Arc<Self>, machine: M, stream: Stream, serve: V, context: Context, pass: Counted)
-    where
+    /// The session is recorded, if somebody wants it.
+    fn tape(
+        &self,
+        context: &mut Context,
+        config: &ServerConfig,
+        kind: &'static str,
+        options: impl FnOnce() -> BTreeMap<String, String>,
+    ) -> Option<Reel> {
+        let peer = context.label.peer;
+        let domains = || config.service.hosting.domains.iter().map(ToString::to_string);
+        let make = || {
+            Tape::new(
+                kind,
+                options(),
+                config.hostname.clone(),
+                domains().collect(),
+                peer,
+            )
+        };
+        let reel = self.recorder.session(context.label.connection, peer, make);
+        context.tape = reel.as_ref().map(Reel::tape);
+        reel
+    }
+
+    fn spawn<M, V>(
+        self: &Arc<Self>,
+        machine: M,
+        stream: Stream,
+        serve: V,
+        context: Context,
+        (pass, reel): (Counted, Option<Reel>),
+    ) where
         M: Session<Call = V::Call, Reply = V::Reply> + Send + 'static,
         V: Serve,
     {
@@ -293,7 +350,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         let run = async move {
             let ended = session.await;
             pass.metrics.count(Family::Sessions, ended.end.word());
-            drop((pass, present));
+            drop((pass, present, reel));
         };
         self.executor.spawn(run).detach();
     }

@@ -37,6 +37,7 @@ use crate::dns::Hurried;
 use crate::entropy;
 use crate::listen::{self, BindError, Service, SocketFile};
 use crate::pools::{Pools, guarded};
+use crate::record::{Files, Filter};
 use crate::relay::Relay;
 use crate::tls::{ServerTls, TlsError};
 
@@ -57,6 +58,8 @@ pub struct Server<S: MailStore = FileStore<RealDisk>, D: Disk = RealDisk> {
     tasks: Vec<Task<()>>,
     /// What commands ask; until the end.
     control: Option<Task<()>>,
+    /// All sessions are recorded; what is left is written when this is dropped.
+    recording: Option<Files>,
     relay: Option<Relay>,
     stop: Stopper,
     stopped: Receiver<()>,
@@ -106,6 +109,14 @@ pub enum StartError {
     /// Signals.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
+    /// The directory of recorded sessions.
+    #[error("cannot record into {path}: {source}")]
+    Record {
+        /// Which.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A thread or another resource of the system.
     #[error("the system gives no {what}: {source}")]
     System {
@@ -202,6 +213,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let pools = Arc::new(Pools::new(cores));
         let host = Host::new(config, pools, executor, service, tls, ports_of(&bound));
         wait_here(host.read_token_key());
+        let recording = record_all(&host)?;
         // One scrape at a time, and the next.
         let (ask, asked) = async_channel::bounded(2);
         host.state.set_queue(ask);
@@ -214,6 +226,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             listeners: Vec::new(),
             tasks: tasks::start(&host),
             control: None,
+            recording,
             relay: Some(relay),
             stop: Stopper(stop),
             stopped,
@@ -406,6 +419,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 break;
             }
         }
+        drop(self.recording.take());
         wait_here(self.host.service.flush_history());
         let flushed = wait_here(self.host.service.store().close()).map_err(RunError::Flush);
         log::info!(target: "server", "event=stopped");
@@ -421,6 +435,22 @@ impl<S: MailStore, D: Disk> fmt::Debug for Server<S, D> {
             .field("relay", &self.relay)
             .finish_non_exhaustive()
     }
+}
+
+/// Begins to record all sessions, if that is wanted.
+fn record_all<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Result<Option<Files>, StartError> {
+    let config = host.config();
+    let Some(dir) = &config.record else {
+        return Ok(None);
+    };
+    let started = match host.recorder.begin(Filter::All) {
+        Some(wanted) => Files::start(dir, wanted),
+        None => Err(io::Error::other("too much is recorded already")),
+    };
+    let path = dir.display().to_string();
+    started
+        .map(Some)
+        .map_err(|source| StartError::Record { path, source })
 }
 
 /// The ports on which there is something for clients: the first of each service.

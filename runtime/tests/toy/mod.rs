@@ -353,6 +353,7 @@ impl Host {
             limits: self.limits,
             lines: None,
             metrics: None,
+            tape: None,
             label: Label {
                 protocol: "toy",
                 connection: 1,
