@@ -30,6 +30,13 @@ impl Live {
             if let Some(answer) = wants_tls(line) {
                 self.upgrade = Some(answer);
             }
+            if line
+                .trim_ascii_end()
+                .to_ascii_uppercase()
+                .ends_with(b" COMPRESS DEFLATE")
+            {
+                return Err("what is compressed is not played over a socket".to_owned());
+            }
         }
         // Who has closed has said why: that is read first.
         match self.wire.send(octets) {

@@ -156,7 +156,7 @@ impl<'a> Live<'a> {
         let user = given.options.get("user").map(String::as_str);
         let words: Vec<&str> = given.words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["user" | "hostname", ..] => Ok(()),
+            ["user" | "hostname" | "domain", ..] => Ok(()),
             ["mailbox", name] => self.errand(user)?.with_names("CREATE", &[name]).map(drop),
             [mailbox, count, "messages" | "message"] => {
                 let count: usize = count.parse().map_err(|_| "how many messages?")?;

@@ -117,7 +117,10 @@ async fn tell<S: MailStore, D: Disk>(
         .map_err(|panicked| io::Error::other(panicked.to_string()))?;
     let mut rest = text.as_str();
     loop {
-        let end = rest.floor_char_boundary(PIECE);
+        let mut end = rest.len().min(PIECE);
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
         let (piece, tail) = rest.split_at(end);
         let last = tail.is_empty();
         let (stem, piece) = (stem.clone(), piece.to_owned());

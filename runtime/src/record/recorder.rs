@@ -96,17 +96,19 @@ impl Recorder {
         tape: impl FnOnce() -> Tape,
     ) -> Option<Reel> {
         let mut inner = self.lock();
-        let wanted = inner
-            .recordings
-            .values()
-            .any(|recording| match &recording.filter {
-                Filter::All | Filter::User(_) => true,
-                Filter::Address(address) => *address == peer,
-            });
-        if !wanted {
+        let mut only = Some(Vec::new());
+        for recording in inner.recordings.values() {
+            match (&recording.filter, &mut only) {
+                (Filter::User(user), Some(only)) => only.push(user.clone()),
+                (Filter::All, _) => only = None,
+                (Filter::Address(address), _) if *address == peer => only = None,
+                _ => {}
+            }
+        }
+        if only.as_ref().is_some_and(Vec::is_empty) {
             return None;
         }
-        let tape = Arc::new(tape());
+        let tape = Arc::new(tape().only(only));
         inner.open.insert(connection, Arc::clone(&tape));
         Some(Reel {
             connection,

@@ -13,6 +13,8 @@ use crate::clock;
 
 /// Octets of one session that are kept…
 const MAX_SESSION: usize = 2 << 20;
+/// …before a login, where only sessions of some accounts are wanted…
+const MAX_UNKNOWN: usize = 64 << 10;
 /// …in so many events…
 const MAX_EVENTS: usize = 100_000;
 /// …and of all sessions.
@@ -38,6 +40,8 @@ struct Inner {
     kept: usize,
     /// Nobody wants it any more.
     off: bool,
+    /// Only sessions of these accounts are wanted.
+    only: Option<Vec<String>>,
 }
 
 impl Tape {
@@ -65,6 +69,7 @@ impl Tape {
                 },
                 kept: 0,
                 off: false,
+                only: None,
             }),
         }
     }
@@ -97,7 +102,12 @@ impl Tape {
     /// What the machine wants known: who logged in.
     pub(crate) fn note(&self, note: &Note) {
         if let Note::LoggedIn { account, .. } = note {
-            self.lock().take.account = Some(account.to_string());
+            let account = account.to_string();
+            let mut inner = self.lock();
+            if inner.only.as_ref().is_some_and(|only| !only.contains(&account)) {
+                inner.stop();
+            }
+            inner.take.account = Some(account);
         }
     }
 
@@ -106,11 +116,15 @@ impl Tape {
         self.lock().take.account.clone()
     }
 
+    /// Only sessions of these accounts are wanted: of one without a login little is kept.
+    pub(super) fn only(self, accounts: Option<Vec<String>>) -> Self {
+        self.lock().only = accounts;
+        self
+    }
+
     /// Nothing more is kept, and what was is forgotten.
     pub(super) fn stop(&self) {
-        let mut inner = self.lock();
-        inner.off = true;
-        inner.forget();
+        self.lock().stop();
     }
 
     /// What was kept so far; `cut`: the session goes on.
@@ -165,6 +179,10 @@ impl Inner {
         if self.off || self.take.cut {
             return false;
         }
+        if self.only.is_some() && self.take.account.is_none() && self.kept + octets > MAX_UNKNOWN {
+            self.stop();
+            return false;
+        }
         let fits = self.kept + octets <= MAX_SESSION && self.take.events.len() < MAX_EVENTS;
         if fits && ALL.fetch_add(octets, Ordering::Relaxed) + octets <= MAX_ALL {
             self.kept += octets;
@@ -175,6 +193,11 @@ impl Inner {
         }
         self.take.cut = true;
         false
+    }
+
+    fn stop(&mut self) {
+        self.off = true;
+        self.forget();
     }
 
     fn forget(&mut self) {
@@ -192,6 +215,8 @@ impl Drop for Inner {
 
 #[cfg(test)]
 mod tests {
+    use rmail_core::addr::Address;
+
     use super::*;
 
     fn tape() -> Tape {
@@ -236,5 +261,26 @@ mod tests {
         assert_eq!(tape.lock().kept, 0);
         tape.said(b"more");
         assert!(tape.take(false).events.is_empty());
+    }
+
+    #[test]
+    fn little_is_kept_of_those_who_are_perhaps_not_wanted() {
+        let only = || tape().only(Some(vec!["a@x.test".to_owned()]));
+        let login = |user: &str| Note::LoggedIn {
+            account: Address::parse(user).expect("an address").canonical(),
+            mechanism: "PLAIN",
+        };
+        let stranger = only();
+        stranger.said(&vec![b'x'; MAX_UNKNOWN]);
+        assert!(stranger.take(false).events.is_empty());
+        let (one, other) = (only(), only());
+        for tape in [&one, &other] {
+            tape.said(b"x");
+        }
+        one.note(&login("a@x.test"));
+        other.note(&login("b@x.test"));
+        one.said(&vec![b'x'; MAX_UNKNOWN]);
+        assert_eq!(one.take(false).events.len(), 1);
+        assert!(other.take(false).events.is_empty());
     }
 }

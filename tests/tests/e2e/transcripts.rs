@@ -69,7 +69,10 @@ fn read_mail(port: u16, user: &str) {
     imap.send("Subject: it's\r\n\r\nx\r\n\r\n");
     assert!(imap.line().contains("APPENDUID"));
     imap.imap("SELECT Work (CONDSTORE)");
-    assert!(imap.imap("UID FETCH 1 (BODY.PEEK[] INTERNALDATE MODSEQ)").contains("it's"));
+    assert!(
+        imap.imap("UID FETCH 1 (BODY.PEEK[] INTERNALDATE MODSEQ)")
+            .contains("it's")
+    );
     imap.imap("STORE 1 +FLAGS (\\Deleted)");
     imap.imap("CLOSE");
     imap.imap("DELETE Work");
@@ -82,11 +85,17 @@ fn send_mail(port: u16) {
     let mut smtp = Wire::connect(port).0;
     smtp.smtp("EHLO client.test");
     // NUL alice@here.test NUL secret
-    assert!(smtp.smtp("AUTH PLAIN AGFsaWNlQGhlcmUudGVzdABzZWNyZXQ=").starts_with("235"));
+    assert!(
+        smtp.smtp("AUTH PLAIN AGFsaWNlQGhlcmUudGVzdABzZWNyZXQ=")
+            .starts_with("235")
+    );
     smtp.smtp("MAIL FROM:<alice@here.test>");
     smtp.smtp("RCPT TO:<bob@here.test>");
     assert!(smtp.smtp("DATA").starts_with("354"));
-    assert!(smtp.smtp("Subject: x\r\n\r\nC: text ${x}\r\n.").starts_with("250"));
+    assert!(
+        smtp.smtp("Subject: x\r\n\r\nC: text ${x}\r\n.")
+            .starts_with("250")
+    );
     assert!(smtp.smtp("QUIT").starts_with("221"));
     assert_eq!(smtp.rest(), "");
 }
@@ -103,7 +112,11 @@ fn replays(files: &[PathBuf]) {
     for file in files {
         let text = fs::read_to_string(file).expect("a transcript");
         assert!(!text.contains("secret") && !text.contains("c2VjcmV0"), "{text}");
-        let played = Command::new(rmail()).arg("replay").arg(file).output().expect("rmail runs");
+        let played = Command::new(rmail())
+            .arg("replay")
+            .arg(file)
+            .output()
+            .expect("rmail runs");
         assert!(
             played.status.success(),
             "{}{}\n{text}",
@@ -120,17 +133,26 @@ fn a_server_records_all_sessions_and_they_can_be_played() {
     first.signal("TERM");
     assert!(first.wait());
     let to = dir.path().join("sessions");
-    let mut child = first.command().arg("--record").arg(&to).spawn().expect("rmail runs");
+    let mut child = first
+        .command()
+        .arg("--record")
+        .arg(&to)
+        .spawn()
+        .expect("rmail runs");
     wait_for("the server to answer", || {
         TcpStream::connect(("127.0.0.1", first.port("/imap/port"))).is_ok()
     });
     read_mail(first.port("/imap/port"), "alice@here.test");
     send_mail(first.port("/smtp/submission_port"));
     let whole = |word: &str| {
-        let texts = transcripts(&to).into_iter().filter_map(|file| fs::read_to_string(file).ok());
+        let texts = transcripts(&to)
+            .into_iter()
+            .filter_map(|file| fs::read_to_string(file).ok());
         texts.filter(|text| text.contains(word)).count()
     };
-    wait_for("both sessions to be written", || whole("LOGOUT") == 1 && whole("QUIT") == 1);
+    wait_for("both sessions to be written", || {
+        whole("LOGOUT") == 1 && whole("QUIT") == 1
+    });
     // One that is open at the end is written as far as it is.
     let mut open = Wire::connect(first.port("/imap/port")).0;
     open.imap("LOGIN bob@here.test secret");
@@ -166,7 +188,10 @@ fn sessions_of_one_user_are_recorded_on_a_running_server() {
     let files = transcripts(&to);
     for file in &files {
         let text = fs::read_to_string(file).expect("a transcript");
-        assert!(text.contains("@given user alice@here.test\n") && !text.contains("bob"), "{text}");
+        assert!(
+            text.contains("@given user alice@here.test\n") && !text.contains("bob"),
+            "{text}"
+        );
     }
     replays(&files);
 }
