@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rmail_core::config::LogLevel;
 use async_io::Timer;
 use futures_lite::FutureExt as _;
 use rmail_conformance::record::transcript;
+use rmail_core::config::LogLevel;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 use rmail_store::service::Pool;
