@@ -76,7 +76,8 @@ pub fn transcript(takes: &[Take]) -> String {
     for (number, take) in takes.iter().enumerate() {
         let later = take.began.0.saturating_sub(first.began.0);
         let mut pieces = pieces::cut(take);
-        cut |= take.cut || login::mask(take.kind, &mut pieces);
+        let masked_to_the_end = !login::mask(take.kind, &mut pieces);
+        cut |= take.cut || !masked_to_the_end;
         all.extend(pieces.into_iter().map(|piece| {
             let at = later + piece.at;
             (number + 1, Piece { at, ..piece })

@@ -119,7 +119,13 @@ fn every_login_is_masked() {
             events.push((0, "C", *said));
             events.push((0, "S", *answered));
         }
-        let text = transcript(&[take(kind, &[], &events)]);
+        let whole = take(kind, &[], &events);
+        let cut = Take {
+            cut: true,
+            ..whole.clone()
+        };
+        assert!(!transcript(&[cut]).contains("mouse"));
+        let text = transcript(&[whole]);
         assert!(!text.contains("mouse"), "{text}");
         assert!(!text.contains("\nS: +") && !text.contains("334"), "{text}");
         Transcript::parse(&text).expect(&text);
