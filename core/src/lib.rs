@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod acme;
 pub mod addr;
 pub mod api;
 pub mod auth;

@@ -143,7 +143,9 @@ impl Stream {
                     let hello = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
                     let certificate = Arc::clone(tls.current().choose(&hello.client_hello()));
                     let config = match web {
-                        true => certificate.web_config(),
+                        true => tls
+                            .challenged(&hello.client_hello())
+                            .unwrap_or_else(|| certificate.web_config()),
                         false => certificate.config(),
                     };
                     let stream = hello.into_stream(config).await?;

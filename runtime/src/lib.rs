@@ -9,6 +9,8 @@
 //! * A session that waits owns no read buffer.
 //! * Only this crate touches the system: clocks ([`clock`]), entropy ([`entropy`]), files ([`disk`]), sockets.
 
+#[cfg(feature = "acme")]
+pub mod acme;
 pub mod cli;
 pub mod clock;
 pub mod control;

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: a running server, and real clients where they are installed.
 
+pub mod acme;
 mod crew;
 mod demo;
 mod mail;

@@ -16,6 +16,8 @@ pub enum Ask {
     },
     /// All figures.
     Metrics,
+    /// What is shown to an authority that asks for this token (RFC 8555 §8.3).
+    Proof(String),
 }
 
 /// What is answered.
@@ -25,6 +27,8 @@ pub enum Answer {
     Health(Box<Health>),
     /// Figures as Prometheus reads them.
     Metrics(String),
+    /// The document, if there is one for the token.
+    Proof(Option<String>),
 }
 
 /// Whether the server does what it is there for.

@@ -145,6 +145,7 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
         )),
         _ => {}
     }
+    super::acme::check(config, &mut out);
     same_domains(config, given, &mut out);
     same_ports(config, &mut out);
     if config.greylist.enabled && config.greylist.window <= config.greylist.delay {

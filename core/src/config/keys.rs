@@ -100,6 +100,14 @@ keys! {
     "tls.cert_file", Kind::OptionalText, null, "PEM chain; null: self-signed {mail_root}/tls/cert.pem";
     "tls.key_file", Kind::OptionalText, null, "PEM key; null: {mail_root}/tls/key.pem";
     "tls.certificates", Kind::Certificates, [], "Further pairs [{cert_file, key_file}]: a client that asks for a name (SNI) gets the one that is good for it, else the one above";
+    "acme.enabled", Kind::Bool, false, "true: the certificate comes from an authority that speaks ACME (RFC 8555), and is renewed; until it is there the self-signed one serves";
+    "acme.directory", Kind::Text, "https://acme-v02.api.letsencrypt.org/directory", "Where the authority says what it offers (https:); for trials: https://acme-staging-v02.api.letsencrypt.org/directory";
+    "acme.email", Kind::OptionalText, null, "Where the authority may write to; null: nowhere";
+    "acme.names", Kind::Names, [], "Names of the certificate, each of which must lead to this server; empty: the hostname";
+    "acme.terms_agreed", Kind::Bool, false, "true: you agree to the authority's terms of service; it gives nothing before";
+    "acme.challenge", Kind::Word(&["http-01", "tls-alpn-01"]), "http-01", "How it is shown that the names are ours: http-01 (the authority reads a document at port 80: exchange_api.public_port, or a proxy that forwards /.well-known/acme-challenge/ to exchange_api.port), tls-alpn-01 (a handshake at port 443: exchange_api.public_secure_port)";
+    "acme.ca_file", Kind::OptionalText, null, "PEM certificates that the authority's own server is verified by; null: the system's";
+    "acme.renew_days", Kind::Integer(0, 365), 0, "Days before its end at which the certificate is renewed; 0: when a third of its life is left";
     "auth.cleartext_networks", Kind::Networks, [], "Clients that may authenticate without TLS";
     "auth.pbkdf2_rounds", Kind::Integer(1, 10_000_000), 300_000, "For new password hashes";
     "limits.trusted_networks", Kind::Networks, [], "Clients to which rate and per-address limits do not apply";

@@ -9,6 +9,7 @@
 //!   relative.
 //! * A key that is missing takes its default; a key that is wrong never does.
 
+mod acme;
 mod check;
 mod json;
 pub mod keys;
@@ -19,9 +20,9 @@ mod typed;
 pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
-    Api, Auth, CertificateFiles, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig, Imap,
-    LimitsConfig, Lmtp, LocalListener, Log, LogFormat, LogJournal, LogLevel, MtaSts, Relay, RouteConfig,
-    SecretSource, Smtp, Store, Tls, TlsPolicyName, is_log_target,
+    Acme, Api, Auth, CertificateFiles, ChecksConfig, Config, ConnectionsPerAddress, Delivery, GreylistConfig,
+    Imap, LimitsConfig, Lmtp, LocalListener, Log, LogFormat, LogJournal, LogLevel, MtaSts, Relay,
+    RouteConfig, SecretSource, Smtp, Store, Tls, TlsPolicyName, is_log_target,
 };
 
 use core::fmt;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::network::Network;
+use crate::acme::ChallengeKind;
 use crate::addr::Domain;
 use crate::greylist;
 use crate::limiter::Rates;
@@ -36,6 +37,7 @@ pub struct Config {
     pub relay: Relay,
     pub mta_sts: MtaSts,
     pub tls: Tls,
+    pub acme: Acme,
     pub auth: Auth,
     pub limits: LimitsConfig,
     pub checks: ChecksConfig,
@@ -289,6 +291,35 @@ pub struct Tls {
 pub struct CertificateFiles {
     pub cert_file: String,
     pub key_file: String,
+}
+
+/// `acme`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
+pub struct Acme {
+    pub enabled: bool,
+    pub directory: String,
+    pub email: Option<String>,
+    #[serde(deserialize_with = "domains")]
+    pub names: Vec<Domain>,
+    pub terms_agreed: bool,
+    pub challenge: ChallengeKind,
+    pub ca_file: Option<String>,
+    pub renew_days: u64,
+}
+
+impl Acme {
+    /// The names of the certificate, in lower case, as A-labels.
+    #[must_use]
+    pub fn names(&self, hostname: &str) -> Vec<String> {
+        match self.names.as_slice() {
+            [] => vec![hostname.to_ascii_lowercase()],
+            given => given
+                .iter()
+                .map(|name| name.to_string().to_ascii_lowercase())
+                .collect(),
+        }
+    }
 }
 
 /// `auth`

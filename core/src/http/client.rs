@@ -37,6 +37,8 @@ pub struct Request {
     pub target: String,
     /// What is sent, and its media type: POST. None: GET.
     pub body: Option<(&'static str, Vec<u8>)>,
+    /// Fields of the response's head that are wanted; names in lower case.
+    pub wanted: &'static [&'static str],
     /// Octets of the response's body at most.
     pub max_body: usize,
     /// All must be over by then.
@@ -44,14 +46,25 @@ pub struct Request {
 }
 
 /// What came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// Status code.
     pub status: u16,
     /// Content-Type without parameters, in lower case; empty if there is none.
     pub content_type: String,
+    /// The fields that were wanted and are there, in their order.
+    pub fields: Vec<(&'static str, String)>,
     /// Body.
     pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A field that was wanted. Of several of the name the first.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(other, _)| *other == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Why nothing came back, in words.
@@ -97,11 +110,7 @@ impl HttpClient {
             inbox: Vec::new(),
             step: Step::Tls,
             heads: 0,
-            response: Response {
-                status: 0,
-                content_type: String::new(),
-                body: Vec::new(),
-            },
+            response: Response::default(),
             result: None,
             actions: VecDeque::new(),
         }
@@ -144,14 +153,7 @@ impl HttpClient {
     }
 
     fn finish(&mut self) {
-        let response = core::mem::replace(
-            &mut self.response,
-            Response {
-                status: 0,
-                content_type: String::new(),
-                body: Vec::new(),
-            },
-        );
+        let response = core::mem::take(&mut self.response);
         self.end(Ok(response));
     }
 
@@ -234,7 +236,7 @@ impl HttpClient {
         if self.heads > MAX_HEAD {
             return Err(LONG);
         }
-        let head = Head::parse(&octets)?;
+        let head = Head::parse(&octets, self.request.wanted)?;
         if (100..200).contains(&head.status) {
             // An interim response (RFC 9110 §15.2); there is nothing to switch to.
             return if head.status == 101 {
@@ -245,6 +247,7 @@ impl HttpClient {
         }
         self.response.status = head.status;
         self.response.content_type = head.content_type;
+        self.response.fields = head.fields;
         match (head.chunked, head.length) {
             _ if matches!(head.status, 204 | 304) => {
                 self.finish();
@@ -314,12 +317,13 @@ impl HttpClient {
 struct Head {
     status: u16,
     content_type: String,
+    fields: Vec<(&'static str, String)>,
     chunked: bool,
     length: Option<u64>,
 }
 
 impl Head {
-    fn parse(octets: &[u8]) -> Result<Self, Failure> {
+    fn parse(octets: &[u8], wanted: &[&'static str]) -> Result<Self, Failure> {
         const BAD: Failure = "the response is no HTTP";
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
@@ -330,11 +334,14 @@ impl Head {
         let mut head = Self {
             status: response.code.ok_or(BAD)?,
             content_type: String::new(),
+            fields: Vec::new(),
             chunked: false,
             length: None,
         };
         for field in response.headers {
             let value = core::str::from_utf8(field.value).map_err(|_| BAD)?.trim();
+            let asked = wanted.iter().find(|name| field.name.eq_ignore_ascii_case(name));
+            head.fields.extend(asked.map(|name| (*name, value.to_owned())));
             if field.name.eq_ignore_ascii_case("content-type") {
                 let kind = value.split(';').next().unwrap_or_default();
                 head.content_type = kind.trim().to_ascii_lowercase();
@@ -414,6 +421,7 @@ mod tests {
             host: "mta-sts.example.com".into(),
             target: "/.well-known/mta-sts.txt".into(),
             body,
+            wanted: &["location", "retry-after"],
             max_body: 20,
             timeout: Duration::from_secs(60),
         };
@@ -436,6 +444,7 @@ mod tests {
             status,
             content_type,
             body,
+            fields: Vec::new(),
         }))
     }
 
@@ -488,10 +497,10 @@ mod tests {
             ok(200, "", b"")
         );
         assert_eq!(read(&[b"HTTP/1.1 204 No\r\n\r\n"]), ok(204, "", b""));
-        assert_eq!(
-            read(&[b"HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n"]),
-            ok(301, "", b"")
-        );
+        let moved = read(&[b"HTTP/1.1 301 Moved\r\nlocation: https://x/\r\nX: y\r\nLocation: z\r\n\r\n"]);
+        let moved = moved.expect("it has ended").expect("a response");
+        assert_eq!((moved.status, moved.field("location")), (301, Some("https://x/")));
+        assert_eq!((moved.fields.len(), moved.field("x")), (2, None));
         assert_eq!(read(&[b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab"]), None);
     }
 

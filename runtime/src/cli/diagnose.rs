@@ -205,6 +205,11 @@ fn certificates(loaded: &Loaded, mail_root: &Path) -> (bool, Vec<PathBuf>, Vec<P
             true,
             ["cert.pem", "key.pem"].map(|name| mail_root.join("tls").join(name)),
         ),
+        source @ CertificateSource::Acme { .. } => {
+            let files = source.files();
+            // Until the authority has given one, the self-signed pair serves; key and chain lie in one file then.
+            (files.cert != files.key, [files.cert, files.key])
+        }
     };
     let (mut certificates, mut keys) = (vec![cert], vec![key]);
     for pair in &loaded.config.tls.certificates {

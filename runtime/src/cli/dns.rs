@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use super::load::{Loaded, load_or_fail};
 use super::queue::Escaped;
 use super::{Failure, serve};
-use crate::tls::CertificateSource;
 use crate::{dns, dns_check};
 
 /// Options of `dns`.
@@ -71,12 +70,7 @@ pub(super) fn site(loaded: &Loaded, addresses: &[IpAddr]) -> Result<Site, Failur
     let certificate = config
         .tls
         .enabled
-        .then(|| match serve::certificate(loaded, &root) {
-            CertificateSource::Files { cert, .. } => dns_check::certificate(&cert),
-            CertificateSource::SelfSigned { mail_root, .. } => {
-                dns_check::certificate(&mail_root.join("tls/cert.pem"))
-            }
-        });
+        .then(|| dns_check::certificate(&serve::certificate(loaded, &root).files().cert));
     Site::from_config(config, addresses, certificate.flatten())
         .ok_or_else(|| Failure(format!("hostname: {} is no name for the DNS", config.hostname)))
 }

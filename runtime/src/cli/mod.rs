@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
 
+#[cfg(feature = "acme")]
+mod acme;
 mod alias;
 mod app_password;
 mod backup;
@@ -99,6 +101,10 @@ enum Command {
     /// Look at the certificates.
     #[command(subcommand)]
     Tls(tls::Command),
+    /// The certificate from an authority (ACME): how it stands, and ordering it now.
+    #[cfg(feature = "acme")]
+    #[command(subcommand)]
+    Acme(acme::Command),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -162,6 +168,8 @@ pub fn run() -> ExitCode {
         Command::Backup(options) => backup::run(&arguments.config, &options),
         Command::Restore(options) => restore::run(&arguments.config, &options),
         Command::Tls(tls::Command::Show(options)) => tls::show(&arguments.config, &options),
+        #[cfg(feature = "acme")]
+        Command::Acme(command) => acme::run(&arguments.config, &command),
         Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
         Command::Dns(options) => dns::run(&arguments.config, &options),
         Command::Completions(options) => completions::run(&options),

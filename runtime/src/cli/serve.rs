@@ -17,6 +17,8 @@ use rmail_store::service;
 
 use super::Failure;
 use super::load::{LoadError, Loaded, load, load_or_fail};
+#[cfg(feature = "acme")]
+use crate::acme::AcmeConfig;
 use crate::drive::DriveLimits;
 use crate::logging;
 use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
@@ -104,11 +106,18 @@ fn warn(loaded: &Loaded) {
 pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
     let config = &loaded.config;
     let mail_root = loaded.path(&config.mail_root);
+    #[cfg(not(feature = "acme"))]
+    if config.acme.enabled {
+        let why = "acme.enabled: this rmail was built without ACME (feature `acme`)";
+        return Err(Failure::new(why));
+    }
     Ok(ServerConfig {
         hostname: config.hostname.clone(),
         listen: listen(loaded),
         tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
         certificates: certificates(loaded),
+        #[cfg(feature = "acme")]
+        acme: acme(loaded),
         smtp: smtp(config),
         imap: imap(config),
         api: api(config),
@@ -218,6 +227,21 @@ pub(super) fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSourc
             key: loaded.path(key),
         };
     }
+    #[cfg(feature = "acme")]
+    if loaded.config.acme.enabled {
+        return CertificateSource::Acme {
+            file: crate::acme::Place::of(mail_root).certificate(),
+            mail_root: mail_root.to_path_buf(),
+            names: self_signed_names(loaded),
+        };
+    }
+    CertificateSource::SelfSigned {
+        mail_root: mail_root.to_path_buf(),
+        names: self_signed_names(loaded),
+    }
+}
+
+fn self_signed_names(loaded: &Loaded) -> Vec<String> {
     let mut names = vec![loaded.config.hostname.clone()];
     for domain in &loaded.config.domains {
         for prefix in ["mail", "autoconfig", "autodiscover", "mta-sts"] {
@@ -227,10 +251,22 @@ pub(super) fn certificate(loaded: &Loaded, mail_root: &Path) -> CertificateSourc
             }
         }
     }
-    CertificateSource::SelfSigned {
-        mail_root: mail_root.to_path_buf(),
-        names,
-    }
+    names
+}
+
+/// `acme.*`, if it is on.
+#[cfg(feature = "acme")]
+pub(super) fn acme(loaded: &Loaded) -> Option<AcmeConfig> {
+    let (config, acme) = (&loaded.config, &loaded.config.acme);
+    acme.enabled.then(|| AcmeConfig {
+        directory: acme.directory.clone(),
+        email: acme.email.clone(),
+        names: acme.names(&config.hostname),
+        challenge: acme.challenge,
+        ca_file: acme.ca_file.as_ref().map(|file| loaded.path(file)),
+        renew_days: acme.renew_days,
+        dns_servers: config.relay.dns_servers.clone(),
+    })
 }
 
 /// The pairs for other names.

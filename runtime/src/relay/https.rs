@@ -45,7 +45,7 @@ pub(crate) struct Https {
 
 /// Why there was no response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// TLS, or the certificate.
     Tls(Fault),
     /// Anything else, in words.
@@ -68,7 +68,7 @@ impl Https {
             port,
             target: "/.well-known/mta-sts.txt".to_owned(),
         };
-        let response = match self.exchange(&url, None, MAX_POLICY).await {
+        let response = match self.exchange(&url, None, MAX_POLICY, &[]).await {
             Ok(response) => response,
             Err(Trouble::Tls(fault)) => return Err(Fault::new(FaultKind::StsWebpkiInvalid, fault.text)),
             Err(Trouble::Other(text)) => return Err(fetch(text)),
@@ -90,7 +90,7 @@ impl Https {
     pub(super) async fn post(&self, url: &Url, kind: &'static str, body: Vec<u8>) -> Result<(), String> {
         /// What a server says of the report is not read.
         const MAX_ANSWER: usize = 64 * 1024;
-        match self.exchange(url, Some((kind, body)), MAX_ANSWER).await {
+        match self.exchange(url, Some((kind, body)), MAX_ANSWER, &[]).await {
             Ok(response) if (200..300).contains(&response.status) => Ok(()),
             Ok(response) => Err(format!("the server answers with {}", response.status)),
             Err(Trouble::Tls(fault)) => Err(fault.text),
@@ -98,11 +98,13 @@ impl Https {
         }
     }
 
-    async fn exchange(
+    /// One request (with a body: POST) and its response, with these fields of its head.
+    pub(crate) async fn exchange(
         &self,
         url: &Url,
         body: Option<(&'static str, Vec<u8>)>,
         max_body: usize,
+        wanted: &'static [&'static str],
     ) -> Result<Response, Trouble> {
         let late = async {
             Timer::after(TIMEOUT).await;
@@ -118,6 +120,7 @@ impl Https {
                 host,
                 target: url.target.clone(),
                 body,
+                wanted,
                 max_body,
                 timeout: TIMEOUT,
             };

@@ -41,6 +41,9 @@ pub struct ServerConfig {
     pub tls: Option<CertificateSource>,
     /// `tls.certificates`: for clients that ask for other names.
     pub certificates: Vec<PairFiles>,
+    /// `acme.*`; none: the certificate comes from elsewhere.
+    #[cfg(feature = "acme")]
+    pub acme: Option<crate::acme::AcmeConfig>,
     /// `smtp.*`.
     pub smtp: SmtpConfig,
     /// `imap.*`.
@@ -336,6 +339,8 @@ impl Default for ServerConfig {
             listen: Listen::default(),
             tls: None,
             certificates: Vec::new(),
+            #[cfg(feature = "acme")]
+            acme: None,
             smtp: SmtpConfig::default(),
             imap: ImapConfig::default(),
             api: ApiConfig::default(),

@@ -138,6 +138,13 @@ impl<S: MailStore, D: Disk> Probe for HostProbe<S, D> {
         }
     }
 
+    #[cfg(feature = "acme")]
+    fn proof(&self, token: &str) -> Option<String> {
+        let config = self.host.upgrade()?.config();
+        config.acme.as_ref()?;
+        crate::acme::document(&config.mail_root, token)
+    }
+
     fn measure(&self, metrics: &Metrics) {
         let Some(host) = self.host.upgrade() else { return };
         host.state.ask_queue();

@@ -91,6 +91,12 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
     ] = std::array::from_fn(|_| Work::default());
     let watch = Arc::new(async_lock::Mutex::new(Watched::default()));
     certificate.begin(&host, watch_certificates(Arc::clone(&host), Arc::clone(&watch)));
+    #[cfg(feature = "acme")]
+    let (mut acme, acme_memory) = {
+        let (mut work, memory) = (Work::default(), Arc::default());
+        work.begin(&host, crate::acme::tend(Arc::clone(&host), Arc::clone(&memory)));
+        (work, memory)
+    };
     let failures = Arc::new(Flood::default());
     // Shorter than a tick: somebody else's work. Zero: changes are synced before the answer, but mailboxes without changes
     // for a while still have to be marked clean.
@@ -125,6 +131,13 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
         }
         if due(CERTIFICATE) && host.tls().is_some() {
             certificate.begin(&host, watch_certificates(Arc::clone(&host), Arc::clone(&watch)));
+        }
+        #[cfg(feature = "acme")]
+        if due(CERTIFICATE) && host.config().acme.is_some() {
+            acme.begin(
+                &host,
+                crate::acme::tend(Arc::clone(&host), Arc::clone(&acme_memory)),
+            );
         }
         if flush_every > 0 && due(flush_every) && host.service.store().is_dirty() {
             flushing.begin(&host, flush(Arc::clone(&host), Arc::clone(&failures)));

@@ -20,7 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::server::ClientHello;
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 pub use binding::{EXPORTER_LABEL, end_point_of, exporter, info_of};
 pub use certificate::{Certificate, Certificates, PairFiles};
@@ -70,6 +71,15 @@ pub enum CertificateSource {
         /// Private key, PEM.
         key: PathBuf,
     },
+    /// What an authority gave: a file that holds key and chain. Until it is there, the self-signed pair.
+    Acme {
+        /// The file.
+        file: PathBuf,
+        /// The mail_root, and names as for a self-signed pair.
+        mail_root: PathBuf,
+        /// See there.
+        names: Vec<String>,
+    },
 }
 
 impl CertificateSource {
@@ -79,6 +89,8 @@ impl CertificateSource {
         let [cert, key] = match self {
             Self::SelfSigned { mail_root, .. } => files::paths(mail_root),
             Self::Files { cert, key } => [cert.clone(), key.clone()],
+            Self::Acme { file, .. } if file.exists() => [file.clone(), file.clone()],
+            Self::Acme { mail_root, .. } => files::paths(mail_root),
         };
         PairFiles { cert, key }
     }
@@ -88,6 +100,8 @@ impl CertificateSource {
 /// last reload that worked has read, old ones live on.
 pub struct ServerTls {
     current: RwLock<Arc<Certificates>>,
+    /// The mail_root whose proofs an authority is shown, if the main pair comes from one.
+    proofs: RwLock<Option<PathBuf>>,
 }
 
 /// What came of a reload.
@@ -104,19 +118,21 @@ impl ServerTls {
     ///
     /// # Errors
     /// One cannot be read, made or used; says which file and why.
-    pub fn load(main: &CertificateSource, others: &[PairFiles]) -> Result<Self, TlsError> {
-        let main = Certificate::read(ensured(main)?)?;
+    pub fn load(source: &CertificateSource, others: &[PairFiles]) -> Result<Self, TlsError> {
+        let main = Certificate::read(ensured(source)?)?;
         let others = others
             .iter()
             .map(|files| Certificate::read(files.clone()).map(Arc::new));
         let others = others.collect::<Result<_, _>>()?;
         Ok(Self {
+            proofs: RwLock::new(proofs_of(source)),
             current: RwLock::new(Arc::new(Certificates::new(Arc::new(main), others))),
         })
     }
 
     /// Loads them again. A pair that cannot be used now stays what it was, and the others go on.
     pub fn reload(&self, main: &CertificateSource, others: &[PairFiles]) -> Reloaded {
+        *self.proofs.write().unwrap_or_else(PoisonError::into_inner) = proofs_of(main);
         let old = self.current();
         let mut out = Reloaded::default();
         let main = out.take(ensured(main), Some(old.main()));
@@ -131,6 +147,21 @@ impl ServerTls {
         let next = Arc::new(Certificates::new(main, next));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
         out
+    }
+
+    /// What answers a handshake in which an authority looks whether a name is ours (RFC 8737). `None`: it is no such
+    /// handshake, or nothing is to be shown. Reads a small file, of those handshakes only.
+    pub(crate) fn challenged(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        #[cfg(feature = "acme")]
+        {
+            let proofs = self.proofs.read().unwrap_or_else(PoisonError::into_inner).clone();
+            crate::acme::challenged(&proofs?, hello, &provider())
+        }
+        #[cfg(not(feature = "acme"))]
+        {
+            let _ = hello;
+            None
+        }
     }
 
     /// What a connection that begins now uses.
@@ -161,11 +192,20 @@ impl Reloaded {
     }
 }
 
+fn proofs_of(source: &CertificateSource) -> Option<PathBuf> {
+    match source {
+        CertificateSource::Acme { mail_root, .. } => Some(mail_root.clone()),
+        CertificateSource::SelfSigned { .. } | CertificateSource::Files { .. } => None,
+    }
+}
+
 /// The files of a source, which are made if they are self-signed and not there.
 fn ensured(source: &CertificateSource) -> Result<PairFiles, TlsError> {
     match source {
         CertificateSource::Files { .. } => Ok(source.files()),
-        CertificateSource::SelfSigned { mail_root, names } => {
+        CertificateSource::Acme { file, .. } if file.exists() => Ok(source.files()),
+        CertificateSource::SelfSigned { mail_root, names }
+        | CertificateSource::Acme { mail_root, names, .. } => {
             let [cert, key] = self_signed::ensure(mail_root, names)?;
             Ok(PairFiles { cert, key })
         }

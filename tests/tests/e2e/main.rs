@@ -10,6 +10,7 @@
     reason = "test code"
 )]
 
+mod acme;
 mod adversity;
 mod aliases;
 mod api_connections;

@@ -3,6 +3,7 @@
 //! The documents say where mail is read and sent, and under which name one logs in. They are for everybody, and tell nobody
 //! who has an account here: an address only has to be of a hosted domain.
 
+mod acme;
 mod autoconfig;
 mod autodiscover;
 mod mta_sts;
@@ -93,6 +94,16 @@ pub(super) const ROUTES: &[Route] = &[
             "The MTA-STS policy of the hosted domains (RFC 8461), if one is configured.",
             mta_sts::answer,
             mta_sts::describe,
+        )
+    },
+    Route {
+        name: "acmeChallenge",
+        render: acme::render,
+        ..document(
+            "/.well-known/acme-challenge/{token}",
+            "What an authority asks for before it gives this server a certificate (ACME, RFC 8555).",
+            acme::begin,
+            acme::describe,
         )
     },
 ];

@@ -275,7 +275,7 @@ pub fn wanted(answer: &Answer) -> Wanted {
 
 impl Url {
     /// Reads what stands behind `https:`. A host name, no user, no octets that a request line cannot hold.
-    fn parse(rest: &str) -> Option<Self> {
+    pub fn parse(rest: &str) -> Option<Self> {
         let rest = rest.strip_prefix("//")?;
         let rest = rest.split('#').next().unwrap_or(rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());

@@ -14,6 +14,11 @@ pub trait Probe: Send + Sync {
 
     /// Sets the figures that nobody counts.
     fn measure(&self, metrics: &Metrics);
+
+    /// What is shown to an authority for certificates that asks for this token (RFC 8555 §8.3). May read a file.
+    fn proof(&self, _token: &str) -> Option<String> {
+        None
+    }
 }
 
 /// How a host is.
@@ -64,6 +69,7 @@ impl<S: MailStore, D: Disk> Service<S, D> {
                 health.details.take_if(|_| !local && !is_admin);
                 Answer::Health(Box::new(health))
             }
+            Ask::Proof(token) => Answer::Proof(self.probe.get().and_then(|probe| probe.proof(&token))),
             Ask::Metrics => {
                 let health = self.health(settings).await;
                 self.metrics.set(Family::Up, &[], i64::from(health.up));
