@@ -1,12 +1,13 @@
 //! Finds everything that is wrong with a configuration.
 
 use core::net::IpAddr;
-use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::keys::{KEYS, Key, WITHOUT_EFFECT};
 use super::kind::Kind;
+use super::schema::SCHEMA_KEY;
+use super::suggest;
 use super::typed::{Config, LocalListener, RouteConfig, TlsPolicyName};
 use super::{HIDDEN, Problem};
 use crate::auth::token;
@@ -15,88 +16,80 @@ use crate::auth::token;
 pub(super) fn problems(given: &Value) -> Vec<Problem> {
     let mut out = Vec::new();
     if given.is_object() {
-        walk("", given, &mut out);
+        walk("", "", given, &mut out);
     } else {
         out.push(Problem::error("", given, "expected an object"));
     }
     out
 }
 
-fn walk(prefix: &str, value: &Value, out: &mut Vec<Problem>) {
+/// Looks at an object. `shown` is its path, `meant` the section that it is, or is taken for.
+fn walk(shown: &str, meant: &str, value: &Value, out: &mut Vec<Problem>) {
     for (name, value) in value.as_object().into_iter().flatten() {
-        let path = if prefix.is_empty() {
-            name.clone()
-        } else {
-            format!("{prefix}.{name}")
-        };
-        if name.contains('.') {
+        let (path, meant) = (join(shown, name), join(meant, name));
+        if path == SCHEMA_KEY {
+            Kind::Text.check(&path, value, out);
+        } else if name.contains('.') {
             // `{"tls.enabled": …}` looks like a key, and would have no effect.
             let nested = "unknown key; sections are objects: {\"tls\": {\"enabled\": …}}";
-            out.push(Problem::error(&path, value, nested));
-        } else if let Some(key) = KEYS.iter().find(|key| key.path == path) {
+            out.push(with_value(shown_value(&meant, value), &path, nested));
+        } else if let Some(key) = KEYS.iter().find(|key| key.path == meant) {
             key.kind.check(&path, value, out);
-        } else if !is_section(&path) {
-            out.push(Problem::error(&path, value, unknown(&path)));
-        } else if value.is_object() {
-            // Sections nest as deep as the list of keys, not as deep as the input.
-            walk(&path, value, out);
+        } else if suggest::is_section(&meant) {
+            if value.is_object() {
+                // Sections nest as deep as the list of keys, not as deep as the input.
+                walk(&path, &meant, value, out);
+            } else {
+                let section = "expected an object with the keys of this section";
+                out.push(Problem::error(&path, value, section));
+            }
         } else {
-            out.push(Problem::error(
-                &path,
-                value,
-                "expected an object with the keys of this section",
-            ));
+            out.push(unknown(&path, &meant, value));
+            if let Some(section) = suggest::section(&meant).filter(|_| value.is_object()) {
+                // What is wrong in it is told at once too.
+                walk(&path, section, value, out);
+            }
         }
     }
 }
 
-fn is_section(path: &str) -> bool {
-    KEYS.iter().any(|key| {
-        key.path
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.starts_with('.'))
-    })
+fn join(section: &str, name: &str) -> String {
+    match section {
+        "" => name.to_owned(),
+        section => format!("{section}.{name}"),
+    }
 }
 
-fn unknown(path: &str) -> String {
-    let sections: BTreeSet<&str> = KEYS
+fn unknown(path: &str, meant: &str, value: &Value) -> Problem {
+    let keys = suggest::keys(meant);
+    let expected = match keys.as_slice() {
+        [] => "unknown key; `rmail config show` lists all keys".to_owned(),
+        found => format!("unknown key{}", suggest::question(found)),
+    };
+    with_value(shown_value(meant, value), path, expected)
+}
+
+fn with_value(value: String, path: &str, expected: impl Into<String>) -> Problem {
+    Problem {
+        value,
+        ..Problem::about(path, expected)
+    }
+}
+
+/// A value as it may be shown: what stands under a key that may be a misspelt secret does not appear in messages.
+fn shown_value(path: &str, value: &Value) -> String {
+    let secret = |key: &&Key| matches!(key.kind, Kind::Secret | Kind::Routes);
+    let meant = suggest::keys(path);
+    let name = path.to_lowercase();
+    let telling = ["password", "secret", "token"]
         .iter()
-        .filter_map(|key| key.path.rsplit_once('.'))
-        .map(|(s, _)| s)
-        .collect();
-    let near = KEYS
-        .iter()
-        .map(|key: &Key| key.path)
-        .chain(sections)
-        // The distance is no less than this difference.
-        .filter(|known| known.len().abs_diff(path.len()) <= NEAR)
-        .map(|known| (distance(path, known), known))
-        .min();
-    match near {
-        Some((distance, known)) if distance <= NEAR => format!("unknown key; did you mean `{known}`?"),
-        _ => "unknown key; `rmail init --print` shows all keys".into(),
+        .any(|word| name.contains(word));
+    let near = KEYS.iter().filter(secret).any(|key| meant.contains(&key.path));
+    match value {
+        Value::Object(object) if !object.is_empty() => "{…}".into(),
+        _ if telling || near => HIDDEN.into(),
+        _ => super::shorten(value),
     }
-}
-
-/// Changes of a letter after which a name is still taken for a slip of another.
-const NEAR: usize = 3;
-
-/// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let next = (diagonal + usize::from(x != y)).min(left + 1).min(*cell + 1);
-            diagonal = core::mem::replace(cell, next);
-            left = next;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 /// Smallest number of recipients that a server must take (RFC 5321 §4.5.3.1.8).
@@ -115,21 +108,12 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
         ));
     }
     out.extend(token_secret(config));
-    for key in KEYS.iter().filter(|key| WITHOUT_EFFECT.contains(&key.path)) {
-        let value = at(&format!("/{}", key.path.replace('.', "/")));
-        if !value.is_null() && value != (key.default)() {
-            let shown = match key.kind {
-                Kind::Secret => HIDDEN.to_owned(),
-                _ => super::shorten(&value),
-            };
-            out.push(Problem {
-                value: shown,
-                ..Problem::warning(
-                    key.path,
-                    &Value::Null,
-                    "this key has no effect in this version yet",
-                )
-            });
+    for (path, why) in WITHOUT_EFFECT {
+        if let Some(key) = KEYS.iter().find(|key| key.path == *path) {
+            let value = at(&format!("/{}", path.replace('.', "/")));
+            if !value.is_null() && value != (key.default)() {
+                out.push(Problem::warning(*path, &value, *why));
+            }
         }
     }
     match (&config.tls.cert_file, &config.tls.key_file) {

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::kind::{CHECK_POLICIES, Kind, LOG_LEVELS, MX_TLS_POLICIES, TLS_POLICIES};
+use super::schema::SCHEMA_KEY;
 
 /// A configuration key.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ keys! {
     "exchange_api.token_secret", Kind::Secret, null, "Hex key of the API's tokens, 32 octets or more; null: made once, kept in mail_root";
     "exchange_api.max_connections", MAX_CONNECTIONS, 256, "Connections over both ports of the API; more get 503";
     "exchange_api.cors_origins", Kind::Origins, ["*"], "Pages that browsers may show the API's answers to, such as \"https://app.example.com\"; \"*\": all (a token is needed in any case)";
-    "delivery.workers", Kind::Integer(1, 1_024), 4, "Deliveries worked on at the same time";
+    "delivery.workers", Kind::Integer(1, 1_024), 4, "Without effect: as many deliveries as there are wait for the disk at the same time (64 at most)";
     "delivery.max_queue_size", Kind::Integer(1, 10_000_000), 10_000, "Outbound queue entries; full answers 452 4.3.1";
     "delivery.history_days", Kind::Integer(0, 3_650), 14, "Days for which it is kept what became of each message (`rmail trace`): people ask within two weeks, and longer is a record of who wrote whom; 0: nothing is kept";
     "relay.enabled", Kind::Bool, true, "false: external recipients get 550 even after AUTH";
@@ -133,13 +134,51 @@ keys! {
     "store.shared_by_hosts", Kind::Bool, false, "true: several hosts write to mail_root over a network file system";
 }
 
-/// Keys whose work is not built yet: they are checked, and using one is a warning.
-pub const WITHOUT_EFFECT: &[&str] = &["delivery.workers"];
+/// Keys that are taken for the sake of earlier configurations and change nothing, with the reason. Using one is a warning.
+pub const WITHOUT_EFFECT: &[(&str, &str)] = &[(
+    "delivery.workers",
+    "this key has no effect: deliveries wait for the disk, not for workers, and up to 64 do so at the same time",
+)];
 
-/// The given object with the default of every key that is missing.
+/// Keys, and sections, whose new values count from the next start; a reload names those that have changed.
+pub const RESTART: &[&str] = &[
+    "mail_root",
+    "pid_file",
+    "smtp.host",
+    "smtp.port",
+    "smtp.submission_port",
+    "smtp.smtps_port",
+    "imap.host",
+    "imap.port",
+    "imap.imaps_port",
+    "exchange_api.host",
+    "exchange_api.port",
+    "exchange_api.secure_port",
+    "exchange_api.public_port",
+    "exchange_api.public_secure_port",
+    "tls.enabled",
+    "lmtp.listen",
+    "store",
+];
+
+impl Key {
+    /// Whether a new value counts from the next start only.
+    #[must_use]
+    pub fn needs_restart(&self) -> bool {
+        RESTART.iter().any(|path| {
+            let rest = self.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+}
+
+/// The given object with the default of every key that is missing, and without [`SCHEMA_KEY`].
 #[must_use]
 pub fn with_defaults(given: &Value) -> Value {
     let mut whole = given.clone();
+    if let Some(object) = whole.as_object_mut() {
+        object.remove(SCHEMA_KEY);
+    }
     for key in KEYS {
         insert(&mut whole, key.path, (key.default)());
     }
@@ -147,7 +186,7 @@ pub fn with_defaults(given: &Value) -> Value {
 }
 
 /// Puts a value at a dotted path unless something is there.
-fn insert(root: &mut Value, path: &str, value: Value) {
+pub(super) fn insert(root: &mut Value, path: &str, value: Value) {
     let mut at = root;
     let (parents, last) = path
         .rsplit_once('.')
@@ -158,5 +197,27 @@ fn insert(root: &mut Value, path: &str, value: Value) {
     }
     if let Some(object) = at.as_object_mut() {
         object.entry(last).or_insert(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_name_keys_that_there_are() {
+        for path in RESTART {
+            assert!(crate::config::find(path).is_ok(), "{path}");
+        }
+        for (path, _) in WITHOUT_EFFECT {
+            assert!(KEYS.iter().any(|key| key.path == *path), "{path}");
+        }
+        let twice: Vec<_> = KEYS
+            .iter()
+            .enumerate()
+            .filter(|(index, key)| KEYS.iter().take(*index).any(|other| other.path == key.path))
+            .map(|(_, key)| key.path)
+            .collect();
+        assert!(twice.is_empty(), "{twice:?}");
     }
 }

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{Network, Problem};
+use super::{HIDDEN, Network, Problem, suggest};
 use crate::addr::{Address, Domain};
 use crate::relay::tls::policy::pattern;
 
@@ -69,7 +69,7 @@ pub enum Kind {
 pub(super) const LOG_LEVELS: &[&str] = &["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 
 /// Entries of a [`Kind::LogTargets`].
-const MAX_LOG_TARGETS: usize = 64;
+pub(super) const MAX_LOG_TARGETS: usize = 64;
 
 /// TLS policies towards other servers.
 pub(super) const TLS_POLICIES: &[&str] = &["none", "opportunistic", "require", "verify", "implicit"];
@@ -81,13 +81,22 @@ pub(super) const MX_TLS_POLICIES: &[&str] = &["none", "opportunistic", "require"
 pub(super) const CHECK_POLICIES: &[&str] = &["off", "log", "refuse"];
 
 /// Pairs of a [`Kind::Certificates`].
-const MAX_CERTIFICATES: usize = 1_000;
+pub(super) const MAX_CERTIFICATES: usize = 1_000;
+
+/// The keys of a route.
+pub(super) const ROUTE: &[(&str, Kind)] = &[
+    ("host", Kind::Host),
+    ("port", Kind::Integer(1, 65_535)),
+    ("username", Kind::OptionalText),
+    ("password", Kind::Secret),
+    ("tls", Kind::OptionalWord(TLS_POLICIES)),
+];
 
 /// Names of a [`Kind::Names`].
-const MAX_NAMES: usize = 16;
+pub(super) const MAX_NAMES: usize = 16;
 
 /// Seconds of 30 days: a longer retry delay helps nobody.
-const MAX_DELAY: u64 = 30 * 86_400;
+pub(super) const MAX_DELAY: u64 = 30 * 86_400;
 
 impl Kind {
     /// What is expected, in words.
@@ -215,8 +224,69 @@ impl Kind {
         if !good {
             out.push(match self {
                 Self::Secret => Problem::hidden(path, self.expected()),
-                _ => Problem::error(path, value, self.expected()),
+                _ => Problem::error(path, value, format!("{}{}", self.expected(), self.hint(value))),
             });
+        }
+    }
+
+    /// What was probably meant by a value of this kind.
+    fn hint(self, value: &Value) -> String {
+        let Some(text) = value.as_str() else {
+            return String::new();
+        };
+        match self {
+            Self::Word(words) | Self::OptionalWord(words) => {
+                let meant: Vec<&str> = suggest::word(text, words).into_iter().collect();
+                suggest::question(&meant)
+            }
+            Self::Bool if matches!(text, "true" | "false") => "; leave out the quotes".into(),
+            Self::Integer(..) | Self::Port
+                if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                "; leave out the quotes".into()
+            }
+            _ => String::new(),
+        }
+    }
+
+    /// Puts `***` in the place of secrets that are written in a value.
+    pub(super) fn hide(self, value: &mut Value) {
+        match self {
+            Self::Secret => {
+                if value.as_str().is_some_and(|text| !text.is_empty()) {
+                    *value = Value::String(HIDDEN.into());
+                }
+            }
+            Self::Routes => {
+                for route in value.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+                    for (name, kind) in ROUTE {
+                        if let Some(value) = route.get_mut(name) {
+                            kind.hide(value);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds the files that a value names as holding secrets.
+    pub(super) fn secret_files<'a>(self, path: &str, value: &'a Value, out: &mut Vec<(String, &'a str)>) {
+        match self {
+            Self::Secret => {
+                let file = value.get("file").and_then(Value::as_str);
+                out.extend(file.map(|file| (path.to_owned(), file)));
+            }
+            Self::Routes => {
+                for (domain, route) in value.as_object().into_iter().flatten() {
+                    for (name, kind) in ROUTE {
+                        if let Some(value) = route.get(name) {
+                            kind.secret_files(&format!("{path}.{domain}.{name}"), value, out);
+                        }
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -361,13 +431,6 @@ fn check_tls_domains(path: &str, value: &Value, out: &mut Vec<Problem>) {
 }
 
 fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
-    const ROUTE: &[(&str, Kind)] = &[
-        ("host", Kind::Host),
-        ("port", Kind::Integer(1, 65_535)),
-        ("username", Kind::OptionalText),
-        ("password", Kind::Secret),
-        ("tls", Kind::OptionalWord(TLS_POLICIES)),
-    ];
     let Some(routes) = value.as_object() else {
         out.push(Problem::error(path, value, Kind::Routes.expected()));
         return;
@@ -394,8 +457,12 @@ fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
             match ROUTE.iter().find(|(name, _)| name == key) {
                 Some((_, kind)) => kind.check(&format!("{path}.{key}"), value, out),
                 None => {
-                    let known = "unknown key; a route has host, port, username, password, tls";
-                    out.push(Problem::error(format!("{path}.{key}"), value, known));
+                    let names: Vec<&str> = ROUTE.iter().map(|(name, _)| *name).collect();
+                    let meant: Vec<&str> = suggest::word(key, &names).into_iter().collect();
+                    let known = format!("unknown key{}", suggest::question(&meant));
+                    let all = format!("{known} (a route has {})", names.join(", "));
+                    // It may be a misspelt password.
+                    out.push(Problem::hidden(format!("{path}.{key}"), all));
                 }
             }
         }

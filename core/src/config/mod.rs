@@ -11,12 +11,16 @@
 
 mod acme;
 mod check;
+mod effective;
 mod json;
 pub mod keys;
 mod kind;
 mod network;
+pub mod schema;
+mod suggest;
 mod typed;
 
+pub use effective::{Effective, find, nested};
 pub use kind::Kind;
 pub use network::Network;
 pub use typed::{
@@ -107,12 +111,31 @@ fn shorten(value: &serde_json::Value) -> String {
     text.chars().take(SHOWN).chain("…".chars()).collect()
 }
 
+/// A configuration that can be used.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// As types.
+    pub config: Config,
+    /// What is worth a warning.
+    pub warnings: Vec<Problem>,
+    /// As values by key.
+    pub effective: Effective,
+}
+
 impl Config {
     /// Reads a configuration. The second part holds what is worth a warning.
     ///
     /// # Errors
-    /// All that is wrong, in the order of the file's keys.
+    /// As [`Config::read`].
     pub fn parse(text: &str) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        Self::read(text).map(|parsed| (parsed.config, parsed.warnings))
+    }
+
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// All that is wrong, in the order of the file's keys.
+    pub fn read(text: &str) -> Result<Parsed, Vec<Problem>> {
         let (given, twice) = json::read(text).map_err(|error| {
             let place = format!("this is no JSON: {error}");
             vec![Problem::about("", place)]
@@ -122,17 +145,20 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let whole = keys::with_defaults(&given);
-        let config: Self = serde_path_to_error::deserialize(&whole).map_err(|error| {
+        let effective = Effective::of(&given);
+        let config: Self = serde_path_to_error::deserialize(effective.json()).map_err(|error| {
             let path = error.path().to_string();
             vec![Problem::about(path, error.inner().to_string())]
         })?;
         problems.extend(check::across(&config, &given));
         if problems.iter().any(|problem| !problem.warning) {
-            Err(problems)
-        } else {
-            Ok((config, problems))
+            return Err(problems);
         }
+        Ok(Parsed {
+            config,
+            warnings: problems,
+            effective,
+        })
     }
 
     /// The configuration of an empty file.
@@ -198,6 +224,64 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
         assert_eq!(found.len(), 7, "{text}");
+    }
+
+    #[test]
+    fn what_was_probably_meant_is_told_with_what_is_wrong_there() {
+        for (text, expected) in [
+            (
+                r#"{"smpt": {"prot": 25, "port": "x"}}"#,
+                &[
+                    "smpt: {…} is not right: unknown key; did you mean `smtp`?",
+                    "smpt.port: \"x\" is not right: expected a port",
+                    "smpt.prot: 25 is not right: unknown key; did you mean `smtp.port`?",
+                ][..],
+            ),
+            (
+                r#"{"imap": {"cert_file": "a.pem"}}"#,
+                &["imap.cert_file: \"a.pem\" is not right: unknown key; did you mean `tls.cert_file`?"],
+            ),
+            (
+                r#"{"max_connections": 3}"#,
+                &[
+                    "unknown key; did you mean one of `exchange_api.max_connections`, `imap.max_connections`, `smtp.max_connections`?",
+                ],
+            ),
+            (
+                r#"{"colour": "red"}"#,
+                &["unknown key; `rmail config show` lists all keys"],
+            ),
+            (r#"{"log_level": "info"}"#, &["CRITICAL; did you mean `INFO`?"]),
+            (r#"{"smtp": {"port": "25"}}"#, &["leave out the quotes"]),
+            (r#"{"smtp": {"auth_on_25": "true"}}"#, &["leave out the quotes"]),
+            (
+                r#"{"relay": {"routes": {"a.example": {"host": "b", "prot": 25}}}}"#,
+                &[
+                    "relay.routes.a.example.prot: *** is not right: unknown key; did you mean `port`? (a route has host,",
+                ],
+            ),
+        ] {
+            let found = problems(text);
+            assert_eq!(found.len(), expected.len(), "{text}: {found:#?}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(found.contains(expected), "{text}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn misspelt_secrets_are_not_shown() {
+        for text in [
+            r#"{"relay": {"smarthost_pasword": "geheim"}}"#,
+            r#"{"relay": {"password": "geheim"}}"#,
+            r#"{"relay.smarthost_password": "geheim"}"#,
+            r#"{"token": "geheim"}"#,
+            r#"{"relay": {"rout": {"a.example": {"host": "b", "password": "geheim"}}}}"#,
+            r#"{"relay": {"routes": {"a.example": {"host": "b", "pasword": "geheim"}}}}"#,
+        ] {
+            let found = problems(text).join("\n");
+            assert!(!found.contains("geheim"), "{found}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::smtp::server::CheckPolicy;
 
 /// A whole configuration. The meaning of each field is in [`super::keys::KEYS`] under the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Config {
     #[serde(deserialize_with = "hostname")]
@@ -99,6 +100,7 @@ pub fn is_log_target(text: &str) -> bool {
 
 /// `log`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Log {
     pub format: LogFormat,
@@ -131,6 +133,7 @@ pub enum LogJournal {
 
 /// `smtp`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Smtp {
     #[serde(deserialize_with = "hosts")]
@@ -157,6 +160,7 @@ pub struct Smtp {
 
 /// `imap`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Imap {
     #[serde(deserialize_with = "hosts")]
@@ -173,6 +177,7 @@ pub struct Imap {
 
 /// `exchange_api`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Api {
     #[serde(deserialize_with = "hosts")]
@@ -192,6 +197,7 @@ pub struct Api {
 
 /// `delivery`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Delivery {
     pub workers: usize,
@@ -201,6 +207,7 @@ pub struct Delivery {
 
 /// `mta_sts`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct MtaSts {
     pub mode: Option<Mode>,
@@ -223,6 +230,7 @@ impl MtaSts {
 
 /// `relay`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Relay {
     pub enabled: bool,
@@ -250,6 +258,7 @@ pub struct Relay {
 
 /// One of `relay.routes`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "as the `relay.smarthost…` keys")]
 pub struct RouteConfig {
     pub host: String,
@@ -277,6 +286,7 @@ pub enum TlsPolicyName {
 
 /// `tls`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Tls {
     pub enabled: bool,
@@ -324,6 +334,7 @@ impl Acme {
 
 /// `auth`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Auth {
     pub cleartext_networks: Vec<Network>,
@@ -332,6 +343,7 @@ pub struct Auth {
 
 /// `limits`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct LimitsConfig {
     pub trusted_networks: Vec<Network>,
@@ -357,6 +369,7 @@ impl LimitsConfig {
 
 /// `limits.connections_per_address`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct ConnectionsPerAddress {
     pub smtp: usize,
@@ -366,6 +379,7 @@ pub struct ConnectionsPerAddress {
 
 /// `checks`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct ChecksConfig {
     #[serde(deserialize_with = "domains")]
@@ -377,6 +391,7 @@ pub struct ChecksConfig {
 
 /// `greylist`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct GreylistConfig {
     pub enabled: bool,
@@ -399,6 +414,7 @@ impl GreylistConfig {
 
 /// `lmtp`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Lmtp {
     #[serde(deserialize_with = "local_listener")]
@@ -416,6 +432,7 @@ pub enum LocalListener {
 
 /// `store`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "`KEYS` documents each key, under the same name")]
 pub struct Store {
     pub flag_sync_ms: u64,

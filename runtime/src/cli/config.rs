@@ -1,13 +1,14 @@
-//! `rmail config check`.
+//! `rmail config`: what is wrong with the configuration, what counts, what may be in it.
 
 use std::path::Path;
 
-use rmail_core::config::Problem;
+use rmail_core::config::keys::{KEYS, Key};
+use rmail_core::config::{self, Problem, schema};
 use rmail_core::relay;
 use rmail_core::secret::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::load::{LoadError, Loaded, load};
+use super::load::{LoadError, Loaded, load, load_or_fail};
 use super::{Failure, alias, open, serve, tls};
 
 /// Aliases that reach nobody, of which is told.
@@ -18,6 +19,10 @@ const MAX_DEAD: usize = 20;
 pub(super) enum Command {
     /// Tell everything that is wrong with it; exit code 1 if something is.
     Check(Options),
+    /// Show what counts: what the file says, and the defaults of what it does not say; secrets are not shown.
+    Show(ShowOptions),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
 }
 
 /// Options of `config check`.
@@ -28,7 +33,74 @@ pub(super) struct Options {
     json: bool,
 }
 
-pub(super) fn check(path: &Path, options: &Options) -> Result<(), Failure> {
+/// Options of `config show`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowOptions {
+    /// A key such as smtp.port: its value alone; or a section such as smtp.
+    #[arg(value_name = "KEY")]
+    key: Option<String>,
+    /// Only what differs from the defaults.
+    #[arg(long)]
+    changed: bool,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(path: &Path, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(options) => check(path, options),
+        Command::Show(options) => show(path, options),
+        Command::Schema => {
+            anstream::print!("{}", schema_text()?);
+            Ok(())
+        }
+    }
+}
+
+/// The schema as it is written to a file.
+pub(super) fn schema_text() -> Result<String, Failure> {
+    let mut text = serde_json::to_string_pretty(&schema::schema()).map_err(Failure::new)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn show(path: &Path, options: &ShowOptions) -> Result<(), Failure> {
+    // Before the file is read: a slip is told even if the file is wrong.
+    let keys = match &options.key {
+        Some(key) => config::find(key).map_err(Failure)?,
+        None => KEYS.iter().collect(),
+    };
+    let shown = load_or_fail(path)?.effective.without_secrets();
+    let value = |key: &Key| shown.get(key.path).cloned().unwrap_or_default();
+    let wanted = |key: &&&Key| !options.changed || value(key) != (key.default)();
+    let alone = keys.iter().find(|key| Some(key.path) == options.key.as_deref());
+    match alone {
+        Some(key) if options.json => anstream::println!("{:#}", value(key)),
+        Some(key) => match value(key) {
+            Value::String(text) => anstream::println!("{text}"),
+            value => anstream::println!("{value}"),
+        },
+        None if options.json => {
+            let values = keys.iter().filter(wanted).map(|key| (key.path, value(key)));
+            anstream::println!("{:#}", config::nested(values));
+        }
+        None => {
+            for key in keys.iter().filter(wanted) {
+                let value = value(key);
+                let default = if value == (key.default)() {
+                    "  (default)"
+                } else {
+                    ""
+                };
+                anstream::println!("{} = {value}{default}", key.path);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check(path: &Path, options: &Options) -> Result<(), Failure> {
     let (errors, warnings): (Vec<_>, Vec<_>) = match load(path) {
         Ok(loaded) => around(&loaded)
             .into_iter()

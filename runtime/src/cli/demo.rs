@@ -135,7 +135,7 @@ fn write_settings(directory: &Path, ports: &Ports) -> Result<(), Failure> {
 
 fn configuration(base: &Path, any_port: bool) -> Result<Loaded, Failure> {
     let text = settings([2525, 2587, 2465, 2143, 2993, 9002, 9003]);
-    let (config, warnings) = Config::parse(&text.to_string()).map_err(|problems| {
+    let parsed = Config::read(&text.to_string()).map_err(|problems| {
         Failure(
             problems
                 .iter()
@@ -144,11 +144,7 @@ fn configuration(base: &Path, any_port: bool) -> Result<Loaded, Failure> {
                 .join("\n"),
         )
     })?;
-    let mut loaded = Loaded {
-        config,
-        warnings,
-        base: base.to_path_buf(),
-    };
+    let mut loaded = Loaded::new(parsed, base);
     if any_port {
         let (smtp, imap, api) = (
             &mut loaded.config.smtp,

@@ -1,12 +1,12 @@
-//! `rmail init`: a full default configuration.
+//! `rmail init`: a full default configuration, and beside it the schema that explains each key to editors.
 
 use std::io::Write as _;
 use std::path::Path;
 
-use rmail_core::config::Config;
+use rmail_core::config::{Config, schema};
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, config};
 
 /// Options of `init`.
 #[derive(Debug, clap::Args)]
@@ -35,10 +35,16 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .map_err(Failure::new)?;
+    let schema = path.with_file_name(schema::FILE);
+    // What an earlier version wrote is replaced: it is made from the program, nobody edits it.
+    std::fs::write(&schema, config::schema_text()?)
+        .map_err(|error| Failure(format!("cannot write {}: {error}", schema.display())))?;
     anstream::println!(
-        "Wrote {path}. Next:\n  1. set hostname and domains in it, then `rmail --config {path} config check`\n  \
+        "Wrote {path}, and {schema}, which has what each key means, for people and editors. Next:\n  \
+         1. set hostname and domains in it, then `rmail --config {path} config check`\n  \
          2. rmail --config {path} user add you@your.domain --admin\n  3. rmail --config {path} serve",
-        path = path.display()
+        path = path.display(),
+        schema = schema.display()
     );
     Ok(())
 }
@@ -46,6 +52,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
 /// The defaults, with more connections where descriptors suffice for both protocols and the files behind them.
 fn template() -> Value {
     let mut value = Config::defaults_json();
+    value[schema::SCHEMA_KEY] = format!("./{}", schema::FILE).into();
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current
         .unwrap_or(u64::MAX);

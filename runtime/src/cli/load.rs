@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use rmail_core::config::{Config, Problem, SecretSource};
+use rmail_core::config::{Config, Effective, Parsed, Problem, SecretSource};
 use rmail_core::secret::Secret;
 
 use super::Failure;
@@ -12,6 +12,7 @@ use super::Failure;
 pub(super) struct Loaded {
     pub(super) config: Config,
     pub(super) warnings: Vec<Problem>,
+    pub(super) effective: Effective,
     /// Directory of the file: relative paths start here.
     pub(super) base: PathBuf,
 }
@@ -31,16 +32,12 @@ pub(super) fn load(path: &Path) -> Result<Loaded, LoadError> {
         };
         LoadError::Unreadable(format!("cannot read {}: {error}{hint}", path.display()))
     })?;
-    let (config, warnings) = Config::parse(&text).map_err(LoadError::Wrong)?;
+    let parsed = Config::read(&text).map_err(LoadError::Wrong)?;
     let base = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    Ok(Loaded {
-        config,
-        warnings,
-        base: base.to_path_buf(),
-    })
+    Ok(Loaded::new(parsed, base))
 }
 
 /// As [`load`], for commands that only need a working configuration.
@@ -59,6 +56,15 @@ pub(super) fn load_or_fail(path: &Path) -> Result<Loaded, Failure> {
 }
 
 impl Loaded {
+    pub(super) fn new(parsed: Parsed, base: &Path) -> Self {
+        Self {
+            config: parsed.config,
+            warnings: parsed.warnings,
+            effective: parsed.effective,
+            base: base.to_path_buf(),
+        }
+    }
+
     /// A path of the configuration, without what says nothing (`./`).
     pub(super) fn path(&self, path: &str) -> PathBuf {
         let path = self.base.join(path);
@@ -98,11 +104,7 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_file_and_plain() {
-        let loaded = |base: &str| Loaded {
-            config: Config::parse("{}").expect("the default").0,
-            warnings: Vec::new(),
-            base: base.into(),
-        };
+        let loaded = |base: &str| Loaded::new(Config::read("{}").expect("the default"), Path::new(base));
         for (base, path, expected) in [
             (".", "./mailstore", "mailstore"),
             ("/etc/rmail", "./mailstore", "/etc/rmail/mailstore"),

@@ -28,6 +28,7 @@ mod queue;
 mod readme;
 mod record;
 mod replay;
+mod reload;
 mod report;
 mod restore;
 mod serve;
@@ -67,7 +68,7 @@ enum Command {
     Status(status::Options),
     /// How much running servers log, target by target; without arguments what holds now.
     LogLevel(log_level::Options),
-    /// Write a full default configuration.
+    /// Write a full default configuration, and its schema for editors.
     Init(init::Options),
     /// Start a server to play with: high ports, a new mail_root, two users, printed commands to try.
     Demo(demo::Options),
@@ -105,7 +106,7 @@ enum Command {
     #[cfg(feature = "acme")]
     #[command(subcommand)]
     Acme(acme::Command),
-    /// Look at the configuration.
+    /// Check the configuration, show what counts, print its schema.
     #[command(subcommand)]
     Config(config::Command),
     /// Tell which DNS records to publish, and how they stand.
@@ -170,12 +171,12 @@ pub fn run() -> ExitCode {
         Command::Tls(tls::Command::Show(options)) => tls::show(&arguments.config, &options),
         #[cfg(feature = "acme")]
         Command::Acme(command) => acme::run(&arguments.config, &command),
-        Command::Config(config::Command::Check(options)) => config::check(&arguments.config, &options),
         Command::Dns(options) => dns::run(&arguments.config, &options),
         Command::Completions(options) => completions::run(&options),
         Command::Man(options) => man::run(&options),
         Command::Replay(options) => replay::run(&options),
         Command::Record(options) => record::run(&arguments.config, &options),
+        Command::Config(command) => config::run(&arguments.config, &command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

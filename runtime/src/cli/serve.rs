@@ -16,7 +16,8 @@ use rmail_core::relay;
 use rmail_store::service;
 
 use super::Failure;
-use super::load::{LoadError, Loaded, load, load_or_fail};
+use super::load::{LoadError, Loaded};
+use super::reload::Reloading;
 #[cfg(feature = "acme")]
 use crate::acme::AcmeConfig;
 use crate::drive::DriveLimits;
@@ -37,7 +38,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
-    let loaded = load_or_fail(path)?;
+    let (mut reloading, loaded) = Reloading::begin(path)?;
     logging::start(&log_settings(&loaded)).map_err(Failure::new)?;
     warn(&loaded);
     let config = ServerConfig {
@@ -46,16 +47,16 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
     };
     let server = Server::start(Arc::new(config)).map_err(Failure::new)?;
     let _pid_file = PidFile::write(&loaded)?;
-    let path = path.to_path_buf();
-    server.run(move || reload(&path)).map_err(Failure::new)
+    let _watch = reloading.watch(server.reloader());
+    server.run(move || reload(&mut reloading)).map_err(Failure::new)
 }
 
 /// The configuration as it is now; `None`, with the reasons in the log, if it cannot be used.
-fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
+fn reload(reloading: &mut Reloading) -> Option<Arc<ServerConfig>> {
     // Whatever is wrong with the configuration: what rotates the log waits for this.
     log_or_keep(logging::reopen());
     let kept = |reason: &dyn std::fmt::Display| log::error!(target: "config", "kept the running configuration: {reason}");
-    let loaded = match load(path) {
+    let loaded = match reloading.load() {
         Ok(loaded) => loaded,
         Err(LoadError::Unreadable(text)) => {
             kept(&text);
@@ -69,6 +70,7 @@ fn reload(path: &Path) -> Option<Arc<ServerConfig>> {
     let config = server_config(&loaded).map_err(|failure| kept(&failure)).ok()?;
     warn(&loaded);
     log_or_keep(logging::apply(&log_settings(&loaded)));
+    reloading.tell(&loaded);
     Some(Arc::new(config))
 }
 

@@ -63,6 +63,8 @@ pub struct Server<S: MailStore = FileStore<RealDisk>, D: Disk = RealDisk> {
     relay: Option<Relay>,
     stop: Stopper,
     stopped: Receiver<()>,
+    again: Reloader,
+    asked_again: Receiver<()>,
     threads: Threads,
     signals: Signals,
 }
@@ -75,6 +77,18 @@ impl Stopper {
     /// [`Server::run`] drains and returns. Saying it twice is harmless.
     pub fn stop(&self) {
         self.0.close();
+    }
+}
+
+/// Makes a running server reload from another thread, as SIGHUP does. Cloning it names the same server.
+#[derive(Clone, Debug)]
+pub struct Reloader(Sender<()>);
+
+impl Reloader {
+    /// [`Server::run`] calls its `reload` soon. Saying it again before it does so changes nothing.
+    pub fn reload(&self) {
+        // Full: it will; closed: the server has ended.
+        let _ = self.0.try_send(());
     }
 }
 
@@ -221,6 +235,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let lookup = Hurried(relay.dns().clone());
         host.service.set_lookup(Arc::new(lookup));
         let (stop, stopped) = async_channel::bounded(1);
+        let (again, asked_again) = async_channel::bounded(1);
         let mut server = Self {
             addresses: Vec::new(),
             listeners: Vec::new(),
@@ -230,6 +245,8 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             relay: Some(relay),
             stop: Stopper(stop),
             stopped,
+            again: Reloader(again),
+            asked_again,
             threads,
             signals,
             host,
@@ -307,9 +324,15 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         self.stop.clone()
     }
 
+    /// Makes the server reload from another thread.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.again.clone()
+    }
+
     /// Runs until SIGTERM, SIGINT or [`Stopper::stop`], then drains: nobody new is taken, sessions say goodbye once no
     /// transaction is cut in half, what is unsynced is synced. A second signal, or the end of the grace time, cuts
-    /// what is left. SIGHUP calls `reload`: the new configuration, or `None` to keep the old one; the certificate is
+    /// what is left. SIGHUP and [`Reloader::reload`] call `reload`: the new configuration, or `None` to keep the old one; the certificate is
     /// read again in either case.
     ///
     /// # Errors
@@ -340,7 +363,13 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                     let _ = self.stopped.recv().await;
                     Some(Ok(Signal::Term))
                 };
-                match (self.signals.next().or(stopped).await, &mut reload) {
+                let again = async {
+                    match self.asked_again.recv().await {
+                        Ok(()) => Some(Ok(Signal::Hup)),
+                        Err(_) => std::future::pending().await,
+                    }
+                };
+                match (self.signals.next().or(again).or(stopped).await, &mut reload) {
                     (Some(Ok(Signal::Hup)), Some(reload)) => self.reload(reload()).await,
                     (Some(Err(error)), _) => return Err(RunError::Signals(error)),
                     (Some(Ok(_)) | None, _) => return Ok(()),
@@ -353,16 +382,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
     async fn reload(&self, config: Option<Arc<ServerConfig>>) {
         if let Some(config) = config {
             let old = self.host.config();
-            // Asked before what holds on is put back.
-            let restart = config.listen != old.listen
-                || config.mail_root != old.mail_root
-                || config.store != old.store
-                || config.tls.is_some() != old.tls.is_some();
             let config = Arc::new(config.after(&old));
-            if restart {
-                log::warn!(target: "server",
-                    "event=restart_needed why=\"what changed of hosts, ports, mail_root, store or tls.enabled counts from the next start\"");
-            }
             self.host.service.set_settings(config.service.clone());
             if let Some(relay) = &self.relay {
                 relay.set_settings(&config.relay).await;
