@@ -27,8 +27,8 @@ mod queue;
 #[cfg(test)]
 mod readme;
 mod record;
-mod replay;
 mod reload;
+mod replay;
 mod report;
 mod restore;
 mod serve;
