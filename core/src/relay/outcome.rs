@@ -126,6 +126,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the attempt ended because of this server, and the other side has said nothing.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        match self {
+            Self::Temporary(report) => report.code.is_none() && report.enhanced.1 == 3,
+            Self::Delivered(_) | Self::Permanent(_) => false,
+        }
+    }
+
     /// What was said.
     #[must_use]
     pub fn report(&self) -> &Report {

@@ -428,7 +428,10 @@ impl Queue {
             let outcome = outcomes.next().unwrap_or_else(|| {
                 Outcome::Temporary(Report::ours(Enhanced(4, 3, 0), "the attempt was broken off"))
             });
-            self.apply(&id, number, outcome);
+            // What our own end has cut off was not tried: who goes on with the queue tries it at once.
+            if !(self.shutdown && outcome.is_ours()) {
+                self.apply(&id, number, outcome);
+            }
         }
         self.settle(&id);
         self.tell_successes(&id);
