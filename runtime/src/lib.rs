@@ -11,6 +11,7 @@
 
 #[cfg(feature = "acme")]
 pub mod acme;
+mod activation;
 pub mod cli;
 pub mod clock;
 pub mod control;
@@ -21,13 +22,16 @@ pub(crate) mod dns_check;
 pub mod drive;
 pub mod entropy;
 pub mod flood;
+mod handover;
 pub mod io;
 pub mod listen;
 pub mod logging;
 pub mod note_log;
 pub mod pools;
+mod privileges;
 pub mod record;
 mod relay;
 pub mod replay;
 pub mod server;
+mod service;
 pub mod tls;

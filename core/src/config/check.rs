@@ -108,6 +108,14 @@ pub(super) fn across(config: &Config, given: &Value) -> Vec<Problem> {
         ));
     }
     out.extend(token_secret(config));
+    if config.user.is_none() && config.group.is_some() {
+        let value = at("/group");
+        out.push(Problem::error(
+            "group",
+            &value,
+            "expected null, as `user` names nobody",
+        ));
+    }
     for (path, why) in WITHOUT_EFFECT {
         if let Some(key) = KEYS.iter().find(|key| key.path == *path) {
             let value = at(&format!("/{}", path.replace('.', "/")));

@@ -29,6 +29,8 @@ pub struct Config {
     pub log_level: LogLevel,
     pub log: Log,
     pub pid_file: Option<String>,
+    pub user: Option<String>,
+    pub group: Option<String>,
     pub postmaster: Option<String>,
     pub shutdown_grace: u64,
     pub smtp: Smtp,

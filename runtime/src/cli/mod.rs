@@ -17,11 +17,13 @@ mod export;
 mod fsck;
 mod import;
 mod init;
+mod install;
 mod load;
 mod log_level;
 mod man;
 mod migrate;
 mod open;
+mod owner;
 mod password;
 mod queue;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod replay;
 mod report;
 mod restore;
 mod serve;
+mod service;
 mod status;
 mod tls;
 mod trace;
@@ -106,6 +109,20 @@ enum Command {
     #[cfg(feature = "acme")]
     #[command(subcommand)]
     Acme(acme::Command),
+    /// Make a service of it: writes the unit of systemd for the current directory, and enables it.
+    Install(install::Options),
+    /// Stop the service, and take its unit away; configuration and mail stay.
+    Uninstall(install::RemoveOptions),
+    /// Start the service.
+    Start,
+    /// End the service, or a server that runs without systemd.
+    Stop,
+    /// Start the program anew without refusing a connection: the new one takes the ports over, then the old one ends.
+    Restart,
+    /// Have a running server read its configuration again.
+    Reload,
+    /// What the service has logged.
+    Logs(service::LogOptions),
     /// Check the configuration, show what counts, print its schema.
     #[command(subcommand)]
     Config(config::Command),
@@ -150,7 +167,19 @@ fn definition() -> clap::Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match arguments.command {
+    let allowed = owner::work_as(&arguments.command, &arguments.config);
+    let result = allowed.and_then(|()| carry_out(arguments));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            anstream::eprintln!("{}rmail:{} {failure}", ERROR.render(), ERROR.render_reset());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
         Command::Serve(options) => serve::run(&arguments.config, &options),
         Command::Status(options) => status::run(&arguments.config, &options),
         Command::LogLevel(options) => log_level::run(&arguments.config, &options),
@@ -169,6 +198,13 @@ pub fn run() -> ExitCode {
         Command::Backup(options) => backup::run(&arguments.config, &options),
         Command::Restore(options) => restore::run(&arguments.config, &options),
         Command::Tls(tls::Command::Show(options)) => tls::show(&arguments.config, &options),
+        Command::Install(options) => install::run(&arguments.config, &options),
+        Command::Uninstall(options) => install::remove(&options),
+        Command::Start => service::start(),
+        Command::Stop => service::stop(&arguments.config),
+        Command::Restart => service::restart(&arguments.config),
+        Command::Reload => service::reload(&arguments.config),
+        Command::Logs(options) => service::logs(&options),
         #[cfg(feature = "acme")]
         Command::Acme(command) => acme::run(&arguments.config, &command),
         Command::Dns(options) => dns::run(&arguments.config, &options),
@@ -177,13 +213,6 @@ pub fn run() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Record(options) => record::run(&arguments.config, &options),
         Command::Config(command) => config::run(&arguments.config, &command),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            anstream::eprintln!("{}rmail:{} {failure}", ERROR.render(), ERROR.render_reset());
-            ExitCode::FAILURE
-        }
     }
 }
 

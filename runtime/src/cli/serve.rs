@@ -1,6 +1,8 @@
 //! `rmail serve`: from the configuration to a running server.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +18,16 @@ use rmail_core::relay;
 use rmail_store::service;
 
 use super::Failure;
-use super::load::{LoadError, Loaded};
+use super::load::{LoadError, Loaded, load_or_fail};
 use super::reload::Reloading;
 #[cfg(feature = "acme")]
 use crate::acme::AcmeConfig;
+use crate::activation;
 use crate::drive::DriveLimits;
+use crate::handover::{Leaving, Predecessor, Program};
+use crate::listen::{self, Service, Sockets};
 use crate::logging;
+use crate::privileges::Identity;
 use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
 use crate::tls::{CertificateSource, PairFiles};
 
@@ -38,17 +44,107 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
+    // Whatever a library may make: it is for us alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let given = Predecessor::find().map_err(|error| Failure(format!("cannot take over: {error}")))?;
+    let Some((predecessor, sockets)) = given else {
+        return start(path, options, activation::sockets().map_err(Failure::new)?, None);
+    };
+    start(path, options, sockets, Some(&predecessor)).inspect_err(|failure| predecessor.fail(&failure.0))
+}
+
+/// Starts a server on the sockets that are there already, and runs it. A predecessor serves until this one does.
+fn start(
+    path: &Path,
+    options: &Options,
+    mut sockets: Sockets,
+    predecessor: Option<&Predecessor>,
+) -> Result<(), Failure> {
+    let program = Program::this();
     let (mut reloading, loaded) = Reloading::begin(path)?;
     logging::start(&log_settings(&loaded)).map_err(Failure::new)?;
     warn(&loaded);
-    let config = ServerConfig {
+    let config = Arc::new(ServerConfig {
         record: options.record.clone(),
         ..server_config(&loaded)?
+    });
+    let pid_file = PidFile::path(&loaded);
+    let identity = identity(&loaded)?;
+    if let Some(identity) = identity.filter(|identity| !identity.is_ours()) {
+        let log_file = loaded.config.log.file.as_deref().map(|file| loaded.path(file));
+        become_user(path, &config, &identity, &mut sockets, &pid_file, log_file)?;
+    }
+    let server = Server::start_on(config, sockets, Some(program)).map_err(Failure::new)?;
+    let leaving = predecessor.map(Predecessor::take_over).transpose();
+    let leaving = leaving.map_err(|error| Failure(format!("cannot take over: {error}")))?;
+    let _pid_file = match PidFile::write(&pid_file) {
+        // Who has taken over serves, with or without it.
+        Err(failure) if leaving.is_some() => {
+            log::error!(target: "server", "{failure}");
+            None
+        }
+        other => Some(other?),
     };
-    let server = Server::start(Arc::new(config)).map_err(Failure::new)?;
-    let _pid_file = PidFile::write(&loaded)?;
+    if let Some(leaving) = leaving {
+        adopt_from(leaving, server.adopter());
+    }
     let _watch = reloading.watch(server.reloader());
     server.run(move || reload(&mut reloading)).map_err(Failure::new)
+}
+
+/// Whom the configuration names.
+fn identity(loaded: &Loaded) -> Result<Option<Identity>, Failure> {
+    let config = &loaded.config;
+    let find = |user: &String| Identity::find(user, config.group.as_deref());
+    config.user.as_ref().map(find).transpose().map_err(Failure::new)
+}
+
+/// Binds what only root may, and is root no more.
+fn become_user(
+    path: &Path,
+    config: &ServerConfig,
+    identity: &Identity,
+    sockets: &mut Sockets,
+    pid_file: &PidPath,
+    log_file: Option<PathBuf>,
+) -> Result<(), Failure> {
+    for service in Service::ALL {
+        if config.tls.is_some() || !service.is_implicit_tls() {
+            listen::bind_early(service, config.listen.of(service), sockets).map_err(Failure::new)?;
+        }
+    }
+    pid_file.prepare_for(identity)?;
+    if let Some(file) = log_file {
+        let given = identity.give(&file);
+        given.map_err(|error| Failure(format!("log.file: {}: {error}", file.display())))?;
+    }
+    identity.settle(&config.mail_root).map_err(Failure::new)?;
+    identity.assume().map_err(Failure::new)?;
+    identity.check(&config.mail_root).map_err(Failure::new)?;
+    // What is read again at a reload has to be readable still.
+    match load_or_fail(path).and_then(|loaded| server_config(&loaded).map(drop)) {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(Failure(format!("as {}: {failure}", identity.name()))),
+    }
+}
+
+/// The queue of the process that served before is ours as soon as it is gone.
+fn adopt_from(leaving: Leaving, adopter: Option<async_channel::Sender<()>>) {
+    /// Its locks may go some moments after its socket.
+    const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(2)];
+    let wait = move || {
+        leaving.wait();
+        for pause in AGAIN {
+            std::thread::sleep(pause);
+            if let Some(adopter) = &adopter {
+                // Full: it will look anyway.
+                let _ = adopter.try_send(());
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("leaving".to_owned()).spawn(wait) {
+        log::warn!(target: "server", "event=no_thread error={:?}", error.to_string());
+    }
 }
 
 /// The configuration as it is now; `None`, with the reasons in the log, if it cannot be used.
@@ -321,25 +417,54 @@ fn imap(config: &Config) -> ImapConfig {
     }
 }
 
+/// Where the process id goes.
+#[derive(Clone, Debug)]
+struct PidPath {
+    path: PathBuf,
+    /// The configuration names it: it has to be there.
+    asked: bool,
+}
+
+impl PidPath {
+    /// Makes the file for a user who may not make it in its directory.
+    fn prepare_for(&self, identity: &Identity) -> Result<(), Failure> {
+        let made = write_pid(&self.path).and_then(|()| identity.give(&self.path));
+        match made {
+            Err(error) if self.asked => Err(cannot_write(&self.path, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure(format!("pid_file: cannot write {}: {error}", path.display()))
+}
+
+/// Others may read it.
+fn write_pid(path: &Path) -> io::Result<()> {
+    std::fs::write(path, format!("{}\n", std::process::id()))?;
+    // Where it is not ours to change, it is as its owner wants it.
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
+    Ok(())
+}
+
 /// The file with our process id; removed when dropped.
 struct PidFile(Option<PathBuf>);
 
 impl PidFile {
-    fn write(loaded: &Loaded) -> Result<Self, Failure> {
-        let id = format!("{}\n", std::process::id());
-        match &loaded.config.pid_file {
-            Some(path) => {
-                let path = loaded.path(path);
-                std::fs::write(&path, id).map_err(|error| {
-                    Failure(format!("pid_file: cannot write {}: {error}", path.display()))
-                })?;
-                Ok(Self(Some(path)))
-            }
-            None => Ok(Self(
-                std::fs::write(PID_FILE, id)
-                    .is_ok()
-                    .then(|| PathBuf::from(PID_FILE)),
-            )),
+    fn path(loaded: &Loaded) -> PidPath {
+        let named = loaded.config.pid_file.as_deref().map(|path| loaded.path(path));
+        PidPath {
+            asked: named.is_some(),
+            path: named.unwrap_or_else(|| PathBuf::from(PID_FILE)),
+        }
+    }
+
+    fn write(file: &PidPath) -> Result<Self, Failure> {
+        match write_pid(&file.path) {
+            Ok(()) => Ok(Self(Some(file.path.clone()))),
+            Err(error) if file.asked => Err(cannot_write(&file.path, &error)),
+            Err(_) => Ok(Self(None)),
         }
     }
 }
@@ -347,10 +472,18 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Another server may have taken it over meanwhile: remove only our own.
-        if let Some(path) = &self.0
-            && std::fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string())
-            && let Err(error) = std::fs::remove_file(path)
-        {
+        let Some(path) = &self.0 else { return };
+        let ours =
+            std::fs::read_to_string(path).is_ok_and(|text| text.trim() == std::process::id().to_string());
+        if !ours {
+            return;
+        }
+        let removed = match std::fs::remove_file(path) {
+            // The directory is not ours, since we are not root any more: an empty file names nobody.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => std::fs::write(path, ""),
+            other => other,
+        };
+        if let Err(error) = removed {
             log::warn!(target: "server", "cannot remove {}: {error}", path.display());
         }
     }

@@ -45,6 +45,22 @@ pub(crate) async fn answer<S: MailStore, D: Disk>(
             };
             return record(&host, filter, seconds, &mut answers).await;
         }
+        Request::Restart => return restart(&host, answers).await,
+    };
+    answers.say(&reply).await
+}
+
+/// Held until the answer is said: the server waits for that.
+async fn restart<S: MailStore, D: Disk>(host: &Host<S, D>, mut answers: Answers) -> io::Result<()> {
+    let failed = |why: &str| Reply::Failed { why: why.to_owned() };
+    let Some(restarter) = host.state.restarter() else {
+        return answers.say(&failed("this server is not to be restarted")).await;
+    };
+    let outcome = restarter.restart();
+    let reply = match outcome.recv().await {
+        Ok(Ok(pid)) => Reply::Restarted { pid },
+        Ok(Err(why)) => failed(&why),
+        Err(_) => failed("it is ending"),
     };
     answers.say(&reply).await
 }

@@ -32,6 +32,8 @@ pub enum Request {
         /// For so long.
         seconds: u64,
     },
+    /// To start a process that goes on in its place, without refusing anybody: [`Reply::Restarted`], once it serves.
+    Restart,
 }
 
 /// A line of the answer. The last one closes the connection.
@@ -55,6 +57,11 @@ pub enum Reply {
         piece: String,
         /// No more pieces follow.
         last: bool,
+    },
+    /// To [`Request::Restart`].
+    Restarted {
+        /// Process id of the one that serves now; the one that was asked ends when its sessions have.
+        pid: u32,
     },
     /// It was not done.
     Failed {

@@ -5,10 +5,11 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_io::Async;
 
-use super::{BindError, Service, hint};
+use super::{BindError, Service, Sockets};
 
 /// Who may connect: the user and the group that rmail runs as.
 const MODE: u32 = 0o660;
@@ -18,9 +19,24 @@ const MODE: u32 = 0o660;
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Another process goes on with it.
+    left: AtomicBool,
 }
 
 impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            identity: identity(&fs::symlink_metadata(path)?),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    /// The name stays when this is dropped: another process goes on with the socket.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -30,6 +46,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.left.load(Ordering::Relaxed) {
+            return;
+        }
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             log::warn!(target: "server", "cannot remove {}: {error}", self.path.display());
@@ -42,22 +61,30 @@ impl Drop for SocketFile {
 /// # Errors
 /// The name is taken by a socket that is in use or by another file, or cannot be made.
 pub fn bind_local(service: Service, path: &Path) -> Result<(Async<UnixListener>, SocketFile), BindError> {
-    open(path).map_err(|source| BindError {
-        address: path.display().to_string(),
-        service,
-        hint: hint(&source),
-        source,
-    })
+    bind_local_with(service, path, &mut Sockets::default())
+}
+
+/// The same; a socket that is there already is taken.
+///
+/// # Errors
+/// As [`bind_local`].
+pub fn bind_local_with(
+    service: Service,
+    path: &Path,
+    sockets: &mut Sockets,
+) -> Result<(Async<UnixListener>, SocketFile), BindError> {
+    let bound = match sockets.find_local(path) {
+        Some(socket) => Async::new(socket).and_then(|socket| Ok((socket, SocketFile::of(path)?))),
+        None => open(path),
+    };
+    bound.map_err(|source| BindError::new(service, path.display().to_string(), source))
 }
 
 fn open(path: &Path) -> io::Result<(Async<UnixListener>, SocketFile)> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    let file = SocketFile {
-        path: path.to_path_buf(),
-        identity: identity(&fs::symlink_metadata(path)?),
-    };
+    let file = SocketFile::of(path)?;
     Ok((Async::new(listener)?, file))
 }
 

@@ -3,11 +3,13 @@
 mod gate;
 mod local;
 mod refuse;
+mod sockets;
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_io::{Async, Timer};
@@ -15,13 +17,16 @@ use futures_lite::future::yield_now;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+pub(crate) use self::sockets::Bound;
+use self::sockets::Found;
 use crate::flood::Flood;
 use crate::pools::guarded;
 
 pub use gate::{Gate, GateLimits, Pass, Refused};
-pub use local::{SocketFile, bind_local};
+pub use local::{SocketFile, bind_local, bind_local_with};
 pub use refuse::{refuse, tell};
 pub use rmail_core::limiter::counted_as;
+pub use sockets::Sockets;
 
 /// Connections that the system accepts for us while we are busy: a burst, not a load.
 const BACKLOG: i32 = 1024;
@@ -80,6 +85,12 @@ impl Service {
         Self::PublicTls,
         Self::Lmtp,
     ];
+
+    /// The one with this name, as it is displayed.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.to_string() == name)
+    }
 
     /// Whether TLS comes first.
     #[must_use]
@@ -143,19 +154,75 @@ pub struct BindError {
 /// # Errors
 /// The first address that cannot be had.
 pub fn bind(service: Service, addresses: &[SocketAddr]) -> Result<Vec<Async<TcpListener>>, BindError> {
-    let open = |address: &SocketAddr| {
+    let bound = bind_with(service, addresses, &mut Sockets::default())?;
+    let hears = |bound: Bound| {
+        let address = bound.socket.local_addr().map(|address| address.to_string());
+        let failed = |source| BindError::new(service, address.unwrap_or_default(), source);
+        Async::new(bound.socket).map_err(failed)
+    };
+    bound.into_iter().map(hears).collect()
+}
+
+/// The same for sockets of which nobody hears yet; those that are there already are taken.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_with(
+    service: Service,
+    addresses: &[SocketAddr],
+    sockets: &mut Sockets,
+) -> Result<Vec<Bound>, BindError> {
+    let mut bound = Vec::new();
+    for address in addresses {
         let v4_beside = addresses.contains(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()));
-        open(*address, v4_beside).map_err(|source| BindError {
-            address: address.to_string(),
+        match sockets.find(service, *address) {
+            Found::Socket(found) => bound.push(found),
+            Found::Covered => {}
+            Found::Nothing => {
+                let opened = open(*address, v4_beside);
+                bound.push(Bound {
+                    socket: opened.map_err(|source| BindError::new(service, address.to_string(), source))?,
+                    in_any_case: false,
+                });
+            }
+        }
+    }
+    bound.extend(sockets.rest_of(service));
+    Ok(bound)
+}
+
+/// Binds the addresses of a service and leaves the sockets among those that are there: for a process that loses the right
+/// to bind them.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn bind_early(
+    service: Service,
+    addresses: &[SocketAddr],
+    sockets: &mut Sockets,
+) -> Result<(), BindError> {
+    for bound in bind_with(service, addresses, sockets)? {
+        let added = match bound.in_any_case {
+            true => sockets.assign(service, bound.socket),
+            false => sockets.add(Some(service), bound.socket),
+        };
+        added.map_err(|source| BindError::new(service, String::new(), source))?;
+    }
+    Ok(())
+}
+
+impl BindError {
+    fn new(service: Service, address: String, source: io::Error) -> Self {
+        Self {
+            address,
             service,
             hint: hint(&source),
             source,
-        })
-    };
-    addresses.iter().map(open).collect()
+        }
+    }
 }
 
-fn open(address: SocketAddr, v4_beside: bool) -> io::Result<Async<TcpListener>> {
+fn open(address: SocketAddr, v4_beside: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(v4_beside || !address.ip().is_unspecified())?;
@@ -163,7 +230,7 @@ fn open(address: SocketAddr, v4_beside: bool) -> io::Result<Async<TcpListener>> 
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Async::new(TcpListener::from(socket))
+    Ok(TcpListener::from(socket))
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -183,7 +250,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// each time up to a second, and goes on by itself.
 pub async fn accept(
     service: Service,
-    listener: Async<TcpListener>,
+    listener: Arc<Async<TcpListener>>,
     mut on: impl FnMut(TcpStream, SocketAddr) + Send,
 ) {
     accept_by(service, listener, TcpListener::accept, move |(socket, peer)| {
@@ -195,7 +262,7 @@ pub async fn accept(
 /// The same for a socket of the file system.
 pub async fn accept_local(
     service: Service,
-    listener: Async<UnixListener>,
+    listener: Arc<Async<UnixListener>>,
     mut on: impl FnMut(UnixStream) + Send,
 ) {
     accept_by(service, listener, UnixListener::accept, move |(socket, _)| {
@@ -206,7 +273,7 @@ pub async fn accept_local(
 
 async fn accept_by<L, C>(
     service: Service,
-    listener: Async<L>,
+    listener: Arc<Async<L>>,
     take: fn(&L) -> io::Result<C>,
     mut on: impl FnMut(C) + Send,
 ) {

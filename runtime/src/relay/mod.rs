@@ -56,6 +56,8 @@ const ADOPT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Relay {
     events: Sender<Input>,
+    /// A queue of another process is free.
+    free: Sender<()>,
     dns: Dns,
     task: Task<()>,
     /// Dropping it ends it.
@@ -115,17 +117,20 @@ impl Relay {
             let _ = commands.try_send(Input::Command { entry, command });
         });
         block_on(host.service.set_command_listener(listener));
+        // Who says it again while it was not heard says nothing new.
+        let (free, freed) = async_channel::bounded(1);
         // Not only once it has its first turn: a server that has started is ready.
         host.state.relay_works(machine.is_some());
         let task = host.executor.spawn(supervise(
             Arc::clone(host),
             dns.clone(),
             ways,
-            (queue, asked),
+            Heard { queue, asked, freed },
             machine,
         ));
         Ok(Self {
             events,
+            free,
             dns,
             task,
             _reporting: host.executor.spawn(reporting),
@@ -144,15 +149,28 @@ impl Relay {
         let _ = self.events.try_send(Input::Settings(Box::new(settings.clone())));
     }
 
+    /// Where it is told that a process has died whose queue is to be taken over now.
+    pub(crate) fn adopter(&self) -> Sender<()> {
+        self.free.clone()
+    }
+
     /// Begins no further attempts.
     pub(crate) fn shut_down(&self) {
         let _ = self.events.try_send(Input::Shutdown);
     }
 
     /// After [`Relay::shut_down`]: until all that was begun is written down.
-    pub(crate) async fn wait_idle(self) {
-        self.task.await;
+    pub(crate) async fn wait_idle(&mut self) {
+        (&mut self.task).await;
     }
+}
+
+/// What the relay hears from outside.
+struct Heard {
+    queue: Receiver<Input>,
+    asked: Receiver<Asked>,
+    /// A process has died.
+    freed: Receiver<()>,
 }
 
 /// Runs the queue. Should it panic, it begins anew with what is on disk: nothing there is lost, and what was under way
@@ -161,7 +179,7 @@ async fn supervise<S: MailStore, D: Disk>(
     host: Arc<Host<S, D>>,
     dns: Dns,
     ways: Ways,
-    (queue, asked): (Receiver<Input>, Receiver<Asked>),
+    heard: Heard,
     mut machine: Option<Queue>,
 ) {
     /// Between a panic and the next beginning.
@@ -170,7 +188,7 @@ async fn supervise<S: MailStore, D: Disk>(
         if let Some(machine) = machine.take() {
             let running = Running::new(&host, &dns, &ways, machine);
             host.state.relay_works(true);
-            let run = AssertUnwindSafe(running.run(&queue, &asked)).catch_unwind();
+            let run = AssertUnwindSafe(running.run(&heard)).catch_unwind();
             let Err(payload) = run.await else {
                 return;
             };
@@ -179,7 +197,7 @@ async fn supervise<S: MailStore, D: Disk>(
         }
         // What is added meanwhile is on disk, and the settings are the host's: only the end matters.
         let ended = async {
-            while let Ok(input) = queue.recv().await {
+            while let Ok(input) = heard.queue.recv().await {
                 if matches!(input, Input::Shutdown) {
                     break;
                 }
@@ -268,8 +286,8 @@ impl<S: MailStore, D: Disk> Running<S, D> {
     }
 
     /// Until the machine is idle after [`Input::Shutdown`].
-    async fn run(mut self, queue: &Receiver<Input>, asked: &Receiver<Asked>) {
-        self.begin(queue).await;
+    async fn run(mut self, heard: &Heard) {
+        self.begin(&heard.queue).await;
         let mut adopt_at = Instant::now() + ADOPT;
         loop {
             while let Some(action) = self.machine.poll_action() {
@@ -298,16 +316,31 @@ impl<S: MailStore, D: Disk> Running<S, D> {
                 Timer::at(deadline.map_or(adopt_at, |deadline| deadline.min(adopt_at))).await;
                 Ok(Input::Tick)
             };
-            let inputs = async { Ok(self.answered.recv().or(queue.recv()).or(tick).await) };
+            let inputs = async {
+                // The news of our end comes before what it brings about.
+                let input = heard.queue.recv().or(self.answered.recv()).or(tick).await;
+                Ok(input.map(Some))
+            };
+            let freed = async {
+                match heard.freed.recv().await {
+                    // The next turn looks.
+                    Ok(()) => Ok(Ok(None)),
+                    Err(_) => std::future::pending().await,
+                }
+            };
             let question = async {
-                match asked.recv().await {
+                match heard.asked.recv().await {
                     Ok(asked) => Err(asked),
                     // Nobody will ask.
                     Err(_) => std::future::pending().await,
                 }
             };
-            let input = match inputs.or(question).await {
-                Ok(Ok(input)) => input,
+            let input = match inputs.or(question).or(freed).await {
+                Ok(Ok(Some(input))) => input,
+                Ok(Ok(None)) => {
+                    adopt_at = Instant::now();
+                    continue;
+                }
                 Ok(Err(_)) => return,
                 Err(Asked(answer)) => {
                     let now = self.host.clock.now().unix.secs();
@@ -319,7 +352,7 @@ impl<S: MailStore, D: Disk> Running<S, D> {
             let adopted = matches!(&input, Input::Loading(_));
             self.feed(input);
             if adopted {
-                self.begin(queue).await;
+                self.begin(&heard.queue).await;
             }
         }
     }

@@ -1,9 +1,11 @@
 //! A whole server: disk, store, service, listeners, relay, and their end.
 
 mod config;
+mod end;
 mod host;
 mod no_service;
 mod state;
+mod succession;
 mod tasks;
 
 use std::fmt;
@@ -13,11 +15,10 @@ use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 use async_executor::{Executor, Task};
-use async_io::{Async, Timer};
+use async_io::Async;
 use async_signal::{Signal, Signals};
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
@@ -30,22 +31,20 @@ use rmail_store::mailstore::MailStore;
 pub use config::{ApiConfig, ImapConfig, Listen, ServerConfig, SmtpConfig, StoreConfig};
 pub(crate) use host::Host;
 pub(crate) use no_service::NoService;
+pub(crate) use succession::Restarter;
 
+use self::succession::{Event, Succession};
 use crate::control;
 use crate::disk::RealDisk;
 use crate::dns::Hurried;
 use crate::entropy;
-use crate::listen::{self, BindError, Service, SocketFile};
+use crate::handover::{Handed, Program};
+use crate::listen::{self, BindError, Service, SocketFile, Sockets};
 use crate::pools::{Pools, guarded};
 use crate::record::{Files, Filter};
 use crate::relay::Relay;
+use crate::service::notify;
 use crate::tls::{ServerTls, TlsError};
-
-/// Tasks that are polled once more at the end: more than can be left, and an end should one wake itself.
-const LAST_POLLS: usize = 10_000;
-
-/// How long jobs may take to end after the sessions.
-const LAST_JOBS: Duration = Duration::from_secs(5);
 
 /// A running server: SMTP, IMAP and HTTP over one store of mail.
 ///
@@ -55,6 +54,12 @@ pub struct Server<S: MailStore = FileStore<RealDisk>, D: Disk = RealDisk> {
     host: Arc<Host<S, D>>,
     addresses: Vec<(Service, SocketAddr)>,
     listeners: Vec<Task<()>>,
+    /// The sockets of the listeners, for a process that goes on in our place.
+    handed: Vec<Handed>,
+    /// Names that stay when this process has handed them over.
+    local: Option<Arc<SocketFile>>,
+    /// If it can be restarted without refusing anybody.
+    succession: Option<Succession>,
     tasks: Vec<Task<()>>,
     /// What commands ask; until the end.
     control: Option<Task<()>>,
@@ -158,6 +163,20 @@ impl Server {
     /// # Errors
     /// What is in the way; nothing keeps running then.
     pub fn start(config: Arc<ServerConfig>) -> Result<Self, StartError> {
+        Self::start_on(config, Sockets::default(), None)
+    }
+
+    /// The same on sockets that listen already, as far as the configuration has services for them. With the program that it
+    /// is, this server is the whole process: it tells the service manager how it is, and SIGUSR2 starts a process that goes
+    /// on in its place, on the same sockets.
+    ///
+    /// # Errors
+    /// What is in the way; nothing keeps running then.
+    pub(crate) fn start_on(
+        config: Arc<ServerConfig>,
+        sockets: Sockets,
+        program: Option<Program>,
+    ) -> Result<Self, StartError> {
         let root = || config.mail_root.display().to_string();
         let disk = RealDisk::open(&config.mail_root)
             .map_err(|source| StartError::MailRoot { path: root(), source })?;
@@ -172,7 +191,8 @@ impl Server {
         };
         let opened = FileStore::open(Arc::clone(&disk), config.store.limits, options);
         let store = wait_here(opened).map_err(|source| StartError::Store { path: root(), source })?;
-        Self::start_with(config, Arc::new(store), Accounts::new(disk, entropy::random()))
+        let accounts = Accounts::new(disk, entropy::random());
+        Self::start_with_on(config, Arc::new(store), accounts, sockets, program)
     }
 }
 
@@ -199,8 +219,19 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         store: Arc<S>,
         accounts: Accounts<D>,
     ) -> Result<Self, StartError> {
+        Self::start_with_on(config, store, accounts, Sockets::default(), None)
+    }
+
+    fn start_with_on(
+        config: Arc<ServerConfig>,
+        store: Arc<S>,
+        accounts: Accounts<D>,
+        mut sockets: Sockets,
+        program: Option<Program>,
+    ) -> Result<Self, StartError> {
         // First: a signal that comes from now on is heard by `run` and ends nothing half-way.
-        let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup]).map_err(StartError::Signals)?;
+        let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup, Signal::Usr2])
+            .map_err(StartError::Signals)?;
         let tls = config
             .tls
             .as_ref()
@@ -212,14 +243,20 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             if service.is_implicit_tls() && tls.is_none() {
                 continue;
             }
-            for listener in listen::bind(service, config.listen.of(service))? {
-                bound.push((service, listener));
+            for listener in listen::bind_with(service, config.listen.of(service), &mut sockets)? {
+                let in_any_case = listener.in_any_case;
+                let listener = Async::new(listener.socket).map_err(|source| StartError::System {
+                    what: "news of a listener",
+                    source,
+                })?;
+                bound.push((service, listener, in_any_case));
             }
         }
         let local = config.listen.lmtp_socket.as_deref();
         let local = local
-            .map(|path| listen::bind_local(Service::Lmtp, path))
+            .map(|path| listen::bind_local_with(Service::Lmtp, path, &mut sockets))
             .transpose()?;
+        sockets.close_rest();
         let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let executor = Arc::new(Executor::new());
@@ -239,6 +276,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let mut server = Self {
             addresses: Vec::new(),
             listeners: Vec::new(),
+            handed: Vec::new(),
+            local: None,
+            succession: None,
             tasks: tasks::start(&host),
             control: None,
             recording,
@@ -251,13 +291,15 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             signals,
             host,
         };
-        for (service, listener) in bound {
-            server.listen(service, listener)?;
+        server.succession = program.map(|program| Succession::new(&server.host, program));
+        // Who finds a port open can ask for all else.
+        server.hear_commands();
+        for (service, listener, in_any_case) in bound {
+            server.listen(service, listener, in_any_case)?;
         }
         if let Some((listener, file)) = local {
             server.listen_locally(Service::Lmtp, listener, file);
         }
-        server.hear_commands();
         Ok(server)
     }
 
@@ -276,7 +318,12 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         }
     }
 
-    fn listen(&mut self, service: Service, listener: Async<std::net::TcpListener>) -> Result<(), StartError> {
+    fn listen(
+        &mut self,
+        service: Service,
+        listener: Async<std::net::TcpListener>,
+        in_any_case: bool,
+    ) -> Result<(), StartError> {
         let address = listener
             .get_ref()
             .local_addr()
@@ -288,6 +335,12 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         self.addresses.push((service, address));
         let accepting = self.host.state.listens(service, address.to_string());
         let host = Arc::clone(&self.host);
+        let listener = Arc::new(listener);
+        self.handed.push(Handed::Tcp {
+            service,
+            in_any_case,
+            socket: Arc::clone(&listener),
+        });
         let accept = listen::accept(service, listener, move |socket, peer| {
             host.accepted(service, socket, peer);
         });
@@ -303,6 +356,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let path = file.path().display().to_string();
         let accepting = self.host.state.listens(service, path);
         let host = Arc::clone(&self.host);
+        let (listener, file) = (Arc::new(listener), Arc::new(file));
+        self.handed.push(Handed::Local(service, Arc::clone(&listener)));
+        self.local = Some(Arc::clone(&file));
         let accept = listen::accept_local(service, listener, move |socket| {
             host.accepted_local(service, socket);
         });
@@ -328,6 +384,11 @@ impl<S: MailStore, D: Disk> Server<S, D> {
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         self.again.clone()
+    }
+
+    /// Looks for the queues of processes that have died at once, from another thread.
+    pub(crate) fn adopter(&self) -> Option<Sender<()>> {
+        self.relay.as_ref().map(Relay::adopter)
     }
 
     /// Runs until SIGTERM, SIGINT or [`Stopper::stop`], then drains: nobody new is taken, sessions say goodbye once no
@@ -357,26 +418,55 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         mut self,
         mut reload: Option<&mut dyn FnMut() -> Option<Arc<ServerConfig>>>,
     ) -> Result<(), RunError> {
-        async_io::block_on(async {
+        self.tell(notify::ready, &self.host.status());
+        let successor = async_io::block_on(async {
             loop {
                 let stopped = async {
                     let _ = self.stopped.recv().await;
-                    Some(Ok(Signal::Term))
+                    Ok(Some(Ok(Signal::Term)))
+                };
+                let event = async {
+                    match &self.succession {
+                        Some(succession) => Err(succession.event().await),
+                        None => std::future::pending().await,
+                    }
                 };
                 let again = async {
                     match self.asked_again.recv().await {
-                        Ok(()) => Some(Ok(Signal::Hup)),
+                        Ok(()) => Ok(Some(Ok(Signal::Hup))),
                         Err(_) => std::future::pending().await,
                     }
                 };
-                match (self.signals.next().or(again).or(stopped).await, &mut reload) {
-                    (Some(Ok(Signal::Hup)), Some(reload)) => self.reload(reload()).await,
-                    (Some(Err(error)), _) => return Err(RunError::Signals(error)),
-                    (Some(Ok(_)) | None, _) => return Ok(()),
+                let signal = async { Ok(self.signals.next().await) };
+                match (signal.or(again).or(stopped).or(event).await, &mut reload) {
+                    (Ok(Some(Ok(Signal::Hup))), Some(reload)) => {
+                        self.tell(notify::reloading, "reading the configuration");
+                        self.reload(reload()).await;
+                        self.tell(notify::ready, &self.host.status());
+                    }
+                    (Ok(Some(Ok(Signal::Usr2))), _) => self.begin_succession(None),
+                    (Ok(Some(Err(error))), _) => return Err(RunError::Signals(error)),
+                    (Ok(Some(Ok(_)) | None), _) => return Ok(None),
+                    (Err(Event::Asked(answer)), _) => self.begin_succession(Some(answer)),
+                    (Err(Event::Outcome(outcome)), _) => {
+                        if let Some(successor) = self.end_succession(outcome) {
+                            return Ok(Some(successor));
+                        }
+                    }
                 }
             }
         })?;
-        self.drain()
+        if successor.is_none() {
+            self.tell(notify::stopping, "ending sessions");
+        }
+        self.drain(successor)
+    }
+
+    /// Tells the service manager, if this process is a service.
+    fn tell(&self, what: fn(&str), status: &str) {
+        if self.succession.is_some() {
+            what(status);
+        }
     }
 
     async fn reload(&self, config: Option<Arc<ServerConfig>>) {
@@ -392,58 +482,6 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             log::info!(target: "server", "event=reloaded");
         }
         tasks::reload_certificates(&self.host, &[]).await;
-    }
-
-    fn drain(mut self) -> Result<(), RunError> {
-        let grace = self.host.config().grace;
-        log::info!(target: "server", "event=draining sessions={} grace_s={}",
-            self.host.sessions.count(), grace.as_secs());
-        // Dropping a task ends it at its next wait; the sockets close with it.
-        self.listeners.clear();
-        self.tasks.clear();
-        self.host.sessions.shut_down();
-        let relay = self.relay.take();
-        if let Some(relay) = &relay {
-            relay.shut_down();
-        }
-        let clean = async_io::block_on(async {
-            let gone = async {
-                self.host.sessions.wait_gone().await;
-                if let Some(relay) = relay {
-                    relay.wait_idle().await;
-                }
-                true
-            };
-            let late = async {
-                Timer::after(grace).await;
-                false
-            };
-            let again = async {
-                while let Some(Ok(Signal::Hup)) = self.signals.next().await {}
-                false
-            };
-            gone.or(late).or(again).await
-        });
-        if !clean {
-            log::warn!(target: "server", "event=cut sessions={}", self.host.sessions.count());
-        }
-        self.control = None;
-        self.threads.stop();
-        if !self.host.pools.rest(Instant::now() + LAST_JOBS) {
-            log::warn!(target: "server", "event=jobs_left");
-        }
-        // Tasks that end because what they serve is gone have the host, and with it the locks of the queue, until they
-        // are polled once more. Who starts another server in this process must find the queue free.
-        for _ in 0..LAST_POLLS {
-            if !self.host.executor.try_tick() {
-                break;
-            }
-        }
-        drop(self.recording.take());
-        wait_here(self.host.service.flush_history());
-        let flushed = wait_here(self.host.service.store().close()).map_err(RunError::Flush);
-        log::info!(target: "server", "event=stopped");
-        flushed
     }
 }
 
@@ -474,10 +512,10 @@ fn record_all<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Result<Option<Fi
 }
 
 /// The ports on which there is something for clients: the first of each service.
-fn ports_of(bound: &[(Service, Async<std::net::TcpListener>)]) -> Ports {
+fn ports_of(bound: &[(Service, Async<std::net::TcpListener>, bool)]) -> Ports {
     let port = |wanted: Service| {
-        let found = bound.iter().find(|(service, _)| *service == wanted);
-        let address = found.and_then(|(_, listener)| listener.get_ref().local_addr().ok());
+        let found = bound.iter().find(|(service, ..)| *service == wanted);
+        let address = found.and_then(|(_, listener, _)| listener.get_ref().local_addr().ok());
         address.map(|address| address.port())
     };
     Ports {

@@ -14,6 +14,7 @@ use rmail_store::mailstore::MailStore;
 use rmail_store::metrics::{CertificateDays, Family, Metrics};
 use rmail_store::service::{Listener, Probe, Seen};
 
+use super::Restarter;
 use super::host::Host;
 use crate::clock::{self, Clock};
 use crate::listen::Service;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     relay: AtomicBool,
     /// Who tells of the queue.
     queue: OnceLock<Sender<Asked>>,
+    /// Who starts a successor.
+    restarter: OnceLock<Restarter>,
 }
 
 /// A listener that was begun.
@@ -67,6 +70,16 @@ impl State {
     /// Whether somebody works on the queue.
     pub(crate) fn relay_works(&self, works: bool) {
         self.relay.store(works, Ordering::Relaxed);
+    }
+
+    /// Who starts a successor from now on.
+    pub(crate) fn set_restarter(&self, restarter: Restarter) {
+        let _ = self.restarter.set(restarter);
+    }
+
+    /// Who starts a successor, if this server can have one.
+    pub(crate) fn restarter(&self) -> Option<&Restarter> {
+        self.restarter.get()
     }
 
     /// Who tells of the queue from now on.

@@ -41,6 +41,7 @@ mod relay_login;
 mod relay_peers;
 mod relay_reuse;
 mod relay_tls;
+mod service;
 mod smtp_clients;
 mod transcripts;
 mod transfer;
