@@ -111,6 +111,8 @@ pub(super) fn restart(config: &Path) -> Result<(), Failure> {
                 );
             }
             Some(Ok(Reply::Failed { why })) => failed.push(format!("process {} goes on: {why}", server.id())),
+            // It was ending already: another is the server.
+            None if alive(config)?.iter().any(|other| other.id() != server.id()) => {}
             Some(Ok(_)) | None => failed.push(format!("process {} did not answer", server.id())),
             Some(Err(error)) => failed.push(format!("process {}: {error}", server.id())),
         }

@@ -155,7 +155,7 @@ fn status<S: MailStore, D: Disk>(host: &Host<S, D>) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: host.clock.now().mono.0.as_secs(),
         sessions: host.sessions.count(),
-        ending: host.sessions.are_ending(),
+        ending: host.sessions.are_ending() || host.state.is_replaced(),
         listeners: listeners
             .map(|listener| ListenerStatus {
                 service: listener.service,

@@ -33,6 +33,8 @@ pub(crate) struct State {
     queue: OnceLock<Sender<Asked>>,
     /// Who starts a successor.
     restarter: OnceLock<Restarter>,
+    /// Another process is the server by now.
+    replaced: AtomicBool,
 }
 
 /// A listener that was begun.
@@ -79,7 +81,17 @@ impl State {
 
     /// Who starts a successor, if this server can have one.
     pub(crate) fn restarter(&self) -> Option<&Restarter> {
-        self.restarter.get()
+        self.restarter.get().filter(|_| !self.is_replaced())
+    }
+
+    /// Another process is the server from now on.
+    pub(crate) fn replace(&self) {
+        self.replaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another process is the server.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Who tells of the queue from now on.

@@ -139,7 +139,11 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             Ok(successor)
         });
         let told = match &handed {
-            Ok(successor) => Ok(successor.process()),
+            Ok(successor) => {
+                // Who hears the answer and asks again asks the other.
+                self.host.state.replace();
+                Ok(successor.process())
+            }
             Err(error) => Err(error.to_string()),
         };
         let waiting = std::mem::take(&mut succession.waiting);
@@ -165,7 +169,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
 
 /// The answers are handed on, unless that takes long.
 fn wait_heard(answers: &[Answer]) {
-    const LONGEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(5);
     const LOOK: Duration = Duration::from_millis(2);
     let begun = Instant::now();
     while answers.iter().any(|answer| !answer.is_closed()) && begun.elapsed() < LONGEST {

@@ -150,11 +150,15 @@ fn restart_under_load(restarts: usize) {
             .map(|client| scope.spawn(move || send(client)))
             .collect();
         let _over = Over(&over);
-        let mut before = processes(dir.path());
+        let mut before = Vec::new();
+        wait_for("the server to be reached", || {
+            before = processes(dir.path());
+            before.len() == 1
+        });
         for _ in 0..restarts {
             server.rmail(&["restart"], "");
             let now = processes(dir.path());
-            assert!(now.len() == 1 && now != before, "{before:?} {now:?}");
+            assert!(!now.is_empty() && now != before, "{before:?} {now:?}");
             before = now;
         }
         over.store(true, Ordering::Relaxed);
@@ -197,7 +201,11 @@ fn a_process_that_does_not_start_leaves_the_old_one_serving() {
     let dir = tempfile::tempdir().expect("directory");
     let mut server = Server::start(dir.path(), json!({}));
     let _end = End(dir.path());
-    let before = processes(dir.path());
+    let mut before = Vec::new();
+    wait_for("the server to be reached", || {
+        before = processes(dir.path());
+        before.len() == 1
+    });
     let good = fs::read_to_string(dir.path().join("config.json")).expect("config.json");
     let (mut open, _) = Wire::connect(server.port("/smtp/port"));
     let other = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
@@ -482,6 +490,7 @@ fn a_server_without_systemd_is_reloaded_and_stopped_by_command() {
         return;
     }
     let mut server = Server::start(dir.path(), json!({}));
+    wait_for("the server to be reached", || !processes(dir.path()).is_empty());
     server.rmail(&["reload"], "");
     wait_for("the reload", || server.log().contains("event=reloaded"));
     server.rmail(&["stop"], "");
