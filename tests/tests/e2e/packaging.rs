@@ -124,3 +124,34 @@ fn systemd_finds_nothing_wrong_with_the_unit_of_the_package() {
     let ours = said.lines().find(|line| line.contains("rmail.service"));
     assert_eq!(ours, None, "{said}");
 }
+
+#[test]
+fn the_unit_of_the_package_says_what_that_of_install_says() {
+    /// What depends on where things are.
+    const OWN: [&str; 7] = [
+        "ExecStart",
+        "WorkingDirectory",
+        "User",
+        "Group",
+        "ReadWritePaths",
+        "ProtectHome",
+        "TimeoutStopSec",
+    ];
+    let packaged = fs::read_to_string(root().join("packaging/debian/rmail.service")).expect("a unit");
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = dir.path().join("config.json");
+    fs::write(&config, "{}").expect("written");
+    let printed = run(Command::new(rmail()).arg("--config").arg(&config).args([
+        "install",
+        "--dry-run",
+        "--user",
+        "root",
+    ]));
+    let (_, unit) = printed.split_once("[Unit]").expect("a unit");
+    let (unit, _) = unit.split_once("WantedBy=").expect("its end");
+    for line in unit.lines() {
+        let key = line.split('=').next().unwrap_or_default();
+        let same = OWN.contains(&key) || packaged.lines().any(|other| other == line);
+        assert!(same, "the package's unit lacks {line}");
+    }
+}
