@@ -252,10 +252,8 @@ impl Kind {
     /// Puts `***` in the place of secrets that are written in a value.
     pub(super) fn hide(self, value: &mut Value) {
         match self {
-            Self::Secret => {
-                if value.as_str().is_some_and(|text| !text.is_empty()) {
-                    *value = Value::String(HIDDEN.into());
-                }
+            Self::Secret if value.as_str().is_some_and(|text| !text.is_empty()) => {
+                *value = Value::String(HIDDEN.into());
             }
             Self::Routes => {
                 for route in value.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {

@@ -16,6 +16,7 @@ use rmail_core::dns::Name;
 use rmail_core::limits::Limits;
 use rmail_core::relay;
 use rmail_store::service;
+use rustix::fs::Mode;
 
 use super::Failure;
 use super::load::{LoadError, Loaded, load_or_fail};

@@ -166,7 +166,7 @@ mod tests {
         let service = service(seen);
         match block_on(service.state(&service.settings(), Ask::Health { local: false }, details)) {
             Answer::Health(health) => *health,
-            Answer::Metrics(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 
