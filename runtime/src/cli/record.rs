@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anstream::println;
-use rmail_core::addr::Address;
 
 use super::load::load_or_fail;
 use super::{Failure, wrong_usage};
@@ -47,16 +46,17 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
-    let user = options.user.as_deref().map(|user| match Address::parse(user) {
-        Some(address) => address.canonical().to_string(),
-        None => wrong_usage(format_args!("{user} is no address")),
+    let loaded = load_or_fail(config)?;
+    let hosting = super::serve::hosting(&loaded.config)?;
+    let user = options.user.as_deref().map(|user| match hosting.login(user) {
+        Some(account) => account.as_str().to_owned(),
+        None => wrong_usage(format_args!("{user:?} is no account here")),
     });
     let request = Request::Record {
         user,
         address: options.address,
         seconds: options.time.as_secs(),
     };
-    let loaded = load_or_fail(config)?;
     let root = loaded.path(&loaded.config.mail_root);
     let running = servers(&root).map_err(|error| Failure(format!("cannot ask the servers: {error}")))?;
     let wrong = |error: io::Error| Failure(format!("cannot write into {}: {error}", options.to.display()));

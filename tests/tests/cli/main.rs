@@ -34,6 +34,7 @@ macro_rules! cases {
 }
 
 cases! {
+    acme
     alias
     app_password
     backup
@@ -48,8 +49,11 @@ cases! {
     man
     migrate
     queue
+    record
+    replay
     restore
     serve
+    service
     status
     tls
     trace
