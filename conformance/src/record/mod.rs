@@ -52,16 +52,17 @@ pub struct Take {
     pub account: Option<String>,
     /// What happened, and when, since it began.
     pub events: Vec<(Duration, Event)>,
+    /// How long it was there, when this was taken: at least until its last event.
+    pub lasted: Duration,
     /// It went on, and that was not kept.
     pub cut: bool,
 }
 
 impl Take {
-    /// When its last event was.
+    /// When it was over, or taken before.
     #[must_use]
     pub fn ended(&self) -> Unix {
-        let last = self.events.last().map_or(Duration::ZERO, |(at, _)| *at);
-        Unix(self.began.0 + last)
+        Unix(self.began.0 + self.lasted)
     }
 }
 

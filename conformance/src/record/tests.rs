@@ -29,6 +29,7 @@ fn take(kind: &'static str, options: &[(&str, &str)], events: &[(u64, &str, &str
                 (Duration::from_millis(*at), event)
             })
             .collect(),
+        lasted: Duration::ZERO,
         cut: false,
     }
 }

@@ -146,6 +146,8 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[(
 pub const RESTART: &[&str] = &[
     "mail_root",
     "pid_file",
+    "user",
+    "group",
     "smtp.host",
     "smtp.port",
     "smtp.submission_port",

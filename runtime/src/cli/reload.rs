@@ -201,6 +201,8 @@ mod tests {
         "log.file",
         "log.journal",
         "log.targets",
+        // True or there is no authority to speak to: it is never seen to change.
+        "acme.terms_agreed",
     ];
 
     /// A valid value that is not the default, with what else it needs.
@@ -209,6 +211,8 @@ mod tests {
         let value = match key.path {
             "smtp.max_recipients" => json!(200),
             "relay.smarthost_tls" => json!("require"),
+            "acme.directory" => json!("https://acme.example/directory"),
+            "acme.email" => json!("someone@another.example"),
             "greylist.window" => json!(86_400),
             "greylist.memory" | "imap.autologout" => json!(7_200),
             _ => match key.kind {
@@ -266,7 +270,20 @@ mod tests {
                     ("tls.cert_file", json!("c.pem")),
                     ("tls.key_file", json!("k.pem")),
                 ];
-                all.into_iter().filter(|(other, _)| *other != path).collect()
+                let authority = [("acme.enabled", json!(true)), ("acme.terms_agreed", json!(true))];
+                let is_authority = path.starts_with("acme.");
+                // One certificate: from an authority or from files.
+                let all = all
+                    .into_iter()
+                    .filter(|(other, _)| !(is_authority && other.starts_with("tls.")));
+                let authority = authority.into_iter().filter(|_| is_authority);
+                let user = [("user", json!("somebody"))]
+                    .into_iter()
+                    .filter(|_| path == "group");
+                all.chain(authority)
+                    .chain(user)
+                    .filter(|(other, _)| *other != path)
+                    .collect()
             };
             let before = match (key.default)() {
                 Value::Null if key.path.starts_with("tls.") => json!("old.pem"),

@@ -65,6 +65,7 @@ impl Tape {
                     began: clock::unix(),
                     account: None,
                     events: Vec::new(),
+                    lasted: Duration::ZERO,
                     cut: false,
                 },
                 kept: 0,
@@ -131,6 +132,7 @@ impl Tape {
     pub(super) fn take(&self, cut: bool) -> Take {
         let mut inner = self.lock();
         inner.take.cut |= cut;
+        inner.take.lasted = self.began.elapsed();
         inner.take.clone()
     }
 
