@@ -1,8 +1,8 @@
 //! Sessions as they were, written as transcripts.
 //!
-//! What a session heard and said is cut into lines; logins are replaced by one of the fixtures' ([`login`]), so that no secret
+//! What a session heard and said is cut into lines; logins are replaced by one of the fixtures' (`login`), so that no secret
 //! is in the text and it can be played nevertheless; what a server makes up for itself (ids, UIDVALIDITY, MODSEQ) becomes a
-//! wildcard ([`varying`]).
+//! wildcard (`varying`).
 //!
 //! What was in the mailboxes before is not part of a transcript: one of an account that was empty can be played as it is.
 

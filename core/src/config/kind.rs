@@ -59,7 +59,7 @@ pub enum Kind {
     Routes,
     /// Domain → TLS policy towards its MX hosts.
     TlsDomains,
-    /// Log target → level, at most [`MAX_LOG_TARGETS`].
+    /// Log target → level, at most `MAX_LOG_TARGETS`.
     LogTargets,
     /// A list of at most 1000 `{"cert_file": PATH, "key_file": PATH}`, perhaps empty.
     Certificates,

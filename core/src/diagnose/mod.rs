@@ -1,7 +1,7 @@
 //! `rmail diagnose`, as far as it needs no server: what is looked at, in which order, and what a finding means.
 //!
 //! [`Id`] names every check, for good: programs and people refer to them. How bad it is when one does not hold, and what
-//! to do then, stands in the table of [`checks`]; [`plan`](mod@plan) says which phases are worth running;
+//! to do then, stands in the table of `checks`; `plan` says which phases are worth running;
 //! [`answers`] judges what servers say; [`Report`] is the sum. Who asks the server is another: it hands in an
 //! [`Outcome`] for each check.
 

@@ -1,6 +1,6 @@
 //! The certificate from an authority that speaks ACME: who asks, where everything is kept, what the authority is shown.
 //!
-//! An order is [`rmail_core::acme::Order`]; [`order()`] performs what it wants, on a thread of its own. What a name is shown
+//! An order is [`rmail_core::acme::Order`]; `order` performs what it wants, on a thread of its own. What a name is shown
 //! to be ours with lies in files, so that any process on the mail_root answers the authority, whichever of them asked. The
 //! certificate and its key lie in one file, so that both change at once; servers see it change, as they do with any
 //! certificate.

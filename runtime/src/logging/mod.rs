@@ -3,7 +3,7 @@
 //! A line is `time LEVEL target message`, where the message of an event is `event=… key=value …`; with `log.format` json it is
 //! an object with the same fields ([`json`]). Targets follow the modules (`smtp`, `imap`, `relay`, `store::file`, …); each may
 //! have a level of its own ([`levels`]), in the configuration or at run time. Nothing is formatted that is not shown. A line
-//! that comes again and again is counted after a while ([`repeats`]). Colours are used on a terminal only.
+//! that comes again and again is counted after a while (`repeats`). Colours are used on a terminal only.
 //!
 //! Ids join lines: `conn` names a connection, and everything that is said on it; the line `event=accepted` of a message has
 //! `conn` and `id`, and whatever happens to the message from then on has the `id`: its delivery here, its way through the
