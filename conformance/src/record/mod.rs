@@ -6,6 +6,7 @@
 //!
 //! What was in the mailboxes before is not part of a transcript: one of an account that was empty can be played as it is.
 
+mod doubt;
 mod login;
 mod pieces;
 mod varying;
@@ -76,9 +77,11 @@ pub fn transcript(takes: &[Take]) -> String {
     let mut all: Vec<(usize, Piece)> = Vec::new();
     for (number, take) in takes.iter().enumerate() {
         let later = take.began.0.saturating_sub(first.began.0);
-        let mut pieces = pieces::cut(take);
-        let masked_to_the_end = !login::mask(take.kind, &mut pieces);
-        cut |= take.cut || !masked_to_the_end;
+        let mut take = take.clone();
+        let doubtful = doubt::cut_pipelined(&mut take);
+        let mut pieces = pieces::cut(&take);
+        let unmasked = login::mask(take.kind, &mut pieces) | doubt::cut_left(&mut pieces);
+        cut |= take.cut || doubtful || unmasked;
         all.extend(pieces.into_iter().map(|piece| {
             let at = later + piece.at;
             (number + 1, Piece { at, ..piece })

@@ -156,7 +156,7 @@ fn a_session_of_smtp_can_be_played() {
             (
                 5,
                 "C",
-                "Subject: AUTH LOGIN ${x} {*}\r\n\r\nauth plain it's\ttext \r\n.\r\n",
+                "Subject: AUTH LOGIN ${x} {*}\r\n\r\nby auth plain it's\ttext \r\n.\r\n",
             ),
             (8, "S", "250 2.0.0 OK: message accepted for delivery 19af2\r\n"),
             (9, "C", "RSET\r\n"),
@@ -168,4 +168,33 @@ fn a_session_of_smtp_can_be_played() {
     assert!(text.contains("@given user bob@here.test\n"), "{text}");
     assert!(text.contains("C| ."), "{text}");
     plays(&text);
+}
+
+#[test]
+fn what_is_not_surely_masked_is_left_out() {
+    for events in [
+        // The answers come before what asks for them.
+        &[
+            (0, "S", "220 mail.here.test ESMTP rmail\r\n"),
+            (1, "C", "AUTH LOGIN\r\nYWxpY2U=\r\n"),
+            (2, "C", "c2VjcmV0\r\n"),
+            (3, "S", "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n235 2.7.0 OK\r\n"),
+        ][..],
+        &[
+            (0, "S", "* OK ready\r\n"),
+            (1, "C", "a NOOP {0}\r\n"),
+            (2, "S", "a BAD no literal there\r\n"),
+            (3, "C", "b LOGIN bob secret\r\n"),
+            (4, "S", "b OK Logged in\r\n"),
+        ][..],
+    ] {
+        let kind = if events[0].2.starts_with('*') {
+            "imap"
+        } else {
+            "smtp"
+        };
+        let text = transcript(&[take(kind, &[], events)]);
+        assert!(!text.contains("c2VjcmV0") && !text.contains("secret"), "{text}");
+        assert!(text.contains("@recorded cut\n"), "{text}");
+    }
 }

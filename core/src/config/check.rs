@@ -41,7 +41,7 @@ fn walk(shown: &str, meant: &str, value: &Value, out: &mut Vec<Problem>) {
                 walk(&path, &meant, value, out);
             } else {
                 let section = "expected an object with the keys of this section";
-                out.push(Problem::error(&path, value, section));
+                out.push(with_value(shown_value(&meant, value), &path, section));
             }
         } else {
             out.push(unknown(&path, &meant, value));
@@ -81,12 +81,13 @@ fn shown_value(path: &str, value: &Value) -> String {
     let secret = |key: &&Key| matches!(key.kind, Kind::Secret | Kind::Routes);
     let meant = suggest::keys(path);
     let name = path.to_lowercase();
-    let telling = ["password", "secret", "token"]
+    let telling = ["pass", "pw", "secret", "token", "key", "cred"]
         .iter()
         .any(|word| name.contains(word));
     let near = KEYS.iter().filter(secret).any(|key| meant.contains(&key.path));
     match value {
         Value::Object(object) if !object.is_empty() => "{…}".into(),
+        Value::Array(array) if !array.is_empty() => "[…]".into(),
         _ if telling || near => HIDDEN.into(),
         _ => super::shorten(value),
     }

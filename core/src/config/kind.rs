@@ -430,7 +430,10 @@ fn check_tls_domains(path: &str, value: &Value, out: &mut Vec<Problem>) {
 
 fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
     let Some(routes) = value.as_object() else {
-        out.push(Problem::error(path, value, Kind::Routes.expected()));
+        out.push(Problem {
+            value: HIDDEN.into(),
+            ..Problem::about(path, Kind::Routes.expected())
+        });
         return;
     };
     for (domain, route) in routes {
@@ -444,11 +447,13 @@ fn check_routes(path: &str, value: &Value, out: &mut Vec<Problem>) {
             ));
         }
         let Some(fields) = route.as_object() else {
-            out.push(Problem::error(
-                &path,
-                route,
-                "expected an object with \"host\" and, if need be, \"port\" …",
-            ));
+            out.push(Problem {
+                value: HIDDEN.into(),
+                ..Problem::about(
+                    &path,
+                    "expected an object with \"host\" and, if need be, \"port\" …",
+                )
+            });
             continue;
         };
         for (key, value) in fields {

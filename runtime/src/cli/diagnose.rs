@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anstream::println;
 use anstyle::{AnsiColor, Style};
 use async_signal::{Signal, Signals};
 use futures_lite::StreamExt as _;
@@ -20,6 +19,15 @@ use super::open::{self, Opened};
 use super::{Failure, serve, wrong_usage};
 use crate::diagnose::{self, Event, Files, Local, Login, Place, Stop, Subject};
 use crate::tls::CertificateSource;
+
+/// As the usual one, but for that a line which cannot be written (a full disk, a terminal that is gone) is lost: what was made
+/// for the diagnosis has to be removed still.
+macro_rules! println {
+    ($($word:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stdout(), $($word)*);
+    }};
+}
 
 /// Options of `diagnose`.
 #[derive(Debug, clap::Args)]
@@ -95,7 +103,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
 /// Ctrl-C and SIGTERM end it early, but not before all is cleaned up.
 fn stop_at_signals() -> Result<Stop, Failure> {
     let stop = Stop::default();
-    let mut signals = Signals::new([Signal::Int, Signal::Term]).map_err(Failure::new)?;
+    let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]).map_err(Failure::new)?;
     let asked = stop.clone();
     std::thread::Builder::new()
         .name("signals".to_owned())

@@ -20,6 +20,11 @@ pub(super) fn work_as(command: &Command, config: &Path) -> Result<(), Failure> {
                 privileges::become_owner(&root).map_err(Failure::new)
             })
         }
+        // What it keeps is in a tree that the server's user may change: links there lead root nowhere.
+        #[cfg(feature = "acme")]
+        Command::Acme(_) => root().map_or(Ok(()), |root| {
+            privileges::become_owner(&root).map_err(Failure::new)
+        }),
         Command::Import(_) | Command::Restore(_) | Command::Migrate(_) => {
             match root().and_then(|root| privileges::owner(&root)) {
                 Some(owner) => Err(Failure(format!(

@@ -106,6 +106,10 @@ fn listen(server: &Running, request: &Request, shelf: &Mutex<Shelf>) -> io::Resu
                 if text.len() > MAX_TEXT {
                     return Err(io::Error::other("a transcript without end"));
                 }
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                if !stem.chars().all(is_name) {
+                    return Err(io::Error::other("a transcript whose name is no name"));
+                }
                 if last {
                     let written = shelf
                         .lock()

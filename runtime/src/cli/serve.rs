@@ -1,8 +1,8 @@
 //! `rmail serve`: from the configuration to a running server.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use rmail_core::dns::Name;
 use rmail_core::limits::Limits;
 use rmail_core::relay;
 use rmail_store::service;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 use super::Failure;
 use super::load::{LoadError, Loaded, load_or_fail};
@@ -443,9 +443,16 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
 
 /// Others may read it.
 fn write_pid(path: &Path) -> io::Result<()> {
-    std::fs::write(path, format!("{}\n", std::process::id()))?;
+    // Its directory may be that of another user, who must not have root write elsewhere.
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)?;
+    writeln!(file, "{}", std::process::id())?;
     // Where it is not ours to change, it is as its owner wants it.
-    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
+    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
     Ok(())
 }
 

@@ -140,11 +140,23 @@ fn user(run: &Run<'_>, files: Files<'_>, account: &AccountName) -> Checked<()> {
 fn messages(run: &mut Run<'_>) -> Checked<()> {
     let mut imap = Imap::logged_in(run, &run.login()?)?;
     imap.want("SELECT INBOX")?;
-    let ours = imap.want(&format!("SEARCH SUBJECT \"{}\"", run.mark))?.found();
+    let ours = imap
+        .want(&format!("UID SEARCH SUBJECT \"{}\"", run.mark))?
+        .found();
     if !ours.is_empty() {
         let set: Vec<String> = ours.iter().map(u32::to_string).collect();
-        imap.want(&format!("STORE {} +FLAGS.SILENT (\\Deleted)", set.join(",")))?;
-        imap.want("EXPUNGE")?;
+        let set = set.join(",");
+        imap.want(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"))?;
+        // Others may be marked by their owner, to be removed later: these stay (RFC 4315).
+        if imap.want(&format!("UID EXPUNGE {set}")).is_err() {
+            let marked = imap.want("UID SEARCH DELETED")?.found();
+            ensure(
+                marked == ours,
+                "UID EXPUNGE, or no others that are marked as deleted",
+                "others: ours are left, marked as deleted",
+            )?;
+            imap.want("EXPUNGE")?;
+        }
     }
     let left = imap.want(&format!("SEARCH SUBJECT \"{}\"", run.mark))?.found();
     imap.logout();

@@ -79,7 +79,12 @@ fn open(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut options = File::options();
     options.append(true).create(true).mode(MODE);
     // A pipe that nobody reads is an error, and one that is full loses lines: neither may hold up the server.
-    options.custom_flags(OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed());
+    let mut flags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+    if rustix::process::geteuid().is_root() {
+        // The directory may be another user's, who must not have root write elsewhere.
+        flags |= OFlags::NOFOLLOW;
+    }
+    options.custom_flags(flags.bits().cast_signed());
     let file = options.open(path).map_err(|error| {
         io::Error::new(
             error.kind(),

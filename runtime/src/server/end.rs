@@ -28,6 +28,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         // Dropping a task ends it at its next wait; the sockets close with it.
         self.listeners.clear();
         self.handed.clear();
+        if successor.is_none() {
+            // One that is about to take over hears of the end at once, and takes nobody.
+            self.succession = None;
+        }
         if let (Some(_), Some(file)) = (&successor, self.local.take()) {
             file.leave();
         }

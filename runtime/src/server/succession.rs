@@ -113,6 +113,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 1 => Err(HandoverError::Failed(
                     "this is the first process of its container, which ends with it: restart the container".to_owned(),
                 )),
+                process if is_watched_alone(process) => Err(HandoverError::Failed(
+                    "its unit of systemd is not one of Type=notify, and ends with this process: use `systemctl restart`"
+                        .to_owned(),
+                )),
                 _ => program.succeed(&sockets),
             };
             // Nobody hears it when the server ends.
@@ -204,4 +208,10 @@ impl<S: MailStore, D: Disk> Host<S, D> {
             count => format!("serving {count} sessions"),
         }
     }
+}
+
+/// Whether systemd has started this process and hears from nobody who goes on after it.
+fn is_watched_alone(process: u32) -> bool {
+    let started = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|by| by == process.to_string());
+    started && std::env::var_os("NOTIFY_SOCKET").is_none()
 }
