@@ -39,6 +39,8 @@ pub const SHIPPED: &[(&str, &str)] = shipped! {
     "imap/rfc9051-bad-input"
     "imap/rfc9394-partial"
     "imap/rfc9590-list-metadata"
+    "smtp/rfc5321-every-server"
+    "smtp/rfc6409-every-server"
 };
 
 macro_rules! fixtures {

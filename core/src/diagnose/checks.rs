@@ -183,6 +183,7 @@ checks! {
         SmtpVrfy "smtp.vrfy" Warning "VRFY and EXPN tell nobody's address" "turn VRFY and EXPN off: they tell spammers who is there";
         SmtpSize "smtp.size" Failure "messages that are too large are refused at MAIL" "SIZE is offered (RFC 1870) and has to hold";
         SmtpSmuggling "smtp.smuggling" Failure "only CRLF.CRLF ends a message" "stop whatever is in front of the server: it takes other line ends for the end of mail (CVE-2023-51764)";
+        SmtpTranscripts "smtp.transcripts" Failure "dialogues go as they stand in the program's transcripts" "`rmail replay --shipped` shows where they part; compare the versions of server and rmail";
         SmtpSlow "smtp.slow" Warning "replies come within three seconds" "look at the load of the host, and at `checks.…`: a DNS list or resolver that does not answer delays each connection";
         SmtpDeliverMx "smtp.deliver_mx" Failure "mail from outside is taken" "the reply says why not";
         SmtpDeliverSubmission "smtp.deliver_submission" Failure "mail is taken on the submission port" "the reply says why not";
@@ -223,6 +224,7 @@ checks! {
         ImapClose "imap.close" Failure "CLOSE leaves and removes" "is this an IMAP server?";
         ImapRename "imap.rename" Failure "RENAME renames" "the reply says why not";
         ImapDelete "imap.delete" Failure "DELETE removes the mailbox" "the reply says why not";
+        ImapTranscripts "imap.transcripts" Failure "dialogues go as they stand in the program's transcripts" "`rmail replay --shipped` shows where they part; compare the versions of server and rmail";
         ImapLogout "imap.logout" Failure "LOGOUT says BYE" "is this an IMAP server?";
     }
     Api {
@@ -233,6 +235,7 @@ checks! {
         ApiNoToken "api.no_token" Failure "without a token nothing is shown" "stop the server: anybody can read mail; look at whatever is in front of it";
         ApiLogin "api.login" Failure "the right password gets a token" "`rmail log-level auth DEBUG` shows why a login fails; `rmail unban --list` who is locked out";
         ApiBadToken "api.bad_token" Failure "a forged token is refused" "stop the server: anybody can read mail; look at whatever is in front of it";
+        ApiTranscripts "api.transcripts" Failure "requests are answered as they stand in the program's transcripts" "`rmail replay --shipped` shows where they part; compare the versions of server and rmail";
         ApiExpiry "api.expiry" Failure "an old token is refused" "is the clock right?";
         ApiCleartext "api.cleartext" Failure "no password is taken in clear text" "set `tls.enabled` to true and `auth.cleartext_networks` to []";
         ApiFolders "api.folders" Failure "folders are listed" "the answer says why not";

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::http_client::{Ask, Response};
 use super::users::{good_token, set_admin, token};
-use super::{Checked, Login, Run, Trouble, ensure};
+use super::{Checked, Login, Run, Trouble, ensure, transcripts};
 use crate::clock;
 
 /// Attempts that are made at most to be locked out.
@@ -89,6 +89,7 @@ pub(super) fn run(run: &mut Run<'_>) {
             answer.shown(),
         )
     });
+    run.check(Id::ApiTranscripts, |run| transcripts::play(run, "http"));
     run.check(Id::ApiExpiry, |run| expiry(run, &token));
     run.check(Id::ApiAliasForbidden, |run| alias_forbidden(run, &token));
     run.check(Id::ApiAliasAdmin, alias_admin);

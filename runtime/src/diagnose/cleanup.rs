@@ -12,7 +12,7 @@ use rmail_store::orders::{self, Word};
 use rmail_store::{board, queue_view};
 
 use super::imap_client::Imap;
-use super::{Checked, Files, LOOK, Run, Trouble, ensure, users};
+use super::{Checked, Files, LOOK, Run, Trouble, ensure, transcripts, users};
 use crate::{clock, entropy};
 
 /// How long a server may take to do what it was asked for.
@@ -32,7 +32,10 @@ pub(super) fn run(run: &mut Run<'_>) {
             run.check(Id::CleanupLockouts, |run| lockouts(run, files));
         }
         if let Some(account) = run.temporary.clone() {
-            run.check(Id::CleanupUser, |run| user(run, files, &account));
+            run.check(Id::CleanupUser, |run| {
+                transcripts::remove(run, files)?;
+                user(run, files, &account)
+            });
         }
     } else if run.login.is_some() && !run.letters.is_empty() {
         run.check(Id::CleanupMessages, messages);
@@ -125,7 +128,7 @@ fn lockouts(run: &Run<'_>, files: Files<'_>) -> Checked<()> {
     }
 }
 
-fn user(run: &Run<'_>, files: Files<'_>, account: &AccountName) -> Checked<()> {
+pub(super) fn user(run: &Run<'_>, files: Files<'_>, account: &AccountName) -> Checked<()> {
     match block_on(files.accounts.delete(files.store, account)) {
         Ok(()) | Err(AccountError::NoSuchUser) => {}
         Err(error) => return Err(error.into()),

@@ -4,7 +4,7 @@ use rmail_core::diagnose::answers::cleartext_login;
 use rmail_core::diagnose::{Id, Service};
 
 use super::imap_client::Imap;
-use super::{Checked, Run, Trouble, ensure, mailboxes};
+use super::{Checked, Run, Trouble, ensure, mailboxes, transcripts};
 
 pub(super) fn run(run: &mut Run<'_>) {
     let greeted = run.check(Id::ImapGreeting, |run| {
@@ -53,6 +53,7 @@ pub(super) fn run(run: &mut Run<'_>) {
     let Some(mut imap) = session else { return };
     asked(run, &mut imap);
     mailboxes::run(run, &mut imap);
+    run.check(Id::ImapTranscripts, |run| transcripts::play(run, "imap"));
     run.check(Id::ImapLogout, |_| {
         let answer = imap.want("LOGOUT")?;
         ensure(answer.response("BYE").is_some(), "BYE", answer.shown())

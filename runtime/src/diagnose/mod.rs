@@ -20,6 +20,7 @@ mod smtp_client;
 mod smtp_rules;
 mod store;
 mod submission;
+mod transcripts;
 mod users;
 mod wire;
 
@@ -181,6 +182,8 @@ struct Run<'a> {
     login: Option<Login>,
     /// The temporary user.
     temporary: Option<AccountName>,
+    /// Users of transcripts that are there still.
+    players: Vec<AccountName>,
     /// What nobody else has in names.
     mark: String,
     letters: Vec<Letter>,
@@ -205,6 +208,7 @@ pub(crate) fn run(subject: &Subject<'_>, stop: &Stop, tell: &mut dyn FnMut(Event
         tell,
         login: subject.login.clone(),
         temporary: None,
+        players: Vec::new(),
         mark: mark(),
         letters: Vec::new(),
         queued: Vec::new(),

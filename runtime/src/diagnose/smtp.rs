@@ -4,7 +4,7 @@ use rmail_core::diagnose::answers::{ehlo_lacks, ehlo_mechanisms};
 use rmail_core::diagnose::{Id, Service};
 
 use super::smtp_client::Smtp;
-use super::{Checked, Run, Trouble, ensure, smtp_rules, submission};
+use super::{Checked, Run, Trouble, ensure, smtp_rules, submission, transcripts};
 
 /// What limits may be without keeping users from their work, or letting guessers do theirs.
 const MESSAGES: std::ops::RangeInclusive<u64> = 5..=100_000;
@@ -39,6 +39,7 @@ pub(super) fn run(run: &mut Run<'_>) {
     }
     first.quit();
     smtp_rules::run(run);
+    run.check(Id::SmtpTranscripts, |run| transcripts::play(run, "smtp"));
     submission::run(run);
 }
 

@@ -307,6 +307,7 @@ fn a_server_that_says_yes_to_all_is_named() {
         "smtp.auth_required",
         "smtp.auth_wrong",
         "smtp.spoofing",
+        "smtp.transcripts",
     ];
     expect(&found, "a server that agrees", &ids);
 }
@@ -369,6 +370,7 @@ fn an_imap_server_that_is_wrong_is_named() {
         "imap.fetch",
         "imap.search",
         "imap.copy",
+        "imap.transcripts",
     ];
     expect(&found, "wrong IMAP", &ids);
 }
@@ -392,6 +394,7 @@ fn an_api_that_lets_anybody_in_is_named() {
         "api.no_token",
         "api.bad_token",
         "api.bad_request",
+        "api.transcripts",
         "api.expiry",
         "api.alias_forbidden",
         "api.lockout",
