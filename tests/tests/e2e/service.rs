@@ -186,12 +186,6 @@ fn restart_under_load(restarts: usize) {
 }
 
 #[test]
-fn restarts_refuse_nobody_and_lose_nothing() {
-    restart_under_load(4);
-}
-
-#[test]
-#[ignore = "takes minutes; a hundred of the restarts of which the test above does four"]
 fn a_hundred_restarts_refuse_nobody_and_lose_nothing() {
     restart_under_load(100);
 }
