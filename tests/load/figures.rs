@@ -36,6 +36,21 @@ pub(crate) struct Options {
     pid: Vec<u32>,
 }
 
+impl Options {
+    /// One round of a comparison: the usual mailboxes, and no memory.
+    pub(crate) fn of(login: Login, messages: u32) -> Self {
+        Self {
+            login,
+            messages,
+            bodies: 10_000.min(messages),
+            large: 128,
+            rounds: 3,
+            sessions: 0,
+            pid: Vec::new(),
+        }
+    }
+}
+
 pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
     let mut client = Client::new(host, &options.login);
     let [flags, bodies, large] = ["load-flags", "load-4k", "load-1m"];
@@ -61,6 +76,7 @@ pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
         stores.extend(client.times(&command, 1));
     }
     figures.extend(percentiles("STORE of one", stores));
+    figures.extend(percentiles("NOOP", client.times("NOOP", rounds.max(200))));
     for (word, command) in [
         ("SORT", "SORT (SUBJECT) UTF-8 ALL"),
         ("SORT", "SORT (REVERSE DATE) UTF-8 ALL"),
@@ -98,6 +114,7 @@ pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
             "MB/s",
         ),
     ));
+    figures.extend(client.writes(options, flags));
     client.wire.imap("LOGOUT");
     if options.sessions > 0 && !options.pid.is_empty() {
         figures.push(idle_memory(host, options, flags));
@@ -190,6 +207,28 @@ impl Client {
         let mut times = self.times(command, rounds);
         times.sort_by(f64::total_cmp);
         (command.to_owned(), amount / times[times.len() / 2] * 1000.0, unit)
+    }
+
+    /// What adds messages: one by one, and a thousand at once; the mailbox that takes them is emptied behind it.
+    fn writes(&mut self, options: &Options, from: &str) -> Figures {
+        let into = "load-writes";
+        self.create(into);
+        let appends: Vec<f64> = (0..options.rounds.max(50))
+            .map(|number| {
+                let begun = Instant::now();
+                self.append(into, 1, 1024, number);
+                begun.elapsed().as_secs_f64() * 1000.0
+            })
+            .collect();
+        let mut figures = percentiles("APPEND of 1 KiB", appends);
+        self.wire.imap(&format!("SELECT {from}"));
+        let count = options.messages.min(1_000);
+        let copies = self.times(&format!("COPY 1:{count} {into}"), options.rounds);
+        figures.extend(median(&format!("COPY of {count}"), copies));
+        self.wire.imap(&format!("SELECT {into}"));
+        self.wire.drain("STORE 1:* +FLAGS.SILENT (\\Deleted)");
+        self.wire.drain("EXPUNGE");
+        figures
     }
 
     fn create(&mut self, mailbox: &str) {

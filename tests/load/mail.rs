@@ -17,31 +17,31 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    login: Login,
+    pub(crate) login: Login,
     /// Port 25 of the server.
     #[arg(long)]
-    smtp_port: u16,
+    pub(crate) smtp_port: u16,
     /// Recipients, taken in turn by the connections; all have the password of `--user`.
     #[arg(long, required = true)]
-    to: Vec<String>,
+    pub(crate) to: Vec<String>,
     /// Connections at the same time.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    connections: u16,
+    pub(crate) connections: u16,
     /// Messages of 1 KiB.
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    messages: u32,
+    pub(crate) messages: u32,
     /// Messages of 1 MiB.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=100_000))]
-    large: u32,
+    pub(crate) large: u32,
     /// Rounds of the final dot to EXISTS.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    rounds: u32,
+    pub(crate) rounds: u32,
     /// Connections that say EHLO and nothing more, for their memory.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=20_000))]
-    idle: u32,
+    pub(crate) idle: u32,
     /// Name of the server's processes (`comm`), for their time and memory; may be given several times.
     #[arg(long)]
-    process: Vec<String>,
+    pub(crate) process: Vec<String>,
 }
 
 pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
@@ -117,7 +117,7 @@ impl<'a> Server<'a> {
         figures.push(("delivered".to_owned(), count / seconds, "messages/s"));
         if size >= 1 << 20 {
             let rate = count * f64::from(size) / 1e6 / seconds;
-            figures.push(("delivered".to_owned(), rate, "MB/s"));
+            figures.push(("delivered (MB/s)".to_owned(), rate, "MB/s"));
         }
         if let (Some(before), Some(after)) = (cpu, self.processes.cpu()) {
             let each = after.saturating_sub(before).as_secs_f64() * 1000.0 / count;

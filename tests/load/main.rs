@@ -3,13 +3,19 @@
 //! It speaks clear text, so the server must allow a login there for 127.0.0.0/8 (`auth.cleartext_networks`) and lift the
 //! per-address limits (`limits.trusted_networks`). Bounded in count and time; refuses anything but loopback.
 
+mod compare;
 mod figures;
+mod http;
 mod idle;
 mod imap;
+mod limits;
 mod mail;
 mod processes;
 mod relay;
+mod servers;
 mod smtp;
+mod targets;
+mod tls;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,6 +51,12 @@ enum Command {
     Imap(figures::Options),
     /// Puts messages into a mailbox with APPEND.
     Fill(imap::FillOptions),
+    /// Handshakes of TLS a second.
+    Tls(tls::Options),
+    /// Requests of the HTTP API a second.
+    Http(http::Options),
+    /// Several servers in one run: medians, ratios, targets, and what the machine itself gives.
+    Compare(compare::Options),
 }
 
 /// A figure with its name and unit.
@@ -65,6 +77,17 @@ fn main() {
         Command::Idle(options) => idle::measure(host, options),
         Command::Imap(options) => figures::measure(host, options),
         Command::Fill(options) => imap::fill(host, options),
+        Command::Tls(options) => tls::measure(host, options),
+        Command::Http(options) => http::measure(host, options),
+        Command::Compare(options) => {
+            let comparison = compare::measure(host, options);
+            if arguments.json {
+                println!("{}", comparison.json());
+            } else {
+                print!("{}", comparison.table(options.markdown));
+            }
+            return;
+        }
     };
     if arguments.json {
         let map: serde_json::Map<_, _> = figures
