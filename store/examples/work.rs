@@ -190,9 +190,7 @@ fn gists() -> (Vec<Row>, Vec<Gists>) {
 
 fn listed<'a>(rows: &'a [Row], gists: &'a [Gists]) -> Vec<Message<'a>> {
     let gist = |row: &Row| gists.get((row.uid.0 >> 8) as usize)?.get(row.uid);
-    rows.iter()
-        .map(|row| Message { row, gist: gist(row) })
-        .collect()
+    rows.iter().map(|row| Message { row, gist: gist(row) }).collect()
 }
 
 fn search_subject() {

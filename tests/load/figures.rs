@@ -51,6 +51,14 @@ impl Options {
     }
 }
 
+/// Only the mailboxes: `load-flags` and `load-1m` of so many messages.
+pub(crate) fn fill(host: IpAddr, login: &Login, flags: u32, large: u32) {
+    let mut client = Client::new(host, login);
+    client.fill("load-flags", flags, 400);
+    client.fill("load-1m", large, 1 << 20);
+    client.wire.imap("LOGOUT");
+}
+
 pub(crate) fn measure(host: IpAddr, options: &Options) -> Figures {
     let mut client = Client::new(host, &options.login);
     let [flags, bodies, large] = ["load-flags", "load-4k", "load-1m"];

@@ -17,6 +17,9 @@ pub(crate) struct Login {
     /// Name of the environment variable with the password.
     #[arg(long, default_value = "RMAIL_LOAD_PASSWORD")]
     pub(crate) password_env: String,
+    /// The password itself, of a server of the tool's own.
+    #[arg(skip)]
+    pub(crate) password: Option<String>,
     /// Mailbox.
     #[arg(long, default_value = "INBOX")]
     pub(crate) mailbox: String,
@@ -54,7 +57,8 @@ pub(crate) struct FillOptions {
 }
 
 pub(crate) fn login(host: IpAddr, login: &Login) -> Wire {
-    let password = std::env::var(&login.password_env).expect("the password's environment variable");
+    let given = || std::env::var(&login.password_env).expect("the password's environment variable");
+    let password = login.password.clone().unwrap_or_else(given);
     let mut wire = Wire::connect(host, login.port);
     wire.imap(&format!("LOGIN \"{}\" \"{password}\"", login.user));
     wire

@@ -4,12 +4,16 @@
 //! per-address limits (`limits.trusted_networks`). Bounded in count and time; refuses anything but loopback.
 
 mod compare;
+mod cost;
+mod fair;
 mod figures;
+mod growth;
 mod http;
 mod idle;
 mod imap;
 mod limits;
 mod mail;
+mod own;
 mod processes;
 mod relay;
 mod servers;
@@ -57,6 +61,12 @@ enum Command {
     Http(http::Options),
     /// Several servers in one run: medians, ratios, targets, and what the machine itself gives.
     Compare(compare::Options),
+    /// How long a NOOP takes beside clients that ask for much, or read slowly.
+    Fair(fair::Options),
+    /// What a server costs that does nothing; the tool starts its own.
+    Cost(cost::Options),
+    /// How time and memory grow with what is there, as pictures; the tool starts its own server.
+    Growth(growth::Options),
 }
 
 /// A figure with its name and unit.
@@ -79,6 +89,9 @@ fn main() {
         Command::Fill(options) => imap::fill(host, options),
         Command::Tls(options) => tls::measure(host, options),
         Command::Http(options) => http::measure(host, options),
+        Command::Fair(options) => fair::measure(host, options),
+        Command::Cost(options) => cost::measure(options),
+        Command::Growth(options) => return growth::run(options),
         Command::Compare(options) => {
             let comparison = compare::measure(host, options);
             if arguments.json {

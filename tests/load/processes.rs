@@ -1,7 +1,7 @@
 //! What the server's processes use, as `/proc` tells it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Clock ticks a second of `/proc/*/stat` (`sysconf(_SC_CLK_TCK)`, 100 on every Linux in use).
@@ -13,14 +13,17 @@ pub(crate) struct Processes<'a>(pub(crate) &'a [String]);
 impl Processes<'_> {
     /// Time that they and their children that have ended have used; none without names.
     pub(crate) fn cpu(&self) -> Option<Duration> {
-        let ticks: u64 = self.each(|dir| {
-            let stat = fs::read_to_string(dir.join("stat")).ok()?;
-            // Behind the name, which may hold anything: state is the first field, utime the 12th, then stime, cutime, cstime.
-            let (_, rest) = stat.rsplit_once(')')?;
-            let fields = rest.split_ascii_whitespace().skip(11).take(4);
-            fields.map(|field| field.parse::<u64>().ok()).sum()
-        })?;
+        let ticks: u64 = self.each(|dir| Self::ticks_of(&dir))?;
         Some(Duration::from_millis(ticks * 1000 / TICKS))
+    }
+
+    /// Clock ticks of the process with this directory in `/proc`, and of its children that have ended.
+    pub(crate) fn ticks_of(dir: &Path) -> Option<u64> {
+        let stat = fs::read_to_string(dir.join("stat")).ok()?;
+        // Behind the name, which may hold anything: state is the first field, utime the 12th, then stime, cutime, cstime.
+        let (_, rest) = stat.rsplit_once(')')?;
+        let fields = rest.split_ascii_whitespace().skip(11).take(4);
+        fields.map(|field| field.parse::<u64>().ok()).sum()
     }
 
     /// Octets that are theirs alone and written to.

@@ -144,6 +144,26 @@ fn wait(seen: &Mutex<Seen>, options: &Options) {
     }
 }
 
+/// Submits messages of 1 KiB that the queue holds for an hour.
+pub(crate) fn hold(host: IpAddr, port: u16, (user, password): (&str, &str), messages: u32) {
+    const HOUR: u64 = 3600;
+    submit(
+        host,
+        &Options {
+            port,
+            user: user.to_owned(),
+            password: password.to_owned(),
+            sink_port: 0,
+            dns_port: 0,
+            messages,
+            size: 1024,
+            connections: 20,
+            hold: HOUR,
+            process: Vec::new(),
+        },
+    );
+}
+
 fn submit(host: IpAddr, options: &Options) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let until = rfc3339::print(Unix::from_secs(now.as_secs() + options.hold + 1));

@@ -56,6 +56,7 @@ impl Server {
             port: self.imap,
             user: user.to_owned(),
             password_env: password_env.to_owned(),
+            password: None,
             mailbox: "INBOX".to_owned(),
         }
     }

@@ -99,6 +99,12 @@ impl Wire {
         }
     }
 
+    /// Reads a few octets, whatever they are.
+    pub(crate) fn sip(&mut self, octets: usize) {
+        let read = (&mut self.reader).take(octets as u64);
+        std::io::copy(&mut { read }, &mut std::io::sink()).expect("the server answers in time");
+    }
+
     /// Reads to a line that begins with the tag, which must say OK.
     pub(crate) fn until(&mut self, tag: &str) -> usize {
         let mut octets = 0;
