@@ -4,6 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::auth::password::hmac;
+use crate::secret::Secret;
 
 /// Octets of a coordinate of P-256, and of each half of a signature.
 const HALF: usize = 32;
@@ -53,6 +57,57 @@ impl PublicKey {
 #[must_use]
 pub fn alpn_digest(key_authorization: &str) -> [u8; 32] {
     Sha256::digest(key_authorization).into()
+}
+
+/// What a key of [`Binding`] has to be.
+pub const BINDING_EXPECTED: &str =
+    "expected the HMAC key as the authority gives it: base64url of 16 to 256 octets";
+
+/// An account that was made elsewhere, such as on an authority's web site: a new account is bound to it (RFC 8555 §7.3.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    key_id: String,
+    key: Secret,
+}
+
+impl Binding {
+    /// From the identifier of a key, and the key in base64url as authorities write it, with padding or without. `None`: it
+    /// is no such text, or has not 16 to 256 octets.
+    #[must_use]
+    pub fn new(key_id: &str, key: &Secret) -> Option<Self> {
+        /// Authorities give 32 or 64 octets; what is shorter could be guessed, what is longer is something else.
+        const LENGTHS: core::ops::RangeInclusive<usize> = 16..=256;
+        let text = key.expose().trim_ascii();
+        let end = text
+            .iter()
+            .rposition(|octet| *octet != b'=')
+            .map_or(0, |at| at + 1);
+        // Some copy keys that were written in the other alphabet.
+        let text: Zeroizing<Vec<u8>> = Zeroizing::new(
+            text.get(..end)?
+                .iter()
+                .map(|octet| match octet {
+                    b'+' => b'-',
+                    b'/' => b'_',
+                    other => *other,
+                })
+                .collect(),
+        );
+        let key = Secret::new(BASE64.decode(text.as_slice()).ok()?);
+        LENGTHS.contains(&key.expose().len()).then(|| Self {
+            key_id: key_id.to_owned(),
+            key,
+        })
+    }
+
+    /// `externalAccountBinding`: the account's key, signed with the key from elsewhere.
+    pub(super) fn of(&self, account: &PublicKey, new_account: &str) -> Value {
+        let head = json!({"alg": "HS256", "kid": self.key_id, "url": new_account});
+        let protected = BASE64.encode(head.to_string());
+        let payload = BASE64.encode(account.jwk().to_string());
+        let signature = hmac(self.key.expose(), format!("{protected}.{payload}").as_bytes());
+        json!({"protected": protected, "payload": payload, "signature": BASE64.encode(signature)})
+    }
 }
 
 /// Who signs, as a request says it.
@@ -219,6 +274,41 @@ mod tests {
         ] {
             assert_eq!(joined(&bad), None, "{bad:02x?}");
         }
+    }
+
+    #[test]
+    fn a_new_account_is_bound_to_one_from_elsewhere() {
+        let secret = |text: &str| Secret::new(text.as_bytes());
+        let text = BASE64.encode([0xfb; 32]);
+        let binding = Binding::new("kid-1", &secret(&text)).expect("a key");
+        for same in [
+            format!("{text}="),
+            format!(" {text}\n"),
+            text.replace('-', "+").replace('_', "/"),
+        ] {
+            assert_eq!(
+                Binding::new("kid-1", &secret(&same)).as_ref(),
+                Some(&binding),
+                "{same:?}"
+            );
+        }
+        for bad in ["", "====", "c2hvcnQ", "not base64url at all, but long enough"] {
+            assert_eq!(Binding::new("kid-1", &secret(bad)), None, "{bad:?}");
+        }
+        assert!(!format!("{binding:?}").contains(&text));
+        let bound = binding.of(&key(), "https://ca.test/new-account");
+        let part = |name: &str| bound[name].as_str().expect("text").to_owned();
+        assert_eq!(
+            decoded(&part("protected")),
+            json!({"alg": "HS256", "kid": "kid-1", "url": "https://ca.test/new-account"}),
+            "and no nonce"
+        );
+        assert_eq!(decoded(&part("payload")), key().jwk());
+        let signed = format!("{}.{}", part("protected"), part("payload"));
+        assert_eq!(
+            part("signature"),
+            BASE64.encode(hmac(&[0xfb; 32], signed.as_bytes()))
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod order;
 mod problem;
 mod schedule;
 
-pub use jws::{PublicKey, Unsigned, alpn_digest};
+pub use jws::{BINDING_EXPECTED, Binding, PublicKey, Unsigned, alpn_digest};
 pub use order::{Action, Failure, Input, MAX_BODY, Order, Outcome, Proof, Response, Settings};
 pub use problem::Problem;
 pub use schedule::{Ordered, State};

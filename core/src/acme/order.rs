@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use super::jws::{PublicKey, Signer, Unsigned};
+use super::jws::{Binding, PublicKey, Signer, Unsigned};
 use super::objects::{Directory, OrderObject};
 use super::problem::Problem;
 use super::{ChallengeKind, trial_directory};
@@ -47,6 +47,8 @@ pub struct Settings {
     pub key: PublicKey,
     /// The account's URL, if there is an account for the key.
     pub account: Option<String>,
+    /// What a new account is bound to, if the authority has given something.
+    pub binding: Option<Binding>,
     /// The URL of an order for the same names that was begun and not brought to its end.
     pub order: Option<String>,
     /// The request for the certificate (PKCS #10, DER).
@@ -248,6 +250,10 @@ impl Order {
                 if let (Some(email), Some(fields)) = (&settings.email, account.as_object_mut()) {
                     fields.insert("contact".to_owned(), json!([format!("mailto:{email}")]));
                 }
+                if let (Some(binding), Some(fields)) = (&settings.binding, account.as_object_mut()) {
+                    let bound = binding.of(&settings.key, &directory.new_account);
+                    fields.insert("externalAccountBinding".to_owned(), bound);
+                }
                 (directory.new_account.clone(), Some(account))
             }
             Want::NewOrder => {
@@ -291,6 +297,7 @@ impl Order {
         let pause = retry_after.unwrap_or_else(|| Duration::from_secs(1 << self.troubles.min(5)));
         self.troubles += 1;
         if self.troubles > MAX_TROUBLES || pause > LONGEST_LOOK {
+            self.forget_resumed();
             let advice = "it is tried again; look whether this server reaches acme.directory, and whether the authority has troubles";
             self.fail(Failure {
                 text: why,
@@ -307,8 +314,11 @@ impl Order {
         self.go_later(now, want, pause);
     }
 
-    /// The authority says no.
+    /// The authority says no: for now, if it counts; else nothing more comes of the order.
     fn refuse(&mut self, problem: &Problem, what: &str, retry_after: Option<Duration>) {
+        if problem.kind() != "rateLimited" && self.is_about_the_order() {
+            self.forget_order();
+        }
         self.fail(Failure {
             text: format!("{what}: {problem}"),
             advice: problem.advice().to_owned(),
@@ -316,8 +326,11 @@ impl Order {
         });
     }
 
-    /// It sends what makes no sense.
+    /// It sends what makes no sense; of an order it would do so again.
     fn confused(&mut self, text: String) {
+        if self.is_about_the_order() {
+            self.forget_order();
+        }
         let advice = "look whether acme.directory is the directory of an authority; if it is, this is a fault of one of both: please report it";
         self.fail(Failure {
             text,
@@ -346,9 +359,22 @@ impl Order {
 
     /// The order is of no use any more.
     fn forget_order(&mut self) {
-        self.settings.order = None;
         self.resumed = false;
-        self.actions.push_back(Action::Order(None));
+        if self.settings.order.take().is_some() {
+            self.actions.push_back(Action::Order(None));
+        }
+    }
+
+    /// It did not come to its end in an earlier run either: the next begins with another.
+    fn forget_resumed(&mut self) {
+        if self.resumed && self.is_about_the_order() {
+            self.forget_order();
+        }
+    }
+
+    /// What is wanted is behind directory and account.
+    fn is_about_the_order(&self) -> bool {
+        !matches!(self.want, Want::Directory | Want::Account)
     }
 
     fn take_order(&mut self, order: OrderObject) {
@@ -371,9 +397,14 @@ impl Machine for Order {
                 Want::Authorization | Want::Challenge => "the authority has not looked at the proof in time",
                 _ => "the authority has not come to an end in time",
             };
+            let advice = match self.resumed && self.is_about_the_order() {
+                true => "it is tried again, with another order",
+                false => "it is tried again; the order goes on where it stood",
+            };
+            self.forget_resumed();
             self.fail(Failure {
                 text: text.to_owned(),
-                advice: "it is tried again; the order goes on where it stood".to_owned(),
+                advice: advice.to_owned(),
                 retry_after: None,
             });
             return;

@@ -11,6 +11,9 @@ const MAX_TEXT: usize = 400;
 /// Problems of single names that are told.
 const MAX_PARTS: usize = 8;
 
+/// What to do where an authority wants an account that was made elsewhere.
+pub(super) const BIND: &str = "get a key id and an HMAC key from the authority's web site, and set acme.eab_key_id and acme.eab_hmac_key to them; then `rmail acme renew`";
+
 /// A problem document.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -71,15 +74,13 @@ impl Problem {
             "rejectedIdentifier" | "unsupportedIdentifier" => {
                 "the authority gives no certificate for this name: look at acme.names and hostname"
             }
-            "externalAccountRequired" => {
-                "this authority wants an account that was made elsewhere (external account binding), which rmail does not speak: use another one"
-            }
+            "externalAccountRequired" => BIND,
             "userActionRequired" => {
                 "the terms have changed: read them at the address in the message, and try again"
             }
             "invalidContact" | "unsupportedContact" => "look at acme.email",
             "accountDoesNotExist" => {
-                "the account is gone: remove {mail_root}/tls/acme/account.json to make another"
+                "the account is gone: remove {mail_root}/tls/acme/accounts.json to make another"
             }
             "badCSR" | "badSignatureAlgorithm" | "badPublicKey" => {
                 "the authority does not take keys of ECDSA P-256, which rmail makes: use another one"

@@ -28,6 +28,18 @@ pub(super) fn check(config: &Config, out: &mut Vec<Problem>) {
             "expected an address such as \"it@example.com\" or null",
         ));
     }
+    let given = acme.eab_hmac_key.as_ref().is_some_and(|key| !key.is_empty());
+    match (&acme.eab_key_id, given) {
+        (Some(_), false) => {
+            let why = "acme.eab_key_id needs its key";
+            out.push(Problem::error("acme.eab_hmac_key", &Value::Null, why));
+        }
+        (None, true) => {
+            let why = "acme.eab_hmac_key needs its identifier";
+            out.push(Problem::error("acme.eab_key_id", &Value::Null, why));
+        }
+        _ => {}
+    }
     if !acme.enabled {
         return;
     }
@@ -96,6 +108,11 @@ mod tests {
                 "acme.directory",
             ),
             (r#"{"acme": {"email": "it"}}"#, "acme.email"),
+            (r#"{"acme": {"eab_key_id": "kid-1"}}"#, "acme.eab_hmac_key"),
+            (
+                r#"{"acme": {"eab_hmac_key": {"file": "hmac"}}}"#,
+                "acme.eab_key_id",
+            ),
             (r#"{"acme": {"names": ["*.here.test"]}}"#, "acme.names[0]"),
             (
                 r#"{"tls": {"enabled": false}, "acme": {"enabled": true, "terms_agreed": true}}"#,

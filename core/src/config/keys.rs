@@ -110,6 +110,8 @@ keys! {
     "acme.terms_agreed", Kind::Bool, false, "true: you agree to the authority's terms of service; it gives nothing before";
     "acme.challenge", Kind::Word(&["http-01", "tls-alpn-01"]), "http-01", "How it is shown that the names are ours: http-01 (the authority reads a document at port 80: exchange_api.public_port, or a proxy that forwards /.well-known/acme-challenge/ to exchange_api.port), tls-alpn-01 (a handshake at port 443: exchange_api.public_secure_port)";
     "acme.ca_file", Kind::OptionalText, null, "PEM certificates that the authority's own server is verified by; null: the system's";
+    "acme.eab_key_id", Kind::OptionalText, null, "Identifier of the account that you have with the authority's web site, where it wants one (ZeroSSL, Google: external account binding); null: it wants none";
+    "acme.eab_hmac_key", Kind::Secret, null, "The HMAC key that belongs to it, base64url as the authority gives it; used once, to make the account";
     "acme.renew_days", Kind::Integer(0, 365), 0, "Days before its end at which the certificate is renewed; 0: when a third of its life is left";
     "auth.cleartext_networks", Kind::Networks, [], "Clients that may authenticate without TLS";
     "auth.pbkdf2_rounds", Kind::Integer(1, 10_000_000), 300_000, "For new password hashes";

@@ -317,6 +317,8 @@ pub struct Acme {
     pub terms_agreed: bool,
     pub challenge: ChallengeKind,
     pub ca_file: Option<String>,
+    pub eab_key_id: Option<String>,
+    pub eab_hmac_key: Option<SecretSource>,
     pub renew_days: u64,
 }
 

@@ -13,7 +13,7 @@ mod tend;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rmail_core::acme::{ChallengeKind, Ordered};
+use rmail_core::acme::{Binding, ChallengeKind, Ordered};
 
 pub(crate) use order::{Done, Trouble, order};
 pub(crate) use place::Place;
@@ -31,6 +31,8 @@ pub struct AcmeConfig {
     pub names: Vec<String>,
     /// How they are shown to be ours.
     pub challenge: ChallengeKind,
+    /// What a new account is bound to.
+    pub binding: Option<Binding>,
     /// What the authority's own server is verified by; none: the system's roots.
     pub ca_file: Option<PathBuf>,
     /// Days before its end at which the certificate is renewed; 0: when a third of its life is left.

@@ -1,12 +1,14 @@
 //! Performs what an order wants: requests, signatures, files.
 
+use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_executor::Executor;
 use async_io::Timer;
+use futures_lite::FutureExt as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
 use rmail_core::acme::{
     self, Action, Failure, Input, MAX_BODY, Order, Outcome, PublicKey, Response, Settings, State, Unsigned,
@@ -29,6 +31,8 @@ use crate::tls::{Certificate, ClientTls, Facts, PairFiles, TlsError};
 const JOSE: &str = "application/jose+json";
 /// What is read of a response's head.
 const FIELDS: &[&str] = &["replay-nonce", "location", "retry-after"];
+/// After a certificate that cannot be used: authorities give a few a week for the same names.
+const USELESS_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// An order came to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub(crate) enum Done {
 pub(crate) enum Trouble {
     /// Another process orders at this moment.
     Busy,
+    /// It was told to stop, and goes on where it stood the next time.
+    Stopped,
     /// Files, keys.
     Here(String),
     /// The authority, or the way to it.
@@ -64,13 +70,14 @@ impl From<rcgen::Error> for Trouble {
 
 /// Orders a certificate, and keeps it and what is to be remembered. `due`: whether, by what is remembered, there is
 /// something to do: another process may have done it while this one came to it. Each step is told. Blocks, for up to a
-/// quarter of an hour.
+/// quarter of an hour, or until `stop` is ready.
 pub(crate) fn order(
     config: &AcmeConfig,
     mail_root: &Path,
     trial: bool,
     due: impl FnOnce(&State) -> bool,
     tell: &mut dyn FnMut(&str),
+    stop: impl Future<Output = ()>,
 ) -> Result<Done, Trouble> {
     let place = Place::of(mail_root);
     let Some(lock) = place.lock()? else {
@@ -80,9 +87,14 @@ pub(crate) fn order(
     if !due(&state) {
         return Ok(Done::Given(state));
     }
-    let result = Run::new(config, &place, trial, lock)?.run(tell);
+    let result = Run::new(config, &place, trial, lock).and_then(|run| run.run(tell, stop));
     let now = clock::unix();
     match result {
+        Err(Trouble::Stopped) => {
+            // The order itself stays, to go on.
+            place.hide_all()?;
+            Err(Trouble::Stopped)
+        }
         Err(trouble) if !trial => {
             let (error, advice, after) = match &trouble {
                 Trouble::There(failure) => {
@@ -93,7 +105,7 @@ pub(crate) fn order(
                     let advice = format!("look at {}", mail_root.join("tls/acme").display());
                     (text.clone(), advice, None)
                 }
-                Trouble::Busy => return Err(trouble),
+                Trouble::Busy | Trouble::Stopped => return Err(trouble),
             };
             state.failed(now, config.wanted(), error, advice, after, &mut entropy::random());
             place.save_state(&state)?;
@@ -134,24 +146,34 @@ impl<'a> Run<'a> {
             true => acme::trial_directory(&config.directory).to_owned(),
             false => config.directory.clone(),
         };
-        let account = match place.account(&directory) {
-            Some(account) => account,
+        let kept = place.account(&directory);
+        let kept = kept.and_then(|account| Some((kept_key("accounts.json", &account.key)?, account)));
+        let (account_key, account) = match kept {
+            Some(kept) => kept,
             None => {
                 // Kept before it is used: an account whose key is lost cannot be closed.
-                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?.serialize_pem();
+                let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+                let key = pair.serialize_pem();
                 let account = Account { key, url: None };
                 place.save_account(&directory, &account)?;
-                account
+                (pair, account)
             }
         };
         let begun = place.order(&config.wanted()).filter(|_| !trial);
-        let key = match &begun {
-            Some(begun) => KeyPair::from_pem(&begun.key)?,
-            None => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+        let begun = begun.map(|begun| (kept_key("order.json", &begun.key), begun.url));
+        let (key, begun) = match begun {
+            Some((Some(key), url)) => (key, Some(url)),
+            other => {
+                if other.is_some() {
+                    // A certificate for a key that nobody has is of no use.
+                    place.save_order(None)?;
+                }
+                (KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?, None)
+            }
         };
         Ok(Self {
-            account_key: KeyPair::from_pem(&account.key)?,
-            begun: begun.map(|begun| begun.url),
+            account_key,
+            begun,
             config,
             place,
             trial,
@@ -163,7 +185,11 @@ impl<'a> Run<'a> {
     }
 
     /// When the certificate ends that is kept now; `None` for a trial.
-    fn run(mut self, tell: &mut dyn FnMut(&str)) -> Result<Option<u64>, Trouble> {
+    fn run(
+        mut self,
+        tell: &mut dyn FnMut(&str),
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<u64>, Trouble> {
         let executor = Arc::new(Executor::new());
         let clock = Clock::start();
         let https = Https {
@@ -173,9 +199,21 @@ impl<'a> Run<'a> {
             tls: Arc::new(self.trust()?),
         };
         let mut order = Order::new(clock.now(), self.settings()?);
-        async_io::block_on(executor.run(self.perform(&mut order, &https, clock, tell)))?;
+        let stopped = async {
+            stop.await;
+            Err(Trouble::Stopped)
+        };
+        let work = self.perform(&mut order, &https, clock, tell);
+        async_io::block_on(executor.run(work.or(stopped)))?;
         match order.result() {
-            Some(Ok(Outcome::Certificate(chain))) => self.keep(chain).map(Some),
+            Some(Ok(Outcome::Certificate(chain))) => {
+                let kept = self.keep(chain);
+                if let (Err(Trouble::There(_)), false) = (&kept, self.trial) {
+                    // It would only be given again.
+                    self.keep_order(None)?;
+                }
+                kept.map(Some)
+            }
             Some(Ok(Outcome::WouldBeGiven)) => Ok(None),
             Some(Err(failure)) => Err(Trouble::There(failure.clone())),
             None => Err(Trouble::Here("the order has no end".to_owned())),
@@ -212,6 +250,7 @@ impl<'a> Run<'a> {
             challenge: self.config.challenge,
             key: point,
             account: self.account.url.clone(),
+            binding: self.config.binding.clone(),
             order: self.begun.clone(),
             csr: csr.der().to_vec(),
             trial: self.trial,
@@ -312,8 +351,18 @@ fn useless(why: &str) -> Trouble {
     Trouble::There(Failure {
         text: format!("the authority gave a certificate that cannot be used: {why}"),
         advice: "the old one stays; look whether the clock is right, and ask the authority".to_owned(),
-        retry_after: None,
+        retry_after: Some(USELESS_PAUSE),
     })
+}
+
+/// A key that was kept, if it still is one of P-256; the log says if it is not, and then another takes its place.
+fn kept_key(file: &str, pem: &str) -> Option<KeyPair> {
+    let read = KeyPair::from_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256);
+    read.map_err(|error| {
+        log::error!(target: "acme", "event=broken_key file={file:?} error={:?} what=\"a new one takes its place\"",
+            error.to_string());
+    })
+    .ok()
 }
 
 /// One request, and what came back.

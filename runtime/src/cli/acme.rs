@@ -1,5 +1,6 @@
 //! `rmail acme`: how the certificate from an authority stands, and ordering it now.
 
+use std::future::pending;
 use std::path::Path;
 
 use rmail_core::acme::State;
@@ -44,18 +45,15 @@ pub(super) fn run(config: &Path, command: &Command) -> Result<(), Failure> {
     let loaded = load_or_fail(config)?;
     let mail_root = loaded.path(&loaded.config.mail_root);
     match command {
-        Command::Status(options) => {
-            status(&loaded, &mail_root, options);
-            Ok(())
-        }
+        Command::Status(options) => status(&loaded, &mail_root, options),
         Command::Renew(options) => renew(&loaded, &mail_root, options),
     }
 }
 
-fn status(loaded: &Loaded, mail_root: &Path, options: &StatusOptions) {
+fn status(loaded: &Loaded, mail_root: &Path, options: &StatusOptions) -> Result<(), Failure> {
     let place = Place::of(mail_root);
     let state = place.state();
-    let config = super::serve::acme(loaded);
+    let config = super::serve::acme(loaded)?;
     let next = config
         .as_ref()
         .map(|acme| state.due(&acme.wanted(), acme.renew_days));
@@ -78,11 +76,12 @@ fn status(loaded: &Loaded, mail_root: &Path, options: &StatusOptions) {
                 "advice": state.advice,
             })
         );
-        return;
+        return Ok(());
     }
     for line in lines(&state, config.as_ref(), clock::unix()) {
         anstream::println!("{line}");
     }
+    Ok(())
 }
 
 /// How it stands, for people.
@@ -135,7 +134,7 @@ fn lines(state: &State, config: Option<&AcmeConfig>, now: Unix) -> Vec<String> {
 }
 
 fn renew(loaded: &Loaded, mail_root: &Path, options: &RenewOptions) -> Result<(), Failure> {
-    let config = super::serve::acme(loaded).ok_or_else(|| {
+    let config = super::serve::acme(loaded)?.ok_or_else(|| {
         Failure::new(
             "acme.enabled is false: set it, and acme.terms_agreed, and start the server or reload it",
         )
@@ -148,7 +147,8 @@ fn renew(loaded: &Loaded, mail_root: &Path, options: &RenewOptions) -> Result<()
     };
     let before = Place::of(mail_root).state();
     let mut tell = |step: &str| anstream::println!("{step}");
-    match order(&config, mail_root, options.dry_run, due, &mut tell) {
+    // Ctrl-C ends the program at once, and what it has shown is taken back by the next order.
+    match order(&config, mail_root, options.dry_run, due, &mut tell, pending()) {
         Ok(Done::WouldBeGiven) => {
             anstream::println!(
                 "The authority would give a certificate for {}.",
@@ -173,7 +173,7 @@ fn renew(loaded: &Loaded, mail_root: &Path, options: &RenewOptions) -> Result<()
             );
             Ok(())
         }
-        Err(Trouble::Busy) => Err(Failure::new(
+        Err(Trouble::Busy | Trouble::Stopped) => Err(Failure::new(
             "another process orders at this moment; look at `rmail acme status` in a minute",
         )),
         Err(Trouble::Here(text)) => Err(Failure(text)),
@@ -199,6 +199,7 @@ mod tests {
             email: None,
             names: vec!["mail.here.test".into()],
             challenge: ChallengeKind::Http01,
+            binding: None,
             ca_file: None,
             renew_days: 30,
             dns_servers: Vec::new(),

@@ -270,7 +270,12 @@ mod tests {
                     ("tls.cert_file", json!("c.pem")),
                     ("tls.key_file", json!("k.pem")),
                 ];
-                let authority = [("acme.enabled", json!(true)), ("acme.terms_agreed", json!(true))];
+                let authority = [
+                    ("acme.enabled", json!(true)),
+                    ("acme.terms_agreed", json!(true)),
+                    ("acme.eab_key_id", json!("kid-1")),
+                    ("acme.eab_hmac_key", json!("0b".repeat(32))),
+                ];
                 let is_authority = path.starts_with("acme.");
                 // One certificate: from an authority or from files.
                 let all = all
@@ -288,6 +293,8 @@ mod tests {
             let before = match (key.default)() {
                 Value::Null if key.path.starts_with("tls.") => json!("old.pem"),
                 _ if key.path == "relay.smarthost_password" => json!("old"),
+                _ if key.path == "acme.eab_key_id" => json!("kid-1"),
+                _ if key.path == "acme.eab_hmac_key" => json!("0b".repeat(32)),
                 _ if key.path == "relay.smarthost_username" => json!("old"),
                 default => default,
             };
@@ -300,7 +307,11 @@ mod tests {
             let text = |config: &crate::server::ServerConfig| format!("{config:?}");
             let after = new.after(&old);
             // Passwords differ in no text.
-            let applied = text(&after) != text(&old) || after.relay != old.relay;
+            let mut applied = text(&after) != text(&old) || after.relay != old.relay;
+            #[cfg(feature = "acme")]
+            {
+                applied |= after.acme != old.acme;
+            }
             if applied == key.needs_restart() {
                 wrong.push(format!("{} (applied: {applied})", key.path));
             }

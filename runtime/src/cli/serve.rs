@@ -31,6 +31,8 @@ use crate::logging;
 use crate::privileges::Identity;
 use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
 use crate::tls::{CertificateSource, PairFiles};
+#[cfg(feature = "acme")]
+use rmail_core::acme::{BINDING_EXPECTED, Binding};
 
 /// Written when the configuration names no pid file and this can be written.
 const PID_FILE: &str = "/run/rmail.pid";
@@ -216,7 +218,7 @@ pub(super) fn server_config(loaded: &Loaded) -> Result<ServerConfig, Failure> {
         tls: config.tls.enabled.then(|| certificate(loaded, &mail_root)),
         certificates: certificates(loaded),
         #[cfg(feature = "acme")]
-        acme: acme(loaded),
+        acme: acme(loaded)?,
         smtp: smtp(config),
         imap: imap(config),
         api: api(config),
@@ -355,17 +357,29 @@ fn self_signed_names(loaded: &Loaded) -> Vec<String> {
 
 /// `acme.*`, if it is on.
 #[cfg(feature = "acme")]
-pub(super) fn acme(loaded: &Loaded) -> Option<AcmeConfig> {
+pub(super) fn acme(loaded: &Loaded) -> Result<Option<AcmeConfig>, Failure> {
+    const KEY: &str = "acme.eab_hmac_key";
     let (config, acme) = (&loaded.config, &loaded.config.acme);
-    acme.enabled.then(|| AcmeConfig {
+    if !acme.enabled {
+        return Ok(None);
+    }
+    let binding = match (&acme.eab_key_id, &acme.eab_hmac_key) {
+        (Some(id), Some(source)) => {
+            let binding = Binding::new(id, &loaded.secret(KEY, source)?);
+            Some(binding.ok_or_else(|| Failure(format!("{KEY}: {BINDING_EXPECTED}")))?)
+        }
+        _ => None,
+    };
+    Ok(Some(AcmeConfig {
         directory: acme.directory.clone(),
         email: acme.email.clone(),
         names: acme.names(&config.hostname),
         challenge: acme.challenge,
+        binding,
         ca_file: acme.ca_file.as_ref().map(|file| loaded.path(file)),
         renew_days: acme.renew_days,
         dns_servers: config.relay.dns_servers.clone(),
-    })
+    }))
 }
 
 /// The pairs for other names.

@@ -26,6 +26,10 @@ pub enum Fault {
     BadNonce,
     /// 429 `rateLimited`, to come again after so many seconds.
     RateLimited(u64),
+    /// 403 with a problem of this type.
+    Refused(&'static str),
+    /// What is sent has this body.
+    Body(&'static str),
     /// This status without a problem document.
     Status(u16),
     /// The connection ends before anything was done.
@@ -149,6 +153,11 @@ impl Acme {
         self.shared.book().let_go += 1;
     }
 
+    /// From now on, an account is given only to whoever has this key of this name (external account binding).
+    pub fn bind(&self, key_id: &str, key: &[u8]) {
+        self.shared.book().binding = Some((key_id.to_owned(), key.to_vec()));
+    }
+
     /// From now on, names are looked at over HTTP at this port.
     pub fn look_at(&self, web: u16) {
         self.shared.book().web = web;
@@ -199,6 +208,12 @@ impl Shared {
             Some(Fault::RateLimited(after)) => {
                 Reply::problem(429, "rateLimited", "too many of you").with("Retry-After", after.to_string())
             }
+            Some(Fault::Refused(kind)) => Reply::problem(403, kind, "never"),
+            Some(Fault::Body(text)) => Reply {
+                status: 200,
+                fields: Vec::new(),
+                body: text.into(),
+            },
             Some(Fault::Status(status)) => Reply {
                 status,
                 fields: Vec::new(),

@@ -26,6 +26,8 @@ pub(super) struct Book {
     pub(super) asked: Vec<String>,
     pub(super) given: usize,
     pub(super) let_go: u64,
+    /// What accounts must be bound to: a key, and its name.
+    pub(super) binding: Option<(String, Vec<u8>)>,
 }
 
 struct Order {
@@ -68,6 +70,7 @@ impl Book {
             asked: Vec::new(),
             given: 0,
             let_go: 0,
+            binding: None,
         }
     }
 
@@ -98,7 +101,7 @@ impl Book {
     pub(super) fn directory(&self) -> Value {
         let url = |path: &str| format!("{}{path}", self.base);
         json!({"newNonce": url("/nonce"), "newAccount": url("/new-account"), "newOrder": url("/new-order"),
-            "meta": {"termsOfService": url("/terms")}})
+            "meta": {"termsOfService": url("/terms"), "externalAccountRequired": self.binding.is_some()}})
     }
 
     /// Looks whether a request is one that RFC 8555 §6 allows.
@@ -207,10 +210,31 @@ impl Book {
         let known = self.accounts.iter().find(|(_, point)| **point == seen.point);
         let (status, path) = match known.map(|(path, _)| path.clone()) {
             Some(path) => (200, path),
+            None if !self.is_bound(seen) => {
+                return Reply::problem(403, "externalAccountRequired", "who are you?");
+            }
             None => (201, format!("/account/{}", self.number())),
         };
         self.accounts.insert(path.clone(), seen.point.clone());
         Reply::json(status, &json!({"status": "valid"})).with("Location", format!("{}{path}", self.base))
+    }
+
+    /// Whether the key of a new account is signed by the key that was given elsewhere (RFC 8555 §7.3.4).
+    fn is_bound(&self, seen: &Seen) -> bool {
+        let Some((key_id, key)) = &self.binding else {
+            return true;
+        };
+        let bound = seen.payload["externalAccountBinding"].to_string();
+        sign::parts(bound.as_bytes()).is_some_and(|parts| {
+            let head = &parts.head;
+            let payload = serde_json::from_slice(&parts.payload).unwrap_or_default();
+            head["alg"] == "HS256"
+                && head["kid"] == key_id.as_str()
+                && head["url"] == format!("{}/new-account", self.base)
+                && head.get("nonce").is_none()
+                && sign::point(&payload).as_ref() == Some(&seen.point)
+                && sign::is_bound(key, &parts)
+        })
     }
 
     fn new_order(&mut self, seen: &Seen) -> Reply {

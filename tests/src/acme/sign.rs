@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use rcgen::{
     CertificateParams, CertifiedIssuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
 };
+use ring::hmac;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -39,6 +40,12 @@ pub(super) fn point(jwk: &Value) -> Option<Vec<u8>> {
 pub(super) fn is_good(point: &[u8], parts: &Parts) -> bool {
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
     key.verify(parts.signed.as_bytes(), &parts.signature).is_ok()
+}
+
+/// Signed with HMAC.
+pub(super) fn is_bound(key: &[u8], parts: &Parts) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::verify(&key, parts.signed.as_bytes(), &parts.signature).is_ok()
 }
 
 /// RFC 7638; `serde_json` writes the members in the order of their names.

@@ -198,3 +198,118 @@ fn an_order_that_was_killed_goes_on_where_it_stood() {
         (1, 1, 1)
     );
 }
+
+#[test]
+fn what_is_of_no_use_is_not_asked_for_again() {
+    const NONE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let dir = tempfile::tempdir().expect("directory");
+    let (acme, config) = asking(dir.path(), "http-01");
+    acme.fault("/finalize", Fault::Refused("badCSR"), 1);
+    let server = Server::start(dir.path(), config);
+    wait_for("the failure", || server.log().contains("event=no_certificate"));
+    let order = server.mail_root().join("tls/acme/order.json");
+    assert!(!order.exists(), "nothing comes of an order that was refused");
+
+    acme.fault("/cert", Fault::Body(NONE), 1);
+    let said = fails(&server, &["acme", "renew"]);
+    assert!(said.contains("a certificate that cannot be used"), "{said}");
+    assert!(!order.exists(), "the same would be given again");
+    assert!(
+        certificate(&server, &acme).is_none(),
+        "the self-signed one serves"
+    );
+    let next = status(&server)["next_order"].clone();
+    let now = rmail_core::text::rfc3339::print(rmail_core::time::Unix::from_secs(
+        rmail_tests::now().secs() + 80_000,
+    ));
+    assert!(
+        next.as_str().expect("a time") > now.as_str(),
+        "a certificate was given: {next}"
+    );
+
+    // A key that was kept and is none any more, of an order or of the account.
+    acme.fault("/cert", Fault::RateLimited(1), 1);
+    fails(&server, &["acme", "renew"]);
+    assert!(order.exists(), "it waits for better times");
+    let spoil = |path: &Path| {
+        let text = fs::read_to_string(path).expect("there");
+        fs::write(path, text.replace("BEGIN PRIVATE KEY", "BEGIN NO KEY")).expect("written");
+    };
+    spoil(&order);
+    spoil(&server.mail_root().join("tls/acme/accounts.json"));
+    let said = server.rmail(&["acme", "renew"], "");
+    assert!(said.contains("There is a certificate"), "{said}");
+    wait_for("the certificate", || certificate(&server, &acme).is_some());
+    assert_eq!(acme.asked("/new-account"), 2);
+    assert_eq!(acme.asked("/new-order"), 4);
+}
+
+#[test]
+fn a_server_that_ends_stops_its_order_and_goes_on_with_it_later() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (acme, config) = asking(dir.path(), "http-01");
+    acme.fault("/chall", Fault::Hang, 1);
+    let mut server = Server::start(dir.path(), config);
+    wait_for("the step", || acme.asked("/chall") == 1);
+    let place = server.mail_root().join("tls/acme");
+    let shown = |expected: usize| {
+        let proofs = fs::read_dir(place.join("proofs")).expect("there");
+        assert_eq!(proofs.count(), expected);
+    };
+    shown(1);
+    server.signal("TERM");
+    assert!(server.wait(), "{}", server.log());
+    assert!(
+        server.log().contains("event=stopped what=\"the order goes on"),
+        "{}",
+        server.log()
+    );
+    shown(0);
+    assert!(place.join("order.json").exists());
+    assert!(!place.join("state.json").exists(), "it has not failed");
+    server.launch();
+    wait_for("the certificate", || certificate(&server, &acme).is_some());
+    acme.let_go();
+    assert_eq!((acme.given(), acme.asked("/new-order")), (1, 1));
+}
+
+#[test]
+fn an_account_is_bound_to_one_at_the_authoritys_web_site() {
+    let dir = tempfile::tempdir().expect("directory");
+    let (acme, mut config) = asking(dir.path(), "http-01");
+    acme.bind("kid-1", &[0xfb; 32]);
+    let mut server = Server::start(dir.path(), config.clone());
+    wait_for("the failure", || server.log().contains("event=no_certificate"));
+    let there = status(&server);
+    let text = format!("{} {}", there["error"], there["advice"]);
+    assert!(
+        text.contains("external account binding") && text.contains("acme.eab_key_id"),
+        "{text}"
+    );
+
+    // 32 times 0xfb, as authorities write it.
+    let key = "-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_v7-_s";
+    fs::write(dir.path().join("eab"), format!("{key}\n")).expect("written");
+    config["acme"]["eab_key_id"] = json!("kid-1");
+    config["acme"]["eab_hmac_key"] = json!({"file": "eab"});
+    for name in ["eab_key_id", "eab_hmac_key"] {
+        server.config["acme"][name] = config["acme"][name].clone();
+    }
+    server.write_config();
+    assert!(
+        server
+            .rmail(&["acme", "renew"], "")
+            .contains("There is a certificate")
+    );
+    wait_for("the certificate", || certificate(&server, &acme).is_some());
+    // The key is shown nowhere.
+    let shown = server.rmail(&["config", "show", "--json"], "");
+    assert!(!format!("{shown}{}", server.log()).contains(key));
+
+    fs::write(dir.path().join("eab"), "short\n").expect("written");
+    let said = fails(&server, &["acme", "status"]);
+    assert!(
+        said.contains("acme.eab_hmac_key: expected the HMAC key"),
+        "{said}"
+    );
+}

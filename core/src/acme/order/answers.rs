@@ -2,7 +2,7 @@
 
 use super::super::is_token;
 use super::super::objects::{Authorization, Challenge, Directory, OrderObject, Status, read};
-use super::super::problem::Problem;
+use super::super::problem::{BIND, Problem};
 use super::{Action, Failure, LONGEST_LOOK, LOOK, MAX_BAD_NONCES, Order, Outcome, Proof, Response, Want};
 use crate::time::Now;
 
@@ -107,11 +107,15 @@ impl Order {
             Ok(directory) => directory,
             Err(text) => return self.confused(text),
         };
-        if directory.meta.external_account_required && self.settings.account.is_none() {
+        let settings = &self.settings;
+        if directory.meta.external_account_required
+            && settings.account.is_none()
+            && settings.binding.is_none()
+        {
             return self.fail(Failure {
                 text: "the authority wants an account that was made elsewhere (external account binding)"
                     .to_owned(),
-                advice: "rmail does not speak that: use another authority".to_owned(),
+                advice: BIND.to_owned(),
                 retry_after: None,
             });
         }
@@ -165,10 +169,7 @@ impl Order {
                 self.current = 0;
                 self.go(Want::NewOrder);
             }
-            _ => {
-                self.forget_order();
-                self.refuse(&error.unwrap_or_default(), "the order has failed", None);
-            }
+            _ => self.refuse(&error.unwrap_or_default(), "the order has failed", None),
         }
     }
 
@@ -216,7 +217,6 @@ impl Order {
                     .filter(|challenge| challenge.error.is_some())
                     .or_else(failed);
                 let problem = failed.and_then(|challenge| challenge.error.clone());
-                self.forget_order();
                 self.refuse(
                     &problem.unwrap_or_default(),
                     &format!("{name} could not be shown to be ours"),
@@ -229,7 +229,6 @@ impl Order {
     /// Shows the proof of a name, and says so; or waits for what comes of it.
     fn prove(&mut self, now: Now, name: String, challenge: &Challenge, response: &Response) {
         if challenge.status == Status::Invalid {
-            self.forget_order();
             let problem = challenge.error.clone().unwrap_or_default();
             return self.refuse(&problem, &format!("{name} could not be shown to be ours"), None);
         }

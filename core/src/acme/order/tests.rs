@@ -18,6 +18,10 @@ struct Authority {
     kept: (Option<String>, Option<String>),
     /// What was asked, by the last segment of the URL.
     asked: Vec<String>,
+    /// What a new account was asked for with.
+    account: Value,
+    /// Accounts must be made elsewhere first.
+    bound: bool,
     /// What goes wrong at which request, and how often.
     faults: Vec<(&'static str, Fault, u32)>,
     names: Vec<String>,
@@ -44,7 +48,7 @@ impl Authority {
         };
         match path {
             "dir" => json!({"newNonce": "https://ca.test/nonce", "newAccount": "https://ca.test/new-account",
-                "newOrder": "https://ca.test/new-order", "meta": {}}),
+                "newOrder": "https://ca.test/new-order", "meta": {"externalAccountRequired": self.bound}}),
             "new-order" | "order" | "finalize" => {
                 let all = self.names.iter().all(|name| self.shown.contains(name));
                 let state = if self.finalized {
@@ -104,7 +108,11 @@ impl Authority {
         if path != "dir" && path != "nonce" {
             let head = unsigned.expect("signed").octets();
             let head = String::from_utf8(head).expect("text");
-            let (head, _) = head.split_once('.').expect("two parts");
+            let (head, payload) = head.split_once('.').expect("two parts");
+            if path == "new-account" {
+                let payload = BASE64.decode(payload).expect("base64");
+                self.account = serde_json::from_slice(&payload).expect("JSON");
+            }
             let head: Value = serde_json::from_slice(&BASE64.decode(head).expect("base64")).expect("JSON");
             assert_eq!(head["url"], url);
             assert_eq!(head.get("jwk").is_some(), path == "new-account", "{head}");
@@ -185,6 +193,7 @@ fn settings(names: &[&str]) -> Settings {
         challenge: ChallengeKind::Http01,
         key: PublicKey::from_point(&[4; 65]).expect("a point"),
         account: None,
+        binding: None,
         order: None,
         csr: vec![1, 2, 3],
         trial: false,
@@ -318,7 +327,7 @@ fn what_does_not_pass_ends_the_order_and_says_what_to_do() {
             "new-account",
             Fault::Problem(403, "externalAccountRequired"),
             "no account",
-            "another",
+            "acme.eab_key_id",
         ),
         (
             "authz0",
@@ -360,6 +369,94 @@ fn a_proof_that_failed_is_told_by_its_name_and_the_order_forgotten() {
     );
     assert!(failure.advice.contains("port 80"), "{failure:?}");
     assert_eq!(authority.kept.0, None);
+}
+
+#[test]
+fn an_order_of_which_nothing_more_comes_is_forgotten() {
+    for (path, fault) in [
+        ("finalize", Fault::Problem(400, "badCSR")),
+        ("finalize", Fault::Problem(403, "unauthorized")),
+        ("cert", Fault::Body("hello")),
+        ("cert", Fault::Problem(404, "malformed")),
+        ("authz0", Fault::Body("{}")),
+        ("order", Fault::Body("{}")),
+        ("chall0", Fault::Problem(403, "unauthorized")),
+    ] {
+        let (authority, result, _) = run_with(&[(path, fault, u32::MAX)]);
+        assert!(result.is_err(), "{path}");
+        assert_eq!(authority.kept.0, None, "{path}");
+    }
+    // What passes by itself, or counts, says nothing of the order.
+    for fault in [
+        Fault::Lost,
+        Fault::Problem(503, "serverInternal"),
+        Fault::Problem(429, "rateLimited"),
+    ] {
+        let (authority, result, _) = run_with(&[("cert", fault, u32::MAX)]);
+        assert!(result.is_err());
+        assert!(authority.kept.0.is_some());
+        // Once: what goes wrong again in the next run may be the order.
+        let mut again = Authority {
+            faults: vec![("cert", fault, u32::MAX)],
+            shown: authority.shown,
+            finalized: true,
+            kept: authority.kept.clone(),
+            ..Authority::default()
+        };
+        let resumed = Settings {
+            account: authority.kept.1,
+            order: authority.kept.0,
+            ..settings(&["a.test", "b.test"])
+        };
+        assert!(again.run(resumed).0.is_err());
+        let counts = matches!(fault, Fault::Problem(429, _));
+        assert_eq!(again.kept.0.is_some(), counts);
+    }
+}
+
+#[test]
+fn what_is_never_ready_is_not_resumed_for_ever() {
+    let pending = r#"{"status":"processing","authorizations":["https://ca.test/authz0"],"finalize":"https://ca.test/finalize"}"#;
+    let order = Some("https://ca.test/order".to_owned());
+    let mut authority = Authority {
+        faults: vec![("order", Fault::Body(pending), u32::MAX)],
+        kept: (order.clone(), None),
+        ..Authority::default()
+    };
+    let resumed = Settings {
+        account: Some("https://ca.test/account/1".into()),
+        order,
+        ..settings(&["a.test"])
+    };
+    let failure = authority.run(resumed).0.expect_err("in vain");
+    assert!(failure.advice.contains("another order"), "{failure:?}");
+    assert_eq!(authority.kept.0, None);
+}
+
+#[test]
+fn an_account_is_bound_where_the_authority_wants_it() {
+    let mut authority = Authority {
+        bound: true,
+        ..Authority::default()
+    };
+    let failure = authority.run(settings(&["a.test"])).0.expect_err("not bound");
+    assert!(failure.text.contains("external account"), "{failure:?}");
+    assert!(failure.advice.contains("acme.eab_hmac_key"), "{failure:?}");
+    let key = crate::secret::Secret::new(*b"MDEyMzQ1Njc4OWFiY2RlZg");
+    let bound = Settings {
+        binding: Binding::new("kid-1", &key),
+        ..settings(&["a.test"])
+    };
+    assert_eq!(authority.run(bound.clone()).0, given());
+    let binding = authority.account["externalAccountBinding"].clone();
+    assert!(binding["signature"].is_string(), "{binding}");
+    // Whoever has an account is not asked again.
+    let kept = Settings {
+        account: authority.kept.1.clone(),
+        binding: None,
+        ..bound
+    };
+    assert_eq!(authority.run(kept).0, given());
 }
 
 #[test]
