@@ -1,5 +1,6 @@
 //! The host of the check of DNS records: finds out what the check has to know, until it knows all.
 
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,8 +37,13 @@ enum Found {
     Policy(Domain, Result<Vec<u8>, String>),
 }
 
-/// How the records stand. Blocks, for at most some minutes if no name server answers.
-pub(crate) fn run(servers: Servers, site: &Site, domains: &[Domain]) -> Vec<Finding> {
+/// How the records stand. Blocks, for at most some minutes if no name server answers. `None`: `stop` was ready before.
+pub(crate) fn run(
+    servers: Servers,
+    site: &Site,
+    domains: &[Domain],
+    stop: impl Future<Output = ()>,
+) -> Option<Vec<Finding>> {
     let executor = Arc::new(Executor::new());
     let clock = Clock::start();
     let dns = Dns::start(&executor, clock, servers);
@@ -65,9 +71,13 @@ pub(crate) fn run(servers: Servers, site: &Site, domains: &[Domain]) -> Vec<Find
             }
             findings = check(site, domains, &mut facts);
         }
-        findings
+        Some(findings)
     };
-    async_io::block_on(executor.run(work))
+    let stopped = async {
+        stop.await;
+        None
+    };
+    async_io::block_on(executor.run(work.or(stopped)))
 }
 
 async fn find_out(dns: Dns, https: Https, wanted: Wanted) -> Found {

@@ -12,4 +12,4 @@ mod verdict;
 
 pub use checks::{CHECKS, Check, Id, Severity};
 pub use plan::{Asked, Phase, Service, Step, plan};
-pub use verdict::{Finding, Outcome, Report, Status};
+pub use verdict::{Finding, LeftOut, Outcome, Report, Status};

@@ -123,8 +123,19 @@ impl Finding {
 pub struct Report {
     /// In the order in which it was looked at.
     pub findings: Vec<Finding>,
-    /// Phases that were left out, and why.
-    pub skipped: Vec<(Phase, String)>,
+    /// Phases that were left out.
+    pub skipped: Vec<LeftOut>,
+}
+
+/// A phase that was left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which.
+    pub phase: Phase,
+    /// Somebody asked for it by its number.
+    pub asked: bool,
+    /// Why.
+    pub why: String,
 }
 
 impl Report {
@@ -135,6 +146,30 @@ impl Report {
             .iter()
             .filter(|finding| finding.status == status)
             .count()
+    }
+
+    /// Notes that a phase is left out, and why. `asked`: somebody asked for it by its number.
+    pub fn skip(&mut self, phase: Phase, asked: bool, why: &str) {
+        let why = why.to_owned();
+        self.skipped.push(LeftOut { phase, asked, why });
+    }
+
+    /// Notes phases of those that were asked for of which nothing was looked at, although they were begun.
+    pub fn note_empty(&mut self, asked: &[Phase]) {
+        for phase in asked.iter().copied().filter(|phase| *phase != Phase::Cleanup) {
+            let known = self.skipped.iter().any(|left| left.phase == phase);
+            if !known && self.worst(phase).is_none_or(|worst| worst == Status::Skipped) {
+                let why = self.findings.iter().find(|finding| finding.check.phase == phase);
+                let why = why.map_or("it was not come to", |finding| finding.came.as_str());
+                let why = why.to_owned();
+                self.skip(phase, true, &why);
+            }
+        }
+    }
+
+    /// Phases that somebody asked for by their numbers, and that were left out all the same.
+    pub fn missed(&self) -> impl Iterator<Item = &LeftOut> {
+        self.skipped.iter().filter(|left| left.asked)
     }
 
     /// Nothing failed. Warnings do not make a server unusable.
@@ -177,7 +212,10 @@ impl Report {
         let findings: Vec<Value> = self.findings.iter().map(Finding::json).collect();
         let skipped = self.skipped.iter();
         let skipped: Vec<Value> = skipped
-            .map(|(phase, why)| json!({"phase": phase.number(), "title": phase.title(), "reason": why}))
+            .map(|left| {
+                json!({"phase": left.phase.number(), "title": left.phase.title(), "asked": left.asked,
+                    "reason": left.why})
+            })
             .collect();
         json!({
             "failures": self.count(Status::Failure), "warnings": self.count(Status::Warning),
@@ -235,6 +273,30 @@ mod tests {
         assert!(!finding.advice().is_empty());
         let long = printable(&"x".repeat(10_000));
         assert_eq!(long.chars().count(), MAX_SHOWN + 1);
+    }
+
+    #[test]
+    fn phases_that_were_asked_for_and_left_out_are_missed() {
+        let mut report = Report::default();
+        report.skip(Phase::Users, false, "no mail_root");
+        report.skip(Phase::Imap, true, "no account");
+        let skipped = Outcome::Skipped("switched off".into());
+        report
+            .findings
+            .push(Finding::new(Id::ApiHealth, skipped, Duration::ZERO));
+        report
+            .findings
+            .push(Finding::new(Id::SmtpGreeting, Outcome::Holds, Duration::ZERO));
+        report.note_empty(&[Phase::Smtp, Phase::Imap, Phase::Api, Phase::Cleanup]);
+        let missed: Vec<_> = report
+            .missed()
+            .map(|left| (left.phase, left.why.as_str()))
+            .collect();
+        assert_eq!(
+            missed,
+            [(Phase::Imap, "no account"), (Phase::Api, "switched off")]
+        );
+        assert_eq!(report.json()["skipped_phases"][1]["asked"], true);
     }
 
     #[test]

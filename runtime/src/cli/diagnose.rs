@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ macro_rules! println {
 Phases: 1 configuration, 2 users, 3 store, 4 SMTP, 5 delivery, 6 IMAP, 7 API, 8 cleanup (always).\n\
 Everything is tried over real connections with a temporary user (diagnose-…), who is removed whatever happens. No mail \
 leaves the server.\n\n\
-Exit codes: 0 no failures, 1 failures, 2 wrong usage.\n\n\
+Exit codes: 0 no failures, 1 failures, 2 wrong usage, 3 no failures, but a phase of --phase could not be run.\n\n\
 Examples:\n  rmail diagnose\n  rmail diagnose --phase 1,4 --json\n  \
 rmail diagnose --host mail.example.com --user you@example.com --password-file ./password")]
 pub(super) struct Options {
@@ -61,6 +61,9 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME=PORT", value_delimiter = ',', requires = "host", value_parser = port)]
     ports: Vec<(Service, u16)>,
 }
+
+/// The exit code for phases that were asked for and could not be run, where nothing failed: "all is well" it is not.
+const MISSED: i32 = 3;
 
 fn port(text: &str) -> Result<(Service, u16), String> {
     let (name, port) = text.split_once('=').ok_or("expected NAME=PORT")?;
@@ -92,6 +95,10 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
     show.finish(&report);
     match report.is_good() {
         _ if stop.is_set() => Err(Failure("stopped early; what was made for it is removed".into())),
+        true if report.missed().next().is_some() => {
+            show.missed(&report);
+            std::process::exit(MISSED);
+        }
         true => Ok(()),
         false => Err(Failure(format!(
             "{} of what was tried failed",
@@ -136,7 +143,7 @@ fn remote(host: &str, options: &Options) -> Result<Subject<'static>, Failure> {
         let port = given.map_or(service.usual_port(), |(_, port)| *port);
         if port != 0 {
             let host = host.to_owned();
-            places.insert(service, Place { host, port });
+            places.insert(service, vec![Place { host, port }]);
         }
     }
     let login = match (&options.user, &options.password_file) {
@@ -181,7 +188,8 @@ fn of_this_host(
     let (self_signed, certificates, keys) = certificates(loaded, &mail_root);
     let records = || {
         let site = super::dns::site(loaded, &[]).map_err(|Failure(text)| text)?;
-        Ok(super::dns::check(loaded, &site, &config.domains))
+        let found = super::dns::check(loaded, &site, &config.domains, stop.wait());
+        found.ok_or_else(|| "stopped".to_owned())
     };
     let subject = Subject {
         name: config.hostname.clone(),
@@ -244,7 +252,7 @@ fn opened(path: &Path, mail_root: &Path) -> Result<Opened, String> {
     open::open(path).map_err(|Failure(text)| text)
 }
 
-fn places(config: &Config) -> BTreeMap<Service, Place> {
+fn places(config: &Config) -> BTreeMap<Service, Vec<Place>> {
     let all = [
         (Service::Smtp, &config.smtp.host, config.smtp.port),
         (
@@ -262,23 +270,34 @@ fn places(config: &Config) -> BTreeMap<Service, Place> {
             config.exchange_api.secure_port,
         ),
     ];
-    let place = |hosts: &[IpAddr], port: Option<u16>| {
-        let host = reachable(*hosts.first()?).to_string();
-        Some(Place { host, port: port? })
+    let places = |hosts: &[IpAddr], port: Option<u16>| {
+        let port = port?;
+        let mut places: Vec<Place> = Vec::new();
+        for host in hosts.iter().flat_map(|host| reachable(*host)) {
+            let place = Place {
+                host: host.to_string(),
+                port,
+            };
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Some(places)
     };
     let there = |service: Service| config.tls.enabled || !service.is_secure();
     all.into_iter()
         .filter(|(service, _, _)| there(*service))
-        .filter_map(|(service, hosts, port)| Some((service, place(hosts, port)?)))
+        .filter_map(|(service, hosts, port)| Some((service, places(hosts, port)?)))
         .collect()
 }
 
-/// An address that listens on all is reached by loopback.
-fn reachable(address: IpAddr) -> IpAddr {
+/// An address that listens on all is reached by loopback, `::` by that of IPv4 too.
+fn reachable(address: IpAddr) -> Vec<IpAddr> {
+    let (four, six) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
     match address {
-        IpAddr::V4(four) if four.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(six) if six.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-        other => other,
+        IpAddr::V4(any) if any.is_unspecified() => vec![four],
+        IpAddr::V6(any) if any.is_unspecified() => vec![six, four],
+        other => vec![other],
     }
 }
 
@@ -330,6 +349,24 @@ impl Show {
             println!("{}", report.json());
             return;
         }
+        self.summary(report);
+    }
+
+    /// Phases that were asked for, and why they could not be run.
+    fn missed(&self, report: &Report) {
+        let style = color(Status::Warning);
+        for left in report.missed() {
+            anstream::eprintln!(
+                "{}rmail:{} phase {} was asked for and could not be run: {}",
+                style.render(),
+                style.render_reset(),
+                left.phase,
+                left.why
+            );
+        }
+    }
+
+    fn summary(&self, report: &Report) {
         let style = match report.count(Status::Failure) + report.count(Status::Warning) {
             0 => color(Status::Passed),
             _ if report.is_good() => color(Status::Warning),
@@ -394,8 +431,15 @@ mod tests {
     #[test]
     fn who_listens_everywhere_is_asked_on_loopback() {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
-        assert_eq!(reachable(address("0.0.0.0")), address("127.0.0.1"));
-        assert_eq!(reachable(address("::")), address("::1"));
-        assert_eq!(reachable(address("192.0.2.1")), address("192.0.2.1"));
+        assert_eq!(reachable(address("0.0.0.0")), [address("127.0.0.1")]);
+        assert_eq!(reachable(address("::")), [address("::1"), address("127.0.0.1")]);
+        assert_eq!(reachable(address("192.0.2.1")), [address("192.0.2.1")]);
+        let text = r#"{"imap": {"host": ["192.0.2.1", "::", "127.0.0.1"]}, "tls": {"enabled": false}}"#;
+        let (config, _) = Config::parse(text).expect("a configuration");
+        let hosts: Vec<_> = places(&config)[&Service::Imap]
+            .iter()
+            .map(|place| place.host.clone())
+            .collect();
+        assert_eq!(hosts, ["192.0.2.1", "::1", "127.0.0.1"], "each once");
     }
 }

@@ -1,5 +1,6 @@
 //! `rmail dns`: which records to publish, and how they stand.
 
+use std::future::{Future, pending};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -45,7 +46,9 @@ pub(super) fn run(config: &Path, options: &Options) -> Result<(), Failure> {
     let domains = domains(&loaded, options.domain.as_deref())?;
     let site = site(&loaded, &options.address)?;
     if options.check {
-        return show_check(&site, &check(&loaded, &site, &domains), options.json);
+        // Ctrl-C ends the program.
+        let found = check(&loaded, &site, &domains, pending()).unwrap_or_default();
+        return show_check(&site, &found, options.json);
     }
     let advice = plan(&site, &domains);
     if options.zone {
@@ -75,10 +78,16 @@ pub(super) fn site(loaded: &Loaded, addresses: &[IpAddr]) -> Result<Site, Failur
         .ok_or_else(|| Failure(format!("hostname: {} is no name for the DNS", config.hostname)))
 }
 
-/// How the records of these domains stand.
-pub(super) fn check(loaded: &Loaded, site: &Site, domains: &[Domain]) -> Vec<Finding> {
+/// How the records of these domains stand. `None`: `stop` was ready before that was known.
+pub(super) fn check(
+    loaded: &Loaded,
+    site: &Site,
+    domains: &[Domain],
+    stop: impl Future<Output = ()>,
+) -> Option<Vec<Finding>> {
     let relay = &loaded.config.relay;
-    dns_check::run(dns::servers(&relay.dns_servers, relay.dns_trusted), site, domains)
+    let servers = dns::servers(&relay.dns_servers, relay.dns_trusted);
+    dns_check::run(servers, site, domains, stop)
 }
 
 fn domains(loaded: &Loaded, wanted: Option<&str>) -> Result<Vec<Domain>, Failure> {

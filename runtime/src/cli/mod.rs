@@ -1,6 +1,7 @@
 //! The command line: what the arguments mean, one file per command.
 //!
 //! Exit codes: 0 done, 1 it did not work (with the reason and the next step on standard error), 2 wrong usage.
+//! Where a command has another, its help says so.
 
 #[cfg(feature = "acme")]
 mod acme;

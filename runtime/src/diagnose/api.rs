@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 
 use super::http_client::{Ask, Response};
 use super::users::{good_token, set_admin, token};
-use super::{Checked, Login, Run, Trouble, ensure, transcripts};
+use super::{Checked, Login, Run, SUBJECT, Trouble, ensure, transcripts};
 use crate::clock;
 
 /// Attempts that are made at most to be locked out.
 const MAX_ATTEMPTS: u64 = 30;
 const JSON: &str = "application/json";
+/// What names of our aliases begin with; the mark of the diagnosis follows.
+pub(super) const ALIAS_PREFIX: &str = "diagnose-alias-";
 /// Under which name the server keeps the key of its tokens.
 const TOKENS: &str = "tokens";
 
@@ -125,12 +127,9 @@ fn autoconfig(run: &mut Run<'_>) -> Checked<()> {
     let by_name = run.local().is_none() || answer.body.contains(&run.subject.name);
     let named = answer.body.contains("<incomingServer") && answer.body.contains("<outgoingServer");
     ensure(named && by_name, "servers by the host's name", answer.shown())?;
-    let imap = run
-        .imap_service()
-        .ok()
-        .and_then(|service| run.subject.places.get(&service));
+    let imap = run.imap_service().and_then(|service| run.places(service));
     match imap {
-        Some(place) if run.local().is_some() => {
+        Ok([place, ..]) if run.local().is_some() => {
             let port = format!("<port>{}</port>", place.port);
             ensure(answer.body.contains(&port), port, answer.shown())
         }
@@ -175,7 +174,7 @@ fn bad_token(run: &mut Run<'_>) -> Checked<()> {
 
 /// From outside, a password in clear text has to be refused before it is looked at.
 fn cleartext(run: &mut Run<'_>) -> Checked<()> {
-    run.place(Service::Api)?;
+    let places = run.places(Service::Api)?;
     let body = json!({"username": "nobody@diagnose.invalid", "password": "none"}).to_string();
     let ask = Ask {
         method: "POST",
@@ -189,7 +188,7 @@ fn cleartext(run: &mut Run<'_>) -> Checked<()> {
             .parse()
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
     };
-    if run.place(Service::Api).is_ok_and(loopback) {
+    if places.iter().all(loopback) {
         return Err(Trouble::skipped("from this host it may be"));
     }
     ask.of(run, Service::Api)?
@@ -239,7 +238,7 @@ fn mail(run: &mut Run<'_>, token: &str) {
     tidy(run, token, &folder);
     run.check(Id::ApiSend, |run| {
         let body = json!({
-            "to": [from], "subject": format!("rmail diagnose {}", run.mark), "text": "It goes by itself.\n",
+            "to": [from], "subject": format!("{SUBJECT} {}", run.mark), "text": "It goes by itself.\n",
             "save_to_sent": false,
         });
         let answer = send(run, "POST", "/send", token, &body)?.wanted(200, "POST /send")?;
@@ -345,17 +344,15 @@ fn expiry(run: &mut Run<'_>, good: &str) -> Checked<()> {
 }
 
 fn alias_name(run: &Run<'_>) -> String {
-    format!("diagnose-alias-{}@{}", run.mark, run.domain())
+    format!("{ALIAS_PREFIX}{}@{}", run.mark, run.domain())
 }
 
 fn new_alias(run: &mut Run<'_>, token: &str) -> Checked<Response> {
     let name = alias_name(run);
     let body = json!({"alias": name, "targets": [run.login()?.address]});
-    let answer = send(run, "POST", "/aliases", token, &body)?;
-    if answer.status / 100 == 2 {
-        run.aliases.push(name);
-    }
-    Ok(answer)
+    // From here on there may be something to remove, whatever is answered.
+    run.aliases.push(name);
+    send(run, "POST", "/aliases", token, &body)
 }
 
 fn alias_forbidden(run: &mut Run<'_>, token: &str) -> Checked<()> {

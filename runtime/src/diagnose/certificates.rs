@@ -13,7 +13,8 @@ use rustls::server::ParsedCertificate;
 
 use super::ports::Seen;
 use super::smtp_client::Smtp;
-use super::wire::{Shown, Wire};
+use super::sum::Sum;
+use super::wire::{Place, Shown, Wire};
 use super::{Checked, Run, Trouble, ensure};
 use crate::clock;
 use crate::tls::Facts;
@@ -27,7 +28,7 @@ pub(super) fn run(run: &mut Run<'_>, seen: &Seen) {
             return Ok(());
         }
         let why = "tls.enabled is false: passwords and mail go in clear text";
-        let places = run.subject.places.values();
+        let places = run.places.values().flatten();
         let mut addresses = places.map(|place| place.host.parse::<std::net::IpAddr>());
         if addresses.all(|address| address.is_ok_and(|address| address.is_loopback())) {
             return Err(Trouble::chosen(format!("{why}, on this host only")));
@@ -39,66 +40,90 @@ pub(super) fn run(run: &mut Run<'_>, seen: &Seen) {
     }
     let handshake = run.check(Id::TlsHandshake, |run| handshake(run, seen));
     run.check(Id::TlsOldVersion, old_version);
-    let Some(shown) = handshake else { return };
+    let Some(all) = handshake else { return };
     let now = clock::unix().secs();
-    let end = shown.chain.first().and_then(|own| Facts::of(own).expires);
-    let day = end.map_or_else(
-        || "an unknown day".to_owned(),
-        |end| rfc3339::print(Unix::from_secs(end)),
-    );
-    run.check(Id::TlsExpired, |_| {
-        let end = end.ok_or_else(|| Trouble::broken("a certificate with an end", "it cannot be read"))?;
-        ensure(
-            end > now,
-            "a certificate that is valid",
-            format!("it expired {day}"),
-        )
+    run.check(Id::TlsExpired, |_| of_each(&all, |shown| expired(shown, now)));
+    run.check(Id::TlsExpiresSoon, |_| {
+        of_each(&all, |shown| expires_soon(shown, now))
     });
-    run.check(Id::TlsExpiresSoon, |_| match end {
-        Some(end) if end > now => {
-            let days = days_until(end, now);
-            ensure(
-                days >= SOON,
-                format!("{SOON} days"),
-                format!("{days} days: {day}"),
-            )
-        }
-        _ => Err(Trouble::skipped("it is not valid even today")),
-    });
-    run.check(Id::TlsName, |run| name(run, &shown));
-    run.check(Id::TlsTrusted, |run| trusted(run, &shown));
+    run.check(Id::TlsName, |run| of_each(&all, |shown| name(run, shown)));
+    run.check(Id::TlsTrusted, |run| of_each(&all, |shown| trusted(run, shown)));
     if let Some(local) = run.local() {
-        run.check(Id::TlsCurrent, |_| current(&local.certificates, &shown));
+        run.check(Id::TlsCurrent, |_| {
+            of_each(&all, |shown| current(&local.certificates, shown))
+        });
     }
 }
 
-/// All secure ports agree on TLS; one of them is asked about its certificate: they all have the same.
-fn handshake(run: &Run<'_>, seen: &Seen) -> Checked<Shown> {
-    let mut first = None;
-    for (service, shown) in &seen.shown {
-        match shown {
-            Ok(shown) => first = first.or(Some(shown)),
-            Err(why) => {
-                return Err(Trouble::broken(
-                    "TLS 1.2 or 1.3",
-                    format!("{}: {why}", service.name()),
-                ));
-            }
+/// What was shown, and the first port that showed it.
+type Whose = (String, Shown);
+
+/// Looks at each certificate.
+fn of_each(all: &[Whose], mut look: impl FnMut(&Shown) -> Checked<()>) -> Checked<()> {
+    let mut sum = Sum::default();
+    for (whose, shown) in all {
+        let whose = match all {
+            [_] => "",
+            _ => whose,
+        };
+        sum.add(whose, look(shown));
+    }
+    sum.result()
+}
+
+/// All secure ports agree on TLS, at each address; the certificates that they show, each once.
+fn handshake(run: &Run<'_>, seen: &Seen) -> Checked<Vec<Whose>> {
+    let mut all: Vec<Whose> = Vec::new();
+    for (whose, shown) in &seen.shown {
+        let shown = shown
+            .as_ref()
+            .map_err(|why| Trouble::broken("TLS 1.2 or 1.3", format!("{whose}: {why}")))?;
+        if !all.iter().any(|(_, known)| known.chain == shown.chain) {
+            all.push((whose.clone(), shown.clone()));
         }
     }
-    if let Some(shown) = first {
-        return Ok(shown.clone());
+    if all.is_empty() {
+        let service = run.first_of(&[Service::Submission, Service::Smtp])?;
+        let mut smtp = Smtp::open(run, service)?;
+        smtp.hello()?;
+        all.push((service.name().to_owned(), smtp.starttls(run)?));
     }
-    let service = run.first_of(&[Service::Submission, Service::Smtp])?;
-    let mut smtp = Smtp::open(run, service)?;
-    smtp.hello()?;
-    smtp.starttls(run)
+    Ok(all)
+}
+
+fn end(shown: &Shown) -> Option<u64> {
+    shown.chain.first().and_then(|own| Facts::of(own).expires)
+}
+
+fn day(end: u64) -> String {
+    rfc3339::print(Unix::from_secs(end))
+}
+
+fn expired(shown: &Shown, now: u64) -> Checked<()> {
+    let end = end(shown);
+    let end = end.ok_or_else(|| Trouble::broken("a certificate with an end", "it cannot be read"))?;
+    let came = format!("it expired {}", day(end));
+    ensure(end > now, "a certificate that is valid", came)
+}
+
+fn expires_soon(shown: &Shown, now: u64) -> Checked<()> {
+    let Some(end) = end(shown).filter(|end| *end > now) else {
+        return Err(Trouble::skipped("it is not valid even today"));
+    };
+    let days = days_until(end, now);
+    let came = format!("{days} days: {}", day(end));
+    ensure(days >= SOON, format!("{SOON} days"), came)
 }
 
 /// Says hello in the words of TLS 1.1, of which nothing good may come.
 fn old_version(run: &mut Run<'_>) -> Checked<()> {
+    let run: &Run<'_> = run;
     let service = run.first_of(&[Service::Imaps, Service::Smtps, Service::ApiSecure])?;
-    let mut wire: Wire = run.connect(service)?;
+    run.at_each(service, |place| agrees_on_old(run, service, place))
+}
+
+fn agrees_on_old(run: &Run<'_>, service: Service, place: &Place) -> Checked<()> {
+    let mut wire = Wire::connect(place, &run.stop)?;
     wire.send(&client_hello())?;
     // A server that just leaves has refused as well.
     let Ok(answer) = wire.exactly(6) else {

@@ -7,25 +7,25 @@ use rmail_core::addr::AccountName;
 use rmail_core::diagnose::Id;
 use rmail_core::directory::alias::AliasKey;
 use rmail_core::limiter::Target;
+use rmail_core::relay::view::Found;
 use rmail_store::accounts::AccountError;
 use rmail_store::orders::{self, Word};
 use rmail_store::{board, queue_view};
 
-use super::imap_client::Imap;
-use super::{Checked, Files, LOOK, Run, Trouble, ensure, transcripts, users};
+use super::{Checked, Files, LOOK, Run, Trouble, api, ensure, leavings, transcripts, users};
 use crate::{clock, entropy};
 
 /// How long a server may take to do what it was asked for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A user of a diagnosis that is as old has nobody any more.
-const OLD: Duration = Duration::from_secs(3_600);
+pub(super) const OLD: Duration = Duration::from_secs(3_600);
 
 pub(super) fn run(run: &mut Run<'_>) {
     if let Some(files) = run.files() {
         if !run.aliases.is_empty() {
-            run.check(Id::CleanupAliases, |run| aliases(run, files));
+            run.check(Id::CleanupAliases, |run| aliases(run, files, &run.aliases));
         }
-        if !run.queued.is_empty() {
+        if run.unheard || !run.queued.is_empty() {
             run.check(Id::CleanupQueue, |run| queue(run, files));
         }
         if run.locked_out {
@@ -37,17 +37,17 @@ pub(super) fn run(run: &mut Run<'_>) {
                 user(run, files, &account)
             });
         }
-    } else if run.login.is_some() && !run.letters.is_empty() {
-        run.check(Id::CleanupMessages, messages);
+    } else if run.login.is_some() {
+        leavings::run(run);
     }
 }
 
-/// Removes the aliases that are still there.
-fn aliases(run: &Run<'_>, files: Files<'_>) -> Checked<()> {
+/// Removes those of these aliases that are still there.
+fn aliases(run: &Run<'_>, files: Files<'_>, aliases: &[String]) -> Checked<()> {
     let local = run
         .local()
         .ok_or_else(|| Trouble::skipped("there is no mail_root"))?;
-    for alias in &run.aliases {
+    for alias in aliases {
         let (domain, key) =
             AliasKey::parse(alias, &local.hosting).map_err(|error| Trouble::broken("an alias", error))?;
         let there = |files: Files<'_>| -> Checked<bool> {
@@ -62,15 +62,36 @@ fn aliases(run: &Run<'_>, files: Files<'_>) -> Checked<()> {
     Ok(())
 }
 
-/// Takes what waits out of the queue. Its sender wanted to hear nothing of it.
+/// Takes what waits out of the queue.
 fn queue(run: &Run<'_>, files: Files<'_>) -> Checked<()> {
+    if !run.unheard {
+        return take_out(files, |id| run.queued.iter().any(|one| one == id), |_| true);
+    }
+    // Nobody said under which id: all that wait are looked at for the sender.
+    let account = run.temporary.as_ref();
+    take_out(
+        files,
+        |_| true,
+        |found| account.is_some_and(|account| is_of(found, account)),
+    )
+}
+
+/// An entry that this account has put into the queue.
+fn is_of(found: &Found, account: &AccountName) -> bool {
+    let entry = &found.entry;
+    entry.account.as_deref() == Some(account.as_str()) || entry.sender == account.as_str()
+}
+
+/// Takes entries out of the queue: of those with ids to `read`, the ones that are `ours`. Their sender wanted to hear nothing
+/// of it.
+fn take_out(files: Files<'_>, read: impl Fn(&str) -> bool, ours: impl Fn(&Found) -> bool) -> Checked<()> {
     let disk = &**files.accounts.disk();
-    let found = || {
-        block_on(queue_view::snapshot(files.store, disk, |id| {
-            run.queued.iter().any(|one| one == id)
-        }))
+    let found = || -> Checked<Vec<Found>> {
+        let mut found = block_on(queue_view::snapshot(files.store, disk, &read))?.found;
+        found.retain(&ours);
+        Ok(found)
     };
-    for one in found()?.found {
+    for one in found()? {
         let number = entropy::random().next_u64();
         let ids = [one.entry.id.clone()];
         block_on(orders::place(
@@ -85,7 +106,7 @@ fn queue(run: &Run<'_>, files: Files<'_>) -> Checked<()> {
     }
     let late = Instant::now() + PATIENCE;
     loop {
-        let left = found()?.found.len();
+        let left = found()?.len();
         if left == 0 {
             return Ok(());
         }
@@ -139,54 +160,30 @@ pub(super) fn user(run: &Run<'_>, files: Files<'_>, account: &AccountName) -> Ch
     ensure(!left.exists(), "none of its mail", left.display())
 }
 
-/// Removes what we have sent to an account that stays.
-fn messages(run: &mut Run<'_>) -> Checked<()> {
-    let mut imap = Imap::logged_in(run, &run.login()?)?;
-    imap.want("SELECT INBOX")?;
-    let ours = imap
-        .want(&format!("UID SEARCH SUBJECT \"{}\"", run.mark))?
-        .found();
-    if !ours.is_empty() {
-        let set: Vec<String> = ours.iter().map(u32::to_string).collect();
-        let set = set.join(",");
-        imap.want(&format!("UID STORE {set} +FLAGS.SILENT (\\Deleted)"))?;
-        // Others may be marked by their owner, to be removed later: these stay (RFC 4315).
-        if imap.want(&format!("UID EXPUNGE {set}")).is_err() {
-            let marked = imap.want("UID SEARCH DELETED")?.found();
-            ensure(
-                marked == ours,
-                "UID EXPUNGE, or no others that are marked as deleted",
-                "others: ours are left, marked as deleted",
-            )?;
-            imap.want("EXPUNGE")?;
-        }
-    }
-    let left = imap.want(&format!("SEARCH SUBJECT \"{}\"", run.mark))?.found();
-    imap.logout();
-    ensure(
-        left.is_empty(),
-        "none of them",
-        format!("{} messages", left.len()),
-    )
-}
-
-/// Users whom an earlier diagnosis has left because it was killed.
+/// Users whom an earlier diagnosis has left because it was killed, with what they have in the queue and their aliases.
 pub(super) fn leftovers(run: &mut Run<'_>) {
     let (Some(files), Some(local)) = (run.files(), run.local()) else {
         return;
     };
     run.check(Id::CleanupLeftovers, |run| {
-        let mut removed = Vec::new();
+        let mut left = Vec::new();
         for domain in &local.hosting.domains {
-            for account in block_on(files.accounts.list(domain))? {
-                if is_left(run, &account) {
-                    block_on(files.accounts.delete(files.store, &account))?;
-                    removed.push(account.to_string());
-                }
-            }
+            let accounts = block_on(files.accounts.list(domain))?;
+            left.extend(accounts.into_iter().filter(|account| is_left(run, account)));
         }
-        if removed.is_empty() {
+        if left.is_empty() {
             return Ok(());
+        }
+        // The users last: by them all else is found.
+        let theirs = |found: &Found| left.iter().any(|account| is_of(found, account));
+        take_out(files, |_| true, theirs)?;
+        let mut removed = Vec::new();
+        for account in left {
+            let (name, domain) = account.parts();
+            let mark = name.strip_prefix(users::PREFIX).unwrap_or(name);
+            aliases(run, files, &[format!("{}{mark}@{domain}", api::ALIAS_PREFIX)])?;
+            block_on(files.accounts.delete(files.store, &account))?;
+            removed.push(account.to_string());
         }
         Err(Trouble::chosen(format!(
             "removed what was left of an earlier one: {}",

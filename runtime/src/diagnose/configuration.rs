@@ -17,7 +17,7 @@ use rmail_core::relay::view::Found;
 use rmail_store::mailstore::MailStore as _;
 use rmail_store::queue_view;
 
-use super::wire::{Place, Wire};
+use super::wire::{Place, Stop, Wire};
 use super::{Checked, Files, Local, Records, Run, Trouble, certificates, cleanup, disk, ensure, ports};
 use crate::clock::{self, Clock};
 use crate::dns::{Dns, servers};
@@ -186,7 +186,7 @@ fn relaying(run: &mut Run<'_>, local: &Local<'_>) {
         run.check(Id::RelaySmarthost, |run| smarthost(run, local));
     }
     run.check(Id::RelayQueue, |run| queue(run, local));
-    run.check(Id::DnsResolver, |_| resolver(local));
+    run.check(Id::DnsResolver, |run| resolver(local, &run.stop));
     if let Some(find) = local.records {
         records(run, find);
     }
@@ -272,7 +272,7 @@ fn queue(run: &Run<'_>, local: &Local<'_>) -> Checked<()> {
 }
 
 /// Asks for a name that exists: any answer will do.
-fn resolver(local: &Local<'_>) -> Checked<()> {
+fn resolver(local: &Local<'_>, stop: &Stop) -> Checked<()> {
     let config = local.config;
     if !config.relay.enabled {
         return Err(Trouble::skipped("nothing is relayed"));
@@ -290,7 +290,11 @@ fn resolver(local: &Local<'_>) -> Checked<()> {
         async_io::Timer::after(DNS_PATIENCE).await;
         Err(DnsError::Timeout)
     };
-    let answer = block_on(executor.run(dns.ask(question).or(late)));
+    let stopped = async {
+        stop.wait().await;
+        Err(DnsError::Timeout)
+    };
+    let answer = block_on(executor.run(dns.ask(question).or(late).or(stopped)));
     let Err(error @ (DnsError::Timeout | DnsError::NoServers | DnsError::ServerFailure(_))) = answer else {
         return Ok(());
     };

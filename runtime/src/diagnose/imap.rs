@@ -4,6 +4,7 @@ use rmail_core::diagnose::answers::cleartext_login;
 use rmail_core::diagnose::{Id, Service};
 
 use super::imap_client::Imap;
+use super::wire::Place;
 use super::{Checked, Run, Trouble, ensure, mailboxes, transcripts};
 
 pub(super) fn run(run: &mut Run<'_>) {
@@ -29,17 +30,8 @@ pub(super) fn run(run: &mut Run<'_>) {
         if !run.subject.tls {
             return Err(Trouble::skipped("tls.enabled is false"));
         }
-        let mut imap = Imap::open(run, run.first_of(&[Service::Imap])?)?;
-        imap.learn()?;
-        ensure(imap.has("STARTTLS"), "STARTTLS", imap.capabilities.join(" "))?;
-        imap.starttls(run)?;
-        ensure(
-            !imap.has("STARTTLS"),
-            "no STARTTLS behind STARTTLS",
-            imap.capabilities.join(" "),
-        )?;
-        imap.logout();
-        Ok(())
+        let run: &Run<'_> = run;
+        run.at_each(Service::Imap, |place| starttls_at(run, place))
     });
     run.check(Id::ImapBadCommand, |run| {
         let mut imap = Imap::ready(run, run.imap_service()?)?;
@@ -60,8 +52,27 @@ pub(super) fn run(run: &mut Run<'_>) {
     });
 }
 
+fn starttls_at(run: &Run<'_>, place: &Place) -> Checked<()> {
+    let mut imap = Imap::open_at(run, Service::Imap, place)?;
+    imap.learn()?;
+    ensure(imap.has("STARTTLS"), "STARTTLS", imap.capabilities.join(" "))?;
+    imap.starttls(run)?;
+    ensure(
+        !imap.has("STARTTLS"),
+        "no STARTTLS behind STARTTLS",
+        imap.capabilities.join(" "),
+    )?;
+    imap.logout();
+    Ok(())
+}
+
 fn on_cleartext(run: &mut Run<'_>) -> Checked<()> {
-    let mut imap = Imap::open(run, run.first_of(&[Service::Imap])?)?;
+    let run: &Run<'_> = run;
+    run.at_each(Service::Imap, |place| on_cleartext_at(run, place))
+}
+
+fn on_cleartext_at(run: &Run<'_>, place: &Place) -> Checked<()> {
+    let mut imap = Imap::open_at(run, Service::Imap, place)?;
     imap.learn()?;
     imap.logout();
     let Some(ways) = cleartext_login(&imap.capabilities) else {

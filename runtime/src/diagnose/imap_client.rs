@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rmail_core::diagnose::Service;
 use rmail_core::diagnose::answers::has_capability;
 
-use super::wire::{PATIENCE, Wire};
+use super::wire::{PATIENCE, Place, Wire};
 use super::{Checked, Login, Run, Trouble};
 
 /// Responses to one command that are read.
@@ -78,7 +78,15 @@ pub(super) struct Imap {
 impl Imap {
     /// Connects, does the handshake where TLS comes first, and reads the greeting.
     pub(super) fn open(run: &Run<'_>, service: Service) -> Checked<Self> {
-        let mut wire = run.connect(service)?;
+        Self::begin(run, service, run.connect(service)?)
+    }
+
+    /// The same at one of the service's addresses.
+    pub(super) fn open_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<Self> {
+        Self::begin(run, service, Wire::connect(place, &run.stop)?)
+    }
+
+    fn begin(run: &Run<'_>, service: Service, mut wire: Wire) -> Checked<Self> {
         if service.is_secure() {
             wire.encrypt(&run.tls, &run.subject.name)?;
         }

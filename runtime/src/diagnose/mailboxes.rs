@@ -4,7 +4,7 @@ use rmail_core::diagnose::Id;
 
 use super::imap::needs;
 use super::imap_client::{Answer, Imap, quoted};
-use super::{Checked, Run, Trouble, ensure, message};
+use super::{Checked, Run, Trouble, ensure, mark, message};
 
 /// What is in our messages and nobody else's.
 const WORD: &str = "Schallplattenspieler";
@@ -46,6 +46,12 @@ pub(super) fn run(run: &mut Run<'_>, imap: &mut Imap) {
             )
         });
     }
+}
+
+/// The mark in the name of a mailbox, if it is called as ours are.
+pub(super) fn mark_of(name: &str) -> Option<&str> {
+    let (mark, rest) = name.strip_prefix("Diagnose ")?.split_at_checked(mark::LEN)?;
+    matches!(rest, "" | " again" | " more").then_some(mark)
 }
 
 /// The mark in a name of ours.

@@ -13,13 +13,16 @@ mod disk;
 mod http_client;
 mod imap;
 mod imap_client;
+mod leavings;
 mod mailboxes;
+mod mark;
 mod ports;
 mod smtp;
 mod smtp_client;
 mod smtp_rules;
 mod store;
 mod submission;
+mod sum;
 mod transcripts;
 mod users;
 mod wire;
@@ -40,15 +43,18 @@ use rmail_store::file::FileStore;
 
 pub(crate) use wire::{Place, Stop};
 
+use crate::clock;
 use crate::disk::RealDisk;
-use crate::entropy;
 use crate::tls::ClientTls;
+use sum::Sum;
 use wire::Wire;
 
 /// How long the server may take to see what another process has changed.
 const SEEN: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// What subjects of our messages begin with; the mark follows.
+const SUBJECT: &str = "rmail diagnose";
 /// Where nobody is (RFC 6761 §6.4).
 const NOWHERE: &str = "diagnose.invalid";
 
@@ -56,8 +62,8 @@ const NOWHERE: &str = "diagnose.invalid";
 pub(crate) struct Subject<'a> {
     /// The host's name, as its certificate should have it.
     pub(crate) name: String,
-    /// Where its services are; those that are missing are switched off.
-    pub(crate) places: BTreeMap<Service, Place>,
+    /// Where its services are, at each of their addresses; those that are missing are switched off.
+    pub(crate) places: BTreeMap<Service, Vec<Place>>,
     /// TLS is to be had.
     pub(crate) tls: bool,
     /// Only these phases; none named: all.
@@ -174,6 +180,8 @@ struct Letter {
 /// A diagnosis on its way.
 struct Run<'a> {
     subject: &'a Subject<'a>,
+    /// As the subject has them, by their addresses.
+    places: BTreeMap<Service, Vec<Place>>,
     tls: ClientTls,
     stop: Stop,
     report: Report,
@@ -187,9 +195,13 @@ struct Run<'a> {
     /// What nobody else has in names.
     mark: String,
     letters: Vec<Letter>,
+    /// Something may have been made in the account that logs in.
+    touched: bool,
     /// Ids of messages that were put into the queue.
     queued: Vec<String>,
-    /// Names of aliases that were made.
+    /// A message was put there, or not: its id was not heard.
+    unheard: bool,
+    /// Names of aliases that were made, or may have been.
     aliases: Vec<String>,
     /// The temporary user was locked out.
     locked_out: bool,
@@ -202,6 +214,7 @@ struct Run<'a> {
 pub(crate) fn run(subject: &Subject<'_>, stop: &Stop, tell: &mut dyn FnMut(Event<'_>)) -> Report {
     let mut run = Run {
         subject,
+        places: places(subject, stop),
         tls: ClientTls::default(),
         stop: stop.clone(),
         report: Report::default(),
@@ -209,9 +222,11 @@ pub(crate) fn run(subject: &Subject<'_>, stop: &Stop, tell: &mut dyn FnMut(Event
         login: subject.login.clone(),
         temporary: None,
         players: Vec::new(),
-        mark: mark(),
+        mark: mark::new(clock::unix()),
         letters: Vec::new(),
+        touched: false,
         queued: Vec::new(),
+        unheard: false,
         aliases: Vec::new(),
         locked_out: false,
     };
@@ -233,9 +248,32 @@ pub(crate) fn run(subject: &Subject<'_>, stop: &Stop, tell: &mut dyn FnMut(Event
     (run.tell)(Event::Phase(Phase::Cleanup));
     cleanup::run(&mut run);
     match worked {
-        Ok(()) => run.report,
+        Ok(()) => {
+            if !stop.is_set() {
+                run.report.note_empty(&subject.phases);
+            }
+            run.report
+        }
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Where the services are, by address. Names are asked for once each.
+fn places(subject: &Subject<'_>, stop: &Stop) -> BTreeMap<Service, Vec<Place>> {
+    let mut known: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    let mut places = BTreeMap::new();
+    for (service, given) in &subject.places {
+        let all: &mut Vec<Place> = places.entry(*service).or_default();
+        for place in given {
+            let found = known.entry(&place.host);
+            let found = found.or_insert_with(|| wire::resolved(place, stop));
+            all.extend(found.iter().map(|one| Place {
+                host: one.host.clone(),
+                port: place.port,
+            }));
+        }
+    }
+    places
 }
 
 /// A report about a configuration that cannot be used.
@@ -252,7 +290,7 @@ pub(crate) fn unusable(came: &str, tell: &mut dyn FnMut(Event<'_>)) -> Report {
     for phase in Phase::ALL.into_iter().skip(1) {
         const WHY: &str = "it needs a configuration that can be used";
         tell(Event::Skipped(phase, WHY));
-        report.skipped.push((phase, WHY.to_owned()));
+        report.skip(phase, false, WHY);
     }
     report
 }
@@ -277,6 +315,7 @@ impl<'a> Run<'a> {
         if !(make && phase == Phase::Users) {
             (self.tell)(Event::Phase(phase));
         }
+        self.touched |= self.login.is_some() && phase != Phase::Configuration;
         match phase {
             Phase::Configuration => configuration::run(self),
             Phase::Users => users::run(self),
@@ -291,7 +330,7 @@ impl<'a> Run<'a> {
 
     fn skip(&mut self, phase: Phase, why: &str) {
         (self.tell)(Event::Skipped(phase, why));
-        self.report.skipped.push((phase, why.to_owned()));
+        self.report.skip(phase, self.subject.phases.contains(&phase), why);
     }
 
     /// Does one check, and notes what came of it; what it gave, if it held. After Ctrl-C nothing is begun any more.
@@ -322,21 +361,46 @@ impl<'a> Run<'a> {
         self.local().and_then(|local| local.files.as_ref().ok()).copied()
     }
 
+    /// A connection to the first of its addresses that takes one.
     fn connect(&self, service: Service) -> Checked<Wire> {
-        let place = self.place(service)?;
-        Ok(Wire::connect(place, &self.stop)?)
+        let mut first = None;
+        for place in self.places(service)? {
+            match Wire::connect(place, &self.stop) {
+                Ok(wire) => return Ok(wire),
+                Err(lost) => {
+                    first.get_or_insert(lost);
+                }
+            }
+        }
+        let none = || Trouble::skipped(format!("{} has no address", service.name()));
+        Err(first.map_or_else(none, Trouble::from))
     }
 
-    fn place(&self, service: Service) -> Checked<&'a Place> {
-        let place = self.subject.places.get(&service);
-        place.ok_or_else(|| Trouble::skipped(format!("{} is switched off", service.name())))
+    /// The addresses of a service.
+    fn places(&self, service: Service) -> Checked<&[Place]> {
+        let places = self.places.get(&service).filter(|places| !places.is_empty());
+        places
+            .map(Vec::as_slice)
+            .ok_or_else(|| Trouble::skipped(format!("{} is switched off", service.name())))
+    }
+
+    /// Does the same at each address of a service: they may lead to different programs, or hosts.
+    fn at_each(&self, service: Service, mut work: impl FnMut(&Place) -> Checked<()>) -> Checked<()> {
+        let places = self.places(service)?;
+        let mut sum = Sum::default();
+        for place in places {
+            let whose = match places {
+                [_] => String::new(),
+                _ => place.to_string(),
+            };
+            sum.add(&whose, work(place));
+        }
+        sum.result()
     }
 
     /// The first of these that is switched on.
     fn first_of(&self, services: &[Service]) -> Checked<Service> {
-        let found = services
-            .iter()
-            .find(|service| self.subject.places.contains_key(service));
+        let found = services.iter().find(|service| self.places(**service).is_ok());
         found.copied().ok_or_else(|| {
             let names: Vec<&str> = services.iter().map(|service| service.name()).collect();
             Trouble::skipped(format!("{} are switched off", names.join(" and ")))
@@ -387,7 +451,7 @@ impl<'a> Run<'a> {
 
     /// We speak to a server of this host from the address that it has.
     fn comes_from(&self, network: &rmail_core::config::Network) -> bool {
-        let hosts = self.subject.places.values();
+        let hosts = self.places.values().flatten();
         let mut addresses = hosts.filter_map(|place| place.host.parse().ok());
         addresses.any(|address| network.contains(address))
     }
@@ -408,7 +472,7 @@ impl<'a> Run<'a> {
     /// A text message to who logs in, which no other is like.
     fn letter(&self, from: &str, to: &str, way: &'static str) -> (Letter, String) {
         let letter = Letter {
-            mark: format!("{}-{}", self.mark, mark()),
+            mark: format!("{}-{}", self.mark, mark::random(12)),
             way,
         };
         let text = message(from, to, &letter.mark, &letter_body(&letter.mark));
@@ -422,20 +486,11 @@ fn letter_body(mark: &str) -> String {
 }
 
 fn message(from: &str, to: &str, subject: &str, body: &str) -> String {
-    let now = i64::try_from(crate::clock::unix().secs()).unwrap_or_default();
+    let now = i64::try_from(clock::unix().secs()).unwrap_or_default();
     let mut stamp = Vec::new();
     rmail_core::text::date::write_header_date(&mut stamp, rmail_core::time::DateTime { unix: now, zone: 0 });
     let stamp = String::from_utf8_lossy(&stamp).into_owned();
     format!(
-        "From: {from}\r\nTo: {to}\r\nDate: {stamp}\r\nMessage-ID: <{subject}@{NOWHERE}>\r\nSubject: rmail diagnose {subject}\r\n\r\n{body}"
+        "From: {from}\r\nTo: {to}\r\nDate: {stamp}\r\nMessage-ID: <{subject}@{NOWHERE}>\r\nSubject: {SUBJECT} {subject}\r\n\r\n{body}"
     )
-}
-
-/// Twelve letters and digits that nobody has used before.
-fn mark() -> String {
-    const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = entropy::random();
-    (0..12)
-        .map(|_| char::from(LETTERS[usize::from(random.next_u64() as u8) % LETTERS.len()]))
-        .collect()
 }

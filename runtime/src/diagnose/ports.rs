@@ -1,16 +1,16 @@
-//! Every port answers, and as the program that it should be.
+//! Every port answers at each of its addresses, and as the program that it should be.
 
 use rmail_core::diagnose::{Id, Service};
 
-use super::wire::{Shown, Wire};
+use super::wire::{Place, Shown, Wire};
 use super::{Checked, Run, Trouble, ensure};
 
 /// What was seen of the ports.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// What each secure port showed in its handshake, or why there was none.
-    pub(super) shown: Vec<(Service, Result<Shown, String>)>,
-    greetings: Vec<(Service, String)>,
+    pub(super) shown: Vec<(String, Result<Shown, String>)>,
+    greetings: Vec<(String, String)>,
 }
 
 pub(super) fn run(run: &mut Run<'_>) -> Seen {
@@ -25,7 +25,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Seen {
             Service::Api => Id::PortApi,
             Service::ApiSecure => Id::PortApiSecure,
         };
-        run.check(id, |run| one(run, service, &mut seen));
+        run.check(id, |run| each(run, service, &mut seen));
     }
     if run.local().is_some() {
         run.check(Id::PortHostname, |run| {
@@ -35,9 +35,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Seen {
                 .iter()
                 .find(|(_, greeting)| !greeting.contains(name.as_str()));
             match other {
-                Some((service, greeting)) => {
-                    Err(Trouble::broken(name, format!("{}: {greeting}", service.name())))
-                }
+                Some((whose, greeting)) => Err(Trouble::broken(name, format!("{whose}: {greeting}"))),
                 None => Ok(()),
             }
         });
@@ -45,17 +43,47 @@ pub(super) fn run(run: &mut Run<'_>) -> Seen {
     seen
 }
 
-fn one(run: &mut Run<'_>, service: Service, seen: &mut Seen) -> Checked<()> {
+/// Each address that the service has. That this host has no way to one of them says nothing of the server, as long as there
+/// is another.
+fn each(run: &Run<'_>, service: Service, seen: &mut Seen) -> Checked<()> {
     if service.is_secure() && !run.subject.tls {
         return Err(Trouble::skipped("tls.enabled is false"));
     }
-    let mut wire = run.connect(service)?;
+    let mut no_way: Vec<String> = Vec::new();
+    let mut count = 0;
+    run.at_each(service, |place| {
+        count += 1;
+        match Wire::connect(place, &run.stop) {
+            Ok(wire) => one(run, service, place, wire, seen),
+            Err(lost) => {
+                if lost.no_way() {
+                    no_way.push(lost.to_string());
+                }
+                Err(lost.into())
+            }
+        }
+    })
+    .or_else(|trouble| match no_way.len() == count {
+        true => Err(Trouble::broken("an answer", no_way.join("\n"))),
+        false => Err(trouble),
+    })?;
+    match no_way.is_empty() {
+        true => Ok(()),
+        false => Err(Trouble::chosen(format!(
+            "this host has no way to one of its addresses, which was not tried: {}",
+            no_way.join("\n")
+        ))),
+    }
+}
+
+fn one(run: &Run<'_>, service: Service, place: &Place, mut wire: Wire, seen: &mut Seen) -> Checked<()> {
+    let whose = format!("{} at {place}", service.name());
     if service.is_secure() {
         let shown = wire
             .encrypt(&run.tls, &run.subject.name)
             .map_err(|lost| lost.to_string());
         let failed = shown.is_err();
-        seen.shown.push((service, shown));
+        seen.shown.push((whose.clone(), shown));
         if failed {
             // It answers; what is wrong with TLS has a check of its own.
             return Ok(());
@@ -67,7 +95,7 @@ fn one(run: &mut Run<'_>, service: Service, seen: &mut Seen) -> Checked<()> {
         Service::Api | Service::ApiSecure => return http(&mut wire),
     };
     let greeting = wire.line()?;
-    seen.greetings.push((service, greeting.clone()));
+    seen.greetings.push((whose, greeting.clone()));
     ensure(
         greeting.starts_with(start),
         format!("a greeting with {start}"),

@@ -4,6 +4,8 @@ use rmail_core::diagnose::answers::{ehlo_lacks, ehlo_mechanisms};
 use rmail_core::diagnose::{Id, Service};
 
 use super::smtp_client::Smtp;
+use super::sum::Sum;
+use super::wire::Place;
 use super::{Checked, Run, Trouble, ensure, smtp_rules, submission, transcripts};
 
 /// What limits may be without keeping users from their work, or letting guessers do theirs.
@@ -34,7 +36,7 @@ pub(super) fn run(run: &mut Run<'_>) {
     });
     if hello.is_some() {
         run.check(Id::SmtpAuthOnCleartext, on_cleartext);
-        run.check(Id::SmtpStarttls, |run| starttls(run, &mut first));
+        run.check(Id::SmtpStarttls, starttls);
         run.check(Id::SmtpStarttlsInjection, injection);
     }
     first.quit();
@@ -70,51 +72,59 @@ fn limits(run: &mut Run<'_>) {
 
 /// Before TLS neither port may ask for a password.
 fn on_cleartext(run: &mut Run<'_>) -> Checked<()> {
+    let run: &Run<'_> = run;
+    let mut sum = Sum::default();
     for service in [Service::Smtp, Service::Submission] {
-        if run.place(service).is_err() {
-            continue;
+        if run.places(service).is_ok() {
+            let looked = run.at_each(service, |place| on_cleartext_at(run, service, place));
+            sum.add("", looked);
         }
-        let mut smtp = Smtp::open(run, service)?;
-        smtp.hello()?;
-        smtp.quit();
-        let Some(mechanisms) = ehlo_mechanisms(&smtp.ehlo) else {
-            continue;
-        };
-        let came = format!("{}: AUTH {mechanisms} before TLS", service.name());
-        return Err(match () {
-            () if !run.subject.tls => Trouble::chosen(format!("{came}; tls.enabled is false")),
-            () if run.may_send_cleartext() => {
-                Trouble::chosen(format!("{came}; auth.cleartext_networks allows that from here"))
-            }
-            () => Trouble::broken("no AUTH before TLS", came),
-        });
     }
-    Ok(())
+    sum.result()
 }
 
-fn starttls(run: &Run<'_>, first: &mut Smtp) -> Checked<()> {
+fn on_cleartext_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<()> {
+    let mut smtp = Smtp::open_at(run, service, place)?;
+    smtp.hello()?;
+    smtp.quit();
+    let Some(mechanisms) = ehlo_mechanisms(&smtp.ehlo) else {
+        return Ok(());
+    };
+    let came = format!("{}: AUTH {mechanisms} before TLS", service.name());
+    Err(match () {
+        () if !run.subject.tls => Trouble::chosen(format!("{came}; tls.enabled is false")),
+        () if run.may_send_cleartext() => {
+            Trouble::chosen(format!("{came}; auth.cleartext_networks allows that from here"))
+        }
+        () => Trouble::broken("no AUTH before TLS", came),
+    })
+}
+
+fn starttls(run: &mut Run<'_>) -> Checked<()> {
+    let run: &Run<'_> = run;
     if !run.subject.tls {
         return Err(Trouble::skipped("tls.enabled is false"));
     }
-    ensure(first.offers("STARTTLS"), "STARTTLS", first.ehlo.join(" "))?;
-    first.starttls(run)?;
-    ensure(
-        !first.offers("STARTTLS"),
-        "no STARTTLS behind STARTTLS",
-        first.ehlo.join(" "),
-    )?;
-    let other = run.first_of(&[Service::Submission]);
-    if other.is_ok() {
-        let mut smtp = Smtp::open(run, Service::Submission)?;
-        smtp.hello()?;
-        ensure(
-            smtp.offers("STARTTLS"),
-            "STARTTLS on the submission port",
-            smtp.ehlo.join(" "),
-        )?;
-        smtp.starttls(run)?;
-        smtp.quit();
+    run.first_of(&[Service::Smtp, Service::Submission])?;
+    let mut sum = Sum::default();
+    for service in [Service::Smtp, Service::Submission] {
+        if run.places(service).is_ok() {
+            let looked = run.at_each(service, |place| starttls_at(run, service, place));
+            sum.add("", looked);
+        }
     }
+    sum.result()
+}
+
+fn starttls_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<()> {
+    let mut smtp = Smtp::open_at(run, service, place)?;
+    smtp.hello()?;
+    let offered = format!("{}: {}", service.name(), smtp.ehlo.join(" "));
+    ensure(smtp.offers("STARTTLS"), "STARTTLS", offered)?;
+    smtp.starttls(run)?;
+    let offered = format!("{}: {}", service.name(), smtp.ehlo.join(" "));
+    ensure(!smtp.offers("STARTTLS"), "no STARTTLS behind STARTTLS", offered)?;
+    smtp.quit();
     Ok(())
 }
 
@@ -123,7 +133,13 @@ fn injection(run: &mut Run<'_>) -> Checked<()> {
     if !run.subject.tls {
         return Err(Trouble::skipped("tls.enabled is false"));
     }
-    let mut smtp = Smtp::open(run, run.first_of(&[Service::Smtp, Service::Submission])?)?;
+    let run: &Run<'_> = run;
+    let service = run.first_of(&[Service::Smtp, Service::Submission])?;
+    run.at_each(service, |place| injection_at(run, service, place))
+}
+
+fn injection_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<()> {
+    let mut smtp = Smtp::open_at(run, service, place)?;
     smtp.hello()?;
     if !smtp.offers("STARTTLS") {
         return Err(Trouble::skipped("STARTTLS is not offered"));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rmail_core::diagnose::Service;
 use rmail_core::diagnose::answers::sasl_plain;
 
-use super::wire::{Shown, Wire};
+use super::wire::{Place, Shown, Wire};
 use super::{Checked, Login, Run, Trouble};
 
 /// Lines of a reply that are read.
@@ -51,7 +51,15 @@ pub(super) struct Smtp {
 impl Smtp {
     /// Connects, does the handshake where TLS comes first, and reads the greeting.
     pub(super) fn open(run: &Run<'_>, service: Service) -> Checked<Self> {
-        let mut wire = run.connect(service)?;
+        Self::begin(run, service, run.connect(service)?)
+    }
+
+    /// The same at one of the service's addresses.
+    pub(super) fn open_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<Self> {
+        Self::begin(run, service, Wire::connect(place, &run.stop)?)
+    }
+
+    fn begin(run: &Run<'_>, service: Service, mut wire: Wire) -> Checked<Self> {
         if service.is_secure() {
             wire.encrypt(&run.tls, &run.subject.name)?;
         }
@@ -69,15 +77,19 @@ impl Smtp {
 
     /// The same, and EHLO; over TLS if that is to be had.
     pub(super) fn ready(run: &Run<'_>, service: Service) -> Checked<Self> {
-        let mut smtp = Self::open(run, service)?;
-        if smtp.greeting.code != 220 {
-            return Err(Trouble::broken("a greeting with 220", &smtp.greeting));
+        Self::open(run, service)?.prepared(run, service)
+    }
+
+    /// What was opened, after EHLO.
+    pub(super) fn prepared(mut self, run: &Run<'_>, service: Service) -> Checked<Self> {
+        if self.greeting.code != 220 {
+            return Err(Trouble::broken("a greeting with 220", &self.greeting));
         }
-        smtp.hello()?;
-        if !service.is_secure() && smtp.offers("STARTTLS") {
-            smtp.starttls(run)?;
+        self.hello()?;
+        if !service.is_secure() && self.offers("STARTTLS") {
+            self.starttls(run)?;
         }
-        Ok(smtp)
+        Ok(self)
     }
 
     /// The same, logged in.

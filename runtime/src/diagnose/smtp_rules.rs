@@ -8,13 +8,14 @@ use rmail_core::diagnose::answers::ehlo_parameters;
 use rmail_core::diagnose::{Id, Service};
 
 use super::smtp_client::{Reply, Smtp};
+use super::wire::Place;
 use super::{Checked, NOWHERE, Run, Trouble, ensure};
 
 /// Replies that take longer are slow.
 const SLOW: Duration = Duration::from_secs(3);
 
 pub(super) fn run(run: &mut Run<'_>) {
-    if let Err(Trouble(outcome)) = run.place(Service::Smtp) {
+    if let Err(Trouble(outcome)) = run.places(Service::Smtp).map(drop) {
         run.check(Id::SmtpOpenRelay, |_| Err::<(), _>(Trouble(outcome)));
         return;
     }
@@ -49,7 +50,13 @@ fn refused(reply: &Reply) -> Option<String> {
 }
 
 fn open_relay(run: &mut Run<'_>) -> Checked<()> {
-    let mut smtp = begun(run)?;
+    let run: &Run<'_> = run;
+    run.at_each(Service::Smtp, |place| open_relay_at(run, place))
+}
+
+fn open_relay_at(run: &Run<'_>, place: &Place) -> Checked<()> {
+    let mut smtp = Smtp::open_at(run, Service::Smtp, place)?.prepared(run, Service::Smtp)?;
+    smtp.want(&format!("MAIL FROM:<{}>", stranger()), &[250])?;
     let host = run.subject.name.clone();
     let domain = run.domain();
     // The plain way, and the ways around it of thirty years.

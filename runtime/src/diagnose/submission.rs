@@ -137,7 +137,7 @@ fn external(run: &mut Run<'_>) -> Checked<()> {
 }
 
 fn deliver(run: &mut Run<'_>, service: Service, way: &'static str) -> Checked<()> {
-    run.place(service)?;
+    run.places(service)?;
     if service.is_secure() && !run.subject.tls {
         return Err(Trouble::skipped("tls.enabled is false"));
     }
@@ -167,11 +167,17 @@ fn relay_queue(run: &mut Run<'_>) -> Checked<()> {
     smtp.want(&format!("MAIL FROM:<{}> HOLDFOR={HOLD}", login.address), &[250])?;
     smtp.want(&format!("RCPT TO:<{to}> NOTIFY=NEVER"), &[250])?;
     let text = message(&login.address, &to, &run.mark, "This message goes nowhere.\r\n");
+    // Until its reply is heard it may be there, under an id that nobody knows.
+    run.unheard = true;
     let reply = smtp.data(&text)?;
+    if reply.code != 250 {
+        run.unheard = false;
+    }
     smtp.quit();
     ensure(reply.code == 250, "250 to the message", &reply)?;
     let id = reply.text().split(' ').next_back().unwrap_or_default().to_owned();
     run.queued.push(id.clone());
+    run.unheard = false;
     let Some(files) = run.files() else { return Ok(()) };
     let homes =
         futures_lite::future::block_on(rmail_store::mailstore::MailStore::outbound_homes(files.store))?;

@@ -12,7 +12,8 @@ use rmail_core::diagnose::Service;
 use rmail_core::secret::Secret;
 use rmail_store::accounts::NewUser;
 
-use super::{Checked, Files, Run, Trouble, cleanup, mark, users};
+use super::mark::random;
+use super::{Checked, Files, Run, Trouble, cleanup, users};
 use crate::clock;
 use crate::replay::{Dial, Security, Target};
 
@@ -71,11 +72,11 @@ fn user(run: &mut Run<'_>, files: Files<'_>) -> Checked<live::Login> {
         .ok_or_else(|| Trouble::skipped("there is no mail_root"))?;
     let domain = local.hosting.domains.first();
     let domain = domain.ok_or_else(|| Trouble::broken("a hosted domain", "domains is empty"))?;
-    let name = format!("{}{}", users::PREFIX, mark());
+    let name = format!("{}{}", users::PREFIX, random(12));
     let address = Address::new(&name, domain.clone())
         .ok_or_else(|| Trouble::broken("an address", format!("{name}@{domain}")))?;
     let account: AccountName = address.canonical();
-    let password = mark();
+    let password = random(12);
     let new = NewUser {
         password: Some(Secret::new(password.as_bytes())),
         rounds: files.rounds,
@@ -107,7 +108,7 @@ fn dial(run: &Run<'_>) -> (Dial, BTreeSet<Played>) {
         (Played::Http, Service::Api, Security::None),
         (Played::Http, Service::ApiSecure, Security::Implicit),
     ] {
-        if let Some(place) = run.subject.places.get(&service) {
+        if let Ok([place, ..]) = run.places(service) {
             let address = place.to_string();
             dial.set(played, Target { address, security });
             known.insert(played);

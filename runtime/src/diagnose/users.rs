@@ -13,8 +13,9 @@ use rmail_store::mailstore::{DEFAULT_MAILBOXES, MailStore as _};
 
 use super::http_client::{Ask, Response};
 use super::imap_client::Imap;
+use super::mark::random;
 use super::smtp_client::Smtp;
-use super::{Checked, Files, Login, Run, Trouble, ensure, mark};
+use super::{Checked, Files, Login, Run, Trouble, ensure};
 use crate::clock;
 
 /// What its name begins with; by that it is found should it be left.
@@ -37,7 +38,7 @@ pub(super) fn make(run: &mut Run<'_>) {
         let address = Address::new(&name, domain.clone())
             .ok_or_else(|| Trouble::broken("an address", format!("{name}@{domain}")))?;
         let account = address.canonical();
-        let password = format!("{}{}", mark(), mark());
+        let password = random(24);
         let new = NewUser {
             password: Some(Secret::new(password.as_bytes())),
             rounds: files.rounds,

@@ -1,9 +1,9 @@
 //! A connection of the diagnosis: blocking, bounded in time and octets, ended early by Ctrl-C.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::sync::Arc;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rmail_core::relay::tls::Fault;
@@ -21,6 +21,8 @@ const SLICE: Duration = Duration::from_millis(100);
 const MAX_LINE: usize = 64 * 1024;
 /// Octets of anything else.
 pub(super) const MAX: usize = 8 << 20;
+/// Addresses of one name that are looked at: more are not for mail.
+const MAX_ADDRESSES: usize = 8;
 
 /// Says when it is time to stop. Cloning it asks the same.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,13 @@ impl Stop {
 
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Ready when it is time.
+    pub(crate) async fn wait(&self) {
+        while !self.is_set() {
+            async_io::Timer::after(SLICE).await;
+        }
     }
 }
 
@@ -55,18 +64,105 @@ impl std::fmt::Display for Place {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) struct Lost(String);
+pub(super) struct Lost {
+    text: String,
+    no_way: bool,
+}
+
+impl Lost {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            no_way: false,
+        }
+    }
+
+    /// This host has no way to the address, such as one without IPv6 to one of IPv6: that says nothing of the server.
+    pub(super) fn no_way(&self) -> bool {
+        self.no_way
+    }
+}
 
 impl std::fmt::Display for Lost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl From<Lost> for Trouble {
     fn from(lost: Lost) -> Self {
-        Self::broken("an answer", lost.0)
+        match lost.no_way {
+            true => Self::skipped(format!("this host has no way there: {}", lost.text)),
+            false => Self::broken("an answer", lost.text),
+        }
     }
+}
+
+/// Does what blocks on a thread of its own, so that Ctrl-C is seen meanwhile; the thread is left to itself then.
+fn aside<T: Send + 'static>(stop: &Stop, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name("diagnose".to_owned());
+    thread
+        .spawn(move || {
+            // After Ctrl-C nobody waits for it.
+            let _ = answer.send(work());
+        })
+        .map_err(|error| Lost::new(format!("no thread: {error}")))?;
+    loop {
+        match answered.recv_timeout(SLICE) {
+            Ok(value) => return Ok(value),
+            Err(mpsc::RecvTimeoutError::Timeout) if !stop.is_set() => {}
+            Err(_) => return Err(Lost::new("stopped")),
+        }
+    }
+}
+
+/// The addresses of a service; the place as it is, if the name leads nowhere: whoever connects is told why.
+pub(super) fn resolved(place: &Place, stop: &Stop) -> Vec<Place> {
+    if place.host.parse::<IpAddr>().is_ok() {
+        return vec![place.clone()];
+    }
+    let Ok(addresses) = addresses(place, stop) else {
+        return vec![place.clone()];
+    };
+    let mut places: Vec<Place> = Vec::new();
+    for address in addresses {
+        let host = address.ip().to_canonical().to_string();
+        let port = address.port();
+        if !places.iter().any(|known| known.host == host) && places.len() < MAX_ADDRESSES {
+            places.push(Place { host, port });
+        }
+    }
+    places
+}
+
+fn addresses(place: &Place, stop: &Stop) -> Result<Vec<SocketAddr>, Lost> {
+    let (host, port) = (place.host.clone(), place.port);
+    let found = aside(stop, move || (host.as_str(), port).to_socket_addrs())?;
+    let found = found.map_err(|error| Lost::new(format!("{place}: {error}")))?;
+    let found: Vec<SocketAddr> = found.collect();
+    match found.is_empty() {
+        true => Err(Lost::new(format!("{place}: the name has no address"))),
+        false => Ok(found),
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(SLICE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?;
+    Ok((stream, local))
+}
+
+/// Whether it is this host that has no way to an address.
+fn is_no_way(error: &io::Error) -> bool {
+    let unknown = Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    matches!(
+        error.kind(),
+        ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable
+    ) || error.raw_os_error() == unknown
 }
 
 /// What a server showed of itself in a handshake.
@@ -98,21 +194,9 @@ impl std::fmt::Debug for Wire {
 
 impl Wire {
     pub(super) fn connect(place: &Place, stop: &Stop) -> Result<Self, Lost> {
-        let failed = |error: &dyn std::fmt::Display| Lost(format!("{place}: {error}"));
-        let addresses: Vec<SocketAddr> = (place.host.as_str(), place.port)
-            .to_socket_addrs()
-            .map_err(|error| failed(&error))?
-            .collect();
-        let mut last = Lost(format!("{place}: the name has no address"));
-        for address in addresses.into_iter().take(4) {
-            let connected = TcpStream::connect_timeout(&address, PATIENCE).and_then(|stream| {
-                stream.set_read_timeout(Some(SLICE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
-                Ok((stream, local))
-            });
-            match connected {
+        let mut last = Lost::new(format!("{place}: the name has no address"));
+        for address in addresses(place, stop)?.into_iter().take(MAX_ADDRESSES) {
+            match aside(stop, move || open(address))? {
                 Ok((stream, local)) => {
                     return Ok(Self {
                         stream: Some(Stream::Plain(stream)),
@@ -121,7 +205,12 @@ impl Wire {
                         local,
                     });
                 }
-                Err(error) => last = failed(&error),
+                Err(error) => {
+                    last = Lost {
+                        text: format!("{place}: {error}"),
+                        no_way: is_no_way(&error),
+                    }
+                }
             }
         }
         Err(last)
@@ -135,11 +224,11 @@ impl Wire {
     /// Does the handshake of TLS. What was read before does not count any more.
     pub(super) fn encrypt(&mut self, tls: &ClientTls, name: &str) -> Result<Shown, Lost> {
         let Some(Stream::Plain(mut stream)) = self.stream.take() else {
-            return Err(Lost("it is encrypted already".to_owned()));
+            return Err(Lost::new("it is encrypted already".to_owned()));
         };
         self.buffer.clear();
         let watch = Watch::default();
-        let failed = |error: &dyn std::fmt::Display| Lost(format!("TLS: {error}"));
+        let failed = |error: &dyn std::fmt::Display| Lost::new(format!("TLS: {error}"));
         let server_name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
         let mut connection =
             ClientConnection::new(tls.watched(&watch), server_name).map_err(|error| failed(&error))?;
@@ -149,7 +238,9 @@ impl Wire {
                 Ok(_) => {}
                 Err(error) if is_slice(error.kind()) => self.wait(late)?,
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                    return Err(Lost("TLS: the connection was closed in the handshake".to_owned()));
+                    return Err(Lost::new(
+                        "TLS: the connection was closed in the handshake".to_owned(),
+                    ));
                 }
                 Err(error) => return Err(failed(&error)),
             }
@@ -169,13 +260,13 @@ impl Wire {
             Some(Stream::Tls(stream)) => stream.write_all(octets).and_then(|()| stream.flush()),
             None => return Err(closed()),
         };
-        sent.map_err(|error| Lost(format!("cannot send: {error}")))
+        sent.map_err(|error| Lost::new(format!("cannot send: {error}")))
     }
 
     /// A line without its end.
     pub(super) fn line(&mut self) -> Result<String, Lost> {
         self.line_within(PATIENCE)?
-            .ok_or_else(|| Lost(format!("no answer within {} seconds", PATIENCE.as_secs())))
+            .ok_or_else(|| Lost::new(format!("no answer within {} seconds", PATIENCE.as_secs())))
     }
 
     /// The same; none if it does not come in time.
@@ -189,7 +280,7 @@ impl Wire {
                 return Ok(Some(String::from_utf8_lossy(line).into_owned()));
             }
             if self.buffer.len() > MAX_LINE {
-                return Err(Lost(format!("a line of more than {MAX_LINE} octets")));
+                return Err(Lost::new(format!("a line of more than {MAX_LINE} octets")));
             }
             if Instant::now() >= late {
                 return Ok(None);
@@ -203,7 +294,7 @@ impl Wire {
     /// So many octets.
     pub(super) fn exactly(&mut self, count: usize) -> Result<Vec<u8>, Lost> {
         if count > MAX {
-            return Err(Lost(format!("{count} octets at once")));
+            return Err(Lost::new(format!("{count} octets at once")));
         }
         let late = Instant::now() + PATIENCE;
         while self.buffer.len() < count {
@@ -220,7 +311,7 @@ impl Wire {
         let late = Instant::now() + PATIENCE;
         while self.fill()? != Some(0) {
             if self.buffer.len() > MAX {
-                return Err(Lost(format!("more than {MAX} octets")));
+                return Err(Lost::new(format!("more than {MAX} octets")));
             }
             self.wait(late)?;
         }
@@ -230,7 +321,7 @@ impl Wire {
     /// Reads what is there: how much; none if nothing came for a moment. 0: the end.
     fn fill(&mut self) -> Result<Option<usize>, Lost> {
         if self.stop.is_set() {
-            return Err(Lost("stopped".to_owned()));
+            return Err(Lost::new("stopped".to_owned()));
         }
         let mut piece = [0; 16 * 1024];
         let read = match &mut self.stream {
@@ -246,16 +337,19 @@ impl Wire {
             Err(error) if is_slice(error.kind()) => Ok(None),
             // TLS without its last word: an end all the same.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Some(0)),
-            Err(error) => Err(Lost(format!("the connection broke: {error}"))),
+            Err(error) => Err(Lost::new(format!("the connection broke: {error}"))),
         }
     }
 
     fn wait(&self, late: Instant) -> Result<(), Lost> {
         if self.stop.is_set() {
-            return Err(Lost("stopped".to_owned()));
+            return Err(Lost::new("stopped".to_owned()));
         }
         if Instant::now() >= late {
-            return Err(Lost(format!("no answer within {} seconds", PATIENCE.as_secs())));
+            return Err(Lost::new(format!(
+                "no answer within {} seconds",
+                PATIENCE.as_secs()
+            )));
         }
         Ok(())
     }
@@ -269,5 +363,5 @@ fn is_slice(kind: ErrorKind) -> bool {
 }
 
 fn closed() -> Lost {
-    Lost("the connection was closed".to_owned())
+    Lost::new("the connection was closed".to_owned())
 }

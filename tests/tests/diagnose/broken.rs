@@ -1,18 +1,21 @@
 //! Servers that are broken in many ways: each is found, and named.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rmail_tests::{Server, Wire, free_port};
+use rmail_tests::{Server, Wire, free_port, wait_for};
 use serde_json::{Value, json};
 
 use super::Diagnosis;
+use super::fakes;
 use super::proxy::{self, Change};
 
 /// Writes a configuration that differs from a server's in some keys.
-fn differs(server: &Server, name: &str, changes: &[(&str, Value)]) -> PathBuf {
+pub fn differs(server: &Server, name: &str, changes: &[(&str, Value)]) -> PathBuf {
     let mut config = server.config.clone();
     for (pointer, value) in changes {
         let mut at = &mut config;
@@ -400,4 +403,181 @@ fn an_api_that_lets_anybody_in_is_named() {
         "api.lockout",
     ];
     expect(&found, "an open API", &ids);
+}
+
+#[test]
+fn a_server_whose_replies_come_late_is_named() {
+    fn late(said: &str, line: &str) -> String {
+        static DONE: AtomicBool = AtomicBool::new(false);
+        if said == "RSET" && !DONE.swap(true, Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(3_200));
+        }
+        line.to_owned()
+    }
+    let dir = tempfile::tempdir().expect("directory");
+    let found = behind(dir.path(), Some(late), None, None, "4");
+    expect(&found, "slow SMTP", &["smtp.slow"]);
+}
+
+#[test]
+fn tls_that_should_not_be_spoken_is_named() {
+    let dir = tempfile::tempdir().expect("directory");
+    let server = Server::start(dir.path(), json!({"log_level": "WARNING"}));
+    let old = fakes::agrees_on_old_tls(server.port("/imap/imaps_port"));
+    let config = differs(&server, "old", &[("imap.imaps_port", json!(old))]);
+    let found = Diagnosis::of(&config, &["--phase", "1"]);
+    expect(&found, "old TLS", &["tls.old_version"]);
+    assert_eq!(found.finding("tls.handshake")["status"], "passed");
+    let kept = fakes::keeps_what_came_before_tls();
+    let config = differs(&server, "kept", &[("smtp.port", json!(kept))]);
+    let found = Diagnosis::of(&config, &["--phase", "4"]);
+    expect(&found, "what came before TLS", &["smtp.starttls_injection"]);
+    assert_eq!(
+        found.finding("smtp.starttls")["status"],
+        "failure",
+        "offered again"
+    );
+}
+
+#[test]
+fn mail_that_does_not_leave_is_named() {
+    let dir = tempfile::tempdir().expect("directory");
+    let nobody = json!({"smarthost": "127.0.0.1", "smarthost_port": free_port(), "smarthost_tls": "none"});
+    let mut server = Server::start(dir.path(), json!({"relay": nobody, "log_level": "WARNING"}));
+    let mut wire = Wire::connect(server.port("/smtp/submission_port")).0;
+    wire.smtp("EHLO x.test");
+    wire.smtp("AUTH PLAIN AGFsaWNlQGhlcmUudGVzdABzZWNyZXQ=");
+    wire.smtp("MAIL FROM:<alice@here.test>");
+    wire.smtp("RCPT TO:<bob@there.test>");
+    wire.smtp("DATA");
+    let reply = wire.smtp("From: alice@here.test\r\n\r\nhi\r\n.");
+    assert!(reply.starts_with("250"), "{reply}");
+    let id = reply.trim_end().rsplit(' ').next().expect("an id").to_owned();
+
+    let config = differs(&server, "full", &[("delivery.max_queue_size", json!(1))]);
+    let found = Diagnosis::of(&config, &["--phase", "1"]);
+    expect(&found, "a full queue", &["relay.queue"]);
+    // It has waited for two days.
+    server.kill();
+    let entry = fs::read_dir(server.mail_root().join("queue"))
+        .expect("the queue")
+        .flatten()
+        .map(|home| home.path().join(format!("{id}.json")))
+        .find(|path| path.exists())
+        .expect("the entry");
+    let text = fs::read_to_string(&entry).expect("the entry");
+    // Behind the value there is a checksum; without one it is an entry too.
+    let line = text.lines().next().expect("a line");
+    let (value, _) = line.rsplit_once(' ').expect("a checksum");
+    let mut json: Value = serde_json::from_str(value).expect("JSON");
+    let arrived = json["arrived"].as_u64().expect("a time");
+    json["arrived"] = json!(arrived - 2 * 86_400);
+    fs::write(&entry, json.to_string()).expect("written");
+    server.launch();
+    let mut found = None;
+    wait_for("the finding", || {
+        let now = Diagnosis::of(&server.dir.join("config.json"), &["--phase", "1"]);
+        let late = now.finding("relay.queue")["came"]
+            .to_string()
+            .contains("1 of 1 messages");
+        found = Some(now);
+        late
+    });
+    expect(&found.expect("found"), "a message that waits", &["relay.queue"]);
+}
+
+#[test]
+fn each_address_of_a_service_is_looked_at() {
+    let dir = tempfile::tempdir().expect("directory");
+    let both = json!(["127.0.0.1", "127.0.0.2"]);
+    let server = Server::start(
+        dir.path(),
+        json!({"imap": {"host": both}, "smtp": {"host": both}, "auth": {"cleartext_networks": []}}),
+    );
+    let good = Diagnosis::of(&server.dir.join("config.json"), &["--phase", "1"]);
+    for id in ["port.smtp", "port.imap", "port.imaps", "tls.handshake"] {
+        assert_eq!(good.finding(id)["status"], "passed", "{id}");
+    }
+    // Nobody listens at the second; another server does, which has another certificate and takes passwords in clear text.
+    let config = differs(
+        &server,
+        "closed",
+        &[("imap.host", json!(["127.0.0.1", "127.0.0.3"]))],
+    );
+    let found = Diagnosis::of(&config, &["--phase", "1,6"]);
+    expect(
+        &found,
+        "a closed address",
+        &["port.imap", "port.imaps", "imap.starttls"],
+    );
+    let came = found.finding("port.imap")["came"].to_string();
+    assert!(
+        came.contains("127.0.0.3:") && !came.contains("127.0.0.1:"),
+        "{came}"
+    );
+
+    let other = dir.path().join("other");
+    fs::create_dir(&other).expect("a directory");
+    let mut open =
+        json!({"imap": server.config["imap"], "smtp": server.config["smtp"], "hostname": "mail.other.test"});
+    open["imap"]["host"] = json!("127.0.0.4");
+    open["smtp"]["host"] = json!("127.0.0.4");
+    open["auth"] = json!({"cleartext_networks": ["127.0.0.0/8"]});
+    let port = server.port("/imap/port");
+    let _other = Server::start(&other, open);
+    wait_for("the other", || TcpStream::connect(("127.0.0.4", port)).is_ok());
+    let config = differs(
+        &server,
+        "two",
+        &[
+            ("imap.host", json!(["127.0.0.1", "127.0.0.4"])),
+            ("smtp.host", json!(["127.0.0.1", "127.0.0.4"])),
+        ],
+    );
+    let found = Diagnosis::of(&config, &["--phase", "1,4,6"]);
+    let ids = [
+        "port.hostname",
+        "tls.name",
+        "tls.current",
+        "smtp.auth_on_cleartext",
+        "imap.auth_on_cleartext",
+    ];
+    expect(&found, "another server at the second address", &ids);
+    for id in ids {
+        let came = found.finding(id)["came"].to_string();
+        assert!(
+            came.contains("127.0.0.4") || came.contains("other"),
+            "{id}: {came}"
+        );
+    }
+}
+
+#[test]
+fn phases_that_were_asked_for_and_could_not_be_run_are_told_by_the_exit_code() {
+    let dir = tempfile::tempdir().expect("directory");
+    let server = Server::start(dir.path(), json!({}));
+    let ports = format!(
+        "smtp={},submission=0,smtps=0,imap=0,imaps=0,api=0,api_secure=0",
+        server.port("/smtp/port")
+    );
+    let ask = |phases: &[&str]| {
+        let arguments = ["diagnose", "--json", "--host", "127.0.0.1", "--ports", &ports];
+        Diagnosis::with(
+            std::process::Command::new(rmail_tests::rmail())
+                .args(arguments)
+                .args(phases),
+        )
+    };
+    let all = ask(&[]);
+    assert!(all.json["skipped_phases"].as_array().expect("phases").len() > 1);
+    assert_ne!(all.code, Some(3), "nobody asked for them");
+    for (phases, missed) in [("1,6", 6), ("1,7", 7)] {
+        let found = ask(&["--phase", phases]);
+        assert_eq!(found.json["failures"], 0, "{:#}", found.json);
+        assert_eq!(found.code, Some(3), "{phases}");
+        let skipped = found.json["skipped_phases"].as_array().expect("phases");
+        let asked = skipped.iter().filter(|phase| phase["asked"] == true);
+        let numbers: Vec<_> = asked.map(|phase| phase["phase"].clone()).collect();
+        assert_eq!(numbers, [json!(missed)]);
+    }
 }

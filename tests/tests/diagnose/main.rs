@@ -11,6 +11,8 @@
 )]
 
 mod broken;
+mod ended;
+mod fakes;
 mod good;
 mod proxy;
 
