@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::http_client::{Ask, Response};
 use super::users::{good_token, set_admin, token};
-use super::{Checked, Login, Run, SUBJECT, Trouble, ensure, transcripts};
+use super::{Checked, Login, Place, Run, SUBJECT, Trouble, ensure, transcripts};
 use crate::clock;
 
 /// Attempts that are made at most to be locked out.
@@ -182,13 +182,7 @@ fn cleartext(run: &mut Run<'_>) -> Checked<()> {
         body: Some((JSON, &body)),
         ..Ask::default()
     };
-    let loopback = |place: &super::Place| {
-        place
-            .host
-            .parse()
-            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-    };
-    if places.iter().all(loopback) {
+    if places.iter().all(Place::is_loopback) {
         return Err(Trouble::skipped("from this host it may be"));
     }
     ask.of(run, Service::Api)?

@@ -83,6 +83,9 @@ fn on_cleartext_at(run: &Run<'_>, place: &Place) -> Checked<()> {
         () if run.may_send_cleartext() => {
             Trouble::chosen(format!("{ways}; auth.cleartext_networks allows that from here"))
         }
+        () if run.local().is_none() && place.is_loopback() => Trouble::chosen(format!(
+            "{ways}; from the host itself that may be meant: ask from another to know"
+        )),
         () => Trouble::broken("LOGINDISABLED, and no AUTH= before TLS", ways),
     })
 }

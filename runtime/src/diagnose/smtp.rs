@@ -96,6 +96,9 @@ fn on_cleartext_at(run: &Run<'_>, service: Service, place: &Place) -> Checked<()
         () if run.may_send_cleartext() => {
             Trouble::chosen(format!("{came}; auth.cleartext_networks allows that from here"))
         }
+        () if run.local().is_none() && place.is_loopback() => Trouble::chosen(format!(
+            "{came}; from the host itself that may be meant: ask from another to know"
+        )),
         () => Trouble::broken("no AUTH before TLS", came),
     })
 }

@@ -53,6 +53,14 @@ pub(crate) struct Place {
     pub(crate) port: u16,
 }
 
+impl Place {
+    /// It is an address of this host, which servers may trust more than others.
+    pub(super) fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        address.is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {

@@ -11,6 +11,8 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::tls::ClientTls;
 
+/// A handshake may take so long: it is the most work that a client makes, and a busy host does it late.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Octets of one read.
 const READ: usize = 64 * 1024;
 
@@ -209,10 +211,20 @@ impl Wire for Socket {
             return Err(io::Error::other("TLS is on"));
         };
         tcp.set_read_timeout(Some(PATIENCE))?;
+        let until = Instant::now() + HANDSHAKE;
         let config = std::sync::Arc::clone(&self.config);
         let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
         while tls.is_handshaking() {
-            tls.complete_io(&mut tcp)?;
+            match tls.complete_io(&mut tcp) {
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if Instant::now() >= until {
+                        let seconds = HANDSHAKE.as_secs();
+                        return Err(io::Error::other(format!("no answer within {seconds} seconds")));
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.stream = Stream::Tls(Box::new(StreamOwned::new(tls, tcp)));
         Ok(())
