@@ -1,5 +1,6 @@
 //! Diagnoses that end before their time: nothing of them is left, or the next one removes it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -139,7 +140,6 @@ fn ctrl_c_is_heard_while_nobody_answers() {
     let silent = silent.local_addr().expect("bound").to_string();
     let config = differs(&server, "silent", &[("relay.dns_servers", json!([silent]))]);
     let asked = diagnose(&config, &["--phase", "1"]);
-    let records = diagnose(&config, &["--phase", "1", "--dns"]);
     // A port whose queue of connections is full: whoever connects is not answered at all.
     let full = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = full.local_addr().expect("bound");
@@ -161,9 +161,22 @@ fn ctrl_c_is_heard_while_nobody_answers() {
     std::thread::sleep(Duration::from_secs(3));
     interrupt(asked, "asking a name server");
     interrupt(connecting, "connecting");
-    // The name server is given up after eight seconds.
-    std::thread::sleep(Duration::from_secs(9));
+
+    let mut records = Command::new(rmail())
+        .arg("--config")
+        .arg(&config)
+        .args(["diagnose", "--phase", "1", "--dns"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("rmail is built beside its tests");
+    let mut lines = BufReader::new(records.stdout.take().expect("piped")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains("dns.resolver"))));
+    // It was given up; now the records are asked for, which are told when all are known.
+    std::thread::sleep(Duration::from_secs(1));
     interrupt(records, "asking for records");
+    let told = lines.any(|line| line.is_ok_and(|line| line.contains("dns.records")));
+    assert!(!told, "it was ended before they were known");
 }
 
 /// Connects until nobody takes it any more.
