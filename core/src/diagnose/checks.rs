@@ -182,7 +182,7 @@ checks! {
         SmtpUnknownCommand "smtp.unknown_command" Failure "unknown commands are refused, and no harm" "is this the right program?";
         SmtpVrfy "smtp.vrfy" Warning "VRFY and EXPN tell nobody's address" "turn VRFY and EXPN off: they tell spammers who is there";
         SmtpSize "smtp.size" Failure "messages that are too large are refused at MAIL" "SIZE is offered (RFC 1870) and has to hold";
-        SmtpSmuggling "smtp.smuggling" Failure "only CRLF.CRLF ends a message" "stop whatever is in front of the server: it takes other line ends for the end of mail (CVE-2023-51764)";
+        SmtpSmuggling "smtp.smuggling" Failure "only CRLF.CRLF ends a message" "stop whatever is in front of the server, or tell a server of another kind to refuse bare LF (Postfix: `smtpd_forbid_bare_newline`): it takes other line ends for the end of mail (CVE-2023-51764)";
         SmtpTranscripts "smtp.transcripts" Failure "dialogues go as they stand in the program's transcripts" "`rmail replay --shipped` shows where they part; compare the versions of server and rmail";
         SmtpSlow "smtp.slow" Warning "replies come within three seconds" "look at the load of the host, and at `checks.…`: a DNS list or resolver that does not answer delays each connection";
         SmtpDeliverMx "smtp.deliver_mx" Failure "mail from outside is taken" "the reply says why not";

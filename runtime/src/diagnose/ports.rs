@@ -63,9 +63,9 @@ fn each(run: &Run<'_>, service: Service, seen: &mut Seen) -> Checked<()> {
             }
         }
     })
-    .or_else(|trouble| match count > 0 && no_way.len() == count {
-        true => Err(Trouble::broken("an answer", no_way.join("\n"))),
-        false => Err(trouble),
+    .map_err(|trouble| match count > 0 && no_way.len() == count {
+        true => Trouble::broken("an answer", no_way.join("\n")),
+        false => trouble,
     })?;
     match no_way.is_empty() {
         true => Ok(()),
