@@ -65,13 +65,19 @@ pub enum Command {
         /// False: USE named an attribute that no mailbox can have here; the server answers `NO [USEATTR]`
         /// (RFC 6154 §3).
         use_known: bool,
+        /// The name as the client wrote it, if its normal form is another (RFC 9051 §6.3.9.7).
+        denormal: Option<String>,
     },
     Delete {
         mailbox: MailboxArg,
+        /// The name as the client wrote it, if its normal form is another (RFC 9051 §6.3.9.7).
+        denormal: Option<String>,
     },
     Rename {
         from: MailboxArg,
         to: MailboxArg,
+        /// The new name as the client wrote it, if its normal form is another (RFC 9051 §6.3.9.7).
+        denormal: Option<String>,
     },
     Subscribe {
         mailbox: MailboxArg,

@@ -140,6 +140,13 @@ pub fn mailbox(out: &mut Vec<u8>, name: &MailboxName, utf8: bool) {
     quoted(out, &encoded);
 }
 
+/// ` ("OLDNAME" ("name"))`, in UTF-8 (RFC 9051 §6.3.9.7).
+pub fn old_name(out: &mut Vec<u8>, old: &str) {
+    out.extend_from_slice(b" (\"OLDNAME\" (");
+    quoted(out, old.as_bytes());
+    out.extend_from_slice(b"))");
+}
+
 /// `quoted`: the octets have no line ends and no NUL; above 127 only UTF-8, and only for clients that asked for it.
 pub fn quoted(out: &mut Vec<u8>, octets: &[u8]) {
     out.push(b'"');

@@ -159,7 +159,10 @@ fn authenticate_plain_in_all_its_forms() {
     let mut client = Client::new(settings());
     client.listen(world);
     let answer = client.say(world, "a AUTHENTICATE PLAIN Ym9iAGFsaWNlAHNlY3JldA==\r\n");
-    assert_eq!(answer, "a NO [NOPERM] Not permitted\r\n");
+    assert_eq!(
+        answer,
+        "a NO [AUTHORIZATIONFAILED] Nobody can act as somebody else\r\n"
+    );
 }
 
 #[test]

@@ -129,7 +129,8 @@ fn mailboxes() {
     assert_eq!(
         command("DELETE {10}\r\n&U,BTFw-/x"),
         Command::Delete {
-            mailbox: name("台北/x")
+            mailbox: name("台北/x"),
+            denormal: None
         }
     );
     assert_eq!(
@@ -166,7 +167,8 @@ fn mailboxes() {
         command("RENAME a {1}\r\nb"),
         Command::Rename {
             from: name("a"),
-            to: name("b")
+            to: name("b"),
+            denormal: None
         }
     );
 }
@@ -177,6 +179,7 @@ fn create() {
         mailbox: name(text),
         special_use: special_use.into(),
         use_known,
+        denormal: None,
     };
     assert_eq!(command("CREATE owatagusiam/"), create("owatagusiam", &[], true));
     assert_eq!(command("CREATE a//"), create("a/", &[], true));
@@ -185,6 +188,10 @@ fn create() {
         create("MySpecial", &[SpecialUse::Drafts, SpecialUse::Sent], true)
     );
     assert_eq!(command("CREATE a (USE ())"), create("a", &[], true));
+    let Command::Create { denormal, .. } = command("CREATE \"Ko\u{308}ln/\"") else {
+        panic!("no CREATE");
+    };
+    assert_eq!(denormal.as_deref(), Some("Ko\u{308}ln"));
     assert_eq!(
         command("CREATE Everything (USE (\\All \\Trash))"),
         create("Everything", &[SpecialUse::Trash], false)

@@ -25,6 +25,7 @@ pub(super) fn create(c: &mut Cursor<'_>) -> Parse<Command> {
     let octets = c.astring("a mailbox name")?;
     let name = octets.strip_suffix(b"/").unwrap_or(&octets);
     let mailbox = c.mailbox_of(name)?;
+    let denormal = c.denormal(&mailbox, name);
     let (mut special_use, mut use_known) = (Vec::new(), true);
     if c.eat(b' ') {
         c.expect(b'(', "( and USE")?;
@@ -48,6 +49,7 @@ pub(super) fn create(c: &mut Cursor<'_>) -> Parse<Command> {
         mailbox,
         special_use,
         use_known,
+        denormal,
     })
 }
 
@@ -66,8 +68,16 @@ fn use_attribute(c: &mut Cursor<'_>) -> Parse<Option<SpecialUse>> {
 /// `"RENAME" SP mailbox SP mailbox`
 pub(super) fn rename(c: &mut Cursor<'_>) -> Parse<Command> {
     let from = argument(c)?;
-    let to = argument(c)?;
-    Ok(Command::Rename { from, to })
+    c.space("a space and the new name")?;
+    let (to, denormal) = c.mailbox_as_written()?;
+    Ok(Command::Rename { from, to, denormal })
+}
+
+/// `"DELETE" SP mailbox`
+pub(super) fn delete(c: &mut Cursor<'_>) -> Parse<Command> {
+    c.space("a space and a mailbox name")?;
+    let (mailbox, denormal) = c.mailbox_as_written()?;
+    Ok(Command::Delete { mailbox, denormal })
 }
 
 /// `"STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`

@@ -123,7 +123,7 @@ fn parse(octets: &[u8], authenticated: bool, utf8: Utf8) -> Parse<Parsed> {
         "COPY" => mailbox::copy(&mut c, false)?,
         "CREATE" => mailbox::create(&mut c)?,
         "DELETEACL" => acl::delete(&mut c)?,
-        "DELETE" => mailbox::one(&mut c, |mailbox| Command::Delete { mailbox })?,
+        "DELETE" => mailbox::delete(&mut c)?,
         "ENABLE" => auth::enable(&mut c)?,
         "EXAMINE" => select::select(&mut c, |mailbox, params| Command::Examine { mailbox, params })?,
         "ESEARCH" => search::esearch(&mut c)?,

@@ -2,7 +2,6 @@
 
 use super::token::{Cursor, Parse};
 use crate::imap::command::{Command, MailboxArg, QResync, SelectParams};
-use crate::imap::mailbox_name;
 use crate::imap::sequence::{SeqNumber, SequenceSet};
 use crate::mailbox::{ModSeq, UidSet, UidValidity};
 
@@ -13,11 +12,8 @@ const MAX_PARAMS: usize = 8;
 pub(super) fn select(c: &mut Cursor<'_>, command: fn(MailboxArg, SelectParams) -> Command) -> Parse<Command> {
     c.space("a space and a mailbox name")?;
     let mut params = SelectParams::default();
-    let octets = c.astring("a mailbox name")?;
-    let mailbox = c.mailbox_of(&octets)?;
-    if let (Ok(name), Some(text)) = (&mailbox, mailbox_name::decode_text(&octets, c.speaks_utf8())) {
-        params.denormal = (!name.is_inbox() && name.as_str() != text).then_some(text);
-    }
+    let (mailbox, denormal) = c.mailbox_as_written()?;
+    params.denormal = denormal;
     if c.eat(b' ') {
         c.expect(b'(', "( and parameters")?;
         c.rest_of_list(MAX_PARAMS, |c| param(c, &mut params))?;

@@ -405,6 +405,21 @@ impl<'a> Cursor<'a> {
         self.mailbox_of(&octets)
     }
 
+    /// `mailbox`, and the name as it was written, if its normal form is another (RFC 9051 §5.1).
+    pub(super) fn mailbox_as_written(&mut self) -> Parse<(MailboxArg, Option<String>)> {
+        let octets = self.astring("a mailbox name")?;
+        let mailbox = self.mailbox_of(&octets)?;
+        let denormal = self.denormal(&mailbox, &octets);
+        Ok((mailbox, denormal))
+    }
+
+    /// The text of a mailbox name, if the mailbox has another.
+    pub(super) fn denormal(&self, mailbox: &MailboxArg, octets: &[u8]) -> Option<String> {
+        let name = mailbox.as_ref().ok().filter(|name| !name.is_inbox())?;
+        let text = mailbox_name::decode_text(octets, self.utf8.names)?;
+        (name.as_str() != text).then_some(text)
+    }
+
     /// The mailbox that these octets name. What has octets above 127 must be UTF-8 (RFC 6855 §3).
     pub(super) fn mailbox_of(&self, octets: &[u8]) -> Parse<MailboxArg> {
         if core::str::from_utf8(octets).is_err() {

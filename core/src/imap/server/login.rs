@@ -17,6 +17,9 @@ const MAX_RESPONSE: usize = 8 * 1024;
 /// Characters of a login name that a note shows.
 const MAX_SHOWN: usize = 100;
 
+/// What is said to those who want to act as somebody else (RFC 5530 §3).
+const NOBODY_ELSE: &str = "NO [AUTHORIZATIONFAILED] Nobody can act as somebody else";
+
 /// A login being checked.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -80,12 +83,13 @@ impl Session {
                 self.call(Call::ScramDone { account, epoch }, Then::Login(attempt));
             }
             Step::Failed(Failure::Malformed) => self.refuse_bad(&tag, "Malformed authentication data"),
+            Step::Failed(failure @ Failure::Authorization) => {
+                let attempt = Attempt::of(tag, &exchange);
+                self.refuse_login(&attempt, NOBODY_ELSE, failure.reason(), true);
+            }
             Step::Failed(failure) => {
-                let refused = match failure {
-                    Failure::Authorization => Refusal::NotPermitted,
-                    _ => Refusal::BadCredentials,
-                };
-                self.login_failed(&Attempt::of(tag, &exchange), refused, failure.reason());
+                let attempt = Attempt::of(tag, &exchange);
+                self.login_failed(&attempt, Refusal::BadCredentials, failure.reason());
             }
         }
     }
@@ -164,6 +168,12 @@ impl Session {
     }
 
     fn login_failed(&mut self, attempt: &Attempt, refused: Refusal, reason: &'static str) {
+        let text = refusal::no(refused);
+        self.refuse_login(attempt, &text, reason, !refused.is_temporary());
+    }
+
+    /// Notes that a login failed and answers it; if it `counts`, it is one of those after which the session ends.
+    fn refuse_login(&mut self, attempt: &Attempt, text: &str, reason: &'static str, counts: bool) {
         let login = attempt
             .login
             .chars()
@@ -175,8 +185,8 @@ impl Session {
             mechanism: attempt.mechanism,
             reason,
         }));
-        self.tagged(&attempt.tag, &refusal::no(refused));
-        if !refused.is_temporary() {
+        self.tagged(&attempt.tag, text);
+        if counts {
             self.failures += 1;
         }
         if self.failures >= MAX_LOGIN_FAILURES {

@@ -5,6 +5,7 @@ use super::place::Place;
 use super::{Call, MailboxStatus, Session, Then, refusal};
 use crate::addr::AccountName;
 use crate::imap::command::MailboxArg;
+use crate::imap::response;
 use crate::mailbox::others::{self, Meaning};
 use crate::mailbox::{MailboxName, SpecialUse};
 use crate::refusal::Refusal;
@@ -22,6 +23,8 @@ fn is_level(mailbox: &MailboxArg) -> bool {
 pub(super) struct Change {
     tag: String,
     what: What,
+    /// The name as the client wrote it, if the mailbox has another.
+    denormal: Option<String>,
 }
 
 #[derive(Debug)]
@@ -39,8 +42,8 @@ impl Session {
         &mut self,
         tag: String,
         mailbox: MailboxArg,
-        special_use: Vec<SpecialUse>,
-        use_known: bool,
+        (special_use, use_known): (Vec<SpecialUse>, bool),
+        denormal: Option<String>,
     ) {
         if is_level(&mailbox) {
             return self.complete(tag, NOT_HERE);
@@ -58,11 +61,12 @@ impl Session {
             mailbox,
             special_use,
         };
-        self.call(call, Then::Changed(Change { tag, what }));
+        let change = Change { tag, what, denormal };
+        self.call(call, Then::Changed(change));
     }
 
     /// DELETE.
-    pub(super) fn delete(&mut self, tag: String, mailbox: MailboxArg) {
+    pub(super) fn delete(&mut self, tag: String, mailbox: MailboxArg, denormal: Option<String>) {
         let Some(place) = self.place(&tag, mailbox) else {
             return;
         };
@@ -71,14 +75,12 @@ impl Session {
         }
         let what = What::Delete(place.clone());
         let Place { account, mailbox } = place;
-        self.call(
-            Call::Delete { account, mailbox },
-            Then::Changed(Change { tag, what }),
-        );
+        let change = Change { tag, what, denormal };
+        self.call(Call::Delete { account, mailbox }, Then::Changed(change));
     }
 
     /// RENAME.
-    pub(super) fn rename(&mut self, tag: String, from: MailboxArg, to: MailboxArg) {
+    pub(super) fn rename(&mut self, tag: String, from: MailboxArg, to: MailboxArg, denormal: Option<String>) {
         let Some(from) = self.place(&tag, from) else {
             return;
         };
@@ -96,10 +98,8 @@ impl Session {
         if to.is_below(&from) && !from.is_inbox() {
             return self.complete(tag, "NO [CANNOT] A mailbox cannot be moved below itself");
         }
-        self.call(
-            Call::Rename { account, from, to },
-            Then::Changed(Change { tag, what }),
-        );
+        let change = Change { tag, what, denormal };
+        self.call(Call::Rename { account, from, to }, Then::Changed(change));
     }
 
     /// SUBSCRIBE, UNSUBSCRIBE. A subscription is to a name, also where the mailbox is another account's.
@@ -117,12 +117,17 @@ impl Session {
             mailbox: mailbox.clone(),
         });
         let call = Call::Subscribe { account, mailbox, on };
-        self.call(call, Then::Changed(Change { tag, what }));
+        let change = Change {
+            tag,
+            what,
+            denormal: None,
+        };
+        self.call(call, Then::Changed(change));
     }
 
     /// The list is changed, or not.
     pub(super) fn changed(&mut self, change: Change, result: Result<(), Refusal>) {
-        let Change { tag, what } = change;
+        let Change { tag, what, denormal } = change;
         if let Err(refused) = result {
             if matches!(what, What::Delete(_)) && refused == Refusal::NotPossible {
                 // A level stays as long as there are mailboxes below it (RFC 9051 §6.3.5).
@@ -131,6 +136,9 @@ impl Session {
             return self.complete(tag, refusal::no(refused));
         }
         self.note_own_change(&what);
+        if let Some(old) = denormal {
+            self.tell_denormal(&what, &old);
+        }
         match what {
             What::Create(Place { account, mailbox }) => {
                 let then = Then::Created(tag, account.clone());
@@ -144,6 +152,29 @@ impl Session {
                 self.complete(tag, "OK RENAME completed");
             }
         }
+    }
+
+    /// The name that the mailbox has instead of the one that the client wrote (RFC 9051 §6.3.9.7).
+    fn tell_denormal(&mut self, what: &What, old: &str) {
+        let (place, attributes) = match what {
+            What::Create(place) | What::Subscribe(place) | What::Unsubscribe(place) => (place.clone(), ""),
+            What::Delete(place) => (place.clone(), "\\NonExistent"),
+            What::Rename(from, to) => {
+                let (account, mailbox) = (from.account.clone(), to.clone());
+                (Place { account, mailbox }, "")
+            }
+        };
+        if !self.enabled.rev2 {
+            return;
+        }
+        let name = self.name_of(&place);
+        let out = self.out.text();
+        out.extend_from_slice(b"* LIST (");
+        out.extend_from_slice(attributes.as_bytes());
+        out.extend_from_slice(b") \"/\" ");
+        response::mailbox(out, &name, true);
+        response::old_name(out, old);
+        response::end(out);
     }
 
     /// The new mailbox, and what its identity is (RFC 8474 §4.1), unless somebody else has removed it already.

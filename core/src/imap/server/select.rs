@@ -160,9 +160,7 @@ impl Session {
         out.extend_from_slice(b") \"/\" ");
         response::mailbox(out, &opening.target.name, true);
         if let Some(old) = &opening.target.params.denormal {
-            out.extend_from_slice(b" (\"OLDNAME\" (");
-            response::quoted(out, old.as_bytes());
-            out.extend_from_slice(b"))");
+            response::old_name(out, old);
         }
         response::end(out);
         self.introduce(opening);
