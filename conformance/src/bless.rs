@@ -169,7 +169,8 @@ fn bless_block<S: Stage>(
             None => {
                 changed = true;
                 let used = unit(&unseen);
-                lines.extend(render(prefix, unseen.get(..used).unwrap_or_default()));
+                let all = used == unseen.len();
+                lines.extend(render(prefix, unseen.get(..used).unwrap_or_default(), all));
                 used
             }
         };
@@ -193,7 +194,7 @@ fn unasked<S: Stage>(player: &mut Player<S>, transcript: &Transcript, behind: us
             edits.push(Edit {
                 from: behind,
                 until: behind,
-                lines: render(&prefix(transcript, *on), &unseen),
+                lines: render(&prefix(transcript, *on), &unseen, true),
             });
         }
     }
@@ -215,14 +216,15 @@ fn literal(line: &[u8]) -> Option<usize> {
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Octets as `S:`, `S|`, `S=` and `S~` lines.
-fn render(prefix: &str, mut octets: &[u8]) -> Vec<Line> {
+/// Octets as `S:`, `S|`, `S=` and `S~` lines. `all`: nothing follows them.
+fn render(prefix: &str, mut octets: &[u8], all: bool) -> Vec<Line> {
     let mut lines = Vec::new();
     while !octets.is_empty() {
         let end = first_line(octets).map_or(octets.len(), |(_, used)| used);
         let (raw, rest) = octets.split_at(end);
         octets = rest;
-        if octets.is_empty()
+        if all
+            && octets.is_empty()
             && let Some(text) = last_text(raw)
         {
             lines.push(format!("{prefix}= {text}"));

@@ -1,7 +1,7 @@
 //! The index of RFCs is whole, and says nothing that transcripts belie.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rmail_conformance::transcript::Transcript;
 
@@ -26,6 +26,20 @@ fn index() -> BTreeMap<u32, String> {
     index
 }
 
+/// Files below a directory.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files
+}
+
 #[test]
 fn transcripts_show_what_the_index_says_is_built() {
     let index = index();
@@ -34,8 +48,7 @@ fn transcripts_show_what_the_index_says_is_built() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("transcripts")
             .join(directory);
-        for entry in std::fs::read_dir(path).expect("transcripts") {
-            let path = entry.expect("entry").path();
+        for path in below(&path) {
             let text = std::fs::read_to_string(&path).expect("transcript");
             let transcript = Transcript::parse(&text).expect("transcript");
             let named = path.file_name().and_then(|name| name.to_str()).expect("name");

@@ -67,28 +67,36 @@ pub fn fixture(name: &str) -> Option<Vec<u8>> {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::live::runnable;
     use crate::transcript::Transcript;
 
+    /// Files below a directory.
+    fn below(directory: &Path) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                files.extend(below(&path));
+            } else {
+                files.push(path);
+            }
+        }
+        files
+    }
+
     #[test]
     fn all_that_are_marked_are_shipped() {
         let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
         let mut marked = BTreeSet::new();
-        for directory in fs::read_dir(&place).expect("transcripts").flatten() {
-            for file in fs::read_dir(directory.path()).expect("a directory").flatten() {
-                let text = fs::read_to_string(file.path()).expect("a transcript");
-                if text.lines().any(|line| line == "@live") {
-                    let name = file.path().with_extension("");
-                    let name = name
-                        .strip_prefix(&place)
-                        .expect("below")
-                        .to_string_lossy()
-                        .into_owned();
-                    marked.insert(name);
-                }
+        for file in below(&place) {
+            let text = fs::read_to_string(&file).expect("a transcript");
+            if text.lines().any(|line| line == "@live") {
+                let name = file.with_extension("");
+                let name = name.strip_prefix(&place).expect("below").to_string_lossy();
+                marked.insert(name.into_owned());
             }
         }
         let shipped: BTreeSet<String> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();

@@ -119,12 +119,17 @@ fn every_description_of_the_list() {
     assert!(read > 900, "{read} descriptions were read");
 }
 
+/// Files below a directory.
 fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).expect("a directory");
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|found| found == ending))
-        .collect();
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            paths.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|found| found == ending) {
+            paths.push(path);
+        }
+    }
     paths.sort();
     paths
 }
