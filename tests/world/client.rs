@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::lines::Lines;
 use crate::plan::{HERE, THERE};
 use crate::scene::Scene;
-use crate::story::Message;
+use crate::story::{Message, Wish};
 
 /// Where users send to.
-const TO: [&str; 13] = [
+const TO: [&str; 14] = [
+    "m@moved.test",
     "bob@here.test",
     "team@here.test",
     "carol@there.test",
@@ -73,8 +74,14 @@ async fn send(scene: &Rc<Scene>, number: usize) {
         1 => (THERE, format!("out+{token}@sink.test"), pick(scene, &TO_THERE)),
         _ => (HERE, format!("alice+{token}@here.test"), pick(scene, &TO)),
     };
+    let wish = |_: &String| match scene.below(8) {
+        0 => Wish::Never,
+        1 => Wish::Success,
+        _ => Wish::Usual,
+    };
     let message = Message {
         body: body(scene),
+        wishes: recipients.iter().map(wish).collect(),
         token: token.clone(),
         sender,
         recipients,
@@ -109,6 +116,9 @@ async fn send(scene: &Rc<Scene>, number: usize) {
         scene.clock.sleep(wait).await;
     }
 }
+
+/// What some servers take for the end of a message.
+const SMUGGLED: [&str; 3] = ["\n.\n", "\n.\r\n", "\r\n.\n"];
 
 /// Lines of text, some of which need stuffing.
 fn body(scene: &Scene) -> String {
@@ -146,8 +156,9 @@ async fn try_once(scene: &Rc<Scene>, server: IpAddr, user: bool, message: &Messa
     }
     is_good(lines.ask(&format!("MAIL FROM:<{}>", message.sender)).await?)?;
     let (mut taken, mut later) = (Vec::new(), false);
-    for recipient in &message.recipients {
-        let code = lines.ask(&format!("RCPT TO:<{recipient}>")).await?;
+    for (recipient, wish) in message.recipients.iter().zip(&message.wishes) {
+        let command = format!("RCPT TO:<{recipient}>{}", wish.parameter());
+        let code = lines.ask(&command).await?;
         if is_good(code).is_some() {
             taken.push(recipient.clone());
         }
@@ -165,6 +176,12 @@ async fn try_once(scene: &Rc<Scene>, server: IpAddr, user: bool, message: &Messa
         let stuffing = if line.starts_with('.') { "." } else { "" };
         lines.stream.send(format!("{stuffing}{line}").as_bytes());
     }
+    // Somebody tries whether the server sees the end of the message where there is none.
+    let smuggled = scene.happens(30);
+    if smuggled {
+        let end = SMUGGLED[scene.below(SMUGGLED.len())];
+        lines.stream.send(format!("text{end}RSET\r\n").as_bytes());
+    }
     let dots = |by: isize| {
         let mut story = scene.story.borrow_mut();
         let known = story.messages.get_mut(&message.token).expect("it is known");
@@ -172,6 +189,10 @@ async fn try_once(scene: &Rc<Scene>, server: IpAddr, user: bool, message: &Messa
     };
     dots(1);
     let code = lines.ask(".").await?;
+    if smuggled && is_good(code).is_some() {
+        let fault = format!("{}: a bare LF is taken", message.token);
+        scene.story.borrow_mut().fault(fault);
+    }
     if is_good(code).is_some() {
         return Some(Try::Promised(taken));
     }

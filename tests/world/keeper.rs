@@ -20,6 +20,7 @@ use rmail_store::service::{Answer, OutboundMessage, Pool, Serve, Waiting};
 
 use crate::channel::Channel;
 use crate::drive::drive;
+use crate::planted::wires;
 use crate::site::{Process, Store};
 
 type Message = Arc<OutboundMessage<Store>>;
@@ -172,7 +173,7 @@ impl Running {
                     next.push(None);
                 }
             }
-            Action::Done { request, result } => {
+            Action::Done { request, mut result } => {
                 let asked = self.requests.remove(&request).expect("once");
                 if let attempt::Input::Session(outcome) = &result
                     && outcome.end == client::End::Uncertain
@@ -180,6 +181,9 @@ impl Running {
                     let mut story = self.process.scene.story.borrow_mut();
                     let token = story.token_of(&asked.entry).unwrap_or_default();
                     *story.uncertain.entry(token).or_default() += 1;
+                }
+                if let attempt::Input::Session(outcome) = &mut result {
+                    wires::ended(self.process.scene.plan.bug, outcome);
                 }
                 asked.result.push(result);
             }

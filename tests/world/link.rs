@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rmail_core::machine::TlsInfo;
 
+use crate::planted::Bug;
 use crate::scene::Scene;
 
 /// One end of a connection. Dropping it closes the connection, as the end of its process does.
@@ -86,6 +87,11 @@ impl Stream {
             inp: Rc::clone(inp),
         };
         (end(&there, &back), end(&back, &there))
+    }
+
+    /// What is wrong with the servers of this world.
+    pub fn bug(&self) -> Option<Bug> {
+        self.scene.plan.bug
     }
 
     /// Sends octets, in as many pieces as it pleases the link.

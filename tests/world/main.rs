@@ -5,6 +5,10 @@
 //! and the file store over a disk in memory. Time passes only while all wait, so that days of retries take milliseconds.
 //! Nothing is encrypted; a handshake is two words.
 //!
+//! Of those who read mail each keeps a picture of its mailboxes from what the server tells by itself: after NOOP it is what
+//! the store has. No UID is used twice or falls below a UIDNEXT that was told, UIDVALIDITY stays, a flag that was answered
+//! is there, and what was appended, copied or moved is somewhere.
+//!
 //! At the end of a world, once its queues are empty:
 //!
 //! * what was answered with 250 is with each of its recipients, or the sender was told that it is not;
@@ -31,10 +35,15 @@ mod client;
 mod clock;
 mod drive;
 mod keeper;
+#[path = "../../core/tests/imap/known.rs"]
+mod known;
+mod ledger;
 mod lines;
 mod link;
 mod names;
 mod plan;
+mod planted;
+mod reader;
 mod relay;
 mod scene;
 mod sink;
@@ -47,6 +56,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use planted::Bug;
 use world::Figures;
 
 /// Worlds of a usual run.
@@ -56,9 +66,13 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs a world; a panic in it is a fault of it.
 fn run(seed: u64, trace: bool) -> Result<Figures, Vec<String>> {
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, trace))).unwrap_or_else(|payload| {
+    run_with(seed, None, trace)
+}
+
+/// Runs a world; a panic in it is a fault of it.
+fn run_with(seed: u64, bug: Option<Bug>, trace: bool) -> Result<Figures, Vec<String>> {
+    catch_unwind(AssertUnwindSafe(|| world::run(seed, bug, trace))).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().cloned();
         let text = text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
         Err(vec![format!("panic: {}", text.unwrap_or_default())])
@@ -108,6 +122,7 @@ fn no_world_loses_what_was_acknowledged() {
     let each = usize::try_from(seeds).expect("it fits");
     assert!(seeds < 100 || (sum.attempts > 5 * each && sum.copies > 3 * each && sum.notices > each));
     assert!(seeds < 100 || (sum.crashes > each && sum.broken > seeds));
+    assert!(seeds < 100 || (sum.commands > 10 * each && sum.checks > 2 * each));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use rmail_core::machine::Machine as _;
 
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::plan::{CLOSED, DEAD, FULL, HERE, NAMES, SINKS, THERE};
+use crate::plan::{CLOSED, DEAD, EVIL, FULL, HERE, MOVE, NAMES, NEW, OLD, SINKS, THERE};
+use crate::planted::Bug;
 use crate::scene::{Owner, Scene};
 
 type Result_ = Result<Answer, DnsError>;
@@ -110,22 +111,24 @@ async fn resolve(scene: Rc<Scene>, clock: Clock, owner: Owner, events: Channel<E
 async fn udp(scene: &Rc<Scene>, query: &[u8]) -> Vec<Vec<u8>> {
     let bad = scene.is_rough() && scene.happens(scene.plan.dns);
     scene.clock.sleep(scene.draw_latency()).await;
-    let good = reply(query, Manner::Good);
+    let good = reply(scene, query, Manner::Good);
     if !bad {
         return vec![good];
     }
     match scene.below(5) {
         0 => Vec::new(),
-        1 => vec![reply(query, Manner::Failure)],
-        2 => vec![reply(query, Manner::Truncated)],
+        1 => vec![reply(scene, query, Manner::Failure)],
+        2 => vec![reply(scene, query, Manner::Truncated)],
         3 => {
             scene.clock.sleep(Duration::from_secs(3)).await;
             vec![good]
         }
         _ => {
             // Somebody guesses ids, and the true answer comes after that.
-            let mut forged = good.clone();
-            forged[0] ^= 0x55;
+            let mut forged = reply(scene, query, Manner::Forged);
+            if !scene.has(Bug::ForgeryBelieved) {
+                forged[0] ^= 0x55;
+            }
             vec![forged, good.clone(), good]
         }
     }
@@ -134,7 +137,7 @@ async fn udp(scene: &Rc<Scene>, query: &[u8]) -> Vec<Vec<u8>> {
 async fn tcp(scene: &Rc<Scene>, query: &[u8]) -> Option<Vec<u8>> {
     let bad = scene.is_rough() && scene.happens(scene.plan.dns);
     scene.clock.sleep(scene.draw_latency()).await;
-    (!bad).then(|| reply(query, Manner::Good))
+    (!bad).then(|| reply(scene, query, Manner::Good))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,14 +145,16 @@ enum Manner {
     Good,
     Failure,
     Truncated,
+    /// Every address is that of who wants the mail.
+    Forged,
 }
 
 const A: u16 = 1;
 const CNAME: u16 = 5;
 const MX: u16 = 15;
 
-/// What is known of a name; `None`: there is no such name.
-fn records(name: &str) -> Option<Vec<(u16, Vec<u8>)>> {
+/// What is known of a name at a time; `None`: there is no such name.
+fn records(name: &str, now: Duration) -> Option<Vec<(u16, Vec<u8>)>> {
     let mx = |preference: u8, host: &str| (MX, [&[0, preference][..], &wire(host)].concat());
     let a = |address: IpAddr| match address {
         IpAddr::V4(address) => (A, address.octets().to_vec()),
@@ -166,6 +171,7 @@ fn records(name: &str) -> Option<Vec<(u16, Vec<u8>)>> {
         // The name of a domain may be an alias (RFC 5321 §5.1).
         "alias.test" => vec![(CNAME, wire("sink.test"))],
         "full.test" => vec![a(FULL)],
+        "moved.test" => vec![a(if now < MOVE { OLD } else { NEW })],
         "silent.test" => vec![mx(10, "dead.test")],
         "null.test" => vec![mx(0, "")],
         "mail.here.test" => vec![a(HERE)],
@@ -190,7 +196,7 @@ fn wire(name: &str) -> Vec<u8> {
 }
 
 /// A reply to a query with one question (RFC 1035 §4), aliases followed as a recursive server does.
-fn reply(query: &[u8], manner: Manner) -> Vec<u8> {
+fn reply(scene: &Scene, query: &[u8], manner: Manner) -> Vec<u8> {
     let (mut at, mut labels) = (12, Vec::new());
     while query[at] != 0 {
         let len = usize::from(query[at]);
@@ -200,15 +206,21 @@ fn reply(query: &[u8], manner: Manner) -> Vec<u8> {
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     let question = &query[12..at + 5];
     let (mut name, mut answers, mut count) = (labels.join("."), Vec::new(), 0_u16);
-    let mut known = records(&name);
+    let now = scene.clock.elapsed();
+    let mut known = records(&name, now);
     while let Some(found) = known.clone() {
         let alias = found.iter().any(|(of, _)| *of == CNAME);
         for (kind, data) in found.iter().filter(|(of, _)| *of == kind || alias) {
             answers.extend(wire(&name));
             answers.extend(kind.to_be_bytes());
-            answers.extend([0, 1, 0, 0, 0, 60]);
+            answers.extend([0, 1]);
+            let ttl: u32 = if scene.has(Bug::TtlIgnored) { 86_400 } else { 60 };
+            answers.extend(ttl.to_be_bytes());
             answers.extend(u16::try_from(data.len()).expect("short").to_be_bytes());
-            answers.extend(data);
+            match (manner, EVIL) {
+                (Manner::Forged, IpAddr::V4(evil)) if *kind == A => answers.extend(evil.octets()),
+                _ => answers.extend(data),
+            }
             count += 1;
         }
         if !alias {
@@ -216,9 +228,9 @@ fn reply(query: &[u8], manner: Manner) -> Vec<u8> {
         }
         // There is one alias here, and this is where it leads.
         name = "sink.test".to_owned();
-        known = records(&name);
+        known = records(&name, now);
     }
-    if manner != Manner::Good {
+    if matches!(manner, Manner::Failure | Manner::Truncated) {
         (answers, count) = (Vec::new(), 0);
     }
     let code = match manner {

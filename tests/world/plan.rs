@@ -3,11 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use crate::planted::Bug;
+
 /// How rough a world is. Frequencies are out of a thousand.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Messages that clients submit.
     pub messages: usize,
+    /// Readers of mail on the relay.
+    pub readers: usize,
     /// Processes on the relay's mail_root.
     pub processes: usize,
     /// Kills and power cuts.
@@ -24,6 +28,8 @@ pub struct Plan {
     pub dns: usize,
     /// From when on nothing goes wrong any more by itself.
     pub calm: Duration,
+    /// What is wrong with the servers.
+    pub bug: Option<Bug>,
 }
 
 impl Plan {
@@ -31,6 +37,8 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut plan = Self {
             messages: 5,
+            // In every other round of the kinds of worlds below.
+            readers: if (seed / 8).is_multiple_of(2) { 3 } else { 0 },
             processes: 1,
             crashes: 0,
             disk_faults: 0,
@@ -39,6 +47,7 @@ impl Plan {
             sinks: 0,
             dns: 0,
             calm: Duration::from_secs(6 * 3600),
+            bug: None,
         };
         match seed % 8 {
             0 => {}
@@ -76,6 +85,11 @@ const fn ip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
 }
 
+/// When the address of `moved.test` changes.
+pub const MOVE: Duration = Duration::from_secs(3600);
+/// From then on nobody may believe the old one: the record holds for a minute, and an attempt may wait its turn.
+pub const MOVED: Duration = Duration::from_secs(3600 + 900);
+
 /// The relay.
 pub const HERE: IpAddr = ip(1);
 /// The receiving rmail.
@@ -84,6 +98,12 @@ pub const THERE: IpAddr = ip(2);
 pub const SINKS: [IpAddr; 2] = [ip(10), ip(11)];
 /// The host of `full.test`, which never takes anything.
 pub const FULL: IpAddr = ip(12);
+/// The host of `moved.test` until [`MOVE`].
+pub const OLD: IpAddr = ip(13);
+/// And after it.
+pub const NEW: IpAddr = ip(14);
+/// Where who forges answers wants mail to go.
+pub const EVIL: IpAddr = ip(66);
 /// Nobody listens.
 pub const CLOSED: IpAddr = ip(98);
 /// Nobody is there.

@@ -16,13 +16,12 @@ use rmail_core::relay::queue::{Action, Input, Queue};
 use rmail_core::relay::tls::sts::Verdict;
 use rmail_core::relay::{Enhanced, Outcome, Report, Settings};
 use rmail_store::error::Result as StoreResult;
-use rmail_store::mem::MemDisk;
-use rmail_store::service::Service;
 
 use crate::channel::Channel;
 use crate::keeper::Keeper;
 use crate::names::Dns;
-use crate::site::{Process, Store};
+use crate::planted::{Bug, wires};
+use crate::site::{Host, Process};
 
 /// Where the part of each entry's message begins that is sent.
 type Offsets = Rc<RefCell<BTreeMap<String, u64>>>;
@@ -36,6 +35,10 @@ pub async fn run(process: Rc<Process>, dns: Dns, entries: Vec<Entry>) {
     let settings = settings(&process);
     let delays = settings.retry_delays.clone();
     let keeper = Keeper::start(&process, &settings);
+    let mut settings = settings;
+    if process.scene.has(Bug::TooEarly) {
+        settings.retry_delays.iter_mut().for_each(|delay| *delay /= 2);
+    }
     let mut machine = Queue::new(settings, ourselves, process.scene.seed());
     let offsets = Offsets::default();
     let mut input = Input::Loaded(entries);
@@ -105,6 +108,7 @@ fn act(
             let (dns, keeper, task) = (dns.clone(), keeper.clone(), Rc::clone(process));
             process.spawn(async move {
                 let outcomes = attempt_to(&task, &dns, &keeper, &entry, *order).await;
+                let outcomes = wires::outcomes(task.scene.plan.bug, outcomes);
                 let now = task.scene.clock.elapsed();
                 task.scene.story.borrow_mut().ends(site, &entry, &addresses, now);
                 task.inputs.push(Input::Finished { attempt, outcomes });
@@ -126,7 +130,8 @@ fn act(
             process.scene.story.borrow_mut().saving(site, &entry.id);
             let task = Rc::clone(process);
             process.spawn(async move {
-                let ok = service.save_outbound(&entry).await.is_ok();
+                let skipped = task.scene.has(Bug::SaveSkipped);
+                let ok = skipped || service.save_outbound(&entry).await.is_ok();
                 let entry = entry.id;
                 task.inputs.push(Input::Saved { entry, ok });
             });
@@ -147,7 +152,8 @@ fn act(
             let offset = offsets.borrow().get(&entry).copied().unwrap_or_default();
             let task = Rc::clone(process);
             process.spawn(async move {
-                let stored = tell(&task, &service, &entry, offset, &notice).await.is_ok();
+                let forgotten = task.scene.has(Bug::NoticeForgotten);
+                let stored = forgotten || tell(&task, &service, &entry, offset, &notice).await.is_ok();
                 if stored {
                     task.scene.story.borrow_mut().notices += 1;
                 }
@@ -161,7 +167,7 @@ fn act(
 /// Stores a notice, as the daemon does.
 async fn tell(
     process: &Process,
-    service: &Service<Store, MemDisk>,
+    service: &Host,
     entry: &str,
     offset: u64,
     notice: &Notice,

@@ -6,14 +6,18 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rmail_core::random::Random;
 
 use crate::channel::Channel;
 use crate::clock::Clock;
+use crate::ledger::Ledger;
 use crate::link::{Fault, Stream};
 use crate::plan::Plan;
+use crate::planted::Bug;
+use crate::site::Host;
 use crate::story::Story;
 
 /// Who a task belongs to, and dies with. 0 are those who never die.
@@ -29,6 +33,9 @@ pub struct Scene {
     pub clock: Clock,
     pub plan: Plan,
     pub story: RefCell<Story>,
+    pub ledger: RefCell<Ledger>,
+    /// The services that run, by the site and the process.
+    hosts: RefCell<BTreeMap<(usize, Owner), Arc<Host>>>,
     random: RefCell<Random>,
     tasks: RefCell<Vec<(Owner, Boxed)>>,
     listeners: RefCell<BTreeMap<SocketAddr, Vec<Listener>>>,
@@ -39,6 +46,8 @@ pub struct Scene {
     pub clients: Cell<usize>,
     /// Sites whose power is to be cut at once.
     pub cuts: RefCell<Vec<usize>>,
+    /// Sites one of whose processes is to die within its next calls of the disk.
+    pub kills: RefCell<Vec<usize>>,
     /// Messages that went over a connection that was kept.
     pub reused: Cell<u64>,
 }
@@ -51,6 +60,8 @@ impl Scene {
             clock: Clock::new(),
             plan,
             story: RefCell::default(),
+            ledger: RefCell::default(),
+            hosts: RefCell::default(),
             random: RefCell::new(Random::from_seed(octets)),
             tasks: RefCell::default(),
             listeners: RefCell::default(),
@@ -58,6 +69,7 @@ impl Scene {
             broken: Cell::new(0),
             clients: Cell::new(0),
             cuts: RefCell::default(),
+            kills: RefCell::default(),
             reused: Cell::new(0),
         })
     }
@@ -68,6 +80,10 @@ impl Scene {
             let elapsed = self.clock.elapsed();
             eprintln!("{:>12.3} {}", elapsed.as_secs_f64(), text());
         }
+    }
+
+    pub fn has(&self, bug: Bug) -> bool {
+        self.plan.bug == Some(bug)
     }
 
     pub fn spawn(&self, owner: Owner, task: impl Future<Output = ()> + 'static) {
@@ -109,6 +125,22 @@ impl Scene {
         self.clock.elapsed() < self.plan.calm
     }
 
+    /// A process serves.
+    pub fn serves(&self, site: usize, owner: Owner, host: &Arc<Host>) {
+        self.hosts.borrow_mut().insert((site, owner), Arc::clone(host));
+    }
+
+    /// One of the services of a site.
+    pub fn pick_host(&self, site: usize) -> Option<Arc<Host>> {
+        let hosts = self.hosts.borrow();
+        let of: Vec<&Arc<Host>> = hosts
+            .range((site, 0)..(site + 1, 0))
+            .map(|(_, host)| host)
+            .collect();
+        let at = self.below(of.len().max(1));
+        of.get(at).map(|host| Arc::clone(host))
+    }
+
     // Connections.
 
     pub fn listen(&self, owner: Owner, address: SocketAddr) -> Channel<Stream> {
@@ -128,6 +160,7 @@ impl Scene {
             present.retain(|(of, _)| *of != owner);
         }
         self.tasks.borrow_mut().retain(|(of, _)| *of != owner);
+        self.hosts.borrow_mut().retain(|(_, of), _| *of != owner);
     }
 
     /// Connects: to one of those who listen there.

@@ -6,18 +6,22 @@ use std::time::Duration;
 
 use crate::lines::Lines;
 use crate::link::Stream;
-use crate::plan::{FULL, SINKS};
+use crate::plan::{EVIL, FULL, MOVED, NEW, OLD, SINKS};
 use crate::scene::Scene;
 use crate::story::Copy;
 
 /// Starts all of them.
 pub fn start(scene: &Rc<Scene>) {
-    for address in [SINKS[0], SINKS[1], FULL] {
+    for address in [SINKS[0], SINKS[1], FULL, OLD, NEW, EVIL] {
         let accepted = scene.listen(0, SocketAddr::new(address, 25));
         let scene = Rc::clone(scene);
         scene.clone().spawn(0, async move {
             loop {
                 let stream = accepted.next().await;
+                if address == EVIL || address == OLD && scene.clock.elapsed() > MOVED {
+                    let fault = format!("somebody connects to {address}, where nobody should");
+                    scene.story.borrow_mut().fault(fault);
+                }
                 let task = Rc::clone(&scene);
                 scene.spawn(0, async move {
                     // Who leaves in the middle, or is left, has nothing to add.

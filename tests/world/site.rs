@@ -1,6 +1,7 @@
 //! A mail_root and the processes on it: how they start, serve, and end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use rmail_core::addr::{Address, Domain};
 use rmail_core::directory::Hosting;
+use rmail_core::imap::server as imap;
 use rmail_core::limits::Limits;
 use rmail_core::machine::Machine as _;
+use rmail_core::mailbox::MailboxName;
 use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::relay::queue::Input;
@@ -27,12 +30,20 @@ use rmail_store::service::{Service, Settings};
 use crate::channel::Channel;
 use crate::clock::{BEGIN, Clock};
 use crate::drive::drive;
+use crate::known::names;
 use crate::names::Dns;
 use crate::plan::{HERE, THERE};
+use crate::planted::disk::WorldDisk;
+use crate::planted::imap::Imap;
+use crate::planted::smtp::Smtp;
+use crate::planted::{Bug, wires};
+use crate::reader::MAILBOXES;
 use crate::relay;
 use crate::scene::{Owner, Scene};
 
-pub type Store = FileStore<MemDisk>;
+pub type Store = FileStore<WorldDisk>;
+/// The service of a process.
+pub type Host = Service<Store, WorldDisk>;
 
 /// What one site is called and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +90,7 @@ pub struct Process {
     /// The queue has nothing to do, and holds so many entries.
     pub idle: Cell<bool>,
     pub entries: Cell<usize>,
-    pub service: RefCell<Option<Arc<Service<Store, MemDisk>>>>,
+    pub service: RefCell<Option<Arc<Host>>>,
 }
 
 /// A disk with the accounts of a place.
@@ -88,8 +99,9 @@ pub fn furnish(place: Place) -> MemDisk {
     disk.set_yields(false);
     disk.set_clock(Duration::from_secs(BEGIN));
     block_on(async {
-        let store = open(&disk).await.expect("a store");
-        let accounts = Accounts::new(Arc::new(disk.clone()), Random::from_seed([1; 32]));
+        let store = open(&disk, None).await.expect("a store");
+        let whole = WorldDisk::new(disk.clone(), None);
+        let accounts = Accounts::new(Arc::new(whole), Random::from_seed([1; 32]));
         for (at, user) in place.users.iter().enumerate() {
             let account = Address::parse(user).expect("an address").canonical();
             let new = NewUser {
@@ -118,12 +130,13 @@ pub fn furnish(place: Place) -> MemDisk {
     disk
 }
 
-async fn open(disk: &MemDisk) -> rmail_store::error::Result<Store> {
+async fn open(disk: &MemDisk, bug: Option<Bug>) -> rmail_store::error::Result<Store> {
     let options = Options {
         parsed_cache: false,
         ..Options::default()
     };
-    FileStore::open(Arc::new(disk.clone()), Limits::small(), options).await
+    let disk = WorldDisk::new(disk.clone(), bug);
+    FileStore::open(Arc::new(disk), Limits::small(), options).await
 }
 
 impl Process {
@@ -152,7 +165,7 @@ impl Process {
     }
 
     /// The service, once there is one.
-    pub fn service(&self) -> Arc<Service<Store, MemDisk>> {
+    pub fn service(&self) -> Arc<Host> {
         let service = self.service.borrow();
         Arc::clone(service.as_ref().expect("it has started"))
     }
@@ -173,8 +186,15 @@ async fn boot(process: Rc<Process>) {
         }
     };
     let inputs = process.inputs.clone();
-    service.set_outbound_listener(Arc::new(move |entry| inputs.push(Input::Added(entry))));
+    let bug = process.scene.plan.bug;
+    service.set_outbound_listener(Arc::new(move |entry| {
+        inputs.push(Input::Added(wires::added(bug, entry)));
+    }));
+    process.scene.serves(place.number, process.owner, &service);
     *process.service.borrow_mut() = Some(service);
+    if process.scene.plan.readers > 0 && place.number == 0 {
+        offer_mail(&process);
+    }
     let dns = Dns::start(&process.scene, &process.clock, process.owner);
     process.spawn(relay::run(Rc::clone(&process), dns, entries));
     for (port, role) in [(25, Role::Mx), (587, Role::Submission)] {
@@ -190,12 +210,77 @@ async fn boot(process: Rc<Process>) {
     }
 }
 
-type Ready = (Arc<Service<Store, MemDisk>>, Vec<rmail_core::relay::entry::Entry>);
+/// Listens for readers, and does for them what the daemon does beside its sessions.
+fn offer_mail(process: &Rc<Process>) {
+    let accepted = process
+        .scene
+        .listen(process.owner, SocketAddr::new(process.place.address, 143));
+    let (dirty, task) = (Channel::default(), Rc::clone(process));
+    let told = dirty.clone();
+    process.spawn(async move {
+        loop {
+            let stream = accepted.next().await;
+            task.spawn(serve_mail(Rc::clone(&task), stream, told.clone()));
+        }
+    });
+    let task = Rc::clone(process);
+    process.spawn(async move {
+        let service = task.service();
+        loop {
+            dirty.next().await;
+            loop {
+                // The change itself may be still to come.
+                task.clock.sleep(FLAG_SYNC).await;
+                if !service.store().is_dirty() {
+                    break;
+                }
+                if service.store().flush().await.is_err() {
+                    task.scene.trace(|| "flags are not synced".to_owned());
+                }
+            }
+        }
+    });
+    let service = process.service();
+    process.spawn(async move {
+        loop {
+            let changes = service.store().changes().await;
+            service.store().look_at(&changes).await;
+        }
+    });
+}
+
+/// `store.flag_sync_ms`
+const FLAG_SYNC: Duration = Duration::from_secs(1);
+
+/// One connection of a reader.
+async fn serve_mail(process: Rc<Process>, stream: crate::link::Stream, dirty: Channel<()>) {
+    let settings = imap::Settings {
+        hostname: process.place.hostname.to_owned(),
+        peer: Peer::LOCAL.address,
+        starttls: false,
+        cleartext_auth: true,
+        max_message_size: 1 << 20,
+        autologout: Duration::from_secs(30 * 60),
+        login_timeout: Duration::from_secs(60),
+        idle_keepalive: Duration::from_secs(28 * 60),
+        compress: false,
+        limits: Limits::small(),
+    };
+    let random = Random::from_seed(process.scene.seed());
+    let session = imap::Session::new(settings, random, process.clock.now());
+    let (host, bug) = (process.service(), process.scene.plan.bug);
+    let service = Imap::new(host.imap_session(Peer::LOCAL), Arc::clone(&host), bug, dirty);
+    drive(&process.clock, session, stream, &service, false).await;
+}
+
+type Ready = (Arc<Host>, Vec<rmail_core::relay::entry::Entry>);
 
 async fn prepare(process: &Process) -> rmail_store::error::Result<Ready> {
-    let store = Arc::new(open(&process.disk).await?);
+    let bug = process.scene.plan.bug;
+    let store = Arc::new(open(&process.disk, bug).await?);
     let random = Random::from_seed(process.scene.seed());
-    let accounts = Accounts::new(Arc::new(process.disk.clone()), random);
+    let disk = WorldDisk::new(process.disk.clone(), bug);
+    let accounts = Accounts::new(Arc::new(disk), random);
     let settings = Settings {
         hostname: process.place.hostname.to_owned(),
         hosting: Hosting {
@@ -206,7 +291,7 @@ async fn prepare(process: &Process) -> rmail_store::error::Result<Ready> {
         ..Settings::default()
     };
     let service = Service::new(store, accounts, settings);
-    let entries = service.load_outbound().await?;
+    let entries = wires::loaded(bug, service.load_outbound().await?);
     Ok((service, entries))
 }
 
@@ -220,18 +305,31 @@ async fn serve(process: Rc<Process>, stream: crate::link::Stream, role: Role) {
     };
     let random = Random::from_seed(process.scene.seed());
     let session = Session::new(settings, random, process.clock.now());
-    let service = process.service().smtp_session(Peer::LOCAL);
+    let bug = process.scene.plan.bug;
+    let service = Smtp::new(process.service().smtp_session(Peer::LOCAL), bug);
+    if bug == Some(Bug::EarlyReply) {
+        process.spawn(service.clone().follow());
+    }
     let ended = drive(&process.clock, session, stream, &service, false).await;
     debug_assert!(ended.poll_timeout().is_none() || !process.scene.is_rough());
 }
 
-/// All that lies in the INBOX of a user.
-pub async fn inbox(store: &Store, user: &str) -> Vec<String> {
+/// A message that a user has.
+pub struct Held {
+    pub user: &'static str,
+    pub mailbox: &'static str,
+    pub uid: u32,
+    pub flags: BTreeSet<String>,
+    pub text: String,
+}
+
+/// All that lies in a mailbox of a user.
+async fn contents(store: &Store, user: &'static str, mailbox: &'static str) -> Vec<Held> {
     let account = Address::parse(user).expect("an address").canonical();
-    let name = rmail_core::mailbox::MailboxName::new("INBOX").expect("a name");
-    let selected = store.select(&account, &name, true).await.expect("an INBOX");
-    let mut texts = Vec::new();
-    for row in selected.snapshot.rows.iter() {
+    let name = MailboxName::new(mailbox).expect("a name");
+    let selected = store.select(&account, &name, true).await.expect("a mailbox");
+    let (snapshot, mut held) = (&selected.snapshot, Vec::new());
+    for row in snapshot.rows.iter() {
         let blob = store.open(&selected.mailbox, row.uid).await.expect("opened");
         let blob = blob.expect("it is there");
         let mut octets = vec![0; usize::try_from(store.blob_len(&blob)).expect("small")];
@@ -244,21 +342,31 @@ pub async fn inbox(store: &Store, user: &str) -> Vec<String> {
             assert_ne!(read, 0, "a message is shorter than its file");
             at += read;
         }
-        texts.push(String::from_utf8(octets).expect("text"));
+        let mut flags = names(row.flags.0);
+        let keywords = snapshot.keywords.of(row.keywords);
+        flags.extend(keywords.map(|keyword| keyword.as_str().to_owned()));
+        held.push(Held {
+            user,
+            mailbox,
+            uid: row.uid.0,
+            flags,
+            text: String::from_utf8(octets).expect("text"),
+        });
     }
-    texts
+    held
 }
 
-/// What a site holds once nothing happens any more: the INBOX of each user, and the ids of entries in its queue.
-pub fn inspect(disk: &MemDisk, place: Place) -> (Vec<(String, String)>, Vec<String>) {
+/// What a site holds once nothing happens any more: the mail of each user, and the ids of entries in its queue.
+pub fn inspect(disk: &MemDisk, place: Place) -> (Vec<Held>, Vec<String>) {
     let disk = disk.process();
     disk.set_yields(false);
     block_on(async {
-        let store = open(&disk).await.expect("it opens");
+        let store = open(&disk, None).await.expect("it opens");
         let mut mails = Vec::new();
         for user in place.users {
-            let texts = inbox(&store, user).await;
-            mails.extend(texts.into_iter().map(|text| (user.to_owned(), text)));
+            for mailbox in MAILBOXES {
+                mails.extend(contents(&store, user, mailbox).await);
+            }
         }
         let left = store.load_outbound().await.expect("the queue");
         (mails, left.into_iter().map(|entry| entry.id).collect())

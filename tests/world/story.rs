@@ -13,12 +13,34 @@ pub struct Message {
     pub token: String,
     pub sender: String,
     pub recipients: Vec<String>,
+    /// What the sender wants to be told of each.
+    pub wishes: Vec<Wish>,
     /// All that follows the header, as it has to arrive.
     pub body: String,
     /// Recipients for which a server has answered 250 to the final dot.
     pub promised: BTreeSet<String>,
     /// Final dots that were sent, and not answered with a refusal.
     pub dots: usize,
+}
+
+/// NOTIFY= (RFC 3461 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing is said.
+    Usual,
+    Never,
+    Success,
+}
+
+impl Wish {
+    /// As it stands behind a recipient.
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::Usual => "",
+            Self::Never => " NOTIFY=NEVER",
+            Self::Success => " NOTIFY=SUCCESS,FAILURE",
+        }
+    }
 }
 
 /// A copy of a message, or a notice, where it ended.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use rmail_store::mem::MemDisk;
 
+use crate::reader::is_note;
 use crate::scene::Scene;
 use crate::site::{Place, inspect};
-use crate::story::{Copy, Message, Story, token_in};
+use crate::story::{Copy, Message, Story, Wish, token_in};
 
 /// Who gets what is sent to an address.
 fn expand(address: &str) -> Vec<&str> {
@@ -23,6 +24,8 @@ fn expand(address: &str) -> Vec<&str> {
 struct Found {
     copies: BTreeMap<(String, String), usize>,
     failures: BTreeMap<(String, String), usize>,
+    /// Notices that the recipient, or who is next on the way to it, has it.
+    successes: BTreeMap<(String, String), usize>,
 }
 
 /// Adds what is wrong to the record; how many copies of messages were found.
@@ -30,12 +33,17 @@ pub fn verify(scene: &Scene, disks: &[(Place, MemDisk)]) -> usize {
     let mut all = scene.story.borrow().taken.clone();
     let mut story = scene.story.borrow_mut();
     for (place, disk) in disks {
-        let (mails, left) = inspect(disk, *place);
-        all.extend(
-            mails
-                .into_iter()
-                .map(|(recipient, text)| Copy { recipient, text }),
-        );
+        let (held, left) = inspect(disk, *place);
+        if place.number == 0 {
+            let strict = scene.plan.is_strict();
+            let faults = scene.ledger.borrow_mut().verify(&held, strict);
+            faults.into_iter().for_each(|fault| story.fault(fault));
+        }
+        let mails = held.into_iter().filter(|held| !is_note(&held.text));
+        all.extend(mails.map(|held| Copy {
+            recipient: held.user.to_owned(),
+            text: held.text,
+        }));
         if !left.is_empty() {
             story.fault(format!("the queue of {} still holds {left:?}", place.domain));
         }
@@ -65,9 +73,11 @@ fn sort(story: &mut Story, found: &mut Found, copy: &Copy) {
             let block = block.split("\r\n\r\n").next().unwrap_or_default();
             let address = block.split("\r\n").next().unwrap_or_default();
             let address = address.split(';').next_back().unwrap_or_default().trim();
+            let key = (token.clone(), address.to_owned());
             if block.contains("Action: failed") {
-                let key = (token.clone(), address.to_owned());
                 *found.failures.entry(key).or_default() += 1;
+            } else if !block.contains("Action: delayed") {
+                *found.successes.entry(key).or_default() += 1;
             }
         }
         return;
@@ -98,16 +108,35 @@ fn check(story: &mut Story, found: &Found, message: &Message, strict: bool) {
     };
     // Those who get it twice, by two ways, may get it once.
     let mut ways: BTreeMap<&str, usize> = BTreeMap::new();
-    for recipient in &message.recipients {
+    let mut wishes: BTreeMap<&str, Vec<Wish>> = BTreeMap::new();
+    for (recipient, wish) in message.recipients.iter().zip(&message.wishes) {
         for last in expand(recipient) {
             *ways.entry(last).or_default() += 1;
+            wishes.entry(last).or_default().push(*wish);
+        }
+    }
+    for (last, wishes) in &wishes {
+        let failures = of(&found.failures, last);
+        if failures > 0 && wishes.iter().all(|wish| *wish == Wish::Never) {
+            story.fault(format!("{token}: {last} failed, and nobody wanted to be told"));
+        }
+        let told = failures + of(&found.successes, last) > 0 || story.notices_lost.contains(token);
+        let alone = wishes == &[Wish::Success] && message.promised.contains(*last);
+        if alone && of(&found.copies, last) > 0 && !told {
+            story.fault(format!(
+                "{token}: {last} has it, and {} was not told",
+                message.sender
+            ));
         }
     }
     for recipient in &message.promised {
         for last in expand(recipient) {
             let told = of(&found.failures, last) + of(&found.failures, recipient);
             let excused = story.notices_lost.contains(token);
-            if of(&found.copies, last) == 0 && told == 0 && !excused {
+            let wishes = wishes.get(last).map(Vec::as_slice).unwrap_or_default();
+            // Of whom nobody wants to hear nothing is known, unless it is at hand.
+            let silent = wishes.contains(&Wish::Never) && !last.ends_with("@here.test");
+            if of(&found.copies, last) == 0 && told == 0 && !excused && !silent {
                 story.fault(format!(
                     "{token}: lost: {last} (of {recipient}) does not have it, and {} was not told",
                     message.sender

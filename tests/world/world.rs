@@ -10,9 +10,10 @@ use rmail_store::mem::exec::{Exec, TaskId};
 use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
 
 use crate::plan::Plan;
+use crate::planted::{Bug, wires};
 use crate::scene::{Owner, Scene};
 use crate::site::{PLACES, Place, Process, furnish};
-use crate::{client, sink, verify};
+use crate::{client, reader, sink, verify};
 
 /// By then every recipient has come to its end: nine attempts, and as many of the notice of their failure.
 const END: Duration = Duration::from_secs(8 * 24 * 3600);
@@ -28,6 +29,9 @@ pub struct Figures {
     pub reused: u64,
     pub copies: usize,
     pub hours: u64,
+    /// Commands of readers, and what was compared with what they were told.
+    pub commands: usize,
+    pub checks: usize,
 }
 
 struct World {
@@ -61,10 +65,11 @@ enum Happening {
 }
 
 /// Runs a world; its figures, or what was wrong.
-pub fn run(seed: u64, trace: bool) -> Result<Figures, Vec<String>> {
+pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<Figures, Vec<String>> {
     static DISKS: OnceLock<[MemDisk; 2]> = OnceLock::new();
     let disks = DISKS.get_or_init(|| PLACES.map(furnish));
-    let plan = Plan::of(seed);
+    let mut plan = Plan::of(seed);
+    plan.bug = bug;
     let scene = Scene::new(seed, plan, trace);
     let sites = PLACES.iter().zip(disks).map(|(place, disk)| Site {
         place: *place,
@@ -88,6 +93,7 @@ impl World {
         let mut agenda = self.agenda();
         sink::start(&self.scene);
         client::start(&self.scene);
+        reader::start(&self.scene);
         while self.scene.clock.elapsed() < END {
             self.settle(&mut agenda);
             if self.is_over(&agenda) {
@@ -126,6 +132,10 @@ impl World {
             let cuts = std::mem::take(&mut *self.scene.cuts.borrow_mut());
             for site in cuts {
                 self.happen(Happening::PowerCut(site), agenda);
+            }
+            let kills = std::mem::take(&mut *self.scene.kills.borrow_mut());
+            for site in kills {
+                self.plant(site, Fault::Crash, 60);
             }
         }
     }
@@ -212,6 +222,11 @@ impl World {
             Happening::KillAtCall(at) => self.plant(at, Fault::Crash, 200),
             Happening::PowerCut(at) => {
                 let scene = &self.scene;
+                if at == 0 {
+                    let flaky = scene.plan.disk_faults > 0;
+                    let now = scene.clock.elapsed();
+                    scene.ledger.borrow_mut().power_cut(now, flaky);
+                }
                 let model = [Model::Adversary, Model::Ordered][scene.below(2)];
                 let outcome = [Outcome::Lost, Outcome::Kept, Outcome::Random][scene.below(3)];
                 scene.with_random(|random| self.sites[at].disk.power_cut(model, outcome, random));
@@ -293,6 +308,8 @@ impl World {
             reused: self.scene.reused.get(),
             copies,
             hours: self.scene.clock.elapsed().as_secs() / 3600,
+            commands: self.scene.ledger.borrow().commands,
+            checks: self.scene.ledger.borrow().checks,
         })
     }
 
@@ -318,6 +335,7 @@ fn adopt(process: &Rc<Process>) {
     };
     process.spawn(async move {
         if let Ok(entries) = service.adopt_outbound().await {
+            let entries = wires::loaded(task.scene.plan.bug, entries);
             let input = rmail_core::relay::queue::Input::Loaded(entries);
             task.inputs.push(input);
         }
@@ -334,5 +352,7 @@ impl Figures {
         self.reused += other.reused;
         self.copies += other.copies;
         self.hours += other.hours;
+        self.commands += other.commands;
+        self.checks += other.checks;
     }
 }

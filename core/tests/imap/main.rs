@@ -15,6 +15,7 @@ mod any_split;
 mod bounds;
 mod common;
 mod gone;
+mod known;
 mod login;
 mod mailboxes;
 mod model;
