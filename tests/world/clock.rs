@@ -23,6 +23,8 @@ pub struct Clock {
 #[derive(Default)]
 struct Shared {
     now: Cell<Duration>,
+    /// How far the date is ahead of what it was set to at first, in seconds.
+    ahead: Cell<i64>,
     next: Cell<u64>,
     timers: RefCell<BTreeMap<(Duration, u64), Waker>>,
 }
@@ -52,8 +54,19 @@ impl Clock {
         let elapsed = self.elapsed();
         Now {
             mono: Mono(elapsed - self.started),
-            unix: Unix(Duration::from_secs(BEGIN) + elapsed),
+            unix: Unix(self.date()),
         }
+    }
+
+    /// Since 1970, as everybody's calendar has it now.
+    pub fn date(&self) -> Duration {
+        let begin = BEGIN.saturating_add_signed(self.shared.ahead.get());
+        Duration::from_secs(begin) + self.elapsed()
+    }
+
+    /// Somebody sets the date; no time passes by that.
+    pub fn jump(&self, seconds: i64) {
+        self.shared.ahead.set(self.shared.ahead.get() + seconds);
     }
 
     /// Until a deadline of one of this process's machines; for ever without one.

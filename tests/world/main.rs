@@ -18,6 +18,9 @@
 //! * no attempt came before its time, and none much after it; never two at once for one recipient, nor one recipient twice
 //!   in one transaction.
 //!
+//! Operators hold, release, retry and give up entries and have the configuration read again, and the date is set forwards and
+//! back; [`planted`] shows that the worlds see what they are to see.
+//!
 //! `RMAIL_SEEDS` says how many worlds there are, `RMAIL_SEED` which one alone; `RMAIL_TRACE=1` tells its story.
 #![allow(
     clippy::unwrap_used,

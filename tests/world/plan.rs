@@ -18,6 +18,10 @@ pub struct Plan {
     pub crashes: usize,
     /// Calls of a disk that fail, and times in which it is full.
     pub disk_faults: usize,
+    /// Times that the date is set, forwards or back.
+    pub jumps: usize,
+    /// Things that operators do.
+    pub orders: usize,
     /// Directions of connections that break.
     pub breaks: usize,
     /// Connections that do not come about.
@@ -42,6 +46,8 @@ impl Plan {
             processes: 1,
             crashes: 0,
             disk_faults: 0,
+            jumps: 0,
+            orders: 0,
             breaks: 0,
             unreachable: 0,
             sinks: 0,
@@ -52,7 +58,8 @@ impl Plan {
         match seed % 8 {
             0 => {}
             1 => plan.breaks = 200,
-            2 => plan.sinks = 150,
+            // Only where no process starts again does the date mean nothing for the schedule.
+            2 => (plan.sinks, plan.jumps, plan.orders) = (150, 4, 4),
             3 => plan.crashes = 6,
             4 => (plan.crashes, plan.processes) = (8, 2),
             5 => (plan.disk_faults, plan.sinks) = (4, 60),

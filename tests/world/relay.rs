@@ -62,7 +62,7 @@ pub async fn run(process: Rc<Process>, dns: Dns, entries: Vec<Entry>) {
     }
 }
 
-fn settings(process: &Process) -> Settings {
+pub fn settings(process: &Process) -> Settings {
     Settings {
         hostname: process.place.hostname.to_owned(),
         ..Settings::default()

@@ -91,6 +91,8 @@ pub struct Story {
     ended: BTreeMap<(usize, String), Duration>,
     crashed: BTreeMap<usize, Duration>,
     tokens: BTreeMap<String, (String, bool)>,
+    /// Entries that an operator has a hand in: they go by no schedule.
+    ordered: BTreeSet<String>,
 }
 
 /// So many attempts at once may keep others waiting.
@@ -131,6 +133,19 @@ impl Story {
         self.tokens.insert(entry.id.clone(), (token, entry.is_notice()));
     }
 
+    /// An entry for an operator.
+    pub fn order(&mut self, draw: impl FnOnce(usize) -> usize) -> Option<String> {
+        let count = self.tokens.len();
+        let entry = self.tokens.keys().nth(draw(count.max(1)))?.clone();
+        self.ordered.insert(entry.clone());
+        Some(entry)
+    }
+
+    /// All that were for one.
+    pub fn ordered(&self) -> Vec<String> {
+        self.ordered.iter().cloned().collect()
+    }
+
     /// An attempt begins at a site.
     pub fn begins(&mut self, site: usize, entry: &str, to: &[String], now: Duration, delays: &[u64]) {
         self.attempts += 1;
@@ -148,7 +163,8 @@ impl Story {
             if !self.flying.insert(key.clone()) {
                 self.fault(format!("{entry}: two attempts at once for {recipient}"));
             }
-            let Some(mark) = self.marks.get(&key).and_then(|marks| marks.latest) else {
+            let mark = self.marks.get(&key).and_then(|marks| marks.latest);
+            let Some(mark) = mark.filter(|_| !self.ordered.contains(entry)) else {
                 continue;
             };
             let delay = mark

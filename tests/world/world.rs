@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rmail_core::random::Random;
+use rmail_core::relay::queue::{Command, Input};
 use rmail_store::mem::exec::{Exec, TaskId};
 use rmail_store::mem::{Fault, MemDisk, Model, Outcome};
 
@@ -13,7 +14,7 @@ use crate::plan::Plan;
 use crate::planted::{Bug, wires};
 use crate::scene::{Owner, Scene};
 use crate::site::{PLACES, Place, Process, furnish};
-use crate::{client, reader, sink, verify};
+use crate::{client, reader, relay, sink, verify};
 
 /// By then every recipient has come to its end: nine attempts, and as many of the notice of their failure.
 const END: Duration = Duration::from_secs(8 * 24 * 3600);
@@ -61,6 +62,12 @@ enum Happening {
     /// A call of the disk fails.
     Fault(usize),
     Full(usize, bool),
+    /// The date is set, so many seconds on.
+    Jump(i64),
+    /// An operator wants something of an entry.
+    Order(usize, Command),
+    /// An operator has the configuration read again.
+    Reload(usize),
     Adopt(usize),
 }
 
@@ -141,10 +148,11 @@ impl World {
     }
 
     fn advance(&mut self, at: Duration) {
-        for site in &self.sites {
-            site.disk.set_clock(Duration::from_secs(crate::clock::BEGIN) + at);
-        }
         self.scene.clock.advance(at);
+        let date = self.scene.clock.date();
+        for site in &self.sites {
+            site.disk.set_clock(date);
+        }
     }
 
     /// Nobody has anything to do any more.
@@ -201,7 +209,45 @@ impl World {
                 add(at, Happening::Fault(site));
             }
         }
+        for _ in 0..plan.jumps {
+            let at = scene.between(Duration::from_secs(1), calm);
+            let seconds = i64::try_from(scene.below(40 * 86_400)).expect("it fits");
+            let back = scene.happens(500);
+            add(at, Happening::Jump(if back { -seconds } else { seconds }));
+        }
+        for _ in 0..plan.orders {
+            let at = scene.between(Duration::from_secs(1), calm);
+            let site = scene.below(2);
+            let happening = match scene.below(4) {
+                0 => Happening::Reload(site),
+                1 => Happening::Order(site, Command::Retry),
+                2 => Happening::Order(site, Command::Fail),
+                _ => Happening::Order(site, Command::Hold),
+            };
+            add(at, happening);
+        }
         agenda
+    }
+
+    /// Of one of the entries that are known; what is held is released after some hours.
+    fn order(&self, at: usize, command: Command, agenda: &mut Agenda) {
+        let story = &mut *self.scene.story.borrow_mut();
+        let entries = match command {
+            Command::Release => story.ordered(),
+            _ => story.order(|count| self.scene.below(count)).into_iter().collect(),
+        };
+        for entry in entries {
+            for process in &self.sites[at].processes {
+                let entry = entry.clone();
+                process.inputs.push(Input::Command { entry, command });
+            }
+        }
+        if command == Command::Hold {
+            let most = Duration::from_secs(4 * 3600);
+            let until = self.scene.clock.elapsed() + self.scene.between(Duration::ZERO, most);
+            let number = 10_000 + agenda.len() as u64;
+            agenda.insert((until, number), Happening::Order(at, Command::Release));
+        }
     }
 
     fn happen(&mut self, happening: Happening, agenda: &mut Agenda) {
@@ -237,6 +283,14 @@ impl World {
                 self.plant(at, Fault::Errno(errno), 100);
             }
             Happening::Full(at, full) => self.sites[at].disk.set_full(full),
+            Happening::Jump(seconds) => self.scene.clock.jump(seconds),
+            Happening::Order(at, command) => self.order(at, command, agenda),
+            Happening::Reload(at) => {
+                for process in &self.sites[at].processes {
+                    let settings = Box::new(relay::settings(process));
+                    process.inputs.push(Input::Settings(settings));
+                }
+            }
             Happening::Adopt(at) => {
                 for process in &self.sites[at].processes {
                     adopt(process);
@@ -336,7 +390,7 @@ fn adopt(process: &Rc<Process>) {
     process.spawn(async move {
         if let Ok(entries) = service.adopt_outbound().await {
             let entries = wires::loaded(task.scene.plan.bug, entries);
-            let input = rmail_core::relay::queue::Input::Loaded(entries);
+            let input = Input::Loaded(entries);
             task.inputs.push(input);
         }
     });

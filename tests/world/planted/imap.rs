@@ -32,9 +32,10 @@ pub struct Imap {
     before: Mutex<Seen>,
 }
 
-/// What the session was told of a mailbox, and before that.
+/// What the session was told of a mailbox: at first, the last time but one, and last.
 #[derive(Default)]
 struct Seen {
+    first: Option<(MailboxRef, Snapshot)>,
     older: Option<(MailboxRef, Snapshot)>,
     newer: Option<(MailboxRef, Snapshot)>,
 }
@@ -67,10 +68,10 @@ impl Imap {
         )
     }
 
-    /// Flags are changed as they were seen last, and written, as if nobody else did so.
+    /// Flags are changed as they were seen first, and written, as if nobody else did so.
     async fn race(&self, mailbox: &MailboxRef, uids: &UidSet, change: &FlagChange) -> StoreResult<Stored> {
         let store = self.host.store();
-        let seen = self.before.lock().expect("no panic").older.clone();
+        let seen = self.before.lock().expect("no panic").first.clone();
         let before = match seen.filter(|(of, _)| of == mailbox) {
             Some((_, seen)) => seen,
             None => store.snapshot(mailbox).await?,
@@ -204,7 +205,11 @@ impl Imap {
                     return Reply::Changes(Err(rmail_core::refusal::Refusal::Storage));
                 };
                 let mut seen = self.before.lock().expect("no panic");
-                seen.older = seen.newer.replace((mailbox.clone(), now.clone()));
+                let newest = (mailbox.clone(), now.clone());
+                seen.older = seen.newer.replace(newest.clone());
+                if seen.first.as_ref().is_none_or(|(of, _)| *of != mailbox) {
+                    seen.first = Some(newest);
+                }
                 let older = seen.older.clone().filter(|(of, _)| *of == mailbox);
                 let stale = older.filter(|_| self.bug == Some(Bug::StaleNews));
                 Reply::Changes(Ok(stale.map_or(now, |(_, snapshot)| snapshot)))
