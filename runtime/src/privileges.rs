@@ -2,14 +2,21 @@
 //!
 //! The system keeps rights per thread, and what a thread starts has its rights: they are given up while there is one thread.
 
+mod settle;
+
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{Access, AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{Access, Gid, Uid};
 use rustix::process::{getegid, geteuid, getgid, getuid};
+
+pub(crate) use settle::make_root;
+
+/// What is in it is gone with the system, by its two names.
+const RUN: [&str; 2] = ["/run", "/var/run"];
 
 /// Who a process is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,13 +80,17 @@ impl Identity {
         })
     }
 
-    /// Whose a file is, as far as a number tells.
+    /// Whose a file is: with its group, and the others that the system knows the user in.
     fn of(found: &fs::Metadata) -> Self {
-        Self {
-            name: format!("user {}", found.uid()),
-            user: found.uid(),
-            group: found.gid(),
-            groups: vec![found.gid()],
+        let (user, group) = (found.uid(), found.gid());
+        match Self::find(&user.to_string(), Some(&group.to_string())) {
+            Ok(known) if !is_number(&known.name) => known,
+            _ => Self {
+                name: format!("user {user}"),
+                user,
+                group,
+                groups: vec![group],
+            },
         }
     }
 
@@ -111,61 +122,21 @@ impl Identity {
         std::os::unix::fs::lchown(path, Some(self.user), Some(self.group))
     }
 
-    /// Makes a mail_root, and gives one that belongs to root to this user, with all that is in it. As long as its directory
-    /// is root's nobody else can have put anything there; it changes hands last.
-    pub(crate) fn settle(&self, root: &Path) -> Result<(), Denied> {
-        let failed = |source| Denied::Give {
-            path: root.display().to_string(),
-            user: self.name.clone(),
-            source,
-        };
-        if !geteuid().is_root() {
+    /// Makes a directory in `/run`, where nothing outlives the system, and gives it to this user. Nothing happens where it is
+    /// there, for one elsewhere, and without the rights of root.
+    pub(crate) fn make_volatile(&self, directory: &Path) -> io::Result<()> {
+        let is_volatile = RUN.iter().any(|run| directory.parent() == Some(Path::new(run)));
+        if !geteuid().is_root() || !is_volatile {
             return Ok(());
         }
-        fs::create_dir_all(root).map_err(failed)?;
-        if fs::metadata(root).map_err(failed)?.uid() != 0 {
-            return Ok(());
-        }
-        let directory = rustix::fs::open(root, DIRECTORY, Mode::empty());
-        let given = directory.and_then(|directory| self.give_all(&directory, 0));
-        given.map_err(|error| failed(error.into()))?;
-        self.give_followed(root).map_err(failed)
-    }
-
-    /// `mail_root` may be a link.
-    fn give_followed(&self, path: &Path) -> io::Result<()> {
-        std::os::unix::fs::chown(path, Some(self.user), Some(self.group))
-    }
-
-    fn give_all(&self, directory: &rustix::fd::OwnedFd, depth: usize) -> rustix::io::Result<()> {
-        /// Deeper than any mailbox lies.
-        const MAX_DEPTH: usize = 64;
-        if depth > MAX_DEPTH {
-            return Err(rustix::io::Errno::LOOP);
-        }
-        for entry in Dir::read_from(directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+        match fs::create_dir(directory) {
+            Ok(()) => {
+                fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
+                self.give(directory)
             }
-            let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-                let inner = rustix::fs::openat(directory, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-                self.give_all(&inner, depth + 1)?;
-            }
-            if found.st_uid == 0 {
-                let (user, group) = (Uid::from_raw(self.user), Gid::from_raw(self.group));
-                rustix::fs::chownat(
-                    directory,
-                    name,
-                    Some(user),
-                    Some(group),
-                    AtFlags::SYMLINK_NOFOLLOW,
-                )?;
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// This process is that from now on, for good.
@@ -207,8 +178,6 @@ impl Identity {
         })
     }
 }
-
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Root works on a mail_root as whom it belongs to: what it makes there is for the server to read. Nothing happens for
 /// others, and where it belongs to root or is not there yet.

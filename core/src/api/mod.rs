@@ -347,7 +347,7 @@ impl Api {
     }
 
     /// The service has answered.
-    pub fn reply(&mut self, now: Now, reply: Reply) {
+    pub fn reply(&mut self, now: Now, mut reply: Reply) {
         if let Some(listener) = &mut self.listener {
             return listener.reply(now, mail::answer_of(reply));
         }
@@ -359,6 +359,7 @@ impl Api {
         {
             self.steps.push_back(Step::Note(note));
         }
+        self.steps.extend(send::note(&mut reply).map(Step::Note));
         match reply {
             Ok(_) if pending.opening => {
                 pending.opening = false;

@@ -1,6 +1,8 @@
 //! `rmail backup` and `rmail backup verify`.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anstream::println;
 use futures_lite::future::block_on;
@@ -14,6 +16,11 @@ use super::load::load_or_fail;
 use super::open::open;
 use crate::clock;
 use crate::disk::{Dir, RealDisk};
+
+/// Until the clock shows another second.
+const NEXT_SECOND: Duration = Duration::from_secs(1);
+/// How often that is waited for: others may make backups in the same directory, one after the other.
+const MAX_WAITS: u32 = 10;
 
 /// Options of `backup`.
 #[derive(Debug, clap::Args)]
@@ -90,11 +97,10 @@ fn make(config: &Path, dir: &Path, options: &Options) -> Result<(), Failure> {
     for text in &options.user {
         users.push(opened.account(text)?);
     }
-    let name = backup::name_of(clock::unix());
-    let wanted = backup::Options {
+    let mut wanted = backup::Options {
         users,
         secrets: !options.without_secrets,
-        name: name.clone(),
+        name: String::new(),
     };
     let bar = Bar::new();
     let mut problems: Vec<Value> = Vec::new();
@@ -106,13 +112,25 @@ fn make(config: &Path, dir: &Path, options: &Options) -> Result<(), Failure> {
             problems.push(json!({"path": path, "error": why}));
         }
     };
-    let made = block_on(backup::run(opened.store(), target.root(), &wanted, &mut tell));
+    // A backup is named by its second: if that has one, this is of the next.
+    let mut waits = 0;
+    let made = loop {
+        wanted.name = backup::name_of(clock::unix());
+        let made = block_on(backup::run(opened.store(), target.root(), &wanted, &mut tell));
+        match &made {
+            Err(error) if kind(error) == Some(ErrorKind::AlreadyExists) && waits < MAX_WAITS => {
+                waits += 1;
+                std::thread::sleep(NEXT_SECOND);
+            }
+            _ => break made,
+        }
+    };
     bar.end();
     let summary = made.map_err(|error| Failure(explain(dir, &error)))?;
     if summary.accounts < wanted.users.len() as u64 {
         anstream::eprintln!("rmail: not all of the users have mail here; `rmail user list` shows all");
     }
-    let path = dir.join(&name);
+    let path = dir.join(&wanted.name);
     if options.json {
         let report = json!({
             "backup": path, "accounts": summary.accounts, "mailboxes": summary.mailboxes, "messages": summary.messages,
@@ -143,16 +161,22 @@ fn make(config: &Path, dir: &Path, options: &Options) -> Result<(), Failure> {
     }
 }
 
+fn kind(error: &rmail_store::Error) -> Option<ErrorKind> {
+    error.source.as_ref().map(std::io::Error::kind)
+}
+
 fn explain(dir: &Path, error: &rmail_store::Error) -> String {
-    use std::io::ErrorKind;
-    match error.source.as_ref().map(std::io::Error::kind) {
+    match kind(error) {
         Some(ErrorKind::WouldBlock) => {
             format!(
                 "another backup is being made in {}; wait for its end",
                 dir.display()
             )
         }
-        Some(ErrorKind::AlreadyExists) => "there is a backup of this second already; try again".to_owned(),
+        Some(ErrorKind::AlreadyExists) => format!(
+            "{} has a backup of this second and of those after it: does the clock stand still?",
+            dir.display()
+        ),
         Some(ErrorKind::StorageFull) => format!(
             "{} is full; the backup is incomplete, and the next one removes what there is of it",
             dir.display()

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anstream::{eprintln, println};
@@ -10,7 +10,7 @@ use anstream::{eprintln, println};
 use super::Failure;
 use super::load::{Loaded, load_or_fail};
 use super::service::{has_systemd, systemctl};
-use crate::privileges::Identity;
+use crate::privileges::{Identity, make_root};
 use crate::service::unit::Unit;
 
 /// Where units of this host are.
@@ -101,13 +101,8 @@ fn make_places(loaded: &Loaded, unit: &Unit) -> Result<(), Failure> {
         .map(|user| Identity::find(user, unit.group.as_deref()));
     let identity = identity.transpose().map_err(Failure::new)?;
     let root = loaded.path(&loaded.config.mail_root);
-    let places = unit
-        .writable
-        .iter()
-        .filter(|path| !Unit::is_made_by_systemd(path));
-    for path in places.filter(|path| !path.exists()) {
-        let mut builder = fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(path);
+    for path in unit.writable.iter().filter(|path| !path.exists()) {
+        let made = make_root(path);
         let made = made.and_then(|()| identity.as_ref().map_or(Ok(()), |identity| identity.give(path)));
         made.map_err(|error| not_ours(path, &error))?;
         println!("made {}", path.display());
@@ -150,6 +145,7 @@ fn not_ours(path: &Path, error: &io::Error) -> Failure {
 
 /// The unit for a configuration, with this program as it is called now.
 fn unit(config: &Path, loaded: &Loaded, user: Option<&str>) -> Result<Unit, Failure> {
+    let group = loaded.config.group.clone().filter(|_| user.is_none());
     let whole = |path: &Path| {
         std::path::absolute(path).map_err(|error| Failure(format!("{}: {error}", path.display())))
     };
@@ -168,25 +164,43 @@ fn unit(config: &Path, loaded: &Loaded, user: Option<&str>) -> Result<Unit, Fail
     }
     writable.sort_unstable();
     writable.dedup();
+    let user = match user {
+        Some(name) => Some(
+            Identity::find(name, None)
+                .map_err(Failure::new)?
+                .name()
+                .to_owned(),
+        ),
+        None => loaded.config.user.clone().or_else(|| owner(&mail_root)),
+    };
+    let (runtime, writable) = writable
+        .into_iter()
+        .partition(|path| Unit::is_volatile(path) && is_free(path, user.as_deref()));
     let program =
         std::env::current_exe().map_err(|error| Failure(format!("this program's path: {error}")))?;
     Ok(Unit {
         program,
         config: whole(config)?,
         directory,
-        user: match user {
-            Some(name) => Some(
-                Identity::find(name, None)
-                    .map_err(Failure::new)?
-                    .name()
-                    .to_owned(),
-            ),
-            None => loaded.config.user.clone().or_else(|| owner(&mail_root)),
-        },
-        group: loaded.config.group.clone().filter(|_| user.is_none()),
+        user,
+        group,
         writable,
+        runtime,
         grace: loaded.config.shutdown_grace,
     })
+}
+
+/// Whether a directory below `/run` is nobody else's: systemd takes away at the end what it made at the start.
+fn is_free(path: &Path, user: Option<&str>) -> bool {
+    match fs::metadata(path) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        // By its name: it belongs to root where the server runs as root.
+        Ok(_) if path.ends_with("run/rmail") => true,
+        Ok(found) => {
+            let user = user.and_then(|user| Identity::find(user, None).ok());
+            user.is_some_and(|user| user.user() == found.uid() && found.uid() != 0)
+        }
+    }
 }
 
 /// Whom a mail_root belongs to, if it is not root.
@@ -224,6 +238,14 @@ fn review(unit: &Unit, loaded: &Loaded) {
         );
     }
     println!("  it may write to {}", list(&unit.writable));
+    if !unit.runtime.is_empty() {
+        println!("  systemd makes {} at each start", list(&unit.runtime));
+    }
+    if unit.user.is_some() && unit.writable.iter().any(|path| path == Path::new("/run")) {
+        println!(
+            "  it may not make files in /run itself: name a directory below, such as /run/rmail/rmail.pid"
+        );
+    }
     println!("  changes: systemctl edit rmail; then `rmail start`, `rmail status`, `rmail logs --follow`");
 }
 

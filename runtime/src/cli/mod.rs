@@ -47,6 +47,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// The configuration that is read unless another is named.
+const CONFIG: &str = "config.json";
+
 /// A whole mail server in one program: SMTP, submission, relay, IMAP and an HTTP API over plain files.
 #[derive(Debug, Parser)]
 #[command(
@@ -57,7 +60,7 @@ use clap::{Parser, Subcommand};
 )]
 struct Arguments {
     /// Configuration file.
-    #[arg(long, global = true, value_name = "PATH", default_value = "config.json")]
+    #[arg(long, global = true, value_name = "PATH", default_value = CONFIG)]
     config: PathBuf,
 
     #[command(subcommand)]

@@ -28,7 +28,7 @@ use crate::drive::DriveLimits;
 use crate::handover::{Leaving, Predecessor, Program};
 use crate::listen::{self, Service, Sockets};
 use crate::logging;
-use crate::privileges::Identity;
+use crate::privileges::{self, Identity};
 use crate::server::{ApiConfig, ImapConfig, Listen, Server, ServerConfig, SmtpConfig, StoreConfig};
 use crate::tls::{CertificateSource, PairFiles};
 #[cfg(feature = "acme")]
@@ -72,7 +72,15 @@ fn start(
         ..server_config(&loaded)?
     });
     let pid_file = PidFile::path(&loaded);
-    let identity = identity(&loaded)?;
+    if rustix::process::geteuid().is_root() {
+        privileges::make_root(&config.mail_root).map_err(|error| {
+            Failure(format!(
+                "cannot make mail_root {}: {error}",
+                config.mail_root.display()
+            ))
+        })?;
+    }
+    let identity = identity(&loaded, &config.mail_root)?;
     if let Some(identity) = identity.filter(|identity| !identity.is_ours()) {
         let log_file = loaded.config.log.file.as_deref().map(|file| loaded.path(file));
         become_user(path, &config, &identity, &mut sockets, &pid_file, log_file)?;
@@ -95,11 +103,19 @@ fn start(
     server.run(move || reload(&mut reloading)).map_err(Failure::new)
 }
 
-/// Whom the configuration names.
-fn identity(loaded: &Loaded) -> Result<Option<Identity>, Failure> {
+/// Whom the configuration names; if it names nobody, and we are root, whom the mail_root belongs to: what root made there
+/// the others who work on it could not read.
+fn identity(loaded: &Loaded, mail_root: &Path) -> Result<Option<Identity>, Failure> {
     let config = &loaded.config;
     let find = |user: &String| Identity::find(user, config.group.as_deref());
-    config.user.as_ref().map(find).transpose().map_err(Failure::new)
+    if let Some(user) = &config.user {
+        return find(user).map(Some).map_err(Failure::new);
+    }
+    let owner = privileges::owner(mail_root);
+    if let Some(owner) = &owner {
+        log::info!(target: "server", "event=user name={:?} why=\"the mail_root is theirs\"", owner.name());
+    }
+    Ok(owner)
 }
 
 /// Binds what only root may, and is root no more.
@@ -116,7 +132,21 @@ fn become_user(
             listen::bind_early(service, config.listen.of(service), sockets).map_err(Failure::new)?;
         }
     }
+    let pid_dir = pid_file.path.parent().filter(|_| pid_file.asked);
+    if let Some(dir) = pid_dir {
+        identity
+            .make_volatile(dir)
+            .map_err(|error| cannot_write(&pid_file.path, &error))?;
+    }
     pid_file.prepare_for(identity)?;
+    if let Some(path) = &config.listen.lmtp_socket {
+        let dir = path.parent().unwrap_or(path);
+        identity
+            .make_volatile(dir)
+            .map_err(|error| Failure(format!("lmtp.listen: cannot make {}: {error}", dir.display())))?;
+        let ids = (identity.user(), identity.group());
+        listen::bind_local_early(Service::Lmtp, path, ids, sockets).map_err(Failure::new)?;
+    }
     if let Some(file) = log_file {
         let given = identity.give(&file);
         given.map_err(|error| Failure(format!("log.file: {}: {error}", file.display())))?;

@@ -46,6 +46,18 @@ pub(crate) async fn answer<S: MailStore, D: Disk>(
             return record(&host, filter, seconds, &mut answers).await;
         }
         Request::Restart => return restart(&host, answers).await,
+        Request::Stop => {
+            // The answer first: soon nobody is there to give it.
+            answers.say(&Reply::Told).await?;
+            host.state.stop();
+            return Ok(());
+        }
+        Request::Reload => match host.state.reload() {
+            true => Reply::Told,
+            false => Reply::Failed {
+                why: "it keeps the configuration that it was started with".to_owned(),
+            },
+        },
     };
     answers.say(&reply).await
 }

@@ -77,6 +77,16 @@ impl Running {
         self.name.split('.').next().unwrap_or_default()
     }
 
+    /// Whether it is this process: the system says so, whatever its socket is called. `false` if it is dead, or in
+    /// another container.
+    #[must_use]
+    pub fn is_process(&self, process: u32) -> bool {
+        let process = process.try_into().ok().and_then(rustix::process::Pid::from_raw);
+        let socket = self.place.connect(&self.name).ok();
+        let peer = socket.and_then(|socket| rustix::net::sockopt::socket_peercred(socket).ok());
+        peer.is_some_and(|peer| Some(peer.pid) == process)
+    }
+
     /// Sends a request; each line of the answer may take as long as `patience`.
     ///
     /// # Errors

@@ -34,6 +34,10 @@ pub enum Request {
     },
     /// To start a process that goes on in its place, without refusing anybody: [`Reply::Restarted`], once it serves.
     Restart,
+    /// To end, as upon SIGTERM: [`Reply::Told`].
+    Stop,
+    /// To read its configuration again, as upon SIGHUP: [`Reply::Told`].
+    Reload,
 }
 
 /// A line of the answer. The last one closes the connection.
@@ -63,6 +67,8 @@ pub enum Reply {
         /// Process id of the one that serves now; the one that was asked ends when its sessions have.
         pid: u32,
     },
+    /// To [`Request::Stop`] and [`Request::Reload`]: it does so now.
+    Told,
     /// It was not done.
     Failed {
         /// In words.

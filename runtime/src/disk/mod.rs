@@ -62,17 +62,30 @@ struct Open {
 #[derive(Debug)]
 pub struct Lock(File);
 
+/// Makes a mail_root where there is none, for its owner alone. Directories above it that are missing too are open to
+/// all, as far as the umask lets them be: what is in them may belong to another user than they do.
+///
+/// # Errors
+/// One of them cannot be made.
+pub(crate) fn make_root(root: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let make = |path: &Path, mode| {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(mode).create(path)
+    };
+    match root.parent().filter(|above| !above.as_os_str().is_empty()) {
+        Some(above) => make(above, 0o755).and_then(|()| make(root, 0o700)),
+        None => make(root, 0o700),
+    }
+}
+
 impl RealDisk {
     /// Opens a mail_root; makes the directory (mode 0700) if it is not there.
     ///
     /// # Errors
     /// It can neither be opened nor made.
     pub fn open(root: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(root)?;
+        make_root(root)?;
         let fd = rustix::fs::open(root, sys::DIRECTORY, rustix::fs::Mode::empty())?;
         Ok(Self {
             inner: Arc::new(Inner {

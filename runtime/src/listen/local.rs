@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,7 +50,11 @@ impl Drop for SocketFile {
             return;
         }
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if ours
+            && let Err(error) = fs::remove_file(&self.path)
+            // One that was bound while we had the rights of root is replaced by the next start.
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
             log::warn!(target: "server", "cannot remove {}: {error}", self.path.display());
         }
     }
@@ -80,12 +84,44 @@ pub fn bind_local_with(
     bound.map_err(|source| BindError::new(service, path.display().to_string(), source))
 }
 
+/// Binds a socket in a directory of root, such as `/run`, and gives it to a user and a group: for a process that is about
+/// to become that user. In any other directory nothing is done: the user, who may have the directory, binds it.
+///
+/// # Errors
+/// As [`bind_local`].
+pub(crate) fn bind_local_early(
+    service: Service,
+    path: &Path,
+    (user, group): (u32, u32),
+    sockets: &mut Sockets,
+) -> Result<(), BindError> {
+    let mut bind_and_give = || {
+        if let Some(there) = sockets.find_local(path) {
+            return sockets.add_local(there);
+        }
+        // Where others may write they could have root change what it does not mean to.
+        let found = fs::metadata(path.parent().unwrap_or(path))?;
+        if found.uid() != 0 || found.mode() & 0o022 != 0 {
+            return Ok(());
+        }
+        let listener = bind(path)?;
+        lchown(path, Some(user), Some(group))?;
+        sockets.add_local(listener)
+    };
+    bind_and_give().map_err(|source| BindError::new(service, path.display().to_string(), source))
+}
+
 fn open(path: &Path) -> io::Result<(Async<UnixListener>, SocketFile)> {
+    let listener = bind(path)?;
+    let file = SocketFile::of(path)?;
+    Ok((Async::new(listener)?, file))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
     remove_stale(path)?;
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
-    let file = SocketFile::of(path)?;
-    Ok((Async::new(listener)?, file))
+    Ok(listener)
 }
 
 /// A socket on which nobody listens goes; anything else stays, and is in the way.

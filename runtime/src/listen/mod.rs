@@ -23,6 +23,7 @@ use crate::flood::Flood;
 use crate::pools::guarded;
 
 pub use gate::{Gate, GateLimits, Pass, Refused};
+pub(crate) use local::bind_local_early;
 pub use local::{SocketFile, bind_local, bind_local_with};
 pub use refuse::{refuse, tell};
 pub use rmail_core::limiter::counted_as;

@@ -291,6 +291,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             signals,
             host,
         };
+        server
+            .host
+            .state
+            .set_ends(server.stop.clone(), server.again.clone());
         server.succession = program.map(|program| Succession::new(&server.host, program));
         // Who finds a port open can ask for all else.
         server.hear_commands();
@@ -418,6 +422,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         mut self,
         mut reload: Option<&mut dyn FnMut() -> Option<Arc<ServerConfig>>>,
     ) -> Result<(), RunError> {
+        if reload.is_none() {
+            self.host.state.fix();
+        }
         self.tell(notify::ready, &self.host.status());
         let successor = async_io::block_on(async {
             loop {

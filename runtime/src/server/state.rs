@@ -14,8 +14,8 @@ use rmail_store::mailstore::MailStore;
 use rmail_store::metrics::{CertificateDays, Family, Metrics};
 use rmail_store::service::{Listener, Probe, Seen};
 
-use super::Restarter;
 use super::host::Host;
+use super::{Reloader, Restarter, Stopper};
 use crate::clock::{self, Clock};
 use crate::listen::Service;
 use crate::relay::Asked;
@@ -33,6 +33,10 @@ pub(crate) struct State {
     queue: OnceLock<Sender<Asked>>,
     /// Who starts a successor.
     restarter: OnceLock<Restarter>,
+    /// Who ends the server, and has it read its configuration again.
+    ends: OnceLock<(Stopper, Reloader)>,
+    /// It does not read it again.
+    is_fixed: AtomicBool,
     /// Another process is the server by now.
     replaced: AtomicBool,
 }
@@ -82,6 +86,32 @@ impl State {
     /// Who starts a successor, if this server can have one.
     pub(crate) fn restarter(&self) -> Option<&Restarter> {
         self.restarter.get().filter(|_| !self.is_replaced())
+    }
+
+    /// What ends the server from now on, and has it reload.
+    pub(super) fn set_ends(&self, stopper: Stopper, reloader: Reloader) {
+        let _ = self.ends.set((stopper, reloader));
+    }
+
+    /// It keeps the configuration that it has.
+    pub(super) fn fix(&self) {
+        self.is_fixed.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the server.
+    pub(crate) fn stop(&self) {
+        if let Some((stopper, _)) = self.ends.get() {
+            stopper.stop();
+        }
+    }
+
+    /// Has the server read its configuration again; `false`: it never does.
+    pub(crate) fn reload(&self) -> bool {
+        let reloader = self.ends.get().filter(|_| !self.is_fixed.load(Ordering::Relaxed));
+        if let Some((_, reloader)) = reloader {
+            reloader.reload();
+        }
+        reloader.is_some()
     }
 
     /// Another process is the server from now on.

@@ -134,12 +134,10 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         let succession = self.succession.as_mut()?;
         succession.outcome = None;
         let handed = outcome.and_then(|successor| {
-            // Before the other speaks: who is not the main process is not heard.
-            notify::main_process(successor.process());
-            if let Err(error) = successor.go() {
-                notify::main_process(std::process::id());
-                return Err(error.into());
-            }
+            successor.go()?;
+            // Not before: who is not the main process is not heard, and could not take it back. For the same reason the
+            // service manager hears from this process that the other is ready.
+            notify::main_process(successor.process(), &status);
             Ok(successor)
         });
         let told = match &handed {

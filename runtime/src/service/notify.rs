@@ -31,9 +31,13 @@ pub(crate) fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
 
-/// Another process is the service from now on.
-pub(crate) fn main_process(process: u32) {
-    tell(&[NotifyState::MainPid(process)]);
+/// Another process is the service from now on, and serves.
+pub(crate) fn main_process(process: u32, status: &str) {
+    tell(&[
+        NotifyState::MainPid(process),
+        NotifyState::Ready,
+        NotifyState::Status(status),
+    ]);
 }
 
 /// We are alive.

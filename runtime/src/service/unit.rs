@@ -1,7 +1,7 @@
 //! The unit of systemd, as text.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// What a unit has to know.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Unit {
     pub(crate) group: Option<String>,
     /// What it writes to.
     pub(crate) writable: Vec<PathBuf>,
+    /// Directories below `/run` that systemd makes at each start, for this user, and takes away at the end.
+    pub(crate) runtime: Vec<PathBuf>,
     /// Seconds that sessions get at the end.
     pub(crate) grace: u64,
 }
@@ -25,8 +27,8 @@ pub(crate) struct Unit {
 /// Behind the grace time, until systemd kills what is left: the last jobs have their own bound.
 const END: u64 = 30;
 
-/// What systemd makes at each start.
-const RUNTIME_DIRECTORY: &str = "/run/rmail";
+/// Where [`Unit::runtime`] is, by its two names.
+const RUN: [&str; 2] = ["/run", "/var/run"];
 
 /// How long the server may be silent.
 const WATCHDOG: u64 = 60;
@@ -57,9 +59,9 @@ SystemCallErrorNumber=EPERM
 ";
 
 impl Unit {
-    /// Whether a place that it writes to is there at each start without anybody having made it.
-    pub(crate) fn is_made_by_systemd(path: &Path) -> bool {
-        path == Path::new(RUNTIME_DIRECTORY)
+    /// Whether systemd can make a directory at each start: one below `/run`.
+    pub(crate) fn is_volatile(path: &Path) -> bool {
+        below_run(path).is_some()
     }
 
     /// The whole file.
@@ -110,14 +112,12 @@ impl Unit {
             line(format!("AmbientCapabilities={rights}"));
         }
         line(format!("CapabilityBoundingSet={rights}"));
-        let (runtime, writable): (Vec<&PathBuf>, Vec<&PathBuf>) = self
-            .writable
-            .iter()
-            .partition(|path| Self::is_made_by_systemd(path));
+        let runtime = self.runtime.iter().filter_map(|path| below_run(path));
+        let runtime: Vec<String> = runtime.map(quoted).collect();
         if !runtime.is_empty() {
-            line("RuntimeDirectory=rmail".to_owned());
+            line(format!("RuntimeDirectory={}", runtime.join(" ")));
         }
-        let writable: Vec<String> = writable.into_iter().map(|path| quoted(path)).collect();
+        let writable: Vec<String> = self.writable.iter().map(|path| quoted(path)).collect();
         if !writable.is_empty() {
             line(format!("ReadWritePaths={}", writable.join(" ")));
         }
@@ -126,6 +126,13 @@ impl Unit {
         debug_assert!(written.is_ok(), "writing to a String never fails");
         text
     }
+}
+
+/// What a path is called below `/run`; none if it is not there, or is that itself.
+fn below_run(path: &Path) -> Option<&Path> {
+    let name = RUN.iter().find_map(|run| path.strip_prefix(run).ok())?;
+    let plain = |part| matches!(part, Component::Normal(_));
+    (!name.as_os_str().is_empty() && name.components().all(plain)).then_some(name)
 }
 
 /// A path as one word of a command line or a list.
@@ -155,6 +162,7 @@ mod tests {
             user: user.map(str::to_owned),
             group: None,
             writable: vec!["/srv/my mail/100%/mailstore".into()],
+            runtime: Vec::new(),
             grace: 30,
         }
     }
@@ -199,12 +207,16 @@ mod tests {
     #[test]
     fn a_directory_that_systemd_makes_is_none_that_has_to_be_there() {
         let mut unit = unit(None);
-        unit.writable = vec!["/run/rmail".into(), "/srv/mail".into()];
+        unit.writable = vec!["/srv/mail".into()];
+        unit.runtime = vec!["/run/rmail".into(), "/var/run/mail/lmtp".into()];
         let text = unit.text();
         assert!(
-            has(&text, "RuntimeDirectory=rmail") && has(&text, "ReadWritePaths=/srv/mail"),
+            has(&text, "RuntimeDirectory=rmail mail/lmtp") && has(&text, "ReadWritePaths=/srv/mail"),
             "{text}"
         );
+        for path in ["/run", "/run/../etc", "/srv/run/rmail", "/runner"] {
+            assert!(!Unit::is_volatile(Path::new(path)), "{path}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rmail_core::api::send::{self, Answer, Draft, Letter, Mailbox, Message, Optio
 use rmail_core::api::{self, Access, Call, Caller, Failure};
 use rmail_core::machine::SpoolId;
 use rmail_core::mailbox::SystemFlags;
+use rmail_core::note::Note;
 use rmail_core::peer::Peer;
 use rmail_core::random::Random;
 use rmail_core::time::{Mono, Now, Unix};
@@ -76,10 +77,24 @@ fn raw(text: &str) -> Letter {
     Letter::Raw(text.as_bytes().to_vec())
 }
 
+/// What the client is told. The log is told of a message that somebody gets, once.
+fn told(sent: Sent, again: bool) -> Sent {
+    let id = match &sent.note {
+        Some(Note::Accepted { id, size, .. }) => {
+            assert!(*size > 0);
+            Some(id)
+        }
+        Some(other) => panic!("{other:?}"),
+        None => None,
+    };
+    assert_eq!(id, sent.id.as_ref().filter(|_| !again));
+    Sent { note: None, ..sent }
+}
+
 fn post(world: &World, by: &str, ask: send::Ask) -> Result<(Sent, bool), Failure> {
     let session = world.service.api_session(Peer::LOCAL);
     match ask_at(&session, now(), caller(world, by), ask)? {
-        Answer::Sent(sent, again) => Ok((*sent, again)),
+        Answer::Sent(sent, again) => Ok((told(*sent, again), again)),
         Answer::Opened => panic!("opened"),
     }
 }
@@ -256,7 +271,7 @@ fn a_message_may_come_through_a_spool() {
             send::Ask::Send(Box::new(sending)),
         );
         answer.map(|answer| match answer {
-            Answer::Sent(sent, again) => (*sent, again),
+            Answer::Sent(sent, again) => (told(*sent, again), again),
             Answer::Opened => panic!("opened"),
         })
     };

@@ -52,7 +52,10 @@ fn send(disk: &MemDisk, store: &Arc<Store>, seed: u8) -> Option<(Sent, bool)> {
     };
     // What a dead process would say nobody hears.
     match reply {
-        Ok(api::Answer::Send(Answer::Sent(sent, again))) if !disk.is_dead() => Some((*sent, again)),
+        Ok(api::Answer::Send(Answer::Sent(sent, again))) if !disk.is_dead() => {
+            // As the client is told.
+            Some((Sent { note: None, ..*sent }, again))
+        }
         Err(failure) if !disk.is_dead() => panic!("{failure:?}"),
         _ => None,
     }

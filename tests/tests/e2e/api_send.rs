@@ -58,6 +58,43 @@ fn inbox(server: &Server, user: &str, folder: &str) -> String {
     wire.imap(&format!("SELECT {folder}")) + &wire.imap("FETCH 1:* (FLAGS BODY.PEEK[])")
 }
 
+/// The log has where a message came in, once, and where it went.
+fn is_followed_by_its_id(server: &Server, id: &str) {
+    wait_for("the end of the message", || {
+        server
+            .log()
+            .lines()
+            .any(|line| line.contains(" event=done ") && line.contains(id))
+    });
+    let log = server.log();
+    let named = |event: &str| -> Vec<&str> {
+        let event = format!(" event={event} ");
+        let lines = log.lines();
+        lines
+            .filter(|line| line.contains(&event) && line.contains(id))
+            .collect()
+    };
+    let accepted = named("accepted");
+    let [line] = accepted[..] else {
+        panic!("{accepted:?}")
+    };
+    assert!(
+        line.contains(" http conn=") && line.contains(" recipients=2 "),
+        "{line}"
+    );
+    for event in ["delivered", "queued", "sent"] {
+        assert_eq!(named(event).len(), 1, "{event}: {log}");
+    }
+    let (_, rest) = line.split_once(" http ").expect("the target");
+    let connection = rest.split(" event=").next().expect("a connection");
+    let log_file = server.dir.join("log").display().to_string();
+    let trace = server.rmail(&["trace", id, "--log", &log_file], "");
+    assert!(
+        trace.contains(&format!("{connection} event=connected")),
+        "{trace}"
+    );
+}
+
 #[test]
 fn a_message_with_an_attachment_reaches_all_it_is_for() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -102,6 +139,7 @@ fn a_message_with_an_attachment_reaches_all_it_is_for() {
     // The same again is not done again.
     let (_, again) = call(&server, &token, "POST /send", &fields, &message.to_string());
     assert_eq!(again, sent);
+    is_followed_by_its_id(&server, sent["id"].as_str().expect("an id"));
     assert_eq!(
         call(
             &server,

@@ -1,14 +1,11 @@
-//! rmail as a service: sockets and words of a service manager, restarts that refuse nobody, root that is given up, the unit.
+//! rmail as a service: restarts that refuse nobody, the unit, commands where there is no systemd.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -19,7 +16,7 @@ use serde_json::{Value, json};
 use crate::relay::{inbox, queue_is_empty};
 
 /// Ends whatever process serves a directory by now: successors are no children of ours.
-struct End<'a>(&'a Path);
+pub(crate) struct End<'a>(pub(crate) &'a Path);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
@@ -33,7 +30,7 @@ impl Drop for End<'_> {
     }
 }
 
-fn command(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn command(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(rmail());
     command
         .arg("--config")
@@ -43,7 +40,7 @@ fn command(dir: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Who answers on the mail_root and does not end.
-fn processes(dir: &Path) -> Vec<u64> {
+pub(crate) fn processes(dir: &Path) -> Vec<u64> {
     let output = command(dir, &["status", "--json"]);
     let all: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let all = all.as_array().cloned().unwrap_or_default();
@@ -51,7 +48,7 @@ fn processes(dir: &Path) -> Vec<u64> {
     serving.filter_map(|status| status["pid"].as_u64()).collect()
 }
 
-fn text(octets: &[u8]) -> String {
+pub(crate) fn text(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
@@ -241,164 +238,6 @@ fn a_process_that_does_not_start_leaves_the_old_one_serving() {
     assert!(greeting.starts_with("220"), "{greeting}");
 }
 
-/// What a service manager hears.
-struct Words(UnixDatagram);
-
-impl Words {
-    fn at(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).expect("bound");
-        socket.set_read_timeout(Some(PATIENCE)).expect("time-out");
-        Self(socket)
-    }
-
-    /// Hears until one begins so; the whole word.
-    fn until(&self, line: &str) -> String {
-        loop {
-            let mut octets = [0; 4_096];
-            let count = self
-                .0
-                .recv(&mut octets)
-                .unwrap_or_else(|error| panic!("{line}: {error}"));
-            let word = text(octets.get(..count).unwrap_or_default());
-            if word.lines().any(|found| found.starts_with(line)) {
-                return word;
-            }
-        }
-    }
-}
-
-/// Starts `rmail serve` as a service manager does, with this socket as descriptor 3.
-fn activate(dir: &Path, socket: TcpListener, notify: &Path) -> Child {
-    let log = fs::File::create(dir.join("log")).expect("a log");
-    let script = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ WATCHDOG_PID=$$; exec \"$0\" \"$@\"";
-    Command::new("sh")
-        .args(["-c", script])
-        .arg(rmail())
-        .arg("--config")
-        .arg(dir.join("config.json"))
-        .arg("serve")
-        .envs([
-            ("LISTEN_FDS", "1"),
-            ("LISTEN_FDNAMES", "smtp"),
-            ("WATCHDOG_USEC", "300000"),
-        ])
-        .env("NOTIFY_SOCKET", notify)
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stderr(log)
-        .spawn()
-        .expect("started")
-}
-
-#[test]
-fn a_service_manager_gives_sockets_and_hears_how_it_is() {
-    let dir = tempfile::tempdir().expect("directory");
-    let off = json!({"port": null, "submission_port": null, "smtps_port": null});
-    let config = json!({
-        "hostname": "mail.here.test", "domains": ["here.test"], "mail_root": "mailstore",
-        "smtp": off, "imap": {"port": null, "imaps_port": null},
-        "exchange_api": {"port": null, "secure_port": null},
-    });
-    fs::write(dir.path().join("config.json"), config.to_string()).expect("written");
-    let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    let port = socket.local_addr().expect("bound").port();
-    let words = Words::at(&dir.path().join("notify"));
-    let mut child = activate(dir.path(), socket, &dir.path().join("notify"));
-    let _end = End(dir.path());
-    assert!(words.until("READY=1").contains("STATUS=serving"));
-    let (_, greeting) = Wire::connect(port);
-    assert!(greeting.starts_with("220"), "{greeting}");
-    words.until("WATCHDOG=1");
-    let kill = |name: &str, process: &str| {
-        assert!(
-            Command::new("kill")
-                .args([name, process])
-                .status()
-                .is_ok_and(|status| status.success())
-        );
-    };
-    kill("-HUP", &child.id().to_string());
-    assert!(words.until("RELOADING=1").contains("MONOTONIC_USEC="));
-    words.until("READY=1");
-    kill("-USR2", &child.id().to_string());
-    words.until("RELOADING=1");
-    let main = words.until("MAINPID=");
-    let successor = main.trim_start_matches("MAINPID=").trim().to_owned();
-    assert_ne!(successor, child.id().to_string());
-    words.until("READY=1");
-    assert!(child.wait().expect("it ends").success());
-    // The successor is alive for the service manager, and serves on the same socket.
-    words.until("WATCHDOG=1");
-    let (_, greeting) = Wire::connect(port);
-    assert!(greeting.starts_with("220"), "{greeting}");
-    kill("-TERM", &successor);
-    words.until("STOPPING=1");
-    wait_for("its end", || processes(dir.path()).is_empty());
-}
-
-/// The four user ids, or group ids, of a process.
-fn ids(process: u32, line: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process");
-    let line = status
-        .lines()
-        .find_map(|found| found.strip_prefix(line))
-        .expect("the line");
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-#[test]
-fn root_is_given_up_once_the_ports_are_bound() {
-    if fs::metadata("/proc/self").expect("a process").uid() != 0 {
-        eprintln!("SKIPPED: only root can give its rights up");
-        return;
-    }
-    const NOBODY: &str = "65534";
-    let dir = tempfile::tempdir().expect("directory");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open to all");
-    let extra = json!({"user": NOBODY, "group": NOBODY, "pid_file": "run.pid"});
-    let mut server = Server::start(dir.path(), extra);
-    let all = [NOBODY; 4].join(" ");
-    assert_eq!(ids(server.process(), "Uid:"), all);
-    assert_eq!(ids(server.process(), "Gid:"), all);
-    assert_eq!(ids(server.process(), "Groups:"), NOBODY);
-    assert_eq!(ids(server.process(), "CapEff:"), "0000000000000000");
-    assert_eq!(ids(server.process(), "NoNewPrivs:"), "1");
-    // Users that root had added before, and one that it adds now.
-    let (mut wire, _) = Wire::connect(server.port("/imap/port"));
-    assert!(wire.imap("LOGIN alice@here.test secret").contains("t OK"));
-    server.rmail(
-        &["user", "add", "carol@here.test", "--password-stdin"],
-        "secret\n",
-    );
-    let (mut wire, _) = Wire::connect(server.port("/imap/port"));
-    assert!(wire.imap("LOGIN carol@here.test secret").contains("t OK"));
-    let owner = |name: &str| {
-        fs::metadata(server.dir.join(name))
-            .expect("there")
-            .uid()
-            .to_string()
-    };
-    for name in [
-        "mailstore",
-        "run.pid",
-        "mailstore/domains/here.test/users/carol/user.json",
-    ] {
-        assert_eq!(owner(name), NOBODY, "{name}");
-    }
-    let written = fs::read_to_string(server.dir.join("run.pid")).expect("readable");
-    assert_eq!(written.trim(), server.process().to_string());
-    server.signal("TERM");
-    assert!(server.wait());
-    let left = fs::read_to_string(server.dir.join("run.pid")).expect("it stays, empty");
-    assert_eq!(left, "");
-
-    // Where that user cannot go nothing is started.
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("closed");
-    let output = server.command().stderr(Stdio::piped()).output().expect("it ends");
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("is not accessible for"), "{told}");
-}
-
 #[test]
 fn the_unit_is_written_verified_and_taken_away() {
     let dir = tempfile::tempdir().expect("directory");
@@ -489,4 +328,25 @@ fn a_server_without_systemd_is_reloaded_and_stopped_by_command() {
     wait_for("the reload", || server.log().contains("event=reloaded"));
     server.rmail(&["stop"], "");
     assert!(server.wait());
+}
+
+#[test]
+fn a_socket_with_the_name_of_another_process_does_not_end_that_one() {
+    let dir = tempfile::tempdir().expect("directory");
+    let mut server = Server::start(dir.path(), json!({}));
+    wait_for("the server to be reached", || !processes(dir.path()).is_empty());
+    let mut other = Command::new("sleep").arg("600").spawn().expect("started");
+    let control = server.mail_root().join("control");
+    let named = |process: u32| control.join(format!("{process}.sock"));
+    fs::rename(named(server.process()), named(other.id())).expect("renamed");
+    server.rmail(&["reload"], "");
+    wait_for("the reload", || server.log().contains("event=reloaded"));
+    server.rmail(&["stop"], "");
+    assert!(server.wait());
+    assert!(
+        other.try_wait().expect("its state").is_none(),
+        "the other goes on"
+    );
+    other.kill().expect("ended");
+    other.wait().expect("ended");
 }

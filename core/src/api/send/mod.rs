@@ -22,6 +22,7 @@ use super::{Access, BodyRule, Failure, Next, Request, Route, json, query};
 use crate::addr::Address;
 use crate::http::Response;
 use crate::machine::SpoolId;
+use crate::note::Note;
 use crate::smtp::server::BadLetter;
 
 /// Characters of an Idempotency-Key.
@@ -102,6 +103,9 @@ pub struct Sent {
     pub failed: Vec<Failed>,
     /// The id of the copy in the folder of sent mail, if there is one.
     pub saved: Option<String>,
+    /// What the log is to say of it: no part of the answer, and said once, however often that is given.
+    #[serde(skip)]
+    pub note: Option<Note>,
 }
 
 /// A recipient who does not get a message.
@@ -152,6 +156,14 @@ pub(super) const ROUTES: &[Route] = &[Route {
     },
     describe: describe::send,
 }];
+
+/// What a reply says that logs are to say too.
+pub(super) fn note(reply: &mut super::Reply) -> Option<Note> {
+    match reply {
+        Ok(super::Answer::Send(Answer::Sent(sent, _))) => sent.note.take(),
+        _ => None,
+    }
+}
 
 fn terms(request: &Request<'_>, options: Options) -> Result<Terms, Failure> {
     // One that cannot be read is not as good as none: the client relies on it.
@@ -330,6 +342,7 @@ mod tests {
                 error: "Quota exceeded".to_owned(),
             }],
             saved: Some("F1-2".to_owned()),
+            note: None,
         };
         let answer = super::super::Answer::Send(Answer::Sent(Box::new(sent), true));
         let response = (route().render)(&Request::of(&head, &settings), answer);

@@ -6,6 +6,7 @@ use rmail_core::api::mail::{FolderId, MessageId};
 use rmail_core::api::send::{Failed, Sent};
 use rmail_core::directory::Target;
 use rmail_core::mailbox::{Flags, MailboxName, SpecialUse, SystemFlags};
+use rmail_core::note::Note;
 use rmail_core::refusal::Refusal;
 use rmail_core::smtp::envelope::{Envelope, Recipient};
 use rmail_core::time::Now;
@@ -72,6 +73,12 @@ impl<S: MailStore, D: Disk> ApiService<S, D> {
             };
             list.push(name_of(recipient));
         }
+        sent.note = Some(Note::Accepted {
+            id: envelope.id.clone(),
+            from: envelope.reverse_path.to_string(),
+            recipients: envelope.recipients.len(),
+            size,
+        });
         sent.id = Some(envelope.id);
         if let Some(copy) = copy {
             sent.saved = self.keep_copy(now, account, copy).await;
