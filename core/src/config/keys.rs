@@ -38,7 +38,7 @@ keys! {
     "log.journal", Kind::Word(&["auto", "always", "never"]), "auto", "Priorities such as <3> before lines to standard error; auto: if it is the journal (JOURNAL_STREAM)";
     "log.targets", Kind::LogTargets, {}, "Target such as smtp, relay or store::file → its own log_level; `rmail log-level` changes them at run time";
     "pid_file", Kind::OptionalText, null, "Where the process id is written; null: /run/rmail.pid if that is writable";
-    "user", Kind::OptionalText, null, "Whom a server that is started as root becomes once its ports are bound: a name or number; null: it stays root";
+    "user", Kind::OptionalText, null, "Whom a server that is started as root becomes once its ports are bound: a name or number; null: whom the mail_root belongs to";
     "group", Kind::OptionalText, null, "With which group; null: the user's";
     "postmaster", Kind::OptionalAddress, null, "Where postmaster@ and abuse@ go; null: the first enabled admin";
     "shutdown_grace", Kind::Integer(0, 600), 30, "Seconds that sessions get to finish a message at the end";

@@ -1,6 +1,7 @@
 //! What a package needs: the program stands alone, completions and manual pages are made of it, the unit is a good one.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -102,6 +103,107 @@ fn what_the_debian_package_names_is_there() {
         .arg("--config")
         .arg(&config)
         .args(["config", "check"]));
+}
+
+/// Source, target and mode of each file that the metadata of the package names.
+fn assets(manifest: &str) -> Vec<(String, String, u32)> {
+    let (_, deb) = manifest.split_once("[package.metadata.deb]").expect("metadata");
+    let (_, list) = deb.split_once("assets = [").expect("a list");
+    let (list, _) = list.split_once("\n]").expect("its end");
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        let [source, target, mode] = words[..] else {
+            panic!("{line}")
+        };
+        let mode = u32::from_str_radix(mode, 8).expect("a mode");
+        (source.to_owned(), target.to_owned(), mode)
+    };
+    list.lines()
+        .filter(|line| line.contains('"'))
+        .map(entry)
+        .collect()
+}
+
+/// Puts what the package has where it has it, but for the program, which is this one.
+fn lay_out(tree: &Path, extras: &Path) {
+    let manifest = fs::read_to_string(root().join("runtime/Cargo.toml")).expect("Cargo.toml");
+    for (source, target, mode) in assets(&manifest) {
+        let path = match (
+            source.strip_prefix("../target/packaging/"),
+            source.strip_prefix("../"),
+        ) {
+            (Some(made), _) => extras.join(made),
+            (None, Some(ours)) => root().join(ours),
+            (None, None) => rmail(),
+        };
+        let files = match path.file_name().and_then(|name| name.to_str()) {
+            Some("*.1") => {
+                let pages = fs::read_dir(path.parent().expect("a directory")).expect("pages");
+                pages.map(|page| page.expect("a page").path()).collect()
+            }
+            _ => vec![path],
+        };
+        assert!(!files.is_empty(), "{source}");
+        for file in files {
+            let name = file.file_name().expect("a name");
+            let to = match target.ends_with('/') {
+                true => tree.join(&target).join(name),
+                false => tree.join(&target),
+            };
+            fs::create_dir_all(to.parent().expect("a directory")).expect("directories");
+            fs::copy(&file, &to).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            fs::set_permissions(&to, fs::Permissions::from_mode(mode)).expect("changed");
+        }
+    }
+}
+
+#[test]
+fn a_package_of_what_the_metadata_names_is_unpacked_and_works() {
+    let Some(dpkg) = find_optional("dpkg-deb") else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let (tree, extras, unpacked) = (
+        dir.path().join("tree"),
+        dir.path().join("extras"),
+        dir.path().join("unpacked"),
+    );
+    run(Command::new("sh")
+        .arg(root().join("packaging/extras"))
+        .arg(rmail())
+        .arg(&extras));
+    lay_out(&tree, &extras);
+    fs::create_dir(tree.join("DEBIAN")).expect("made");
+    let control = "Package: rmail-server\nVersion: 0\nArchitecture: all\nMaintainer: none <none@example.com>\n\
+        Description: a mail server\n";
+    fs::write(tree.join("DEBIAN/control"), control).expect("written");
+    fs::write(tree.join("DEBIAN/conffiles"), "/etc/rmail/config.json\n").expect("written");
+    for script in ["postinst", "prerm", "postrm"] {
+        let to = tree.join("DEBIAN").join(script);
+        fs::copy(root().join("packaging/debian").join(script), &to).expect("copied");
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).expect("changed");
+    }
+    let package = dir.path().join("package.deb");
+    run(Command::new(&dpkg)
+        .args(["-Znone", "--root-owner-group", "--build"])
+        .arg(&tree)
+        .arg(&package));
+    run(Command::new(dpkg).arg("--extract").arg(&package).arg(&unpacked));
+
+    // What the unit starts is there, and takes the configuration that comes with it.
+    let unit = fs::read_to_string(unpacked.join("usr/lib/systemd/system/rmail.service")).expect("a unit");
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/"));
+    let words: Vec<&str> = start.expect("a command").split(' ').collect();
+    let [program, "--config", config, "serve"] = words[..] else {
+        panic!("{words:?}")
+    };
+    let told = run(Command::new(unpacked.join(program))
+        .arg("--config")
+        .arg(unpacked.join(config.trim_start_matches('/')))
+        .args(["config", "show", "mail_root"]));
+    assert!(told.contains("/var/lib/rmail"), "{told}");
+    let pages = fs::read_dir(unpacked.join("usr/share/man/man1")).expect("pages");
+    assert!(pages.count() > commands().len());
 }
 
 #[test]
