@@ -255,7 +255,8 @@ fn status_tells_of_the_servers_that_live() {
     };
     let mut both = [server.process(), beside.process()].map(u64::from);
     both.sort_unstable();
-    assert_eq!(pids(&server), both);
+    // Its ports are there a moment before it can be asked.
+    wait_for("both", || pids(&server) == both);
     let listeners = status(&server)[0]["listeners"]
         .as_array()
         .expect("listeners")
@@ -277,7 +278,7 @@ fn status_tells_of_the_servers_that_live() {
     assert!(left.exists());
     assert_eq!(pids(&server), [u64::from(server.process())]);
     beside.launch();
-    assert!(!left.exists());
+    wait_for("what was left to be gone", || !left.exists());
     beside.signal("TERM");
     assert!(beside.wait());
     assert_eq!(
