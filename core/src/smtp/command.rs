@@ -38,7 +38,7 @@ pub enum Command {
     Rset,
     /// NOOP, whatever follows.
     Noop,
-    /// VRFY, whatever follows.
+    /// VRFY, whatever follows; without anything it is no command (RFC 5321 §4.1.1.6).
     Vrfy,
     /// EXPN.
     Expn,
@@ -203,7 +203,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Syntax> {
     } else if known("EXPN") {
         Ok(Command::Expn)
     } else if known("VRFY") {
-        Ok(Command::Vrfy)
+        args.some(Command::Vrfy)
     } else {
         Err(Syntax {
             column: 0,
@@ -282,6 +282,15 @@ impl<'a> Args<'a> {
             Ok(command)
         } else {
             Err(self.error(0, SyntaxKind::Arguments))
+        }
+    }
+
+    /// Something follows, whatever it is.
+    fn some(self, command: Command) -> Result<Command, Syntax> {
+        if self.text.trim().is_empty() {
+            Err(self.error(0, SyntaxKind::Arguments))
+        } else {
+            Ok(command)
         }
     }
 
@@ -469,7 +478,7 @@ mod tests {
             ("data", "Data"),
             ("Rset ", "Rset"),
             ("NOOP whatever", "Noop"),
-            ("VRFY", "Vrfy"),
+            ("VRFY somebody", "Vrfy"),
             ("EXPN", "Expn"),
             ("HELP me", "Help"),
             ("QUIT", "Quit"),
