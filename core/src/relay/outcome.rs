@@ -47,6 +47,8 @@ pub struct Report {
     pub code: Option<u16>,
     /// The enhanced code: the peer's, or the one that fits.
     pub enhanced: Enhanced,
+    /// The peer gave no enhanced code: `enhanced` follows from its reply code.
+    pub implied: bool,
     /// The reply's text without the codes, or our words. One line, printable ASCII, bounded.
     pub text: String,
     /// The host that said it.
@@ -66,6 +68,7 @@ impl Report {
         Self {
             code: None,
             enhanced,
+            implied: false,
             text: text.into(),
             remote: None,
             severe: false,
@@ -87,6 +90,15 @@ impl Report {
             code,
             ..Self::ours(enhanced, text)
         })
+    }
+
+    /// The reply as it was said, for who wants to know just that (RFC 3461 §9.2); our own reasons as `Display` has them.
+    #[must_use]
+    pub fn said(&self) -> String {
+        match self.code {
+            Some(code) if self.implied => format!("{code} {}", self.text),
+            _ => self.to_string(),
+        }
     }
 
     /// The same, said by or about a host.

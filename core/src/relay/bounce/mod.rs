@@ -214,7 +214,7 @@ fn text_part(out: &mut String, notice: &Notice) {
             };
             let _ = write!(text, "    {} {said}:\r\n", one_line(remote));
         }
-        let _ = write!(text, "    {}\r\n", one_line(&about.report.to_string()));
+        let _ = write!(text, "    {}\r\n", one_line(&about.report.said()));
         if about.expired {
             text.push_str("    It was tried many times; this is what the last attempt gave.\r\n");
         }
@@ -349,6 +349,7 @@ mod tests {
                 report: Report {
                     code: Some(550),
                     enhanced: Enhanced(5, 1, 1),
+                    implied: false,
                     text: "no such\r\nuser".into(),
                     remote: Some("mx.example.net".into()),
                     severe: false,

@@ -76,7 +76,7 @@ fn status(out: &mut String, notice: &Notice, now: Unix) {
         // RFC 3464 §2.3.6: `smtp` is for replies; reasons of our own are no SMTP.
         let kind = if report.code.is_some() { "smtp" } else { "x-rmail" };
         if !matches!(notice.kind, Kind::Delivered | Kind::Expanded) {
-            let said = printable(&report.to_string());
+            let said = printable(&report.said());
             let _ = write!(out, "Diagnostic-Code: {kind}; {said}\r\n");
         }
         let _ = write!(out, "Last-Attempt-Date: {}\r\n", date(now));

@@ -135,6 +135,7 @@ impl ServerReply {
         Report {
             code: Some(self.code),
             enhanced: self.enhanced().unwrap_or(Enhanced(class, 0, 0)),
+            implied: self.enhanced().is_none(),
             text: self.text(),
             remote: Some(host.to_owned()),
             severe: false,
@@ -229,10 +230,12 @@ mod tests {
             (report.to_string().as_str(), report.remote.as_deref()),
             ("550 5.1.1 No such user", Some("mx"))
         );
+        let strange = one("550 4.1.1 x\r\n").report("mx");
         assert_eq!(
-            one("550 4.1.1 x\r\n").report("mx").to_string(),
-            "550 5.0.0 4.1.1 x"
+            (strange.to_string().as_str(), strange.said().as_str()),
+            ("550 5.0.0 4.1.1 x", "550 4.1.1 x")
         );
+        assert_eq!(report.said(), "550 5.1.1 No such user");
         let long = format!("450 {}\r\n", "x".repeat(2000));
         assert_eq!(one(&long).report("mx").text.len(), MAX_TEXT);
     }
