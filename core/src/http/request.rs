@@ -13,8 +13,10 @@ const MAX_REQUEST_LINE: usize = 8 * 1024;
 const MAX_HEAD: usize = 16 * 1024;
 /// Header fields.
 const MAX_FIELDS: usize = 100;
-/// Octets of a method: the longest that is registered has 17.
-const MAX_METHOD: usize = 32;
+/// Methods that are recognised (RFC 9110 §9.1, RFC 5789): which of them a resource has is its own matter.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+];
 /// Empty lines before a request (RFC 9112 §2.2: at least one).
 const MAX_EMPTY: usize = 2;
 
@@ -138,8 +140,8 @@ impl Unread {
         let (Ok(method), Ok(target)) = (core::str::from_utf8(method), core::str::from_utf8(target)) else {
             return Err(NO_LINE);
         };
-        // RFC 9112 §3: longer than any that there is. RFC 9110 §9.3.6: a tunnel is for proxies.
-        if method.len() > MAX_METHOD || method == "CONNECT" {
+        // RFC 9110 §15.6.2: what nobody here knows, and a tunnel (§9.3.6), which is for proxies.
+        if !METHODS.contains(&method) {
             return Err(Bad {
                 status: 501,
                 text: "No such method",

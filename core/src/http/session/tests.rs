@@ -345,6 +345,8 @@ fn what_is_no_request_is_refused() {
         ("GET / HTTP/1.1\n", 400),
         ("\r\n\r\n\r\n", 400),
         ("CONNECT x:80 HTTP/1.1\r\n", 501),
+        ("BREW /health HTTP/1.1\r\n", 501),
+        ("get /health HTTP/1.1\r\n", 501),
         ("GET /\0 HTTP/1.1\r\n", 400),
     ] {
         let answer = last(bad.as_bytes());
