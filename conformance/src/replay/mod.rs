@@ -58,6 +58,20 @@ pub trait Stage {
     /// Time has passed.
     fn passed(&mut self, now: Now);
 
+    /// Something has happened on a connection.
+    ///
+    /// # Errors
+    /// What comes of it cannot be, in words.
+    fn settle(&mut self, now: Now) -> Result<(), String> {
+        let _ = now;
+        Ok(())
+    }
+
+    /// When time is to be passed at the latest, for what goes on beside the connections.
+    fn deadline(&self) -> Option<Mono> {
+        None
+    }
+
     /// What wildcards stand for from the beginning: `user` (the first user's address), `password`, `domain`, and `user2`,
     /// `password2` … of further users.
     fn told(&self) -> Bindings {

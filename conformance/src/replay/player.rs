@@ -291,6 +291,7 @@ impl<S: Stage> Player<S> {
     /// The others hear of it.
     fn settle(&mut self) -> Result<(), String> {
         let now = self.now;
+        self.stage.settle(now)?;
         self.connections
             .values_mut()
             .try_for_each(|connection| connection.happen(now, Event::Nothing))
@@ -299,13 +300,14 @@ impl<S: Stage> Player<S> {
     fn time(&mut self, by: Duration) -> Result<(), String> {
         let (from, until) = (self.now, self.now.mono + by);
         for _ in 0..100_000 {
-            let next = self
+            let connections = self
                 .connections
                 .iter()
-                .filter_map(|(on, connection)| Some((connection.deadline()?, *on)))
-                .min();
-            let (at, on) = match next.filter(|(at, _)| *at <= until) {
-                Some((at, on)) => (at.max(self.now.mono), Some(on)),
+                .filter_map(|(on, connection)| Some((connection.deadline()?, Some(*on))));
+            let stage = self.stage.deadline().map(|at| (at, None));
+            let next = connections.chain(stage).min().filter(|(at, _)| *at <= until);
+            let (at, on) = match next {
+                Some((at, on)) => (at.max(self.now.mono), on),
                 None => (until, None),
             };
             self.now = Now {
@@ -315,6 +317,7 @@ impl<S: Stage> Player<S> {
             self.stage.passed(self.now);
             match on {
                 Some(on) => self.happen(on, Event::Tick)?,
+                None if next.is_some() => self.settle()?,
                 None => return self.settle(),
             }
         }

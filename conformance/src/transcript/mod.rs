@@ -48,6 +48,12 @@ pub struct Transcript {
 /// `envid`, `notify`, `orcpt`, `utf8`, `require_tls`, `priority`, `messages` (the same message so often over the connection). What comes of it is told by `A:` lines: `Outcome END`, then
 /// `<ADDRESS> delivered|temporary|permanent: REPORT`, where `temporary, alarm` is for an operator.
 ///
+/// Of `relay`, where the relay connects to a server whose side the transcript has (as of `smtp-client`): `host` (the MX host's
+/// name; else the connection that waits), `handshake=fails` with `fault` (as TLS reports have it), `version=1.2`. It begins with
+/// an action `Connect ADDRESS HOST TLS TRUST`. There must be `@given relay`.
+///
+/// Of `smtp` there is `ehlo=NAME` too: greeting and EHLO are over when the transcript begins.
+///
 /// Of `http`: `user` and `password` (`${token}` is a token of that login, for `Authorization: Bearer ${token}`), `peer`, `tls`
 /// (`on`, or `off` for none), `max_message_size`.
 ///
@@ -66,7 +72,7 @@ impl Opening {
     /// Whether the machine is the client.
     #[must_use]
     pub fn is_client(&self) -> bool {
-        self.kind == "smtp-client"
+        matches!(self.kind.as_str(), "smtp-client" | "relay")
     }
 }
 
@@ -80,7 +86,10 @@ impl Opening {
 /// * `@given limits [messages_per_minute=N] [auth_failures_per_10_minutes=N] [recipients_per_hour=N] [recipients_per_day=N]`
 /// * `@given checks [dnsbl=LIST,…] [dnsbl_action=…] [reverse_dns=…] [helo=…] [greylist=on]`: what is looked at of
 ///   strangers; each policy is `off`, `log` or `refuse`
-/// * `@given dns NAME A|AAAA|PTR|TXT VALUE`, `@given dns NAME fails`: what the DNS has; nothing else is there
+/// * `@given dns NAME A|AAAA|PTR|TXT|MX|TLSA|CNAME VALUE`, `@given dns NAME fails`: what the DNS has; nothing else is there.
+///   `@given dns NAME secure`: what it says of this name is validated
+/// * `@given relay [dane] [mta-sts] [smarthost=HOST] [tls=…]`: what is accepted for others is sent on
+/// * `@given policy DOMAIN TEXT`: what the domain's MTA-STS policy server says, in Rust's escapes
 /// * `@given mailbox NAME [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
 /// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`

@@ -71,6 +71,7 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
         other => return Err(format!("no such protocol: {other}")),
     };
     let (selected, examined) = (options.0.remove("selected"), options.0.remove("examined"));
+    let ehlo = options.0.remove("ehlo").filter(|_| opening.kind == "smtp");
     options.none_left()?;
     let begins = match tls {
         Tls::On => Event::Tls,
@@ -78,20 +79,20 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
         Tls::Off | Tls::None => Event::Nothing,
     };
     connection.happen(now, begins)?;
-    let Some(user) = user else {
-        return Ok(connection);
-    };
-    let before = if opening.kind == "smtp" {
+    let smtp = opening.kind == "smtp";
+    let hello = format!("EHLO {}", ehlo.as_deref().unwrap_or("client.example.net"));
+    let before = if let Some(user) = user.as_ref().filter(|_| smtp) {
         let plain = STANDARD.encode(format!("\0{user}\0{password}"));
-        vec![
-            ("EHLO client.example.net".to_owned(), "250 "),
-            (format!("AUTH PLAIN {plain}"), "235 "),
-        ]
-    } else {
+        vec![(hello, "250 "), (format!("AUTH PLAIN {plain}"), "235 ")]
+    } else if ehlo.is_some() {
+        vec![(hello, "250 ")]
+    } else if let Some(user) = user {
         let mut before = vec![(format!("login LOGIN \"{user}\" \"{password}\""), "login OK ")];
         before.extend(selected.map(|name| (format!("open SELECT \"{name}\""), "open OK ")));
         before.extend(examined.map(|name| (format!("open EXAMINE \"{name}\""), "open OK ")));
         before
+    } else {
+        return Ok(connection);
     };
     for (line, want) in before {
         connection.happen(now, Event::Bytes(format!("{line}\r\n").as_bytes()))?;

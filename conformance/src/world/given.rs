@@ -146,7 +146,9 @@ impl World {
             }
             [word] if word == "limits" => self.limit(&mut options)?,
             // They were read before anything was there.
-            [word, ..] if word == "checks" || word == "dns" || word == "hostname" => return Ok(()),
+            [word, ..] if ["checks", "dns", "hostname", "relay", "policy"].contains(&word.as_str()) => {
+                return Ok(());
+            }
             [word, name] if word == "mailbox" => {
                 let owner = self.owner(options.remove("user"))?;
                 let special_use: Vec<SpecialUse> = match options.remove("use") {

@@ -6,6 +6,7 @@ mod given;
 mod http;
 mod outgoing;
 mod outside;
+mod relay;
 
 use core::fmt;
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ use rmail_core::mailbox::{Flags, Keyword, MailboxName, Quota, SystemFlags, UidSe
 use rmail_core::random::Random;
 use rmail_core::secret::Secret;
 use rmail_core::smtp::server::CheckPolicy;
-use rmail_core::time::{DateTime, Now};
+use rmail_core::time::{DateTime, Mono, Now};
 use rmail_store::accounts::{Accounts, NewUser};
 use rmail_store::file::{FileStore, Options};
 use rmail_store::mailstore::MailStore as _;
@@ -54,6 +55,9 @@ const USER: &str = "mrc";
 /// * `expunge MAILBOX UIDS [user=…]`: another session removes messages
 /// * `delete MAILBOX [user=…]`, `rename FROM TO [user=…]`
 /// * `disk full`, `disk read-only`, `disk ok`
+/// * `unreachable [HOST]`: the connection that the relay wants (to this MX host) does not come about
+/// * `idle`: the relay wants no connection
+/// * `dns NAME KIND VALUE`, `dns NAME gone`, `policy DOMAIN TEXT`: as `@given` has them, from now on
 /// * `unban TARGET`: an operator lifts limits (an address, a login name, or `*`)
 /// * `disable USER`, `enable USER`, `password USER NEW`
 ///
@@ -71,9 +75,13 @@ pub struct World {
     hostname: String,
     /// What comes of strangers who greet badly.
     helo: CheckPolicy,
+    relay: relay::Relay,
 }
 
 type Store = FileStore<MemDisk>;
+
+/// The service of a stage.
+type Running = Service<Store, MemDisk>;
 
 impl World {
     /// The world that a transcript wants.
@@ -104,7 +112,9 @@ impl World {
         };
         let helo = dns::checks(transcript, &mut settings)?;
         let service = Service::new(Arc::clone(&store), accounts, settings);
-        service.set_lookup(Arc::new(dns::zone(transcript)?));
+        let zone = Arc::new(dns::zone(transcript)?);
+        let relay = relay::Relay::new(transcript, &hostname, Arc::clone(&zone), &service)?;
+        service.set_lookup(zone);
         let mut world = Self {
             disk,
             store,
@@ -115,9 +125,15 @@ impl World {
             told: told(transcript),
             hostname,
             helo,
+            relay,
         };
         world.populate(transcript, now)?;
         Ok(world)
+    }
+
+    /// The relay.
+    fn relay(&mut self) -> &mut relay::Relay {
+        &mut self.relay
     }
 
     fn owner(&self, user: Option<String>) -> Result<AccountName, String> {
@@ -187,6 +203,9 @@ impl World {
 impl Stage for World {
     fn connect(&mut self, opening: &Opening, now: Now) -> Result<Box<dyn Connection>, String> {
         self.sessions = self.sessions.wrapping_add(1);
+        if opening.kind == "relay" {
+            return relay::connect(self, opening, now);
+        }
         if opening.is_client() {
             return outgoing::connect(self, opening, now);
         }
@@ -202,6 +221,14 @@ impl Stage for World {
     fn passed(&mut self, now: Now) {
         self.disk.set_clock(now.unix.0);
         self.poll();
+    }
+
+    fn settle(&mut self, now: Now) -> Result<(), String> {
+        self.relay.run(&self.service, now)
+    }
+
+    fn deadline(&self) -> Option<Mono> {
+        self.relay.deadline()
     }
 
     fn told(&self) -> Bindings {

@@ -21,6 +21,7 @@ use rmail_store::hub::Wake;
 use rmail_store::service::{Answer, Pool, Serve};
 
 use super::connect::Options;
+use super::relay::Over;
 use super::{HOSTNAME, World};
 use crate::host::{Connection, Event, Host, State};
 use crate::transcript::{Opening, unescape};
@@ -49,6 +50,24 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
         piece: options.number("piece", usize::MAX)?,
         nonce: nonce.ok_or("nonce is 20 characters of Base64")?,
     };
+    let handshake = handshake(&mut options)?;
+    options.none_left()?;
+    let implicit = settings.tls == TlsPolicy::Implicit;
+    let names = names(&job);
+    let session = Session::new(now, settings, job).keep_open(messages);
+    let mut client = Outgoing {
+        host: Host::new(session, serve, refuse),
+        handshake,
+        names,
+        told: false,
+        over: None,
+    };
+    client.happen(now, if implicit { handshake } else { Event::Nothing })?;
+    Ok(Box::new(client))
+}
+
+/// What comes of TLS: `handshake=fails`, `version=1.2`.
+pub(super) fn handshake(options: &mut Options) -> Result<Event<'static>, String> {
     let fails = match options.0.remove("handshake").as_deref() {
         None => false,
         Some("fails") => true,
@@ -59,33 +78,42 @@ pub(super) fn connect(world: &World, opening: &Opening, now: Now) -> Result<Box<
         Some("1.2") => Event::OldTls,
         Some(other) => return Err(format!("version is 1.2 or not given, not {other}")),
     };
-    options.none_left()?;
-    let names = job.recipients.iter().map(|to| to.address.to_string()).collect();
-    let handshake = if fails { Event::Eof } else { version };
+    Ok(if fails { Event::Eof } else { version })
+}
+
+/// A connection of the relay, over which one message goes; what comes of it is told to the attempt.
+pub(super) fn relayed(
+    (settings, job): (Settings, Job),
+    octets: Vec<u8>,
+    handshake: Event<'static>,
+    over: Over,
+    now: Now,
+) -> Result<Box<dyn Connection>, String> {
     let implicit = settings.tls == TlsPolicy::Implicit;
+    let serve = Message {
+        octets,
+        piece: usize::MAX,
+        nonce: [7; NONCE],
+        further: Mutex::default(),
+    };
+    let names = names(&job);
     let mut client = Outgoing {
-        host: Host::new(
-            Session::new(now, settings, job).keep_open(messages),
-            serve,
-            refuse,
-        ),
+        host: Host::new(Session::new(now, settings, job), serve, refuse),
         handshake,
         names,
         told: false,
+        over: Some(over),
     };
     client.happen(now, if implicit { handshake } else { Event::Nothing })?;
     Ok(Box::new(client))
 }
 
+fn names(job: &Job) -> Vec<String> {
+    job.recipients.iter().map(|to| to.address.to_string()).collect()
+}
+
 fn settings(options: &mut Options) -> Result<Settings, String> {
-    let tls = match options.0.remove("tls").as_deref() {
-        None | Some("none") => TlsPolicy::None,
-        Some("opportunistic") => TlsPolicy::Opportunistic,
-        Some("require") => TlsPolicy::Require,
-        Some("verify") => TlsPolicy::Verify,
-        Some("implicit") => TlsPolicy::Implicit,
-        Some(other) => return Err(format!("no such policy of TLS: {other}")),
-    };
+    let tls = tls_policy(options.0.remove("tls").as_deref().unwrap_or("none"))?;
     let (login, password) = (options.0.remove("login"), options.0.remove("password"));
     let credentials = login.map(|username| Credentials {
         username,
@@ -104,6 +132,18 @@ fn settings(options: &mut Options) -> Result<Settings, String> {
         tls,
         credentials,
     })
+}
+
+/// A policy by its name.
+pub(super) fn tls_policy(word: &str) -> Result<TlsPolicy, String> {
+    match word {
+        "none" => Ok(TlsPolicy::None),
+        "opportunistic" => Ok(TlsPolicy::Opportunistic),
+        "require" => Ok(TlsPolicy::Require),
+        "verify" => Ok(TlsPolicy::Verify),
+        "implicit" => Ok(TlsPolicy::Implicit),
+        other => Err(format!("no such policy of TLS: {other}")),
+    }
 }
 
 fn job(options: &mut Options, message: &[u8]) -> Result<Job, String> {
@@ -170,6 +210,8 @@ struct Outgoing {
     handshake: Event<'static>,
     names: Vec<String>,
     told: bool,
+    /// Who waits for the outcome.
+    over: Option<Over>,
 }
 
 impl Connection for Outgoing {
@@ -195,6 +237,9 @@ impl Connection for Outgoing {
                 lines.push(format!("<{name}> {what}: {}", outcome.report()));
             }
             self.host.state().actions.extend(lines);
+            if let Some(over) = self.over.take() {
+                over.tell(outcome);
+            }
         }
         Ok(())
     }

@@ -58,6 +58,11 @@ impl World {
                 let (mailbox, on) = (mailbox_name(mailbox)?, *how == "subscribe");
                 block_on(self.store.subscribe(&owner, &mailbox, on)).map_err(|error| error.to_string())
             }
+            ["dns", rest @ ..] => self.relay().zone().add(rest),
+            ["policy", domain, text] => self.relay().serve(domain, text),
+            ["idle"] => self.relay().idle(),
+            ["unreachable"] => self.relay().unreachable(None, now),
+            ["unreachable", host] => self.relay().unreachable(Some(host), now),
             ["disk", "full"] => {
                 self.disk.set_full(true);
                 Ok(())
