@@ -220,7 +220,7 @@ impl HttpClient {
                 line.truncate(at);
                 Ok(Some(line))
             }
-            None if self.inbox.len() <= MAX_CHUNK_LINE => Ok(None),
+            None if self.inbox.strip_suffix(b"\r").unwrap_or(&self.inbox).len() <= MAX_CHUNK_LINE => Ok(None),
             _ => Err("a line of the response is too long"),
         }
     }
@@ -531,6 +531,19 @@ mod tests {
         assert!(matches!(read(&[&endless]), Some(Err(_))));
         let interim = b"HTTP/1.1 103 Early\r\n\r\n".repeat(2000);
         assert!(matches!(read(&[&interim]), Some(Err(_))));
+    }
+
+    #[test]
+    fn the_longest_line_is_read_however_it_is_cut() {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for (octets, good) in [(MAX_CHUNK_LINE, true), (MAX_CHUNK_LINE + 1, false)] {
+            let line = [b"1;x=", vec![b'y'; octets - 4].as_slice()].concat();
+            let whole = [head, line.as_slice(), b"\r\na\r\n0\r\n\r\n"].concat();
+            let result = read(&[&whole]);
+            assert_eq!(matches!(result, Some(Ok(_))), good);
+            let pieces: Vec<&[u8]> = whole.chunks(1).collect();
+            assert_eq!(read(&pieces), result, "octet by octet");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::number;
 /// Octets of a block.
 const BLOCK: usize = 512;
 
-/// Octets of one extended header that are read; a larger one ends the archive.
+/// Octets of one extended header that are read, and of all that extended headers say at a time; more ends the archive.
 const MAX_EXTENDED: u64 = 1 << 20;
 
 /// What an entry is.
@@ -271,6 +271,12 @@ impl Reader {
             b'g' => self.globals.append(&mut records(octets)?),
             _ => {}
         }
+        // Any number of them may come, one behind the other.
+        let held = self.records.iter().chain(&self.globals);
+        let held: usize = held.map(|(key, value)| key.len() + value.len()).sum();
+        if held as u64 > MAX_EXTENDED {
+            return Err(BadTar::Extended);
+        }
         Ok(())
     }
 }
@@ -495,6 +501,20 @@ mod tests {
         assert_eq!(read(&block, 512), Err(BadTar::Checksum));
         assert!(read(&[b'x'; 600], 512).is_err());
         assert_eq!(read(&[], 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn extended_headers_are_bounded_together() {
+        for kind in [b'x', b'g'] {
+            let mut archive = Vec::new();
+            for n in 0..40 {
+                let octets = record(&format!("key{n}"), &"v".repeat(30_000));
+                header(&mut archive, "pax", kind, octets.len() as u64, 0);
+                archive.extend_from_slice(&octets);
+                pad(&mut archive, octets.len() as u64);
+            }
+            assert_eq!(read(&archive, 4_096), Err(BadTar::Extended));
+        }
     }
 
     #[test]

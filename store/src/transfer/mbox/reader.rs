@@ -12,6 +12,9 @@ use crate::transfer::{dates, number, number32};
 /// Octets of a From_ line.
 const MAX_FROM: usize = 1_024;
 
+/// What a line begins with that would be one, if it were not quoted.
+const FROM: &[u8] = b"From ";
+
 /// What is in an mbox, in its order.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -52,6 +55,9 @@ pub struct Reader {
 enum Line {
     /// Its beginning is held.
     Held(Vec<u8>),
+    /// It was begun, and is nothing but `>` so far, or that and the beginning of `From `: the last `>` and what follows it
+    /// are held, for one `>` goes if it is quoted.
+    Quotes(Vec<u8>),
     /// All that comes up to its end is told at once.
     Told,
 }
@@ -125,7 +131,17 @@ impl Reader {
                     } else if held.len() > MAX_FROM {
                         let line = core::mem::take(held);
                         self.line = Line::Told;
-                        self.begin_line(&line, tell)?;
+                        self.begin_message(tell)?;
+                        self.quotes(&line, tell)?;
+                    }
+                }
+                Line::Quotes(held) => {
+                    held.extend_from_slice(part);
+                    let line = core::mem::take(held);
+                    self.line = Line::Told;
+                    self.quotes(&line, tell)?;
+                    if whole {
+                        self.line = Line::Held(Vec::new());
                     }
                 }
             }
@@ -138,11 +154,10 @@ impl Reader {
     /// # Errors
     /// Only those of `tell`.
     pub fn finish<E>(mut self, tell: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
-        if let Line::Held(held) = &mut self.line {
-            let line = core::mem::take(held);
-            if !line.is_empty() {
-                self.whole_line(&line, tell)?;
-            }
+        match core::mem::replace(&mut self.line, Line::Told) {
+            Line::Held(line) if !line.is_empty() => self.whole_line(&line, tell)?,
+            Line::Quotes(held) => self.tell(&held, tell)?,
+            Line::Held(_) | Line::Told => {}
         }
         self.end_message(tell)
     }
@@ -171,15 +186,14 @@ impl Reader {
             self.after_blank = false;
             return tell(Event::Begin);
         }
-        self.begin_line(line, tell)
+        self.begin_message(tell)?;
+        let quotes = quotes_of(line);
+        let quoted = quotes > 0 && line.get(quotes..).is_some_and(|rest| rest.starts_with(FROM));
+        self.tell(line.get(usize::from(quoted)..).unwrap_or_default(), tell)
     }
 
-    /// A line, or the beginning of a long one, that belongs to a message.
-    fn begin_line<E>(
-        &mut self,
-        line: &[u8],
-        tell: &mut impl FnMut(Event<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// A line follows that belongs to a message.
+    fn begin_message<E>(&mut self, tell: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
         let blank = core::mem::take(&mut self.blank);
         if self.message.is_none() {
             self.message = Some(Message::new(false));
@@ -187,8 +201,19 @@ impl Reader {
         }
         self.tell(&blank, tell)?;
         self.after_blank = false;
-        let quotes = line.iter().take_while(|octet| **octet == b'>').count();
-        let quoted = quotes > 0 && line.get(quotes..).is_some_and(|rest| rest.starts_with(b"From "));
+        Ok(())
+    }
+
+    /// The beginning of a long line, or what comes next of one that is nothing but quotes so far.
+    fn quotes<E>(&mut self, line: &[u8], tell: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+        let quotes = quotes_of(line);
+        let (before, rest) = line.split_at(quotes);
+        let quoted = quotes > 0 && rest.starts_with(FROM);
+        if quotes > 0 && !quoted && FROM.starts_with(rest) {
+            let (all, last) = before.split_at(quotes - 1);
+            self.line = Line::Quotes([last, rest].concat());
+            return self.tell(all, tell);
+        }
         self.tell(line.get(usize::from(quoted)..).unwrap_or_default(), tell)
     }
 
@@ -205,6 +230,11 @@ impl Reader {
             None => Ok(()),
         }
     }
+}
+
+/// Octets `>` at the front.
+fn quotes_of(line: &[u8]) -> usize {
+    line.iter().take_while(|octet| **octet == b'>').count()
 }
 
 impl Message {
@@ -240,13 +270,20 @@ impl Message {
         }
         match core::mem::replace(&mut self.part, Part::Body) {
             Part::Own(line, left) => self.own(line, left, tell),
-            Part::Header(line) if whole => self.header(&line, tell),
-            Part::Header(line) => {
-                self.part = Part::Long;
-                self.emit(&line, tell)
-            }
+            Part::Header(line) if whole && line.len() <= MAX_LINE => self.header(&line, tell),
+            Part::Header(line) => self.long(&line, tell),
             Part::Long | Part::Body => Ok(()),
         }
+    }
+
+    /// A line of the header, or its beginning, that is too long to be looked at, however it came.
+    fn long<E>(&mut self, line: &[u8], tell: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.part = if line.ends_with(b"\n") {
+            Part::Header(Vec::new())
+        } else {
+            Part::Long
+        };
+        self.emit(line, tell)
     }
 
     /// A line that may be ours.
@@ -264,19 +301,16 @@ impl Message {
                 }
                 left.saturating_sub(1)
             }
+            None if line.len() > MAX_LINE => return self.long(&line, tell),
             None => match text.strip_prefix("X-Rmail: 1 ") {
                 Some(words) => {
                     let left = self.words(words);
                     tell(Event::Exact)?;
                     left
                 }
-                None if line.ends_with(b"\n") => {
+                None => {
                     self.part = Part::Header(Vec::new());
                     return self.header(&line, tell);
-                }
-                None => {
-                    self.part = Part::Long;
-                    return self.emit(&line, tell);
                 }
             },
         };

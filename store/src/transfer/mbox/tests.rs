@@ -162,6 +162,47 @@ fn any_message() -> impl Strategy<Value = (Vec<u8>, Info)> {
         })
 }
 
+/// Lines longer than what is held of one: with quotes alone, and of the header.
+#[test]
+fn long_lines_are_the_same_in_any_pieces() {
+    for quotes in [1_020, 1_023, 1_024, 1_025, 3_000] {
+        for rest in ["From x\n", "Fro", "From ", "Frog\n", "\n", ""] {
+            let octets = format!("Subject: x\n\n{}{rest}", ">".repeat(quotes)).into_bytes();
+            let message = (
+                octets.clone(),
+                Info {
+                    exact: true,
+                    ..Info::default()
+                },
+            );
+            let mbox = write(&[message], 7);
+            for pieces in [1, 5, 1_000, 1_025, usize::MAX] {
+                let found = read(&mbox, pieces);
+                assert_eq!(found[0].0, octets, "{quotes} {rest:?} in pieces of {pieces}");
+            }
+        }
+    }
+    for long in [MAX_LINE - 1, MAX_LINE, MAX_LINE + 1] {
+        let name = "X-Keywords: ";
+        let text = format!(
+            "From a Wed Jul 17 09:44:25 1996\nA: b\n{name}{}\nStatus: R\n\nb\n",
+            "x".repeat(long - name.len() - 1)
+        );
+        let whole = read(text.as_bytes(), usize::MAX);
+        assert_eq!(
+            whole[0].0.len() > MAX_LINE,
+            long > MAX_LINE,
+            "a line that is too long is not looked at"
+        );
+        for pieces in [1_000, 65_536] {
+            assert!(
+                read(text.as_bytes(), pieces) == whole,
+                "{long} in pieces of {pieces}"
+            );
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn an_export_is_undone_exactly(
