@@ -145,12 +145,6 @@ impl Host {
         self.input(Input::Bytes(Chunk::copy_from(octets)));
     }
 
-    pub fn eof(&mut self) {
-        if !self.seen.closed {
-            self.input(Input::Eof);
-        }
-    }
-
     /// Performs all that is wanted.
     pub fn settle(&mut self) {
         while let Some(action) = self.session.poll_action() {

@@ -11,7 +11,4 @@
 )]
 
 mod any_split;
-mod fuzz_bodies;
 mod host;
-#[path = "../smtp/mutate.rs"]
-mod mutate;

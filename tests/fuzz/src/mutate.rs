@@ -1,0 +1,112 @@
+//! Mutations of the committed corpus that are the same every time: what a fuzzer would find at once is found without one.
+
+use std::fs;
+use std::path::Path;
+
+use rmail_core::random::Random;
+
+use crate::targets::Target;
+
+/// Octets that mean something to one target or another.
+const WORDS: [&[u8]; 36] = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b".",
+    b"\r\n.\r\n",
+    b"\0",
+    b"\x01",
+    b"<",
+    b">",
+    b"@",
+    b"\"",
+    b"\\",
+    b"+3D",
+    b"BDAT 3 LAST\r\n",
+    b"DATA\r\n",
+    b"RSET\r\n",
+    b"=",
+    b" ",
+    b"\xff",
+    b"--b\r\n",
+    b"n,,n=a,r=b",
+    b"&",
+    b"-",
+    b"*",
+    b"{3}\r\n",
+    b"{3+}\r\n",
+    b"(",
+    b")",
+    b":",
+    b",",
+    b"0",
+    b"4294967295",
+    b"a NOOP\r\n",
+    b"250 ok\r\n",
+    b"=?utf-8?q?=C3?=",
+    b"From ",
+];
+
+/// Octets of an input that has grown by mutations.
+const MAX_GROWN: usize = 2_000;
+
+fn mutate(random: &mut Random, input: &[u8]) -> Vec<u8> {
+    let mut out = input.to_vec();
+    for _ in 0..=random.below(3) {
+        let at = below(random, out.len() + 1);
+        let end = (at + below(random, 8)).min(out.len());
+        match random.below(4) {
+            0 => drop(out.drain(at..end)),
+            1 => {
+                let copy = out[at..end].to_vec();
+                drop(out.splice(at..at, copy));
+            }
+            2 => {
+                let word = WORDS[below(random, WORDS.len())];
+                drop(out.splice(at..end, word.iter().copied()));
+            }
+            _ => {
+                if let Some(octet) = out.get_mut(at) {
+                    *octet ^= 1 << random.below(8);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn below(random: &mut Random, limit: usize) -> usize {
+    usize::try_from(random.below(limit as u64)).expect("small")
+}
+
+/// Runs a target over its corpus, and over about so many mutations of it. Says how many inputs it was given.
+///
+/// # Panics
+/// The target does, or it has no corpus.
+pub fn over_corpus(corpus: &Path, name: &str, target: Target, mutations: u64, seed: u64) -> u64 {
+    let mut random = Random::from_seed([u8::try_from(seed % 251).expect("small") ^ 9; 32]);
+    let mut files: Vec<_> = fs::read_dir(corpus.join(name))
+        .unwrap_or_else(|error| panic!("the corpus of {name}: {error}"))
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{name} has no corpus");
+    target(b"");
+    let mut done = 1;
+    let each = mutations.div_ceil(files.len() as u64);
+    for file in files {
+        let mut input = fs::read(&file).expect("a file of the corpus");
+        target(&input);
+        for _ in 0..each {
+            let next = mutate(&mut random, &input);
+            target(&next);
+            // Now and then what has become of it is what is mutated further.
+            if random.below(4) == 0 && next.len() < MAX_GROWN {
+                input = next;
+            }
+        }
+        done += each + 1;
+    }
+    done
+}
