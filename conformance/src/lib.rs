@@ -30,6 +30,7 @@
 //! | `@given …` | what is there before; see [`transcript::Given`] |
 //! | `@live` | runs against a server on a socket too: see [`live`] |
 //! | `@recorded` | it was recorded of a session: what the server says may come sooner than it stands there |
+//! | `@unplayable …` | it was recorded, and does not go as it stands there, for this reason |
 //! | `C: …` `S: …` | a line of the client, of the server; `C2:` `S2:` on connection 2 |
 //! | `C\| …` `S\| …` | a line of the literal or body announced before; `{*}` (or `{*+}`) in the line before stands for its true count, and `{#}` in a line above for the octets of the body below |
 //! | `C= …` `S= …` | text without a line end; of the server: all that is left |
@@ -63,6 +64,7 @@ pub mod host;
 pub mod live;
 pub mod record;
 pub mod replay;
+pub mod report;
 pub mod template;
 pub mod transcript;
 pub mod world;

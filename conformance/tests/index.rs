@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rmail_conformance::report::{Report, with_table};
 use rmail_conformance::transcript::Transcript;
 
 fn index() -> BTreeMap<u32, String> {
@@ -72,4 +73,21 @@ fn transcripts_show_what_the_index_says_is_built() {
         }
     }
     assert!(seen > 40, "{seen} transcripts");
+}
+
+#[test]
+fn the_readme_has_the_report() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = place.join("README.md");
+    let readme = std::fs::read_to_string(&path).expect("README.md");
+    let report = Report::read(place).expect("a report");
+    let fresh = with_table(&readme, &report.table()).expect("marks");
+    if std::env::var_os("RMAIL_BLESS").is_some() {
+        std::fs::write(&path, fresh).expect("README.md");
+        return;
+    }
+    assert_eq!(
+        readme, fresh,
+        "run `cargo run -p rmail-conformance -- report --write`, and look at conformance/README.md"
+    );
 }
