@@ -71,6 +71,23 @@ impl Template {
         }
     }
 
+    /// As it stands in a transcript, wildcards by their names.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(&String::from_utf8_lossy(text)),
+                Piece::Any => out.push_str("${*}"),
+                Piece::Word(name) => out.push_str(&format!("${{{name}}}")),
+                Piece::Number(name) => out.push_str(&format!("${{{name}:number}}")),
+                Piece::Count(plus) => out.push_str(if *plus { "{*+}" } else { "{*}" }),
+                Piece::Length => out.push_str("{#}"),
+            }
+        }
+        out
+    }
+
     /// Whether the octets of a literal are counted in it.
     #[must_use]
     pub fn counts(&self) -> bool {
@@ -280,6 +297,13 @@ mod tests {
         assert!(template("a {*}").fill(&none, None).is_err());
         assert!(template("${x}").fill(&none, None).is_err());
         assert!(template("${*}").fill(&none, None).is_err());
+    }
+
+    #[test]
+    fn a_template_prints_as_it_was() {
+        for text in ["a ${*}b${x}", "${n:number} {*}", "{*+}", "Length: {#}", ""] {
+            assert_eq!(template(text).text(), text);
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(super) struct Errand {
     commands: u32,
     /// Mailboxes that were there when it began: all were empty.
     before: Vec<String>,
+    /// One of them had mail before.
+    used: bool,
 }
 
 impl Errand {
@@ -30,11 +32,14 @@ impl Errand {
             connection,
             commands: 0,
             before: Vec::new(),
+            used: false,
         };
         errand.login(login)?;
         errand.before = errand.mailboxes()?;
         for name in errand.before.clone() {
-            if errand.messages(&name)? != 0 {
+            let (messages, next) = errand.numbers(&name)?;
+            errand.used |= next.is_some_and(|next| next > 1);
+            if messages != 0 {
                 return Err(format!(
                     "{name} of {} is not empty: transcripts want an account without mail",
                     login.user
@@ -135,21 +140,32 @@ impl Errand {
         }
     }
 
-    fn messages(&mut self, mailbox: &str) -> Result<u64, String> {
+    /// Whether numbers of messages and changes do not count from the beginning in it.
+    pub(super) fn used(&self) -> bool {
+        self.used
+    }
+
+    /// How many messages a mailbox has, and its UIDNEXT.
+    fn numbers(&mut self, mailbox: &str) -> Result<(u64, Option<u64>), String> {
         let mut line = b"STATUS ".to_vec();
         quote(&mut line, mailbox.as_bytes())?;
-        line.extend_from_slice(b" (MESSAGES)");
+        line.extend_from_slice(b" (MESSAGES UIDNEXT)");
         let lines = self
             .ask(&line)
             .map_err(|text| format!("STATUS {mailbox}: {text}"))?;
-        lines
-            .iter()
-            .find_map(|line| {
+        let number = |key: &str| {
+            lines.iter().find_map(|line| {
                 let text = core::str::from_utf8(line).ok()?;
-                let (_, rest) = text.rsplit_once("MESSAGES ")?;
-                rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+                let (_, rest) = text.rsplit_once(key)?;
+                rest.split(|c: char| !c.is_ascii_digit())
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
             })
-            .ok_or_else(|| format!("STATUS {mailbox} tells no number of messages"))
+        };
+        let messages = number("MESSAGES ");
+        let messages = messages.ok_or_else(|| format!("STATUS {mailbox} tells no number of messages"))?;
+        Ok((messages, number("UIDNEXT ")))
     }
 
     /// Makes the account as it was.
@@ -168,7 +184,7 @@ impl Errand {
         for name in self.before.clone() {
             if !now.contains(&name) {
                 self.with_names("CREATE", &[&name])?;
-            } else if self.messages(&name)? != 0 {
+            } else if self.numbers(&name)?.0 != 0 {
                 self.with_names("SELECT", &[&name])?;
                 self.command("STORE 1:* +FLAGS.SILENT (\\Deleted)")?;
                 self.command("CLOSE")?;

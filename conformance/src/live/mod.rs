@@ -8,6 +8,7 @@ mod connection;
 mod errand;
 mod shipped;
 mod stage;
+mod texts;
 
 use core::fmt;
 use core::time::Duration;
@@ -21,6 +22,7 @@ use crate::world::users;
 
 pub use shipped::{SHIPPED, fixture};
 pub use stage::Outside;
+pub use texts::any_text;
 
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -144,6 +146,9 @@ pub fn runnable(transcript: &Transcript, accounts: usize) -> Result<(), String> 
     if !transcript.live && !transcript.recorded {
         return Err("it is not marked @live".to_owned());
     }
+    if let Some(reason) = &transcript.unplayable {
+        return Err(format!("it cannot be played: {reason}"));
+    }
     for opening in transcript.sessions.values() {
         if Service::of(opening).is_none() {
             return Err(format!("line {}: no such session over a socket", opening.line));
@@ -170,13 +175,45 @@ pub fn runnable(transcript: &Transcript, accounts: usize) -> Result<(), String> 
             return Err(format!("line {}: {problem}", step.line));
         }
     }
+    match self::accounts(transcript) {
+        needed if needed > accounts => Err(format!("it needs {needed} accounts")),
+        _ => Ok(()),
+    }
+}
+
+/// Addresses to which a recorded transcript sends mail when it is played against a server: those to which it was sent.
+#[must_use]
+pub fn recipients(transcript: &Transcript) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for step in transcript.steps.iter().filter(|_| transcript.recorded) {
+        let What::Line(on, line) = &step.what else {
+            continue;
+        };
+        let text = line.text();
+        let is_smtp = transcript
+            .sessions
+            .get(on)
+            .is_some_and(|opening| opening.kind == "smtp");
+        let is_recipient = text
+            .get(..8)
+            .is_some_and(|head| head.eq_ignore_ascii_case("RCPT TO:"));
+        let address = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+        if let Some((address, _)) = address.filter(|_| is_smtp && is_recipient)
+            && !found.iter().any(|known| known == address)
+        {
+            found.push(address.to_owned());
+        }
+    }
+    found
+}
+
+/// How many accounts a transcript needs.
+#[must_use]
+pub fn accounts(transcript: &Transcript) -> usize {
     let mut names = users(transcript);
     names.sort_unstable();
     names.dedup();
-    match names.len() > accounts {
-        true => Err(format!("it needs {} accounts", names.len())),
-        false => Ok(()),
-    }
+    names.len()
 }
 
 /// Plays a transcript against a server. The accounts must be empty, and are again afterwards; they stand for the users of the
@@ -191,8 +228,35 @@ pub fn play(transcript: &Transcript, network: &mut dyn Network, accounts: &[Logi
         text,
     };
     runnable(transcript, accounts.len()).map_err(failed)?;
-    let mut stage = Some(stage::Live::open(transcript, network, accounts).map_err(failed)?);
+    let stage = stage::Live::open(transcript, network, accounts).map_err(failed)?;
+    let used = stage.used().map(str::to_owned);
+    let mut stage = Some(stage);
     let mut take = |_: &Transcript, _| stage.take().ok_or_else(|| "there is one stage".to_owned());
     let mut player = Player::open(transcript, &mut take, Delivery::Lines)?;
-    player.play(transcript)
+    player.play(transcript).map_err(|failure| match (failure, used) {
+        (Failure::Step { line, delivery, text }, Some(user)) => Failure::Step {
+            line,
+            delivery,
+            text: format!("{text} ({user} had mail before, so that its UIDs and MODSEQs are others than a new account's)"),
+        },
+        (failure, _) => failure,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_a_recording_sends_mail() {
+        let text = |kind: &str| {
+            format!(
+                "# X.\n@{kind}\n@session smtp role=submission user=a\n@session 2 imap\n\nC: rcpt to:<b@x.test> NOTIFY=NEVER\n\
+                 C: RCPT TO:<b@x.test>\nC: RCPT TO:<c@x.test>\nC2: RCPT TO:<d@x.test>\nC| RCPT TO:<e@x.test>\n"
+            )
+        };
+        let of = |kind| recipients(&Transcript::parse(&text(kind)).expect("a transcript"));
+        assert_eq!(of("recorded"), ["b@x.test", "c@x.test"]);
+        assert!(of("live").is_empty());
+    }
 }

@@ -62,6 +62,9 @@ pub(super) fn can_give(given: &Given) -> Result<(), String> {
         [word, ..] if ["user", "domain", "alias", "limits", "checks", "dns"].contains(&word.as_str()) => {
             return Err(format!("@given {word} is the server's business"));
         }
+        [_, word] if given.options.contains_key("octets") || word == "next" || word == "told" => {
+            return Err("mail that was there before a recording is not put there over a socket".to_owned());
+        }
         [_, file] => {
             message(file)?;
             &["flags", "date", "times", "user"]
@@ -132,6 +135,12 @@ impl<'a> Live<'a> {
                 .map_err(|text| format!("line {}: {text}", given.line))?;
         }
         Ok(stage)
+    }
+
+    /// An account that had mail before: numbers go on from there.
+    pub(super) fn used(&self) -> Option<&str> {
+        let mut used = self.errands.iter().filter(|(_, errand)| errand.used());
+        used.next().map(|(name, _)| name.as_str())
     }
 
     fn login(&self, user: Option<&str>) -> Result<&Login, String> {

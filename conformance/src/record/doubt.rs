@@ -4,26 +4,28 @@
 use super::pieces::{Piece, What};
 use super::{Event, Take};
 
-/// Cuts a session before octets in which a login stands beside something else: which answer is whose, and which of the
-/// client's lines are secrets, is sure only of those who wait for answers. Whether it was cut.
-pub(super) fn cut_pipelined(take: &mut Take) -> bool {
+/// How many events of a session come before octets in which a login stands beside something else: which answer is whose, and
+/// which of the client's lines are secrets, is sure only of those who wait for answers.
+pub(super) fn before_pipelined(take: &Take) -> usize {
     let mut run = Vec::new();
     let mut begun = 0;
     for (at, (_, event)) in take.events.iter().enumerate() {
-        let Event::Said(octets) = event else {
-            run.clear();
+        if let Event::Said(octets) = event {
+            if run.is_empty() {
+                begun = at;
+            }
+            run.extend_from_slice(octets);
             continue;
-        };
-        if run.is_empty() {
-            begun = at;
         }
-        run.extend_from_slice(octets);
         if !waits(&run) {
-            take.events.truncate(begun);
-            return true;
+            return begun;
         }
+        run.clear();
     }
-    false
+    match waits(&run) {
+        true => take.events.len(),
+        false => begun,
+    }
 }
 
 /// The same for a line that is still there after logins were replaced.

@@ -1,6 +1,8 @@
 //! Logins are replaced by those of the fixtures: one that worked by AUTH or AUTHENTICATE PLAIN with the password of
 //! transcripts, whatever its mechanism was, one that did not by one that does not.
 
+use std::collections::VecDeque;
+
 use super::pieces::{Piece, What};
 
 /// `\0nobody\0no` in base64.
@@ -18,28 +20,19 @@ enum Outcome {
 /// Replaces them. True: the session went on, and that was left out because it cannot be told what of it is secret.
 pub(super) fn mask(kind: &str, pieces: &mut Vec<Piece>) -> bool {
     let imap = kind == "imap";
-    let mut at = 0;
-    while at < pieces.len() {
-        let Some(begun) = pieces.get(at).and_then(|piece| login(imap, piece)) else {
-            at += 1;
+    let mut rest: VecDeque<Piece> = core::mem::take(pieces).into();
+    while let Some(piece) = rest.pop_front() {
+        let Some(begun) = login(imap, &piece) else {
+            pieces.push(piece);
             continue;
         };
-        let Some((end, outcome)) = outcome(imap, pieces, at, &begun) else {
-            pieces.truncate(at);
+        let Some((end, outcome)) = outcome(imap, &rest, &begun) else {
             return true;
         };
-        let rest: Vec<Piece> = pieces.split_off(at);
-        let mut steps = rest.into_iter();
-        let first = steps.next();
         let mut kept: Vec<Piece> = Vec::new();
-        let mut left: Vec<Piece> = Vec::new();
         let mut swallow = 0_usize;
         let mut going_on = true;
-        for (number, piece) in steps.enumerate() {
-            if number + 1 > end - at {
-                left.push(piece);
-                continue;
-            }
+        for (number, piece) in rest.drain(..=end).enumerate() {
             match &piece.what {
                 What::Server { line, .. } if is_challenge(imap, line) => swallow += usize::from(begun.asks),
                 What::Client { within: true, .. } if going_on => {}
@@ -48,20 +41,20 @@ pub(super) fn mask(kind: &str, pieces: &mut Vec<Piece>) -> bool {
                     going_on = false;
                     kept.push(piece);
                 }
-                _ if number + 1 == end - at && outcome == Outcome::Other => {}
+                _ if number == end && outcome == Outcome::Other => {}
                 _ => kept.push(piece),
             }
         }
-        if let (Some(first), Some(line)) = (first, begun.line(outcome)) {
+        if let Some(line) = begun.line(outcome) {
             pieces.push(Piece {
-                at: first.at,
+                at: piece.at,
                 what: What::Masked(line),
             });
         }
-        pieces.append(&mut kept);
-        // What came pipelined may be a login too: go on behind the line.
-        at += usize::from(outcome != Outcome::Other);
-        pieces.append(&mut left);
+        // What came pipelined may be a login too.
+        for piece in kept.into_iter().rev() {
+            rest.push_front(piece);
+        }
     }
     false
 }
@@ -132,9 +125,9 @@ fn is_challenge(imap: bool, line: &[u8]) -> bool {
 }
 
 /// Where the answer is, and what it says.
-fn outcome(imap: bool, pieces: &[Piece], from: usize, begun: &Begun) -> Option<(usize, Outcome)> {
+fn outcome(imap: bool, pieces: &VecDeque<Piece>, begun: &Begun) -> Option<(usize, Outcome)> {
     let tag = begun.tag.as_deref().unwrap_or_default();
-    pieces.iter().enumerate().skip(from + 1).find_map(|(at, piece)| {
+    pieces.iter().enumerate().find_map(|(at, piece)| {
         let What::Server { line, .. } = &piece.what else {
             return None;
         };

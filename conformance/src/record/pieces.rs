@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
+use super::buffer::Buffer;
 use super::{Event, Take};
-use crate::replay::first_line;
 
 /// Something that stands in a transcript, and when it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,11 @@ pub(super) enum What {
     },
     /// Octets of the server that are no line.
     Rest(Vec<u8>),
+    /// Lines as they stand in a transcript, behind the letter and the number of the connection.
+    Ready {
+        letter: char,
+        lines: Vec<String>,
+    },
     Eof,
     Shutdown,
     Closed,
@@ -49,18 +54,18 @@ fn contains(octets: &[u8], part: &[u8]) -> bool {
     octets.windows(part.len()).any(|window| window == part)
 }
 
-/// The pieces of a session.
-pub(super) fn cut(take: &Take) -> Vec<Piece> {
+/// The pieces of a session, as far as its first so many events.
+pub(super) fn cut(take: &Take, events: usize) -> Vec<Piece> {
     let mut cutter = Cutter {
         imap: take.kind == "imap",
         pieces: Vec::new(),
-        client: Vec::new(),
-        server: Vec::new(),
+        client: Buffer::default(),
+        server: Buffer::default(),
         body: Body::None,
         goes_on: false,
     };
     let mut last = Duration::ZERO;
-    for (at, event) in &take.events {
+    for (at, event) in take.events.iter().take(events) {
         last = *at;
         match event {
             Event::Said(octets) => cutter.said(*at, octets),
@@ -90,8 +95,8 @@ enum Body {
 struct Cutter {
     imap: bool,
     pieces: Vec<Piece>,
-    client: Vec<u8>,
-    server: Vec<u8>,
+    client: Buffer,
+    server: Buffer,
     body: Body,
     /// The last command is not at its end: a literal was.
     goes_on: bool,
@@ -103,13 +108,9 @@ impl Cutter {
     }
 
     fn said(&mut self, at: Duration, octets: &[u8]) {
-        self.client.extend_from_slice(octets);
+        self.client.push(octets);
         loop {
-            let end = self
-                .client
-                .iter()
-                .position(|octet| *octet == b'\n')
-                .map(|end| end + 1);
+            let end = self.client.line();
             match &mut self.body {
                 Body::Octets(left, _) => {
                     // Lines of the body, and what is there of its end.
@@ -123,14 +124,14 @@ impl Cutter {
                     if *left == 0 {
                         self.body = Body::None;
                     }
-                    let octets: Vec<u8> = self.client.drain(..used).collect();
+                    let octets = self.client.take(used);
                     if !octets.is_empty() {
                         self.mark(at, What::Client { octets, within: true });
                     }
                 }
                 Body::Dot => {
                     let Some(end) = end else { return };
-                    let octets: Vec<u8> = self.client.drain(..end).collect();
+                    let octets = self.client.take(end);
                     if octets == b".\r\n" {
                         self.body = Body::None;
                     }
@@ -138,7 +139,7 @@ impl Cutter {
                 }
                 Body::None => {
                     let Some(end) = end else { return };
-                    let octets: Vec<u8> = self.client.drain(..end).collect();
+                    let octets = self.client.take(end);
                     let within = core::mem::take(&mut self.goes_on);
                     self.begin_body(&octets);
                     self.mark(at, What::Client { octets, within });
@@ -177,23 +178,19 @@ impl Cutter {
     }
 
     fn sent(&mut self, at: Duration, octets: &[u8]) {
-        self.server.extend_from_slice(octets);
-        while let Some((line, used)) = first_line(&self.server) {
-            let line = line.to_vec();
-            let count = if self.imap {
-                literal(&line).map(|(count, _)| count)
-            } else {
-                None
+        self.server.push(octets);
+        while let Some(used) = self.server.crlf_line() {
+            let line = self.server.rest().get(..used - 2).unwrap_or_default();
+            let count = match self.imap {
+                true => literal(line).map(|(count, _)| count),
+                false => None,
             };
-            let body = match count {
-                None => None,
-                Some(count) => match self.server.get(used..).and_then(|rest| rest.get(..count)) {
-                    Some(body) => Some(body.to_vec()),
-                    None => return,
-                },
-            };
-            let all = used + body.as_ref().map_or(0, Vec::len);
-            self.server.drain(..all);
+            if count.is_some_and(|count| self.server.len() < used.saturating_add(count)) {
+                return;
+            }
+            let mut line = self.server.take(used);
+            line.truncate(used - 2);
+            let body = count.map(|count| self.server.take(count));
             self.answered(&line);
             self.mark(at, What::Server { line, body });
         }
@@ -217,8 +214,8 @@ impl Cutter {
     }
 
     fn flush_server(&mut self, at: Duration) {
-        if !self.server.is_empty() {
-            let rest = core::mem::take(&mut self.server);
+        if self.server.len() > 0 {
+            let rest = self.server.take(usize::MAX / 2);
             self.mark(at, What::Rest(rest));
         }
     }
@@ -234,7 +231,7 @@ fn literal(line: &[u8]) -> Option<(usize, bool)> {
     }
 }
 
-fn number(digits: &[u8]) -> Option<usize> {
+pub(super) fn number(digits: &[u8]) -> Option<usize> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     core::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }

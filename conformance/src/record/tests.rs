@@ -31,6 +31,7 @@ fn take(kind: &'static str, options: &[(&str, &str)], events: &[(u64, &str, &str
             .collect(),
         lasted: Duration::ZERO,
         cut: false,
+        before: None,
     }
 }
 
@@ -197,4 +198,181 @@ fn what_is_not_surely_masked_is_left_out() {
         assert!(!text.contains("c2VjcmV0") && !text.contains("secret"), "{text}");
         assert!(text.contains("@recorded cut\n"), "{text}");
     }
+}
+
+#[test]
+fn a_session_of_http_can_be_played_and_tells_no_secret() {
+    let token = "eyJh.eyJzdWIiOiJhbGljZUBoZXJlLnRlc3QifQ.c2ln";
+    let login = "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nCookie: a=mousetrap\r\n\
+                 Content-Length: 60\r\n\r\n{\"username\": \"alice@here.test\",  \"password\": \"mousetrap 17\"}";
+    let given = format!(
+        "{{\"domain\":\"here.test\",\"expires_in\":3600,\"token\":\"{token}\",\"username\":\"alice@here.test\"}}"
+    );
+    let given = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{given}",
+        given.len()
+    );
+    let refresh = format!(
+        "POST /auth/refresh?access_token=mousetrap HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let chunked = "POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                   Transfer-Encoding: chunked\r\n\r\n1d\r\n{\"password\":\"mousetrap\",\"username\":\"${bob}\"}\r\n0\r\n\r\n"
+        .replace("1d\r\n", "2c\r\n");
+    let refused = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n\
+                   {\"error\":\"Wrong name or password\"}\n"
+        .replace("}\n", "}");
+    let mut whole = take(
+        "http",
+        &[("tls", "on")],
+        &[
+            (1, "C", login),
+            (2, "S", &given),
+            (3, "C", &refresh),
+            (4, "S", &given),
+            (5, "C", &chunked),
+            (6, "S", &refused),
+        ],
+    );
+    assert_eq!(token_account(&whole).as_deref(), Some("alice@here.test"));
+    let text = transcript(&[whole.clone()]);
+    assert!(!text.contains("mousetrap") && !text.contains(token), "{text}");
+    assert!(
+        text.contains("C= {\"username\":\"${user}\",\"password\":\"${password}\"}\n"),
+        "{text}"
+    );
+    assert!(text.contains("C: Authorization: Bearer ${token1}\n"), "{text}");
+    assert!(!text.contains("user=alice"), "{text}");
+    // Without the login the token is one of the user's.
+    whole.events.drain(..2);
+    let text = transcript(&[whole.clone()]);
+    assert!(!text.contains("mousetrap") && !text.contains(token), "{text}");
+    assert!(
+        text.contains("@session http user=alice@here.test tls=on\n"),
+        "{text}"
+    );
+    // Of what cannot be looked through nothing is kept.
+    for body in ["password=mousetrap", "{\"password\": \"mousetrap\""] {
+        let request = format!("POST /x HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        whole.events = vec![(Duration::ZERO, Event::Said(request.into_bytes()))];
+        let text = transcript(&[whole.clone()]);
+        assert!(
+            !text.contains("mousetrap") && text.contains("@recorded cut\n"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_session_of_http_is_played() {
+    let up =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"status\":\"up\"}";
+    let text = played(&[take(
+        "http",
+        &[("tls", "on")],
+        &[
+            (1, "C", "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"),
+            (2, "S", up),
+            (
+                3,
+                "C",
+                "HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            ),
+            (
+                4,
+                "S",
+                "HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n",
+            ),
+            (5, "closed", ""),
+        ],
+    )]);
+    assert!(!text.contains("@unplayable"), "{text}");
+    plays(&text);
+    // What was pipelined too.
+    let get = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let text = played(&[take(
+        "http",
+        &[("tls", "on")],
+        &[(1, "C", &get.repeat(2)), (2, "S", &up.repeat(2))],
+    )]);
+    assert!(!text.contains("@unplayable"), "{text}");
+    assert_eq!(text.matches("S= {\"status\":\"up\"}\n").count(), 2, "{text}");
+}
+
+#[test]
+fn what_was_there_before_is_given_or_the_transcript_says_why_not() {
+    let events: &[(u64, &str, &str)] = &[
+        (0, "S", "* OK [CAPABILITY x] mail\r\n"),
+        (1, "C", "a LOGIN alice@here.test secret\r\n"),
+        (2, "S", "a OK [CAPABILITY x] Logged in\r\n"),
+        (3, "C", "b STATUS Work (MESSAGES UIDNEXT)\r\n"),
+        (
+            4,
+            "S",
+            "* STATUS \"Work\" (MESSAGES 1 UIDNEXT 9)\r\nb OK STATUS completed\r\n",
+        ),
+    ];
+    let mut one = take("imap", &[("tls", "on")], events);
+    one.before = Some(Before {
+        at: Duration::from_millis(1),
+        given: vec![
+            "mailbox Work subscribed".to_owned(),
+            "Work message uid=7 flags=(\\Seen) octets=\"Subject: \\x22x\\x22\\r\\n\\r\\nx\\r\\n\"".to_owned(),
+            "Work told".to_owned(),
+            "Work next uid=9".to_owned(),
+        ],
+        left_out: None,
+    });
+    let wild = |text: &str| {
+        text.replace("[CAPABILITY x]", "[CAPABILITY ${*}]")
+            .replace("] mail", "] ${*}")
+    };
+    plays(&wild(&transcript(&[one.clone()])));
+    one.before = Some(Before {
+        left_out: Some("the account held 17,000 messages before".to_owned()),
+        ..Before::default()
+    });
+    let text = played(&[one]);
+    assert!(
+        text.contains("\n@unplayable the account held 17,000 messages before; line "),
+        "{text}"
+    );
+    Transcript::parse(&text).expect(&text);
+}
+
+#[test]
+fn long_sessions_take_time_in_proportion() {
+    // Ten times as much of each would take a hundred times as long: minutes.
+    const LINES: usize = 40_000;
+    let lines = "Subject: x y z\r\n".repeat(LINES);
+    let mut events = vec![
+        (0, "S", "* OK hi\r\n".to_owned()),
+        (
+            0,
+            "C",
+            format!("a APPEND INBOX {{{}+}}\r\n{lines}\r\n", lines.len()),
+        ),
+        (0, "S", "a OK done\r\n".to_owned()),
+    ];
+    let told: Vec<String> = (0..LINES)
+        .map(|n| format!("* {n} FETCH (MODSEQ ({n}))\r\n"))
+        .collect();
+    events.push((1, "S", told.concat()));
+    for number in 0..LINES {
+        events.push((2, "C", format!("a{number} LOGIN a b\r\n")));
+        events.push((2, "S", format!("a{number} NO no\r\n")));
+    }
+    let imap: Vec<(u64, &str, &str)> = events
+        .iter()
+        .map(|(at, side, text)| (*at, *side, text.as_str()))
+        .collect();
+    let recipients: Vec<String> = (0..LINES)
+        .map(|n| format!("RCPT TO:<u{n}@here.test>\r\n"))
+        .collect();
+    let answers = "250 2.1.5 OK\r\n".repeat(LINES);
+    let mut smtp: Vec<(u64, &str, &str)> = recipients.iter().map(|line| (1, "C", line.as_str())).collect();
+    smtp.push((2, "S", &answers));
+    let begun = std::time::Instant::now();
+    let text = transcript(&[take("imap", &[], &imap), take("smtp", &[], &smtp)]);
+    assert!(text.lines().count() > 5 * LINES);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -48,6 +48,8 @@ impl Form {
 #[derive(Debug)]
 pub(super) struct Names {
     known: BTreeMap<(&'static str, String), String>,
+    /// How many there are of each name.
+    counts: BTreeMap<&'static str, usize>,
     /// Messages were received: sizes tell of the trace lines.
     sizes: bool,
 }
@@ -56,6 +58,7 @@ impl Names {
     pub(super) fn new(sizes: bool) -> Self {
         Self {
             known: BTreeMap::new(),
+            counts: BTreeMap::new(),
             sizes,
         }
     }
@@ -90,13 +93,15 @@ impl Names {
         }
         let name = SERVER.iter().map(|(.., name)| *name).find(|known| *known == name);
         let name = name.unwrap_or("size");
-        let count = self.known.keys().filter(|(known, _)| *known == name).count() + 1;
+        if let Some(known) = self.known.get(&(name, value.to_owned())) {
+            return known.clone();
+        }
+        let count = self.counts.entry(name).or_default();
+        *count += 1;
         let number = if form == Form::Number { ":number" } else { "" };
-        let fresh = || format!("${{{name}{count}{number}}}");
-        self.known
-            .entry((name, value.to_owned()))
-            .or_insert_with(fresh)
-            .clone()
+        let fresh = format!("${{{name}{count}{number}}}");
+        self.known.insert((name, value.to_owned()), fresh.clone());
+        fresh
     }
 
     /// A line of the client, with what the server has told.

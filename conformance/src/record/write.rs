@@ -18,6 +18,9 @@ pub(super) fn piece(out: &mut String, on: usize, what: &What, names: &mut Names)
         },
         What::Masked(line) => push(out, &format!("C{number}: {line}")),
         What::Server { line, body } => server(out, &number, line, body.as_deref(), names),
+        What::Ready { letter, lines } => lines
+            .iter()
+            .for_each(|line| push(out, &format!("{letter}{number}{line}"))),
         What::Rest(octets) => push(out, &format!("S{number}~ {}", escape(octets))),
         What::Eof => push(out, &format!("!: eof {on}")),
         What::Shutdown => push(out, "!: shutdown"),
@@ -57,7 +60,7 @@ fn server(out: &mut String, number: &str, line: &[u8], body: Option<&[u8]>, name
 }
 
 /// The lines of a literal that consists of such that can stand in a file.
-fn lines(mut body: &[u8]) -> Option<Vec<&str>> {
+pub(super) fn lines(mut body: &[u8]) -> Option<Vec<&str>> {
     let mut lines = Vec::new();
     while !body.is_empty() {
         let (line, used) = first_line(body)?;
@@ -68,7 +71,7 @@ fn lines(mut body: &[u8]) -> Option<Vec<&str>> {
 }
 
 /// A line that can stand in a file.
-fn text(line: &[u8]) -> Option<&str> {
+pub(super) fn text(line: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(line).ok()?;
     let wild = ["${", "{*}", "{*+}", "{#}"]
         .iter()
@@ -78,7 +81,7 @@ fn text(line: &[u8]) -> Option<&str> {
 }
 
 /// Octets in escapes; a space at the end too, which a file would lose.
-fn escape(octets: &[u8]) -> String {
+pub(super) fn escape(octets: &[u8]) -> String {
     let text = octets.escape_ascii().to_string();
     match text.strip_suffix(' ') {
         Some(head) => format!("{head}\\x20"),

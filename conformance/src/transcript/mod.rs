@@ -23,6 +23,8 @@ pub struct Transcript {
     pub recorded: bool,
     /// The session went on: `@recorded cut`.
     pub cut: bool,
+    /// It does not go as it stands there, for this reason: `@unplayable REASON`. Nobody tries.
+    pub unplayable: Option<String>,
     /// When it begins, where that matters: `@given time 2026-11-22T19:05:07Z`.
     pub begins: Option<Unix>,
     /// The connections, from 1.
@@ -90,8 +92,11 @@ impl Opening {
 ///   `@given dns NAME secure`: what it says of this name is validated
 /// * `@given relay [dane] [mta-sts] [smarthost=HOST] [tls=…]`: what is accepted for others is sent on
 /// * `@given policy DOMAIN TEXT`: what the domain's MTA-STS policy server says, in Rust's escapes
-/// * `@given mailbox NAME [use=\Sent] [user=…]`
+/// * `@given mailbox NAME [subscribed] [use=\Sent] [user=…]`
 /// * `@given MAILBOX N messages [uidnext=N] [flags=(…)] [user=…]`
+/// * `@given MAILBOX message octets="…" [uid=N] [flags=(…)] [date="…"] [user=…]`: in Rust's escapes, as recordings have them
+/// * `@given MAILBOX told [user=…]`: somebody was told what is there so far as `\Recent`
+/// * `@given MAILBOX next uid=N [user=…]`: the next message has at least this UID
 /// * `@given MAILBOX FILE [flags=(…)] [date="…"] [times=N] [user=…]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {

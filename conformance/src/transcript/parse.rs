@@ -46,6 +46,13 @@ impl Reader {
             }
             return Ok(());
         }
+        if let Some(reason) = line
+            .strip_prefix("@unplayable ")
+            .filter(|_| self.done.steps.is_empty())
+        {
+            self.done.unplayable = Some(reason.trim().to_owned());
+            return Ok(());
+        }
         if let Some(directive) = line.strip_prefix('@') {
             return self.directive(directive);
         }
@@ -371,6 +378,14 @@ mod tests {
         assert!(transcript.live && transcript.sessions.len() == 2);
         assert_eq!(transcript.givens[0].words, ["INBOX", "3", "messages"]);
         assert_eq!(transcript.steps[0].what, What::Line(2, template("x")));
+    }
+
+    #[test]
+    fn what_cannot_be_played_says_why() {
+        let text = "# What.\n@recorded\n@unplayable \"x\" was (not there\n@session imap\n\nC: x\n";
+        let transcript = parse(text).expect("transcript");
+        assert_eq!(transcript.unplayable.as_deref(), Some("\"x\" was (not there"));
+        assert!(parse("@session imap\nC: x\n@unplayable y\n").is_err());
     }
 
     #[test]

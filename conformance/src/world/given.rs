@@ -5,19 +5,20 @@ use std::collections::BTreeMap;
 use futures_lite::future::block_on;
 use rmail_core::addr::AccountName;
 use rmail_core::auth::password::Hash;
+use rmail_core::chunk::Chunk;
 use rmail_core::directory::alias::AliasKey;
 use rmail_core::directory::{Access, UserHash};
 use rmail_core::limiter::Rates;
-use rmail_core::mailbox::{SpecialUse, UidSet};
+use rmail_core::mailbox::{SpecialUse, Uid, UidSet};
 use rmail_core::secret::Secret;
 use rmail_core::text::date;
 use rmail_core::time::Now;
 use rmail_store::accounts::NewAppPassword;
-use rmail_store::mailstore::MailStore as _;
+use rmail_store::mailstore::{MailStore as _, Numbering};
 use rmail_store::service::Settings;
 
 use super::{PASSWORD, World, account, flags, mailbox_name, new_user, users};
-use crate::transcript::{Given, Transcript};
+use crate::transcript::{Given, Transcript, unescape};
 
 /// The message of which there are several.
 const MESSAGE: &str = "rfc5322/simple.eml";
@@ -130,6 +131,75 @@ impl World {
         Ok(())
     }
 
+    fn given_mailbox(
+        &self,
+        name: &str,
+        subscribed: bool,
+        options: &mut BTreeMap<String, String>,
+        now: Now,
+    ) -> Result<(), String> {
+        let owner = self.owner(options.remove("user"))?;
+        let special_use: Vec<SpecialUse> = match options.remove("use") {
+            None => Vec::new(),
+            Some(word) => {
+                vec![SpecialUse::from_attribute(&word).ok_or_else(|| format!("no special use: {word}"))?]
+            }
+        };
+        let name = mailbox_name(name)?;
+        let made = async {
+            self.store.create(&owner, &name, &special_use, now.unix).await?;
+            match subscribed {
+                true => self.store.subscribe(&owner, &name, true).await,
+                false => Ok(()),
+            }
+        };
+        block_on(made).map_err(|error| error.to_string())
+    }
+
+    /// A message under its UID, or the UID of the next one alone.
+    fn given_numbered(
+        &self,
+        mailbox: &str,
+        word: &str,
+        options: &mut BTreeMap<String, String>,
+        now: Now,
+    ) -> Result<(), String> {
+        let owner = self.owner(options.remove("user"))?;
+        let mailbox = mailbox_name(mailbox)?;
+        let uid: Option<u32> = match options.remove("uid") {
+            Some(uid) => Some(uid.parse().map_err(|_| "uid is a number")?),
+            None => None,
+        };
+        let set = flags(options.remove("flags").as_deref())?;
+        let date = match options.remove("date") {
+            None => None,
+            Some(text) => {
+                Some(date::parse_imap_date_time(text.as_bytes()).ok_or_else(|| format!("no date: {text}"))?)
+            }
+        };
+        let octets = options.remove("octets").map(|text| unescape(&text)).transpose()?;
+        if octets.is_none() && word != "next" || octets.is_some() && word != "message" {
+            return Err("message octets=\"…\", or next uid=N".to_owned());
+        }
+        let put = async {
+            let status = self.store.status(&owner, &mailbox).await?;
+            let mut messages = Vec::new();
+            if let Some(octets) = octets {
+                let mut spool = self.store.new_spool().await?;
+                self.store.write_spool(&mut spool, Chunk::from(octets)).await?;
+                messages.push((uid.map_or(status.uid_next, Uid), spool, set, date));
+            }
+            let numbering = Numbering {
+                uid_validity: None,
+                uid_next: uid.map(Uid).filter(|_| messages.is_empty()),
+            };
+            self.store
+                .append_numbered(&owner, &mailbox, numbering, messages, now.unix)
+                .await
+        };
+        block_on(put).map(drop).map_err(|error| error.to_string())
+    }
+
     fn given(&self, given: &Given, now: Now) -> Result<(), String> {
         let mut options = given.options.clone();
         match given.words.as_slice() {
@@ -149,20 +219,23 @@ impl World {
             [word, ..] if ["checks", "dns", "hostname", "relay", "policy"].contains(&word.as_str()) => {
                 return Ok(());
             }
-            [word, name] if word == "mailbox" => {
+            [word, name, marks @ ..]
+                if word == "mailbox" && marks.iter().all(|mark| mark == "subscribed") =>
+            {
+                self.given_mailbox(name, !marks.is_empty(), &mut options, now)?;
+            }
+            [mailbox, word] if word == "told" => {
                 let owner = self.owner(options.remove("user"))?;
-                let special_use: Vec<SpecialUse> = match options.remove("use") {
-                    None => Vec::new(),
-                    Some(word) => {
-                        vec![
-                            SpecialUse::from_attribute(&word)
-                                .ok_or_else(|| format!("no special use: {word}"))?,
-                        ]
-                    }
+                let mailbox = mailbox_name(mailbox)?;
+                let told = async {
+                    let selected = self.store.select(&owner, &mailbox, false).await?;
+                    self.store.unselect(&selected.mailbox).await;
+                    rmail_store::error::Result::Ok(())
                 };
-                let name = mailbox_name(name)?;
-                block_on(self.store.create(&owner, &name, &special_use, now.unix))
-                    .map_err(|error| error.to_string())?;
+                block_on(told).map_err(|error| error.to_string())?;
+            }
+            [mailbox, word] if word == "next" || options.contains_key("octets") => {
+                self.given_numbered(mailbox, word, &mut options, now)?;
             }
             [mailbox, count, word] if word == "messages" || word == "message" => {
                 let owner = self.owner(options.remove("user"))?;

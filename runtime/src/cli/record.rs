@@ -21,9 +21,9 @@ const MAX_TEXT: usize = 64 << 20;
 /// Options of `record`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Sessions with SMTP, LMTP and IMAP that begin while it runs are written into files of DIR as transcripts, at their end or at the end \
-of the time; those of a user from a login on, with what came before it. Passwords are not in them; mail that was sent or read is: look \
-before you pass them on. `rmail replay FILE` plays them again.\n\n\
+Sessions with SMTP, LMTP, IMAP and the HTTP API that begin while it runs are written into files of DIR as transcripts, at their end or at \
+the end of the time; those of a user from a login on, with what came before it. Passwords and tokens are not in them; mail that was \
+sent or read is, and what little a mailbox held before: look before you pass them on. `rmail replay FILE` plays them again.\n\n\
 Exit codes: 0 it was recorded, also if there was no session; 1 no server answers, or a file cannot be written; 2 wrong usage.\n\n\
 Examples:\n  rmail record alice@example.com --for 10m --to sessions\n  rmail record --address 192.0.2.7 --for 1h --to sessions")]
 pub(super) struct Options {

@@ -40,7 +40,7 @@ const PID_FILE: &str = "/run/rmail.pid";
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Write every session with SMTP, LMTP and IMAP into a file of this directory, as a transcript for `rmail replay`.
+    /// Write every session with SMTP, LMTP, IMAP and the HTTP API into a file of this directory, as a transcript for `rmail replay`.
     /// Passwords are not in them; mail is.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,

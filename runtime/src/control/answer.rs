@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use futures_lite::FutureExt as _;
-use rmail_conformance::record::transcript;
+use rmail_conformance::record::played;
 use rmail_core::config::LogLevel;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
@@ -14,7 +14,7 @@ use rmail_store::service::Pool;
 
 use super::{Answers, ListenerStatus, Reply, Request, Status};
 use crate::logging::levels::{self, TargetLevel};
-use crate::record::{Filter, Recorded};
+use crate::record::{Filter, Kept, Recorded};
 use crate::server::Host;
 
 /// Seconds that are recorded at most.
@@ -135,14 +135,22 @@ async fn tell<S: MailStore, D: Disk>(
     group: Recorded,
     answers: &mut Answers,
 ) -> io::Result<()> {
-    let Some(first) = group.first() else {
+    let Some(first) = group.first().map(Kept::take) else {
         return Ok(());
     };
     let stem = format!("{}-{}", first.began.0.as_secs(), first.kind);
-    let written = host.pools.run(Pool::Cpu, move || transcript(&group));
-    let text = written
-        .await
-        .map_err(|panicked| io::Error::other(panicked.to_string()))?;
+    let mut written = host.pools.run(Pool::Cpu, move || played(&group));
+    let text = loop {
+        let made = async { Some((&mut written).await) };
+        let late = async {
+            Timer::after(HEARTBEAT).await;
+            None
+        };
+        match made.or(late).await {
+            Some(text) => break text.map_err(|panicked| io::Error::other(panicked.to_string()))?,
+            None => answers.say(&Reply::Recording).await?,
+        }
+    };
     let mut rest = text.as_str();
     loop {
         let mut end = rest.len().min(PIECE);

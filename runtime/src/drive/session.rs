@@ -426,8 +426,9 @@ where
                 }
             }
             Action::Note(note) => {
-                if let Some(tape) = &self.context.tape {
-                    tape.note(&note);
+                if let Some(look) = self.context.tape.as_ref().and_then(|tape| tape.note(&note)) {
+                    let pool = rmail_store::service::Pool::Read;
+                    self.work = Work::Spool(self.context.pools.run(pool, look));
                 }
                 if let Some(metrics) = &self.context.metrics {
                     metrics.note(self.context.label.protocol, &note);

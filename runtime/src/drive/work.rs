@@ -22,7 +22,7 @@ const PIECE: u64 = 128 * 1024;
 pub(super) enum Work {
     /// Nothing: the machine is polled.
     Idle,
-    /// Octets go into a spool.
+    /// Octets go into a spool, or it is looked what an account holds.
     Spool(Pending<()>),
     /// A stored body goes out.
     Blob(BlobOut),

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
-use rmail_conformance::record::transcript;
+use rmail_conformance::record::played;
 
-use super::Recorded;
 use super::recorder::Wanted;
+use super::{Kept, Recorded};
 
 /// Files of a recording…
 const MAX_FILES: usize = 10_000;
@@ -94,9 +95,14 @@ impl Shelf {
     }
 
     fn keep(&mut self, group: &Recorded) {
-        let Some(first) = group.first() else { return };
+        let Some(first) = group.first().map(Kept::take) else {
+            return;
+        };
         let stem = format!("{}-{}", first.began.0.as_secs(), first.kind);
-        match self.write(&stem, &transcript(group)) {
+        // A fault in making one must not end those that follow.
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| played(group)));
+        let text = made.map_err(|_| io::Error::other("a fault while it was made"));
+        match text.and_then(|text| self.write(&stem, &text)) {
             Ok(Some(path)) => log::info!(target: "record", "event=recorded path={path:?}"),
             Ok(None) if !self.full => {
                 self.full = true;

@@ -1,9 +1,10 @@
 //! What a session was told of the configuration, as its `@session` line has it: where it is another than transcripts have.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rmail_core::smtp::data::BareLf;
-use rmail_core::{imap, smtp};
+use rmail_core::{api, imap, smtp};
 
 type Options = BTreeMap<String, String>;
 
@@ -53,6 +54,20 @@ pub(crate) fn smtp(settings: &smtp::server::Settings, implicit_tls: bool) -> Opt
 
 pub(crate) fn imap(settings: &imap::server::Settings, implicit_tls: bool) -> Options {
     let mut options = tls(implicit_tls, settings.starttls, settings.cleartext_auth);
+    if settings.max_message_size != MAX_MESSAGE_SIZE {
+        let size = settings.max_message_size.to_string();
+        options.insert("max_message_size".to_owned(), size);
+    }
+    options
+}
+
+pub(crate) fn http(settings: &api::Settings, implicit_tls: bool, peer: IpAddr) -> Options {
+    let tls = if implicit_tls { "on" } else { "off" };
+    let mut options = Options::from([("tls".to_owned(), tls.to_owned())]);
+    // From this host passwords are taken in clear text; a transcript has no other way to say so.
+    if peer.to_canonical().is_loopback() || settings.cleartext_auth {
+        options.insert("peer".to_owned(), Ipv4Addr::LOCALHOST.to_string());
+    }
     if settings.max_message_size != MAX_MESSAGE_SIZE {
         let size = settings.max_message_size.to_string();
         options.insert("max_message_size".to_owned(), size);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender};
-use rmail_conformance::record::Take;
+use rmail_conformance::record::Event;
 
-use super::Tape;
+use super::{Kept, Tape};
 
 /// Recordings at the same time.
 const MAX_RECORDINGS: usize = 16;
@@ -29,7 +29,7 @@ pub enum Filter {
 }
 
 /// Sessions that belong together.
-pub type Recorded = Vec<Take>;
+pub type Recorded = Vec<Kept>;
 
 /// All that is recorded.
 #[derive(Debug, Default)]
@@ -118,13 +118,14 @@ impl Recorder {
     }
 
     fn over(&self, connection: u64, tape: &Tape) {
+        let kept = tape.finish(false);
+        let account = kept.take().account.clone();
         let mut inner = self.lock();
         inner.open.remove(&connection);
-        let account = tape.account();
         let others = account.is_some() && inner.open.values().any(|other| other.account() == account);
         for recording in inner.recordings.values_mut() {
             if recording.filter.wants(account.as_deref(), tape.peer) {
-                recording.over(tape.take(false), account.as_deref(), others);
+                recording.over(kept.clone(), account.as_deref(), others);
             }
         }
     }
@@ -146,7 +147,7 @@ impl Filter {
 
 impl Recording {
     /// A session is over; with the others of its user that overlap it is one transcript.
-    fn over(&mut self, take: Take, account: Option<&str>, others: bool) {
+    fn over(&mut self, take: Kept, account: Option<&str>, others: bool) {
         let Some(account) = account else {
             return self.send(vec![take]);
         };
@@ -160,7 +161,9 @@ impl Recording {
     }
 
     fn send(&self, group: Recorded) {
-        if group.iter().all(|take| take.events.is_empty()) {
+        let told = |event: &Event| matches!(event, Event::Said(_) | Event::Sent(_));
+        let mut events = group.iter().flat_map(|kept| &kept.take().events);
+        if !events.any(|(_, event)| told(event)) {
             return;
         }
         if let Err(error) = self.to.try_send(group)
@@ -173,12 +176,13 @@ impl Recording {
 
 /// Sessions in the order in which they began, those that overlap in one group.
 fn together(mut takes: Recorded) -> Vec<Recorded> {
-    takes.sort_by_key(|take| take.began);
+    takes.sort_by_key(|kept| kept.take().began);
     let mut groups: Vec<Recorded> = Vec::new();
-    for take in takes {
+    for kept in takes {
+        let overlaps = |other: &Kept| other.take().ended() >= kept.take().began;
         match groups.last_mut() {
-            Some(group) if group.iter().any(|other| other.ended() >= take.began) => group.push(take),
-            _ => groups.push(vec![take]),
+            Some(group) if group.iter().any(overlaps) => group.push(kept),
+            _ => groups.push(vec![kept]),
         }
     }
     groups
@@ -199,13 +203,15 @@ impl Wanted {
         for (account, held) in recording.held {
             rest.insert(Some(account), held);
         }
+        let last = inner.recordings.is_empty();
         for tape in inner.open.values() {
             let account = tape.account();
             if recording.filter.wants(account.as_deref(), tape.peer) {
-                rest.entry(account).or_default().push(tape.take(true));
+                let kept = if last { tape.finish(true) } else { tape.copy() };
+                rest.entry(account).or_default().push(kept);
             }
         }
-        if inner.recordings.is_empty() {
+        if last {
             inner.open.values().for_each(|tape| tape.stop());
         }
         for (account, takes) in rest {
@@ -251,7 +257,7 @@ mod tests {
         if let Some(user) = user {
             let account = Address::parse(user).expect("an address").canonical();
             let mechanism = "PLAIN";
-            reel.tape().note(&Note::LoggedIn { account, mechanism });
+            assert!(reel.tape().note(&Note::LoggedIn { account, mechanism }).is_none());
         }
         Some(reel)
     }
@@ -283,9 +289,9 @@ mod tests {
         drop(two);
         assert!(all.from.is_empty());
         drop(one);
-        assert_eq!(all.from.try_recv().map(|group| group.len()), Ok(2));
+        assert_eq!(all.from.try_recv().map(|group| group.len()).ok(), Some(2));
         let rest = all.end();
-        assert!(rest.len() == 1 && rest[0].len() == 1 && rest[0][0].cut);
+        assert!(rest.len() == 1 && rest[0].len() == 1 && rest[0][0].take().cut);
         drop(other);
         assert!(all.end().is_empty());
     }

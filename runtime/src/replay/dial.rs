@@ -16,6 +16,10 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Octets of one read.
 const READ: usize = 64 * 1024;
 
+/// What to do where TLS does not come first.
+const CLEAR: &str = "; is it a port that begins in clear text? Then put /starttls or /none behind it, or say --tls starttls \
+                     or --tls none";
+
 /// How TLS comes to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Security {
@@ -72,9 +76,29 @@ impl Network for Dial {
             (Security::Implicit, true) => {
                 return Err(format!("{service} is in clear text first in this transcript"));
             }
-            (Security::Implicit, false) => socket.start_tls().map_err(wrong)?,
+            (Security::Implicit, false) => socket.start_tls().map_err(|error| {
+                let clear = matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::ConnectionReset
+                );
+                let hint = if clear { CLEAR } else { "" };
+                format!("{}: {error}{hint}", target.address)
+            })?,
             (Security::Starttls, false) => socket.ask_for_tls(service)?,
             (Security::Starttls, true) | (Security::None, _) => {}
+        }
+        if target.security != Security::Implicit
+            && service != Service::Http
+            && !socket.has_greeting().map_err(wrong)?
+        {
+            return Err(format!(
+                "{}: no greeting came within {} s; is it a port that begins with TLS? Then put /implicit behind it, or say \
+                 --tls implicit",
+                target.address,
+                PATIENCE.as_secs()
+            ));
         }
         Ok(Box::new(socket))
     }
@@ -138,6 +162,19 @@ impl Socket {
         Ok(())
     }
 
+    /// Waits for the first octets of the server, and keeps them.
+    fn has_greeting(&mut self) -> io::Result<bool> {
+        if self.first.is_empty() {
+            match self.receive(PATIENCE)? {
+                Heard::Octets(octets) => self.first = octets,
+                Heard::Nothing => return Ok(false),
+                // Who closes at once is told by what is read next.
+                Heard::End => {}
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads lines up to the one that begins so, and is the last of its reply.
     fn answer(&mut self, wanted: &str) -> Result<Vec<u8>, String> {
         const MAX: usize = 64 * 1024;
@@ -155,7 +192,13 @@ impl Socket {
             }
             match self.receive(until.saturating_duration_since(Instant::now())) {
                 Ok(Heard::Octets(more)) => octets.extend_from_slice(&more),
-                Ok(Heard::Nothing) => return Err("no answer before TLS".to_owned()),
+                Ok(Heard::Nothing) => {
+                    return Err(
+                        "no answer before STARTTLS; is it a port that begins with TLS? Then put /implicit behind it, or say \
+                         --tls implicit"
+                            .to_owned(),
+                    );
+                }
                 Ok(Heard::End) => return Err("closed before TLS".to_owned()),
                 Err(error) => return Err(error.to_string()),
             }

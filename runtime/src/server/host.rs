@@ -298,13 +298,19 @@ impl<S: MailStore, D: Disk> Host<S, D> {
                     setup: self.setup(),
                     ..config.api_session(service, label.peer, self.token_key.get())
                 };
+                let options = || record::http_options(&settings, service.is_implicit_tls(), label.peer);
+                let reel = match service.group() {
+                    // What is public has no user.
+                    Group::Public => None,
+                    _ => self.tape(&mut context, config, "http", options),
+                };
                 let machine = http::HttpSession::new(Arc::new(settings), peer, now);
                 self.spawn(
                     machine,
                     stream,
                     self.service.api_session(peer),
                     context,
-                    (pass, None),
+                    (pass, reel),
                 );
             }
         }
@@ -321,17 +327,22 @@ impl<S: MailStore, D: Disk> Host<S, D> {
         let peer = context.label.peer;
         let domains = || config.service.hosting.domains.iter().map(ToString::to_string);
         let make = || {
-            Tape::new(
-                kind,
-                options(),
-                config.hostname.clone(),
-                domains().collect(),
-                peer,
-            )
+            let domains = domains().collect();
+            let tape = Tape::new(kind, options(), config.hostname.clone(), domains, peer);
+            match kind {
+                "imap" => tape.looking(self.look()),
+                _ => tape,
+            }
         };
         let reel = self.recorder.session(context.label.connection, peer, make);
         context.tape = reel.as_ref().map(Reel::tape);
         reel
+    }
+
+    /// What the account of a recorded session holds.
+    fn look(&self) -> record::Look {
+        let store = Arc::clone(self.service.store());
+        Box::new(move |account| futures_lite::future::block_on(record::before(&*store, account)))
     }
 
     fn spawn<M, V>(
