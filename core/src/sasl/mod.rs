@@ -272,6 +272,11 @@ fn is_prohibited(c: char) -> bool {
             | '\u{e0020}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}')
 }
 
+/// Whether a text is still something once it is prepared, and without what is prohibited (RFC 4013).
+pub(crate) fn can_be_name(text: &str) -> bool {
+    checked_name(crate::auth::password::saslprep(text).as_bytes()).is_ok()
+}
+
 /// A name: UTF-8, bounded, without NUL and what else is prohibited.
 fn checked_name(octets: &[u8]) -> Result<String, Failure> {
     let name = core::str::from_utf8(octets).map_err(|_| Failure::Malformed)?;

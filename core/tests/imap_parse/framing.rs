@@ -32,6 +32,7 @@ fn kinds(run: Run, input: &str) -> Vec<String> {
         }
         Event::Literal(octets) => format!("octets {}", octets.escape_ascii()),
         Event::AppendEnd => "end".to_owned(),
+        Event::ValueTooLong { tag } => format!("too long {tag}"),
         Event::Bad { tag, .. } => format!("bad {}", tag.as_deref().unwrap_or("*")),
         Event::TooBig => "too big".to_owned(),
     };

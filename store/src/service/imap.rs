@@ -103,7 +103,10 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         }
         let quota = self.service.quota_of(account).await?;
         let appended = store.append(account, mailbox, bodies, &quota, now.unix).await;
-        appended.map_err(|error| refused(&format!("append to {account}/{mailbox}"), error))
+        match appended {
+            Ok(appended) => Ok(disclosed(appended, rights)),
+            Err(error) => Err(refused(&format!("append to {account}/{mailbox}"), error)),
+        }
     }
 
     /// REPLACE: the new message is whole.
@@ -123,7 +126,10 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let replaced = store
             .replace(mailbox, uid, (account, to), message, &quota, now.unix)
             .await;
-        replaced.map_err(|error| refused(&format!("replace in {account}/{to}"), error))
+        match replaced {
+            Ok(done) => Ok(done.map(|(appended, snapshot)| (disclosed(appended, rights), snapshot))),
+            Err(error) => Err(refused(&format!("replace in {account}/{to}"), error)),
+        }
     }
 
     /// A mailbox is no longer selected.
@@ -560,6 +566,17 @@ impl<S: MailStore, D: Disk> core::fmt::Debug for ImapService<S, D> {
             .field("peer", &self.peer)
             .field("desk", &self.desk)
             .finish_non_exhaustive()
+    }
+}
+
+/// UIDs are told to who may open the mailbox (RFC 4315 §3).
+fn disclosed(appended: Appended, rights: Rights) -> Appended {
+    match rights.contains(Rights::READ) {
+        true => appended,
+        false => Appended {
+            uids: Vec::new(),
+            ..appended
+        },
     }
 }
 

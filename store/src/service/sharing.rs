@@ -172,10 +172,14 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
                 .store
                 .copy(mailbox, uids, name, &quota, now.unix)
                 .await;
-            return copied.map_err(|error| refused(&format!("copy to {account}/{name}"), error));
+            let (copied, snapshot) =
+                copied.map_err(|error| refused(&format!("copy to {account}/{name}"), error))?;
+            return Ok((disclosed(copied, rights), snapshot));
         }
-        let copied = self.carry(now, mailbox, uids, to, rights).await;
-        copied.map_err(|error| refused(&format!("copy to {account}/{name}"), error))
+        match self.carry(now, mailbox, uids, to, rights).await {
+            Ok((copied, snapshot)) => Ok((disclosed(copied, rights), snapshot)),
+            Err(error) => Err(refused(&format!("copy to {account}/{name}"), error)),
+        }
     }
 
     /// MOVE: within an account as the store does it; otherwise the messages are copied, and then expunged from where they
@@ -192,13 +196,16 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         let store = &*self.service.store;
         let failed = |error| refused(&format!("move to {account}/{name}"), error);
         if mailbox.account == *account && rights.contains(Rights::FLAGS) {
-            let moved = store.r#move(mailbox, uids, name, now.unix).await;
-            return moved.map_err(failed);
+            let (moved, snapshot) = store
+                .r#move(mailbox, uids, name, now.unix)
+                .await
+                .map_err(failed)?;
+            return Ok((disclosed(moved, rights), snapshot));
         }
         let (copied, _) = self.carry(now, mailbox, uids, to, rights).await.map_err(failed)?;
         let gone: UidSet = copied.source.iter().copied().collect();
         let snapshot = self.remove(mailbox, &gone).await.map_err(failed)?;
-        Ok((copied, snapshot))
+        Ok((disclosed(copied, rights), snapshot))
     }
 
     /// Puts copies of messages into a mailbox of any account, all of them or none. They have new save dates, and the flags
@@ -320,6 +327,17 @@ impl<S: MailStore, D: Disk> ImapService<S, D> {
         };
         store.store(mailbox, uids, &deleted, None).await?;
         store.expunge(mailbox, Some(uids)).await
+    }
+}
+
+/// UIDs are told to who may open the mailbox (RFC 4315 §3).
+fn disclosed(copied: CopyUid, rights: Rights) -> CopyUid {
+    match rights.contains(Rights::READ) {
+        true => copied,
+        false => CopyUid {
+            target: Vec::new(),
+            ..copied
+        },
     }
 }
 

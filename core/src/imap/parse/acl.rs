@@ -3,6 +3,7 @@
 use super::token::{Cursor, Parse};
 use crate::imap::command::Command;
 use crate::mailbox::{Rights, RightsChange};
+use crate::sasl;
 
 /// Octets of an identifier.
 const MAX_IDENTIFIER: usize = 512;
@@ -56,6 +57,10 @@ fn identifier(c: &mut Cursor<'_>) -> Parse<String> {
     let identifier = c.text("an identifier such as fred@example.com or anyone")?;
     if identifier.is_empty() || identifier.len() > MAX_IDENTIFIER {
         return Err(c.wrong("an identifier has 1 to 512 octets"));
+    }
+    // RFC 4314 §3: one that cannot be prepared is refused. A hyphen in front is none of the identifier.
+    if !sasl::can_be_name(identifier.strip_prefix('-').unwrap_or(&identifier)) {
+        return Err(c.wrong("an identifier that no account can have"));
     }
     Ok(identifier)
 }

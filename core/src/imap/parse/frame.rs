@@ -15,6 +15,7 @@ use super::token::{Stop, Syntax, tag_of};
 use super::{Event, Parsed, Utf8};
 use crate::imap::command::Tagged;
 use crate::line::{Inbox, Line};
+use crate::mailbox::Annotations;
 
 /// Octets of a line: room for the longest sequence sets that clients send (RFC 2683 §3.2.1.5 asks for 8,000).
 const MAX_LINE: usize = 64 * 1024;
@@ -22,6 +23,8 @@ const MAX_LINE: usize = 64 * 1024;
 const MAX_COMMAND: usize = 128 * 1024;
 /// Octets of a literal that is kept: arguments, not messages.
 const MAX_LITERAL: u64 = 64 * 1024;
+/// Octets of an annotation.
+const MAX_VALUE: u64 = Annotations::MAX_VALUE as u64;
 /// Octets of the literals of one command before login: a name and a password.
 const MAX_LITERALS_BEFORE_LOGIN: u64 = 8 * 1024;
 /// Literals of one command. The command so far is read again at each.
@@ -308,8 +311,16 @@ impl Parser {
         let missing = usize::try_from(size).unwrap_or(usize::MAX);
         let command = self.held.len().saturating_add(missing);
         if !fits || command > MAX_COMMAND || self.literals == MAX_LITERALS {
-            let text = "a literal too large, or too many, for this command".to_owned();
-            return self.discard(Some(head), Some(Event::Bad { tag, text }), authenticated);
+            let event = match tag {
+                Some(tag) if authenticated && size > MAX_VALUE && is_set_metadata(&self.held) => {
+                    Event::ValueTooLong { tag }
+                }
+                tag => Event::Bad {
+                    tag,
+                    text: "a literal too large, or too many, for this command".to_owned(),
+                },
+            };
+            return self.discard(Some(head), Some(event), authenticated);
         }
         self.literals += 1;
         self.literal_octets = octets;
@@ -372,4 +383,12 @@ impl Parser {
         };
         Discard::new(literals_left, event)
     }
+}
+
+/// Whether a command, as far as it has come, is SETMETADATA.
+fn is_set_metadata(held: &[u8]) -> bool {
+    let mut words = held.split(|octet| *octet == b' ');
+    words
+        .nth(1)
+        .is_some_and(|word| word.eq_ignore_ascii_case(b"SETMETADATA"))
 }

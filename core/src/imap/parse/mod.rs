@@ -60,6 +60,12 @@ pub enum Event {
         /// What is wrong, in words, with the column where that helps.
         text: String,
     },
+    /// A value that SETMETADATA cannot have for its size: answer NO with METADATA MAXSIZE (RFC 5464 §4.3); input is in step
+    /// again.
+    ValueTooLong {
+        /// The tag.
+        tag: String,
+    },
     /// A non-synchronising literal of a size that is not swallowed: `* BYE [TOOBIG]` and close (RFC 7888 §4).
     TooBig,
 }

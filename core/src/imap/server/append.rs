@@ -118,7 +118,9 @@ impl Session {
                 self.abandon(["BAD ", &text].concat());
             }
             Event::TooBig => self.bye("[TOOBIG] Literal or line is too long", "literal too big"),
-            Event::Command(_) | Event::Append(_) => self.internal("a command within a literal"),
+            Event::Command(_) | Event::Append(_) | Event::ValueTooLong { .. } => {
+                self.internal("a command within a literal");
+            }
         }
         true
     }
@@ -399,8 +401,11 @@ impl Session {
     }
 }
 
-/// `[APPENDUID …] `
+/// `[APPENDUID …] `; nothing if UIDs are not to be told.
 fn append_uid(appended: &Appended) -> String {
+    if appended.uids.is_empty() {
+        return String::new();
+    }
     let mut code = b"[APPENDUID ".to_vec();
     response::number(&mut code, appended.uid_validity.0);
     code.push(b' ');

@@ -496,7 +496,7 @@ pub struct Selected {
 pub struct Appended {
     /// Of the mailbox.
     pub uid_validity: UidValidity,
-    /// Of the messages, in order.
+    /// Of the messages, in order. None: not to be told, because who put them there may not open the mailbox (RFC 4315 §3).
     pub uids: Vec<Uid>,
 }
 
@@ -516,7 +516,8 @@ pub struct CopyUid {
     pub uid_validity: UidValidity,
     /// Ascending.
     pub source: Vec<Uid>,
-    /// Ascending.
+    /// Ascending. None although there is a source: not to be told, because who put them there may not open the mailbox
+    /// (RFC 4315 §3).
     pub target: Vec<Uid>,
 }
 

@@ -327,6 +327,7 @@ impl Session {
             returns: None,
             update_items: Vec::new(),
             mod_seq: false,
+            expunges: true,
             look,
             elsewhere: None,
             refresh: Some(Box::new(refresh)),

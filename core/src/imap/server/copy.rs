@@ -90,8 +90,9 @@ impl Session {
         if moves {
             self.note_removal();
         }
+        let none = copied.source.is_empty();
         let code = copy_uid(&copied);
-        if !uid && code.is_empty() {
+        if !uid && none {
             return self.complete(tag, refusal::GONE);
         }
         if !moves {
@@ -106,14 +107,14 @@ impl Session {
             tag,
             text: "OK MOVE completed".into(),
             expunges: true,
-            modseq: !code.is_empty(),
+            modseq: !none,
         }));
     }
 }
 
-/// `[COPYUID …] `; nothing if no message was there to copy.
+/// `[COPYUID …] `; nothing if no message was there to copy, or UIDs are not to be told.
 fn copy_uid(copied: &CopyUid) -> String {
-    if copied.source.is_empty() {
+    if copied.target.is_empty() {
         return String::new();
     }
     let mut code = b"[COPYUID ".to_vec();

@@ -57,8 +57,7 @@ impl Session {
                 .is_some_and(|value| value.len() > Annotations::MAX_VALUE)
         };
         if values.iter().any(long) {
-            let max = Annotations::MAX_VALUE;
-            return self.complete(tag, format!("NO [METADATA MAXSIZE {max}] A value is too long"));
+            return self.complete(tag, too_long());
         }
         let Some(me) = self.account_name() else {
             return self.internal("annotations without an account");
@@ -68,6 +67,9 @@ impl Session {
                 Ok(about) => about,
                 Err(text) => return self.complete(tag, text),
             },
+            Some(_) if values.iter().any(is_use) => {
+                return self.complete(tag, "NO [CANNOT] The uses of a mailbox are given by CREATE");
+            }
             Some(mailbox) => match self.place(&tag, mailbox) {
                 Some(place) => about(place),
                 None => return,
@@ -169,8 +171,19 @@ impl Session {
     }
 }
 
+/// What SETMETADATA of a value that is too long is answered.
+pub(super) fn too_long() -> String {
+    let max = Annotations::MAX_VALUE;
+    format!("NO [METADATA MAXSIZE {max}] A value is too long")
+}
+
 /// `/shared/admin` of the server, which nobody sets.
 const ADMIN: &str = "/admin";
+
+/// `/private/specialuse` of a mailbox: what it says must be so (RFC 6154 §4), and uses are not changed here.
+fn is_use((entry, _): &(MetadataEntry, Option<Vec<u8>>)) -> bool {
+    entry.private && entry.path == "/specialuse"
+}
 
 fn about(place: Place) -> Annotated {
     Annotated::Mailbox(place.account, place.mailbox)

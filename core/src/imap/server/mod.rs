@@ -267,6 +267,7 @@ impl Session {
             }
             Event::Append(append) => self.append(append),
             Event::Bad { tag, text } => self.refuse_malformed(tag.as_deref().unwrap_or("*"), &text),
+            Event::ValueTooLong { tag } => self.complete(tag, metadata::too_long()),
             Event::TooBig => self.bye("[TOOBIG] Literal or line is too long", "literal too big"),
             Event::Message(_) | Event::Url(_) | Event::Offer(_) | Event::Literal(_) | Event::AppendEnd => {
                 self.internal("literal without APPEND");

@@ -9,10 +9,11 @@ use super::search::{Search, open_view};
 use super::search_program::{Look, Resolved};
 use super::search_result::{Answer, Correlator};
 use super::view::View;
-use super::{Call, MailboxEntry, Phase, Selected, Session, Then, refusal};
+use super::{Call, MailboxEntry, Phase, Selected, Session, SharedMailbox, Then, refusal};
 use crate::imap::command::{MailboxArg, Returns, Source, Verb};
 use crate::imap::response;
-use crate::mailbox::{MailboxName, MailboxRef, UidValidity};
+use crate::mailbox::others::{self, OTHER_USERS};
+use crate::mailbox::{MailboxName, MailboxRef, Rights, UidValidity};
 use crate::refusal::Refusal;
 use crate::search::Key;
 
@@ -78,6 +79,7 @@ impl Session {
             returns: Some(returns),
             update_items: Vec::new(),
             mod_seq: key.has_mod_seq(),
+            expunges: !key.has_numbers(),
             look: Look::new(program, &view, None),
             elsewhere: Some(Box::new(Elsewhere {
                 key,
@@ -97,10 +99,48 @@ impl Session {
 
     /// The account's mailboxes.
     pub(super) fn multi_listed(&mut self, search: Box<Search>, result: Result<Vec<MailboxEntry>, Refusal>) {
-        match result {
-            Ok(entries) => self.find_sources(search, &entries),
-            Err(refused) => self.complete(search.tag, refusal::no(refused)),
+        let entries = match result {
+            Ok(entries) => entries,
+            Err(refused) => return self.complete(search.tag, refusal::no(refused)),
+        };
+        let sources = search.elsewhere.iter().flat_map(|elsewhere| &elsewhere.sources);
+        let others = sources.into_iter().any(|source| reaches_others(source, &entries));
+        match self.account_name().filter(|_| others) {
+            Some(account) => self.call(Call::Shared { account }, Then::MultiShared(search, entries)),
+            None => self.find_sources(search, &entries),
         }
+    }
+
+    /// The mailboxes of others that may be read are among the sources too.
+    pub(super) fn multi_shared(
+        &mut self,
+        search: Box<Search>,
+        mut entries: Vec<MailboxEntry>,
+        result: Result<Vec<SharedMailbox>, Refusal>,
+    ) {
+        let shared = match result {
+            Ok(shared) => shared,
+            Err(refused) => return self.complete(search.tag, refusal::no(refused)),
+        };
+        let readable = Rights::LOOKUP.with(Rights::READ);
+        let mut found: BTreeSet<MailboxName> = shared
+            .iter()
+            .filter(|mailbox| mailbox.rights.contains(readable))
+            .filter_map(|mailbox| others::name_of(&mailbox.owner, &mailbox.name))
+            .collect();
+        for entry in &mut entries {
+            // A subscription to one of them.
+            entry.selectable |= found.remove(&entry.name);
+        }
+        entries.extend(found.into_iter().map(|name| MailboxEntry {
+            name,
+            selectable: true,
+            exists: true,
+            special_use: Vec::new(),
+            subscribed: false,
+            id: None,
+        }));
+        self.find_sources(search, &entries);
     }
 
     /// Which mailboxes the sources mean, each once.
@@ -285,6 +325,22 @@ impl Session {
     }
 }
 
+/// Whether a source can mean mailboxes of others that it does not name.
+fn reaches_others(source: &Source, entries: &[MailboxEntry]) -> bool {
+    match source {
+        Source::Subtree(tops) | Source::SubtreeOne(tops) => tops.iter().flatten().any(is_of_others),
+        Source::Subscribed => entries
+            .iter()
+            .any(|entry| entry.subscribed && is_of_others(&entry.name)),
+        _ => false,
+    }
+}
+
+/// Whether a name is that of the level above others' mailboxes, or below it.
+fn is_of_others(name: &MailboxName) -> bool {
+    core::iter::successors(Some(name.clone()), MailboxName::parent).any(|name| name.as_str() == OTHER_USERS)
+}
+
 /// Adds the mailboxes that a source means.
 fn names_of(source: Source, entries: &[MailboxEntry], names: &mut Vec<MailboxName>) {
     let selectable = || entries.iter().filter(|entry| entry.selectable);
@@ -294,7 +350,10 @@ fn names_of(source: Source, entries: &[MailboxEntry], names: &mut Vec<MailboxNam
         Source::Selected => {}
         // Mail is delivered nowhere else.
         Source::Inboxes => names.extend(MailboxName::new("INBOX")),
-        Source::Personal => names.extend(selectable().map(|entry| entry.name.clone())),
+        Source::Personal => {
+            let own = selectable().filter(|entry| !is_of_others(&entry.name));
+            names.extend(own.map(|entry| entry.name.clone()));
+        }
         Source::Subscribed => {
             let subscribed = selectable().filter(|entry| entry.subscribed);
             names.extend(subscribed.map(|entry| entry.name.clone()));

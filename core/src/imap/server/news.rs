@@ -189,7 +189,7 @@ impl News {
     fn tell_flags(&mut self, out: &mut Vec<u8>, old: &Row, new: &Row) {
         let own = self.own.as_ref().filter(|own| own.uids.contains(new.uid));
         let left_alone = own.is_some_and(|own| own.modified.contains(new.uid));
-        let with_uid = own.is_some_and(|own| own.uid) && !self.enabled.uid_only;
+        let with_uid = own.map_or(self.telling.uid, |own| own.uid) && !self.enabled.uid_only;
         let own = own.is_some() && !left_alone;
         let (old_bits, bits) = (
             self.old_keywords.bits(old.keywords),

@@ -194,7 +194,10 @@ impl Notified {
             after => after.expunges(),
         };
         if self.settling {
-            return Telling::from(expunges);
+            return Telling {
+                uid: self.while_idle().uid,
+                ..Telling::from(expunges)
+            };
         }
         Telling {
             gone: expunges && (self.selected.has(Events::EXPUNGE) || self.removing),
@@ -208,6 +211,7 @@ impl Notified {
             fresh: self.selected.has(Events::NEW),
             flags: self.selected.has(Events::FLAGS),
             gone: self.selected.has(Events::EXPUNGE),
+            uid: self.selected.has(Events::FLAGS),
         }
     }
 

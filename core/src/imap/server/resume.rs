@@ -93,6 +93,7 @@ pub(super) enum Then {
     Threaded(Box<Search>, Arc<UidSet>),
     /// ESEARCH: the account's mailboxes are listed, one is opened to be searched, or closed after it.
     MultiListed(Box<Search>),
+    MultiShared(Box<Search>, Vec<MailboxEntry>),
     MultiOpened(Box<Search>),
     MultiClosed(Box<Search>),
     /// What became of the list of mailboxes.
@@ -176,6 +177,7 @@ impl Session {
             (Then::Sorted(search, uids), Reply::Sorted(result)) => self.sorted(search, uids, result),
             (Then::Threaded(search, uids), Reply::Threaded(result)) => self.threaded(search, uids, result),
             (Then::MultiListed(search), Reply::List(result)) => self.multi_listed(search, result),
+            (Then::MultiShared(search, own), Reply::Shared(result)) => self.multi_shared(search, own, result),
             (Then::MultiOpened(search), Reply::Selected(result)) => self.multi_opened(search, result),
             (Then::MultiClosed(search), Reply::Discarded) => self.next_elsewhere(search),
             (Then::NotifyMetadata(round, about), Reply::Annotations(result)) => {

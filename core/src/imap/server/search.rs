@@ -31,6 +31,8 @@ pub(super) struct Search {
     pub(super) update_items: Vec<FetchItem>,
     /// MODSEQ is in the program: the result tells one (RFC 7162 §3.1.5).
     pub(super) mod_seq: bool,
+    /// Expunges may be told before its end: it speaks of UIDs, and so did its program (RFC 7162 §3.2.10.2).
+    pub(super) expunges: bool,
     pub(super) look: Look,
     /// ESEARCH: where it is at, and where else it looks.
     pub(super) elsewhere: Option<Box<Elsewhere>>,
@@ -52,7 +54,7 @@ impl Session {
         if !search.charset_known {
             self.forget_saved(returns.as_ref());
             let text = "NO [BADCHARSET (US-ASCII UTF-8)] Unknown charset";
-            return self.complete_with(tag, text, search.uid);
+            return self.complete_with(tag, text, search.uid && !search.key.has_numbers());
         }
         if search.key.has_mod_seq() {
             self.enable_condstore();
@@ -71,6 +73,7 @@ impl Session {
             returns,
             update_items: search.update_items,
             mod_seq: search.key.has_mod_seq(),
+            expunges: search.uid && !search.key.has_numbers(),
             look: Look::new(program, &open.view, None),
             elsewhere: None,
             refresh: None,
@@ -132,7 +135,7 @@ impl Session {
             return self.give_up_refresh(*refresh);
         }
         self.forget_saved(search.returns.as_ref());
-        self.complete_with(search.tag, refusal::no(refused), search.uid);
+        self.complete_with(search.tag, refusal::no(refused), search.expunges);
     }
 
     /// One step of searching, or of telling.
@@ -255,7 +258,7 @@ impl Session {
             (Verb::Thread(_), true) => "OK UID THREAD completed",
             (Verb::MultiSearch(_), _) => "OK ESEARCH completed",
         };
-        self.complete_with(search.tag, text, search.uid);
+        self.complete_with(search.tag, text, search.expunges);
     }
 
     /// Tells how far a long command is, now and then (RFC 9585 §4).

@@ -43,6 +43,8 @@ pub(super) struct Telling {
     pub(super) flags: bool,
     /// Messages that went.
     pub(super) gone: bool,
+    /// Flags that others changed come with the UID (RFC 5465 §5.1).
+    pub(super) uid: bool,
 }
 
 impl From<bool> for Telling {
@@ -52,6 +54,7 @@ impl From<bool> for Telling {
             fresh: true,
             flags: true,
             gone: expunges,
+            uid: false,
         }
     }
 }
