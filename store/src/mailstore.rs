@@ -246,7 +246,8 @@ pub trait MailStore: Send + Sync + 'static {
         Ok(Annotations::default())
     }
 
-    /// Does all of these changes, or none.
+    /// Does all of these changes, or none. What changes something of a mailbox raises its MODSEQ (RFC 7162 §3.2), without a
+    /// message that has it.
     ///
     /// # Errors
     /// `NoSuchMailbox`; `MailboxFull`: there would be too many ([`Annotations::change`]); `NotPossible`, the default: this

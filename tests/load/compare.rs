@@ -11,9 +11,9 @@ use crate::{Figures, figures, http, limits, mail, targets, tls};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A server, at least one: NAME=imap:PORT[,imaps:PORT][,smtp:PORT][,http:PORT][,process:COMM]…; ratios are of the
-    /// first to each other.
-    #[arg(long, required = true)]
+    /// A server, at least one; ratios are of the first to each other. Ports are of imap (needed), imaps, smtp and http;
+    /// `process` is the name of one of its processes, for their time, and may be given several times.
+    #[arg(long, required = true, value_name = "NAME=imap:PORT,smtp:PORT,…,process:COMM")]
     server: Vec<Server>,
     /// Login name; the same for all servers.
     #[arg(long)]

@@ -19,7 +19,7 @@ pub(crate) struct Server {
 impl FromStr for Server {
     type Err = String;
 
-    /// `NAME=imap:PORT[,imaps:PORT][,smtp:PORT][,http:PORT][,process:COMM]…`.
+    /// `NAME=imap:PORT,smtp:PORT,…,process:COMM`.
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "NAME=imap:PORT[,imaps:PORT][,smtp:PORT][,http:PORT][,process:COMM]…";
         let (name, rest) = text.split_once('=').ok_or_else(|| format!("expected {FORM}"))?;

@@ -52,7 +52,8 @@ pub fn phrase(name: &str) -> String {
     if !clean.is_ascii() || clean.contains("=?") {
         return encoded_word::encode(clean).join(" ");
     }
-    if !clean.is_empty() && clean.bytes().all(atext) {
+    // White space between the words of a phrase means one space: two in a row want quotes.
+    if !clean.is_empty() && clean.bytes().all(atext) && !clean.contains("  ") {
         return clean.to_owned();
     }
     let mut quoted = String::with_capacity(clean.len() + 2);
@@ -195,6 +196,7 @@ mod tests {
         assert_eq!(phrase("Joe Q. \"P\" Doe"), "\"Joe Q. \\\"P\\\" Doe\"");
         assert_eq!(phrase("Jörg"), "=?UTF-8?Q?J=C3=B6rg?=");
         assert_eq!(phrase("a\r\nb <c>"), "\"a  b <c>\"");
+        assert_eq!(phrase("a  b"), "\"a  b\"");
         assert_eq!(phrase(""), "\"\"");
     }
 

@@ -87,11 +87,12 @@ pub fn find<'a>(header: &'a [u8], name: &[u8]) -> Option<Field<'a>> {
 /// remain.
 #[must_use]
 pub fn unfold(raw: &[u8]) -> Vec<u8> {
-    trim(raw)
-        .iter()
-        .copied()
-        .filter(|octet| !matches!(octet, b'\r' | b'\n' | 0))
-        .collect()
+    let says = |octet: &u8| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n' | 0);
+    let from = raw.iter().position(says).unwrap_or(raw.len());
+    let to = raw.iter().rposition(says).map_or(from, |last| last + 1);
+    let value = raw.get(from..to).unwrap_or_default();
+    let kept = |octet: &u8| !matches!(octet, b'\r' | b'\n' | 0);
+    value.iter().copied().filter(kept).collect()
 }
 
 /// Without white space and line ends at either end.
@@ -231,5 +232,7 @@ mod tests {
     #[test]
     fn unfolding_leaves_no_line_ends() {
         assert_eq!(unfold(b" a\r\n b\rc\n\td \r\n"), b"a bc\td");
+        assert_eq!(unfold(b" \0 a\0 b \0\r\n"), b"a b");
+        assert_eq!(unfold(b" \0\r\n"), b"");
     }
 }

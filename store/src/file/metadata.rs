@@ -9,6 +9,8 @@
 //! file, sync, rename, sync of the directory) under the account's lock, that of the server under the lock
 //! `shared/metadata.lock`; it moves with its directory when the mailbox is renamed, and goes with it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmail_core::addr::{AccountName, Address};
@@ -23,6 +25,7 @@ use super::FileStore;
 use super::account::VERSION;
 use super::acl::SHARED;
 use super::io::{During as _, found, read_file, replace_file, settle_dir};
+use super::mailbox::Mailbox;
 use super::tree::Level;
 
 /// The file's name.
@@ -162,10 +165,39 @@ impl<D: Disk> FileStore<D> {
             Annotated::Mailbox(account, name) => {
                 let held = self.lock_account(account).await?;
                 let dir = self.annotated_dir(account, name).await?;
-                self.list_changes(account, &held, self.change_metadata(&dir, changes))
-                    .await
+                let mut all = self.read_metadata(&dir).await?;
+                let before = all.clone();
+                if all.change(changes) && all == before {
+                    return Ok(());
+                }
+                let mailbox = self.open_mailbox(account, &dir, &held).await?;
+                let change = self.change_counted(&mailbox, &dir, changes);
+                self.list_changes(account, &held, change).await
             }
         }
+    }
+
+    /// Changes the file of a mailbox as a change of the mailbox, with a MODSEQ (RFC 7162 §3.2): who resynchronises hears
+    /// that there is something to ask for.
+    async fn change_counted(
+        &self,
+        mailbox: &Mailbox<D>,
+        dir: &D::Dir,
+        changes: &[AnnotationChange],
+    ) -> Result<()> {
+        let mut hold = self.hold_fresh(mailbox).await?;
+        let modseq = hold.numbers(0).await?;
+        hold.begin(modseq).await?;
+        let changed = self.change_metadata(dir, changes).await;
+        match hold.finish().await {
+            // No row is another one, and all are those of the new MODSEQ.
+            Ok(()) => hold.enter(&BTreeMap::new()),
+            // The file is as `changed` says; that the change has begun is known, and who locks next ends it.
+            Err(error) => log::warn!("{error}"),
+        }
+        drop(hold);
+        self.announce(mailbox, modseq);
+        changed
     }
 
     /// Changes the file, for one who has the lock.

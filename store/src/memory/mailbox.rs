@@ -200,7 +200,7 @@ impl Mailbox {
     }
 
     /// Something changes: it takes the next MODSEQ.
-    fn change(&mut self) -> ModSeq {
+    pub(super) fn change(&mut self) -> ModSeq {
         self.modseq.0 += 1;
         self.shown = None;
         self.modseq

@@ -201,8 +201,26 @@ impl MailStore for MemoryStore {
     }
 
     async fn annotate(&self, about: &Annotated, changes: &[AnnotationChange]) -> Result<()> {
-        if !self.world().annotations(about)?.change(changes) {
+        let mut world = self.world();
+        let annotations = world.annotations(about)?;
+        let before = annotations.clone();
+        if !annotations.change(changes) {
             return Err(Refusal::MailboxFull.into());
+        }
+        if *annotations == before {
+            return Ok(());
+        }
+        let counted = match about {
+            Annotated::Mailbox(account, name) => {
+                let mailbox = world.named(account, name)?;
+                let modseq = mailbox.change();
+                Some((mailbox.reference().clone(), modseq))
+            }
+            _ => None,
+        };
+        drop(world);
+        if let Some((reference, modseq)) = counted {
+            self.announce(reference, modseq);
         }
         match about {
             Annotated::Server => self.hub.announce_lists(),

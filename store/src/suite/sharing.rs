@@ -3,7 +3,7 @@
 use rmail_core::addr::AccountName;
 use rmail_core::limits::Limits;
 use rmail_core::mailbox::{
-    Acl, Annotated, AnnotationChange, Annotations, Entry, Identifier, Rights, RightsChange,
+    Acl, Annotated, AnnotationChange, Annotations, Entry, Identifier, MailboxName, Rights, RightsChange,
 };
 use rmail_core::refusal::Refusal;
 
@@ -155,6 +155,23 @@ pub fn annotations_are_kept_as_they_are<B: Backend>(backend: &B) {
         let changes = [set(None, "/comment", None), set(Some(me), "/none", None)];
         store.annotate(&inbox, &changes).await.expect("annotate");
         assert_eq!(annotations(&alice, &inbox).await, all[1..]);
+        // A change has a MODSEQ, what changes nothing has none.
+        let name = MailboxName::inbox();
+        let modseq = async || store.status(me, &name).await.expect("status").modseq;
+        let before = modseq().await;
+        store.annotate(&inbox, &changes).await.expect("annotate");
+        assert_eq!(modseq().await, before);
+        let changes = [
+            set(Some(me), "/comment", Some(b"z")),
+            set(Some(me), "/empty", None),
+        ];
+        store.annotate(&inbox, &changes).await.expect("annotate");
+        assert!(modseq().await > before);
+        let back = [
+            set(Some(me), "/comment", Some(&[0, 0xff, b'\n'])),
+            set(Some(me), "/empty", Some(b"")),
+        ];
+        store.annotate(&inbox, &back).await.expect("annotate");
         for about in [Annotated::Server, Annotated::Account(me.clone())] {
             assert!(annotations(&alice, &about).await.is_empty());
             let changes = [set(None, "/comment", Some(b"y"))];
