@@ -2,8 +2,11 @@
 //! it matters: filters, `--exact`, `--skip`, `--list`. With `RMAIL_BLESS=1` in the environment the server's lines of the
 //! files are rewritten to what the server says.
 
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rmail_conformance::bless::bless;
 use rmail_conformance::replay::replay;
@@ -25,12 +28,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("\nrunning {} tests", chosen.len());
-    let mut failures = Vec::new();
-    for (name, path) in &chosen {
-        let result = run(path, &here.join("fixtures"));
-        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
-        failures.extend(result.err().map(|error| (name, path, error)));
-    }
+    let results = run_all(&chosen, &here.join("fixtures"));
+    let failures: Vec<_> = chosen
+        .iter()
+        .zip(results)
+        .filter_map(|((name, path), result)| Some((name, path, result.err()?)))
+        .collect();
     for (name, path, error) in &failures {
         println!("\n---- {name} ----\n{}: {error}", path.display());
     }
@@ -46,6 +49,32 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// All of them on all processors; each is told as it ends, the results come in the order of the files.
+fn run_all(chosen: &[(String, PathBuf)], fixtures: &Path) -> Vec<Result<(), String>> {
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((at, (name, path))) = next_of(&next, chosen) {
+            let outcome = catch_unwind(|| run(path, fixtures));
+            let result = outcome.unwrap_or_else(|_| Err("it panicked".to_owned()));
+            println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+            results.lock().expect("no panic").push((at, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |count| count.get().min(8)) {
+            scope.spawn(work);
+        }
+    });
+    let mut results = results.into_inner().expect("no panic");
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn next_of<'a, T>(next: &AtomicUsize, all: &'a [T]) -> Option<(usize, &'a T)> {
+    let at = next.fetch_add(1, Ordering::Relaxed);
+    Some((at, all.get(at)?))
 }
 
 fn run(path: &Path, fixtures: &Path) -> Result<(), String> {

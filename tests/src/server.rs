@@ -163,6 +163,26 @@ impl Server {
                 .iter()
                 .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
         });
+        self.wait_for_control();
+    }
+
+    /// The socket that commands speak to is there a moment after the ports; not on every file system, so that a test that
+    /// needs it says so itself.
+    fn wait_for_control(&self) {
+        const MOMENT: Duration = Duration::from_secs(2);
+        let (begun, own) = (Instant::now(), self.process().to_string());
+        let is_there = || {
+            let entries = std::fs::read_dir(self.mail_root().join("control"));
+            let mut names = entries
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name());
+            names.any(|name| name.to_string_lossy().starts_with(&own))
+        };
+        while !is_there() && begun.elapsed() < MOMENT {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Writes the configuration as it is now.

@@ -63,6 +63,7 @@ pub(super) fn varies(name: &str) -> bool {
         "version",
         "uptime_seconds",
         "free_octets",
+        "listeners",
         "expires",
         "expires_in",
         "received",

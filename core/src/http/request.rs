@@ -13,9 +13,10 @@ const MAX_REQUEST_LINE: usize = 8 * 1024;
 const MAX_HEAD: usize = 16 * 1024;
 /// Header fields.
 const MAX_FIELDS: usize = 100;
-/// Methods that are recognised (RFC 9110 §9.1, RFC 5789): which of them a resource has is its own matter.
-const METHODS: [&str; 8] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+/// Methods that are recognised (RFC 9110 §9.1, RFC 5789, and QUERY, the latest): which of them a resource has is its own
+/// matter.
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY",
 ];
 /// Empty lines before a request (RFC 9112 §2.2: at least one).
 const MAX_EMPTY: usize = 2;

@@ -139,7 +139,10 @@ fn on_the_mail_root_of_another_user_root_works_as_that_user() {
         .status();
     assert!(given.is_ok_and(|status| status.success()));
     server.launch();
-    assert_eq!(ids(server.process(), "Uid:"), [NOBODY; 4].join(" "));
+    // Ports are bound a moment before the rights of root are given up.
+    wait_for("the rights of root to be given up", || {
+        ids(server.process(), "Uid:") == [NOBODY; 4].join(" ")
+    });
     let (mut wire, _) = Wire::connect(server.port("/imap/port"));
     assert!(wire.imap("LOGIN alice@here.test secret").contains("t OK"));
     assert!(server.log().contains("event=user name="), "{}", server.log());
