@@ -302,8 +302,12 @@ pub(super) const COMMAND_MANY: Route = Route {
                         "all": { "const": true },
                     },
                     "oneOf": [
-                        { "required": ["ids"] }, { "required": ["all"] },
-                        { "anyOf": [{ "required": ["domain"] }, { "required": ["sender"] }] },
+                        { "required": ["ids"], "properties": { "ids": { "type": "array" } } },
+                        { "required": ["all"], "properties": { "all": { "const": true } } },
+                        { "anyOf": [
+                            { "required": ["domain"], "properties": { "domain": { "type": "string" } } },
+                            { "required": ["sender"], "properties": { "sender": { "type": "string" } } },
+                        ] },
                     ],
                 }),
                 json!({ "command": "retry", "domain": "example.net" }),
