@@ -215,6 +215,8 @@ pub enum Broken {
 pub(in crate::care) struct Reader<D: Disk> {
     file: D::File,
     block: Vec<u8>,
+    /// Where blocks are read to; made once, since to fill it with zeros takes longer than most reads.
+    read: Vec<u8>,
     /// Octets of `block` that were taken.
     taken: usize,
     /// Where the next block is read.
@@ -239,6 +241,7 @@ impl<D: Disk> Reader<D> {
             file => Ok(Self {
                 file: file?,
                 block: Vec::new(),
+                read: Vec::new(),
                 taken: 0,
                 offset: 0,
                 lines: 0,
@@ -302,11 +305,12 @@ impl<D: Disk> Reader<D> {
             }
             self.block.drain(..self.taken);
             self.taken = 0;
-            let before = self.block.len();
-            self.block.resize(before + BLOCK, 0);
-            let to = self.block.get_mut(before..).unwrap_or_default();
-            let count = disk.read_at(&self.file, to, self.offset).await?;
-            self.block.truncate(before + count);
+            if self.read.is_empty() {
+                self.read = vec![0; BLOCK];
+            }
+            let count = disk.read_at(&self.file, &mut self.read, self.offset).await?;
+            self.block
+                .extend_from_slice(self.read.get(..count).unwrap_or_default());
             self.offset += count as u64;
             if count == 0 {
                 // A torn line is no line.

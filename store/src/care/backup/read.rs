@@ -39,7 +39,9 @@ async fn each_block<D: Disk>(
     buffer: &mut Vec<u8>,
     mut take: impl AsyncFnMut(&[u8], u64) -> io::Result<()>,
 ) -> io::Result<(u64, String)> {
-    buffer.resize(BLOCK, 0);
+    if buffer.len() != BLOCK {
+        *buffer = vec![0; BLOCK];
+    }
     let (mut hash, mut offset) = (Sha256::new(), 0);
     loop {
         let count = disk.read_at(file, buffer, offset).await?;
