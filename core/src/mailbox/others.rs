@@ -33,6 +33,12 @@ pub fn meaning(name: &MailboxName) -> Meaning {
     }
 }
 
+/// Whether a name is of another account's mailbox, or of a level above such.
+#[must_use]
+pub fn is_theirs(name: &MailboxName) -> bool {
+    name.as_str().split('/').next() == Some(OTHER_USERS)
+}
+
 /// The name of another account's mailbox. `None`: it would be too long.
 #[must_use]
 pub fn name_of(account: &AccountName, mailbox: &MailboxName) -> Option<MailboxName> {

@@ -15,10 +15,11 @@ use super::notify_news::{Round, Why};
 use super::place::Place;
 use super::view::Telling;
 use super::{MailboxStatus, Session};
+use crate::addr::AccountName;
 use crate::imap::command::{FetchItem, MailboxArg};
 use crate::imap::notify::{Events, Filter, Group, Notify};
 use crate::machine::{Action, LOOKS_LATER, Scope, WatchId};
-use crate::mailbox::{MailboxId, MailboxName, MailboxRef, ModSeq, Uid};
+use crate::mailbox::{MailboxId, MailboxName, MailboxRef, ModSeq, Uid, others};
 
 /// Mailboxes whose messages one session may watch. Who asks for more is refused, and who comes to have more is told
 /// NOTIFICATIONOVERFLOW.
@@ -64,6 +65,8 @@ pub(super) struct Notified {
     pub(super) list_dirty: bool,
     /// It could not be looked at; again later.
     pub(super) list_missed: bool,
+    /// Watches of the lists of those who share something with the user.
+    pub(super) owners: BTreeMap<AccountName, WatchId>,
     /// The list as told; none before the first look.
     pub(super) known: Option<BTreeMap<MailboxName, Known>>,
     /// Other mailboxes whose messages it hears of, by what they are called.
@@ -116,6 +119,7 @@ impl Notified {
             list: None,
             list_dirty: false,
             list_missed: false,
+            owners: BTreeMap::new(),
             known: None,
             boxes: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -176,6 +180,13 @@ impl Notified {
             .collect()
     }
 
+    /// Whether it hears of mailboxes of others, some of which may be among the names that are subscribed.
+    pub(super) fn reaches_others<'a>(&self, mut subscribed: impl Iterator<Item = &'a MailboxName>) -> bool {
+        let by_subscription = |group: &Group| matches!(group.filter, Filter::Subscribed);
+        self.named().iter().any(others::is_theirs)
+            || (self.groups.iter().any(by_subscription) && subscribed.any(others::is_theirs))
+    }
+
     /// Whether it hears of the server's annotations.
     pub(super) fn hears_server(&self) -> bool {
         let mut groups = self.groups.iter();
@@ -217,7 +228,7 @@ impl Notified {
 
     /// Something that is watched may have changed.
     pub(super) fn wake(&mut self, watch: WatchId) {
-        if self.list == Some(watch) {
+        if self.list == Some(watch) || self.owners.values().any(|owner| *owner == watch) {
             self.list_dirty = true;
         } else if let Some(name) = self.watches.get(&watch) {
             self.dirty.insert(name.clone());
@@ -320,6 +331,7 @@ impl Session {
             return;
         };
         let watches = old.watches.into_keys().chain(old.list);
+        let watches = watches.chain(old.owners.into_values());
         for watch in watches {
             self.out.push(Action::Unwatch(watch));
         }

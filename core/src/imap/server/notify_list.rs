@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::MailboxEntry;
 use super::notify::Notified;
+use super::{MailboxEntry, SharedMailbox};
 use crate::imap::notify::Events;
 use crate::imap::response;
-use crate::mailbox::{MailboxId, MailboxName, SpecialUse};
+use crate::mailbox::{MailboxId, MailboxName, Rights, SpecialUse, others};
 
 /// What a client knows of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) id: Option<MailboxId>,
+    /// Of another account's mailbox, whose number is not known: what the client may do with it. One that it may not look
+    /// up is not there (RFC 5465 §5.4).
+    pub(super) rights: Option<Rights>,
     exists: bool,
     pub(super) subscribed: bool,
     special_use: Vec<SpecialUse>,
@@ -47,18 +50,35 @@ pub(super) struct Told {
     pub(super) places: Places,
 }
 
-/// What the client knows, once it knows this list.
-pub(super) fn known(entries: Vec<MailboxEntry>) -> Names {
+/// What the client knows, once it knows this list, and what others share with it.
+pub(super) fn known(entries: Vec<MailboxEntry>, shared: &[SharedMailbox]) -> Names {
     let known = |entry: MailboxEntry| {
         let known = Known {
             id: entry.id.filter(|_| entry.selectable),
+            rights: None,
             exists: entry.exists,
             subscribed: entry.subscribed,
             special_use: entry.special_use,
         };
         (entry.name, known)
     };
-    entries.into_iter().map(known).collect()
+    let mut names: Names = entries.into_iter().map(known).collect();
+    for SharedMailbox { owner, name, rights } in shared {
+        let Some(name) = others::name_of(owner, name).filter(|_| rights.contains(Rights::LOOKUP)) else {
+            continue;
+        };
+        // A subscription to it may be there already.
+        let known = names.entry(name).or_insert(Known {
+            id: None,
+            rights: None,
+            exists: false,
+            subscribed: false,
+            special_use: Vec::new(),
+        });
+        known.rights = Some(*rights);
+        known.exists = true;
+    }
+    names
 }
 
 /// The places of a list.
@@ -187,7 +207,8 @@ impl Notified {
             |list: &Names, name: &MailboxName| list.get(name).is_some_and(|known| known.subscribed);
         let hears = |name: &MailboxName, event: Events| {
             let subscribed = subscribed(old, name) || subscribed(new, name);
-            self.events_of(name, true, subscribed).has(event)
+            let own = !others::is_theirs(name);
+            self.events_of(name, own, subscribed).has(event)
         };
         let (mut places, now) = (places(old), places(new));
         let mut lines: Vec<(MailboxName, Option<MailboxName>)> = Vec::new();
@@ -266,7 +287,7 @@ fn children(new: &Names, told: &BTreeSet<&MailboxName>) -> BTreeSet<MailboxName>
 
 fn attributes(known: Option<&Known>, children: bool) -> Vec<&'static str> {
     let mut all = Vec::with_capacity(4);
-    if known.is_none_or(|known| known.id.is_none()) {
+    if known.is_none_or(|known| known.id.is_none() && known.rights.is_none()) {
         all.push("\\NonExistent");
     }
     all.push(if children {

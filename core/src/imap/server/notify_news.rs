@@ -1,6 +1,6 @@
 //! Telling what a client has asked for with NOTIFY, between commands and while it idles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fetch::Fetch;
 use super::job::Job;
@@ -9,12 +9,12 @@ use super::notify::{MAX_NAMES, MAX_WATCHED, Notified, Watched};
 use super::notify_list::{self, Known, Notice, Places, Told};
 use super::place::Place;
 use super::view::Cursor;
-use super::{Call, MailboxEntry, MailboxStatus, Phase, Session, Then, refusal};
+use super::{Call, MailboxEntry, MailboxStatus, Phase, Session, SharedMailbox, Then, refusal};
 use crate::addr::AccountName;
 use crate::imap::notify::Events;
 use crate::imap::response;
-use crate::machine::WatchId;
-use crate::mailbox::{MailboxName, MailboxRef, Uid};
+use crate::machine::{LOOKS_LATER, Scope, WatchId};
+use crate::mailbox::{MailboxName, MailboxRef, Rights, Uid};
 use crate::refusal::Refusal;
 
 const TOO_MUCH: &str = "NO [NOTIFICATIONOVERFLOW] Too many mailboxes";
@@ -147,27 +147,53 @@ impl Session {
     }
 
     /// The list as it is now.
-    pub(super) fn notify_listed(
-        &mut self,
-        mut round: Box<Round>,
-        result: Result<Vec<MailboxEntry>, Refusal>,
-    ) {
+    pub(super) fn notify_listed(&mut self, round: Box<Round>, result: Result<Vec<MailboxEntry>, Refusal>) {
         let entries = match result {
-            Ok(entries) if entries.len() > MAX_NAMES => return self.overflow(*round),
             Ok(entries) => entries,
-            Err(refused) => match round.why {
-                Why::Command { tag, old, .. } => {
-                    return self.notify_is_refused(tag, old, refusal::no(refused));
-                }
-                _ => {
-                    if let Some(notified) = self.notified.as_mut() {
-                        notified.list_missed = true;
-                    }
-                    return self.go_round(round);
-                }
-            },
+            Err(refused) => return self.list_failed(round, refused),
         };
-        let new = notify_list::known(entries);
+        let reaches = |notified: &Box<Notified>| {
+            let subscribed = entries.iter().filter(|entry| entry.subscribed);
+            notified.reaches_others(subscribed.map(|entry| &entry.name))
+        };
+        let reaches = self.notified.as_ref().is_some_and(reaches);
+        match self.account_name().filter(|_| reaches) {
+            Some(account) => self.call(Call::Shared { account }, Then::NotifyShared(round, entries)),
+            None => self.list_is(round, entries, &[]),
+        }
+    }
+
+    /// What others share with the client.
+    pub(super) fn notify_shared(
+        &mut self,
+        round: Box<Round>,
+        own: Vec<MailboxEntry>,
+        result: Result<Vec<SharedMailbox>, Refusal>,
+    ) {
+        match result {
+            Ok(shared) => self.list_is(round, own, &shared),
+            Err(refused) => self.list_failed(round, refused),
+        }
+    }
+
+    /// The list cannot be looked at.
+    fn list_failed(&mut self, round: Box<Round>, refused: Refusal) {
+        match round.why {
+            Why::Command { tag, old, .. } => self.notify_is_refused(tag, old, refusal::no(refused)),
+            _ => {
+                if let Some(notified) = self.notified.as_mut() {
+                    notified.list_missed = true;
+                }
+                self.go_round(round);
+            }
+        }
+    }
+
+    fn list_is(&mut self, mut round: Box<Round>, entries: Vec<MailboxEntry>, shared: &[SharedMailbox]) {
+        if entries.len() + shared.len() > MAX_NAMES || !self.watch_owners(shared) {
+            return self.overflow(*round);
+        }
+        let new = notify_list::known(entries, shared);
         let Some(notified) = self.notified.as_mut() else {
             return self.end_round(*round);
         };
@@ -209,6 +235,39 @@ impl Session {
         self.go_round(round);
     }
 
+    /// Watches the lists of those who share something: their mailboxes come and go, and rights to them. False: they are
+    /// too many.
+    fn watch_owners(&mut self, shared: &[SharedMailbox]) -> bool {
+        let owners: BTreeSet<&AccountName> = shared.iter().map(|mailbox| &mailbox.owner).collect();
+        if owners.len() > MAX_WATCHED {
+            return false;
+        }
+        let Some(notified) = self.notified.as_mut() else {
+            return true;
+        };
+        let mut before = core::mem::take(&mut notified.owners);
+        let (mut now, mut is_fresh) = (BTreeMap::new(), false);
+        for owner in owners {
+            let watch = match before.remove(owner) {
+                Some(watch) => watch,
+                None => {
+                    is_fresh = true;
+                    self.watch(Scope::List(owner.clone()), LOOKS_LATER)
+                }
+            };
+            now.insert(owner.clone(), watch);
+        }
+        for watch in before.into_values() {
+            self.unwatch(watch);
+        }
+        if let Some(notified) = self.notified.as_mut() {
+            notified.owners = now;
+            // What changed between that look and the watch.
+            notified.list_dirty |= is_fresh;
+        }
+        true
+    }
+
     /// Watches the mailboxes whose messages the client hears of, and no others. False: they are too many.
     fn watch_boxes(&mut self, new: &BTreeMap<MailboxName, Known>, places: &Places) -> bool {
         let Some(account) = self.account_name() else {
@@ -238,13 +297,18 @@ impl Session {
                 );
             }
         }
-        // Those of others, which the list does not have.
-        let named = notified.named().into_iter().map(|name| {
-            let events = notified.events_of(&name, false, false);
+        // Those of others: that are named, and that the list has and the client may read.
+        let readable = |known: &Known| known.rights.is_some_and(|rights| rights.contains(Rights::READ));
+        let shared = new.iter().filter(|(_, known)| readable(known));
+        let mut theirs = notified.named();
+        theirs.extend(shared.map(|(name, _)| name.clone()));
+        let theirs = theirs.into_iter().map(|name| {
+            let subscribed = new.get(&name).is_some_and(|known| known.subscribed);
+            let events = notified.events_of(&name, false, subscribed);
             (name, events)
         });
-        let named: Vec<(MailboxName, Events)> = named.collect();
-        for (name, events) in named {
+        let theirs: Vec<(MailboxName, Events)> = theirs.collect();
+        for (name, events) in theirs {
             if !wanted.contains_key(&name)
                 && events.has(Events::NEW)
                 && let Some(place) = self.place_of(name.clone())

@@ -98,6 +98,8 @@ pub(super) enum Then {
     MultiClosed(Box<Search>),
     /// What became of the list of mailboxes.
     NotifyList(Box<Round>),
+    /// The mailboxes of others that the client hears of, and those of its own.
+    NotifyShared(Box<Round>, Vec<MailboxEntry>),
     /// What became of a mailbox that is not selected.
     NotifyStatus(Box<Round>, MailboxName),
     /// What became of annotations.
@@ -184,6 +186,7 @@ impl Session {
                 self.notify_annotated(round, about, result);
             }
             (Then::NotifyList(round), Reply::List(result)) => self.notify_listed(round, result),
+            (Then::NotifyShared(round, own), Reply::Shared(result)) => self.notify_shared(round, own, result),
             (Then::NotifyStatus(round, name), Reply::Status(result)) => {
                 self.notify_counted(round, &name, result)
             }
