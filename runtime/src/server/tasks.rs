@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Ticks between two looks at what operators lift while nobody is held back.
 const LIMITS: u32 = 5;
+/// Ticks that a server at rest sleeps: whoever arrives wakes it, and a new certificate is in time after ten seconds.
+const RESTING: u32 = 10;
 /// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
 const ACCOUNTS: u32 = 2;
 /// So many times more rarely what is heard of is looked at: a change is told, unless its writer died half way.
@@ -109,15 +111,18 @@ async fn tick<S: MailStore, D: Disk>(host: Arc<Host<S, D>>, flag_sync: Duration,
     let mut count = 0_u64;
     loop {
         let before = count;
-        count += sleep(&host).await;
+        let slept = sleep(&host).await;
+        count += slept;
         let due = |every: u32| before / u64::from(every) != count / u64::from(every);
         // As often as this while there is somebody who hears of nothing; more rarely while all is heard.
         let look = |kind: fn(&Scope) -> bool, every: u32| {
             due(every) && hub.is_watched(kind) && (due(every.saturating_mul(HEARD)) || !hub.hears(kind))
         };
         host.tell_left_out();
-        // With nobody held back there is nothing to lift: no thread is woken for it each second.
-        if due(LIMITS) || host.service.has_limits_to_tell(host.clock.now()) {
+        // With nobody held back there is nothing to lift: no thread is woken for it each second, and at rest none at all.
+        // What was lifted meanwhile is heard when the first session arrives, before it can be refused.
+        let (arrived, resting) = (slept == 0, slept == u64::from(RESTING));
+        if arrived || due(LIMITS) && !resting || host.service.has_limits_to_tell(host.clock.now()) {
             limits.begin(&host, tend_limits(Arc::clone(&host)));
         }
         if due(LIMITS) && !host.service.hears_requests() {
@@ -159,9 +164,15 @@ async fn sleep<S: MailStore, D: Disk>(host: &Host<S, D>) -> u64 {
         host.sessions.arrival().await;
         0
     };
+    // Operators wait for every process that has told whom it holds back, and for whom the system tells of nothing.
+    let ticks = if host.service.has_held_back() || !host.service.hears_requests() {
+        LIMITS
+    } else {
+        RESTING
+    };
     let rest = async {
-        after(host, TICK * CERTIFICATE).await;
-        u64::from(CERTIFICATE)
+        after(host, TICK * ticks).await;
+        u64::from(ticks)
     };
     arrival.or(rest).await
 }

@@ -113,6 +113,12 @@ impl<S: MailStore, D: Disk> Service<S, D> {
             && (self.limits.board.has_news(changes) || limiter.held(now.mono, &rates).next().is_some())
     }
 
+    /// Whether this process has ever held somebody back: operators who lift limits wait until it has heard them.
+    #[must_use]
+    pub fn has_held_back(&self) -> bool {
+        lock(&self.limits.limiter).changes() > 0
+    }
+
     fn listed(&self, now: Now) -> Vec<Listed> {
         let rates = self.settings().rates;
         let limiter = lock(&self.limits.limiter);
