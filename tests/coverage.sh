@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Which lines of core and store the tests run: builds them with counters, runs the tests of both crates and the fuzzer's gate,
+# and prints a table of modules. Needs llvm-tools of the toolchain at hand (`rustup component add llvm-tools`).
+#
+#     tests/coverage.sh [DIRECTORY]        # builds in DIRECTORY, or target/coverage
+#     RMAIL_COVERAGE="-p rmail-core" tests/coverage.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TARGET_DIR="${1:-$PWD/target/coverage}"
+tools=$(dirname "$(find "$(rustc --print sysroot)/lib/rustlib" -name llvm-profdata | head -1)")
+[ -x "$tools/llvm-cov" ] || { echo "llvm-tools are missing: rustup component add llvm-tools" >&2; exit 1; }
+mkdir -p "$CARGO_TARGET_DIR/profiles"
+# Only our own crates are counted; the others are built once.
+wrapper="$CARGO_TARGET_DIR/wrapper.sh"
+printf '#!/bin/sh\nexec "$@" -Cinstrument-coverage\n' >"$wrapper"
+chmod +x "$wrapper"
+export RUSTC_WORKSPACE_WRAPPER="$wrapper"
+export LLVM_PROFILE_FILE="$CARGO_TARGET_DIR/profiles/%p-%m.profraw"
+rm -f "$CARGO_TARGET_DIR"/profiles/*
+what="${RMAIL_COVERAGE:--p rmail-core -p rmail-store -p rmail-conformance}"
+# shellcheck disable=SC2086
+cargo test --no-run --message-format=json $what --lib --tests |
+  python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("profile", {}).get("test") and message.get("executable"):
+        print(message["executable"], message["manifest_path"].rsplit("/", 1)[0])
+' >"$CARGO_TARGET_DIR/programs"
+objects=()
+while read -r program directory; do
+  objects+=(-object "$program")
+  (cd "$directory" && CARGO_MANIFEST_DIR="$directory" "$program" >/dev/null 2>&1) || echo "failed: $program" >&2
+done <"$CARGO_TARGET_DIR/programs"
+"$tools/llvm-profdata" merge -sparse "$CARGO_TARGET_DIR"/profiles/*.profraw -o "$CARGO_TARGET_DIR/all.profdata"
+"$tools/llvm-cov" export -summary-only -instr-profile "$CARGO_TARGET_DIR/all.profdata" "${objects[@]}" \
+  core/src store/src | python3 tests/coverage.py
