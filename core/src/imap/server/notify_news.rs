@@ -152,11 +152,11 @@ impl Session {
             Ok(entries) => entries,
             Err(refused) => return self.list_failed(round, refused),
         };
-        let reaches = |notified: &Box<Notified>| {
+        let reaches = |notified: &Notified| {
             let subscribed = entries.iter().filter(|entry| entry.subscribed);
             notified.reaches_others(subscribed.map(|entry| &entry.name))
         };
-        let reaches = self.notified.as_ref().is_some_and(reaches);
+        let reaches = self.notified.as_deref().is_some_and(reaches);
         match self.account_name().filter(|_| reaches) {
             Some(account) => self.call(Call::Shared { account }, Then::NotifyShared(round, entries)),
             None => self.list_is(round, entries, &[]),
