@@ -67,18 +67,19 @@ pub(crate) fn measure(host: IpAddr, options: &Options) -> Comparison {
         servers: servers.iter().map(|server| server.name.clone()).collect(),
         rows: Vec::new(),
     };
+    let mut place = options.limits.as_deref().map(limits::Place::new);
     for round in 0..options.rounds {
         // Who comes first changes.
         for n in 0..servers.len() {
-            let place = (n + round as usize) % servers.len();
-            if let Some(server) = servers.get(place) {
+            let turn = (n + round as usize) % servers.len();
+            if let Some(server) = servers.get(turn) {
                 eprintln!("round {} of {}: {}", round + 1, options.rounds, server.name);
-                comparison.add(place, one(host, options, server));
+                comparison.add(turn, one(host, options, server));
             }
         }
-        if let Some(dir) = &options.limits {
+        if let Some(place) = &mut place {
             eprintln!("round {} of {}: the machine", round + 1, options.rounds);
-            let told = limits::measure(host, dir, CONNECTIONS, options.messages);
+            let told = place.measure(host, CONNECTIONS, options.messages);
             comparison.add(servers.len(), told);
         }
     }

@@ -16,8 +16,9 @@ use super::load::{LoadError, Loaded, load, load_or_fail};
 use crate::server::Reloader;
 
 /// Between two looks at the files. They are looked at by name, since editors and secret stores replace them: what is
-/// watched through a descriptor would be the old file.
-const PERIOD: Duration = Duration::from_secs(1);
+/// watched through a descriptor would be the old file. A change counts when two looks have found the same: it is taken after
+/// two to four seconds, and at rest this is a quarter of a process's wake-ups.
+const PERIOD: Duration = Duration::from_secs(2);
 
 /// Octets of a secret's file that are looked at.
 const LONGEST_SECRET: u64 = 1 << 20;

@@ -268,6 +268,10 @@ impl Disk for RealDisk {
         )?)
     }
 
+    fn begin_sync(&self, file: &File, len: u64) {
+        sys::begin_to_write(file.as_fd(), len);
+    }
+
     async fn sync(&self, file: &File) -> io::Result<()> {
         Ok(retry_on_intr(|| rustix::fs::fdatasync(file))?)
     }

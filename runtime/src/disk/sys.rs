@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rmail_store::disk::{DirEntry, Listing, Stat};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{Advice, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::Dir;
@@ -53,6 +54,20 @@ pub(super) fn rename_by_link(from: &Dir, name: &str, to: &Dir, new: &str) -> io:
 pub(super) fn link_fd(fd: &OwnedFd, dir: &Dir, name: &str) -> Result<(), Errno> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     rustix::fs::linkat(CWD, path.as_str(), dir, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// Pages of a file that are begun to be written at most: each takes a call.
+const PAGES: usize = 16;
+
+/// Starts to write a file's first pages back, as sync_file_range(2) does, which takes unsafe code to call. POSIX_FADV_DONTNEED
+/// does the same to the pages of a range, and then drops those from memory that lie in it whole: one octet of each page is
+/// asked for, so that none does.
+pub(super) fn begin_to_write(fd: BorrowedFd<'_>, len: u64) {
+    for page_at in (0..len).step_by(rustix::param::page_size()).take(PAGES) {
+        if rustix::fs::fadvise(fd, page_at, NonZeroU64::new(1), Advice::DontNeed).is_err() {
+            return;
+        }
+    }
 }
 
 const EMPTY: Listing = Listing {

@@ -29,15 +29,15 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Ticks between two looks at what operators lift while nobody is held back.
 const LIMITS: u32 = 5;
-/// Ticks that a server at rest sleeps: whoever arrives wakes it, and a new certificate is in time after ten seconds.
-const RESTING: u32 = 10;
+/// Ticks that a server at rest sleeps: whoever arrives wakes it, and a new certificate is in time after twenty seconds.
+const RESTING: u32 = 20;
 /// Ticks between two looks at watched accounts: a user who is disabled is out within 5 s.
 const ACCOUNTS: u32 = 2;
 /// So many times more rarely what is heard of is looked at: a change is told, unless its writer died half way.
 const HEARD: u32 = 10;
 /// Between hearing of changes twice: a mailbox that another process changes all the time is looked at so often.
 const REST: Duration = Duration::from_millis(5);
-/// Ticks between two looks at the certificate's files.
+/// Ticks between two looks at the certificate's files, while somebody is there.
 const CERTIFICATE: u32 = 5;
 /// How long lines of the history wait for others.
 const HISTORY: Duration = Duration::from_millis(100);

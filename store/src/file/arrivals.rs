@@ -1,18 +1,20 @@
-//! Messages that arrive for one mailbox at the same time are added together.
+//! Messages that arrive at the same time are put on disk together, and added together.
 //!
-//! Each change of a mailbox costs a lock, two writes to `state` and two to the usage record, and any of these may wait for
-//! the file system's journal. While one change is under way the messages behind it gather; the first of them then leads:
-//! it adds all that are there in one change, lets the next one lead, syncs, and tells the others. Nobody waits in order to
-//! have company.
+//! Each message costs a sync of its file, and each change of a mailbox a lock, two writes to `state`, two to the usage
+//! record and a sync of the directory; any of these may wait for the file system's journal, which commits for one at a
+//! time. So messages wait in two lines: the store's, for the sync of their files, and the mailbox's, to be added. While
+//! one round of a line is under way the messages behind it gather; the first of them then leads the next round, for all
+//! who are there. Nobody waits in order to have company, and a thread sleeps no more than once for a message that others
+//! see to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use core::future::poll_fn;
-use std::collections::BTreeMap;
 
 use rmail_core::addr::AccountName;
-use rmail_core::mailbox::Quota;
+use rmail_core::mailbox::{Flags, Quota, Uid, UidValidity};
 use rmail_core::mime::parsed::Parsed;
 use rmail_core::refusal::Refusal;
 use rmail_core::time::{DateTime, Unix};
@@ -22,14 +24,17 @@ use crate::error::{Error, Result};
 
 use super::FileStore;
 use super::add::{Added, Failed, New, records, take_parsed};
-use super::io::within;
+use super::io::{During as _, within};
 use super::mailbox::{Mailbox, guard};
 use super::spool::Spool;
 
-/// Messages of one change at most.
+/// Messages of one round at most.
 const TOGETHER: usize = 64;
 
-/// A message on disk that is to be added.
+/// Octets of a message whose file is synced together with others: the others wait for it.
+const SMALL: u64 = 32 * 1024;
+
+/// A message that is to be added.
 struct Message<D: Disk> {
     new: New<D>,
     parsed: Option<Parsed>,
@@ -40,31 +45,47 @@ struct Message<D: Disk> {
 enum Fate<D: Disk> {
     /// Somebody sees to it.
     Waits,
-    /// Its own operation adds it and those behind it.
-    Leads,
+    /// Its own operation leads the next round of this line.
+    Leads(Stage),
     /// It could not be added together with others: its own operation tries alone.
     Alone(Box<Message<D>>),
     /// It is in the mailbox, synced, or it is not.
     Done(Result<()>),
+    /// The operation was given up: there is nobody to tell.
+    GivenUp,
+}
+
+/// The two lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Of the store: files are synced.
+    Sync,
+    /// Of a mailbox: synced messages are added.
+    Add,
 }
 
 /// Where an operation hears of its message.
 struct Place<D: Disk>(Mutex<(Fate<D>, Option<Waker>)>);
 
 impl<D: Disk> Place<D> {
-    fn set(&self, fate: Fate<D>) {
+    /// Whether somebody hears it.
+    fn set(&self, fate: Fate<D>) -> bool {
         let waker = {
             let mut place = guard(&self.0);
+            if matches!(place.0, Fate::GivenUp) {
+                return false;
+            }
             place.0 = fate;
             place.1.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
+        true
     }
 
-    fn take(&self) -> Fate<D> {
-        core::mem::replace(&mut guard(&self.0).0, Fate::Waits)
+    fn give_up(&self) -> Fate<D> {
+        core::mem::replace(&mut guard(&self.0).0, Fate::GivenUp)
     }
 
     async fn heard(&self) -> Fate<D> {
@@ -83,99 +104,114 @@ impl<D: Disk> Place<D> {
 }
 
 /// A message in line.
-struct Arrival<D: Disk> {
+pub(super) struct Arrival<D: Disk> {
     message: Message<D>,
+    inbox: Arc<Mailbox<D>>,
     place: Arc<Place<D>>,
 }
 
-/// The messages that are to be added to a mailbox by this process.
-pub(super) struct Arrivals<D: Disk>(Mutex<Line<D>>);
+/// Messages of this process that wait for a round.
+pub(super) struct Line<D: Disk> {
+    stage: Stage,
+    state: Mutex<Waiting<D>>,
+}
 
-struct Line<D: Disk> {
-    /// Somebody leads, or has been told to.
+struct Waiting<D: Disk> {
+    /// Somebody leads a round, or has been told to.
     led: bool,
-    waiting: Vec<Arrival<D>>,
+    arrivals: Vec<Arrival<D>>,
 }
 
-impl<D: Disk> Default for Arrivals<D> {
-    fn default() -> Self {
-        Self(Mutex::new(Line {
-            led: false,
-            waiting: Vec::new(),
-        }))
-    }
-}
-
-impl<D: Disk> Arrivals<D> {
-    fn line(&self) -> MutexGuard<'_, Line<D>> {
-        guard(&self.0)
+impl<D: Disk> Line<D> {
+    /// The line of a store.
+    pub(super) fn to_sync() -> Self {
+        Self::new(Stage::Sync)
     }
 
-    /// Puts a message in line; leads at once if nobody else does.
-    fn arrive(&self, message: Message<D>) -> Seat<'_, D> {
-        let place = Arc::new(Place(Mutex::new((Fate::Waits, None))));
-        let mut line = self.line();
-        line.waiting.push(Arrival {
-            message,
-            place: Arc::clone(&place),
-        });
-        if !line.led {
-            line.led = true;
-            place.set(Fate::Leads);
-        }
-        drop(line);
-        Seat {
-            arrivals: self,
-            place,
+    /// The line of a mailbox.
+    pub(super) fn to_add() -> Self {
+        Self::new(Stage::Add)
+    }
+
+    fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            state: Mutex::new(Waiting {
+                led: false,
+                arrivals: Vec::new(),
+            }),
         }
     }
 
-    /// The next in line leads from now on.
+    fn waiting(&self) -> MutexGuard<'_, Waiting<D>> {
+        guard(&self.state)
+    }
+
+    /// Puts a message in line; its operation leads at once if nobody else does.
+    fn join(&self, arrival: Arrival<D>) {
+        let mut waiting = self.waiting();
+        waiting.arrivals.push(arrival);
+        if !waiting.led {
+            self.next(&mut waiting);
+        }
+    }
+
+    /// The round is over: the next in line leads from now on.
     fn pass_on(&self) {
-        let mut line = self.line();
-        match line.waiting.first() {
-            Some(first) => first.place.set(Fate::Leads),
-            None => line.led = false,
+        self.next(&mut self.waiting());
+    }
+
+    fn next(&self, waiting: &mut Waiting<D>) {
+        waiting.led = false;
+        while let Some(first) = waiting.arrivals.first() {
+            if first.place.set(Fate::Leads(self.stage)) {
+                waiting.led = true;
+                return;
+            }
+            waiting.arrivals.remove(0);
         }
     }
 
-    /// Those who are added together now, the first in line among them.
+    /// Those who are served together now, the first in line among them.
     fn take(&self) -> Vec<Arrival<D>> {
-        let mut line = self.line();
-        let count = line.waiting.len().min(TOGETHER);
-        line.waiting.drain(..count).collect()
+        let mut waiting = self.waiting();
+        let count = waiting.arrivals.len().min(TOGETHER);
+        waiting.arrivals.drain(..count).collect()
+    }
+
+    /// Takes the message of a place out of the line. False: it is not there.
+    fn withdraw(&self, place: &Arc<Place<D>>) -> bool {
+        let mut waiting = self.waiting();
+        let before = waiting.arrivals.len();
+        waiting
+            .arrivals
+            .retain(|arrival| !Arc::ptr_eq(&arrival.place, place));
+        waiting.arrivals.len() < before
     }
 }
 
-/// An operation that waits for its message. If it is given up it does not keep the lead.
+/// An operation that waits for its message. If it is given up it does not keep a lead.
 struct Seat<'a, D: Disk> {
-    arrivals: &'a Arrivals<D>,
+    sync: &'a Line<D>,
+    add: &'a Line<D>,
     place: Arc<Place<D>>,
-}
-
-impl<D: Disk> Seat<'_, D> {
-    /// Takes the message out of the line, if nobody has begun to add it.
-    fn withdraw(&self) -> bool {
-        let mut line = self.arrivals.line();
-        let before = line.waiting.len();
-        line.waiting
-            .retain(|arrival| !Arc::ptr_eq(&arrival.place, &self.place));
-        line.waiting.len() < before
-    }
 }
 
 impl<D: Disk> Drop for Seat<'_, D> {
     fn drop(&mut self) {
-        // Nobody passes the lead on to what is not in line.
-        self.withdraw();
-        if matches!(self.place.take(), Fate::Leads) {
-            self.arrivals.pass_on();
+        let fate = self.place.give_up();
+        self.sync.withdraw(&self.place);
+        self.add.withdraw(&self.place);
+        match fate {
+            Fate::Leads(Stage::Sync) => self.sync.pass_on(),
+            Fate::Leads(Stage::Add) => self.add.pass_on(),
+            _ => {}
         }
     }
 }
 
-/// The lead; it goes on when this is dropped.
-struct Lead<'a, D: Disk>(&'a Arrivals<D>);
+/// The lead of a round; it goes on when this is dropped.
+struct Lead<'a, D: Disk>(&'a Line<D>);
 
 impl<D: Disk> Drop for Lead<'_, D> {
     fn drop(&mut self) {
@@ -183,7 +219,7 @@ impl<D: Disk> Drop for Lead<'_, D> {
     }
 }
 
-/// Operations whose messages are being added, in the order of the messages. Should that be given up in its midst, nobody is
+/// Operations whose messages are in a round, in the order of the messages. Should that be given up in its midst, nobody is
 /// left waiting.
 struct Places<D: Disk>(Vec<Arc<Place<D>>>);
 
@@ -191,7 +227,9 @@ impl<D: Disk> Places<D> {
     fn tell(mut self, result: Result<()>) {
         let mut places = core::mem::take(&mut self.0).into_iter();
         let Err(error) = result else {
-            places.for_each(|place| place.set(Fate::Done(Ok(()))));
+            places.for_each(|place| {
+                place.set(Fate::Done(Ok(())));
+            });
             return;
         };
         let refusal = error.refusal;
@@ -206,6 +244,11 @@ impl<D: Disk> Places<D> {
                 source: None,
             })));
         });
+    }
+
+    /// Each is told by itself.
+    fn let_go(mut self) {
+        self.0.clear();
     }
 }
 
@@ -226,64 +269,124 @@ impl<D: Disk> FileStore<D> {
         now: Unix,
     ) -> Result<()> {
         let inbox = self.inbox(account, now).await?;
+        let (body, synced) = match spool.len() <= SMALL {
+            true => self.write_down(spool).await?,
+            false => (self.settle(spool).await?, true),
+        };
         let mut new = [New {
-            body: self.settle(spool).await?,
-            flags: rmail_core::mailbox::Flags::default(),
+            body,
+            flags: Flags::default(),
             date: DateTime::from(now),
         }];
         let parsed = take_parsed(&mut new).pop().flatten();
         let [new] = new;
-        let seat = inbox.arrivals.arrive(Message {
-            new,
-            parsed,
-            quota: *quota,
+        let place = Arc::new(Place(Mutex::new((Fate::Waits, None))));
+        let seat = Seat {
+            sync: &self.arrivals,
+            add: &inbox.arrivals,
+            place: Arc::clone(&place),
+        };
+        let line = if synced { seat.add } else { seat.sync };
+        line.join(Arrival {
+            message: Message {
+                new,
+                parsed,
+                quota: *quota,
+            },
+            inbox: Arc::clone(&inbox),
+            place,
         });
         loop {
             let heard = within(self.disk(), self.limits().lock_wait, seat.place.heard()).await;
             let fate = match heard {
                 Some(fate) => fate,
-                None if seat.withdraw() => {
+                None if seat.add.withdraw(&seat.place) => {
                     return Err(Error {
                         refusal: Refusal::Busy,
                         context: format!("add a message to {}", inbox.label()),
                         source: None,
                     });
                 }
-                // It is being added: what comes of that has to be known.
+                // It is being synced or added: what comes of that has to be known.
                 None => seat.place.heard().await,
             };
             match fate {
-                Fate::Waits => {}
-                Fate::Leads => self.lead(account, &inbox, now).await,
+                Fate::Waits | Fate::GivenUp => {}
+                Fate::Leads(Stage::Sync) => self.sync_arrivals().await,
+                Fate::Leads(Stage::Add) => self.add_arrivals(account, &inbox, now).await,
                 Fate::Alone(message) => return self.deliver_alone(account, &inbox, *message, now).await,
                 Fate::Done(result) => return result,
             }
         }
     }
 
-    /// Adds those who are in line.
-    async fn lead(&self, account: &AccountName, inbox: &Arc<Mailbox<D>>, now: Unix) {
+    /// Syncs the files of those who are in line, who wait for their mailboxes then.
+    async fn sync_arrivals(&self) {
+        let lead = Lead(&self.arrivals);
+        let arrivals = self.arrivals.take();
+        let places = Places(
+            arrivals
+                .iter()
+                .map(|arrival| Arc::clone(&arrival.place))
+                .collect(),
+        );
+        let bodies = || arrivals.iter().map(|arrival| &arrival.message.new.body);
+        if arrivals.len() > 1 {
+            // All on their way at once: the commit that the first sync waits for is then that of all.
+            bodies().for_each(|body| self.disk().begin_sync(&body.file, body.size.into()));
+        }
+        let mut synced = Vec::with_capacity(arrivals.len());
+        for body in bodies() {
+            let result = self.disk().sync(&body.file).await;
+            synced.push(result.during(|| "write a message".to_owned()));
+        }
+        drop(lead);
+        places.let_go();
+        for (arrival, synced) in arrivals.into_iter().zip(synced) {
+            match synced {
+                Ok(()) => {
+                    let inbox = Arc::clone(&arrival.inbox);
+                    inbox.arrivals.join(arrival);
+                }
+                Err(error) => {
+                    arrival.place.set(Fate::Done(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Adds those who are in line, and syncs the directory once for all of them.
+    async fn add_arrivals(&self, account: &AccountName, inbox: &Arc<Mailbox<D>>, now: Unix) {
         let lead = Lead(&inbox.arrivals);
         let (mut news, mut parsed, mut quotas) = (Vec::new(), Vec::new(), Vec::new());
         let mut places = Places(Vec::new());
-        for Arrival { message, place } in inbox.arrivals.take() {
+        for Arrival { message, place, .. } in inbox.arrivals.take() {
             news.push(message.new);
             parsed.push(message.parsed);
             quotas.push(message.quota);
             places.0.push(place);
         }
-        let added = self.add_together(account, inbox, &mut news, &quotas, now).await;
-        drop(lead);
-        match added {
-            Ok(added) => {
-                let kept = self.keep_added(inbox, added, &news, &parsed, now).await;
-                places.tell(kept);
-            }
+        let added = match self.add_together(account, inbox, &mut news, &quotas, now).await {
+            Ok(added) => added,
             Err(error) if is_worth_another_try(&error, news.len()) => {
+                drop(lead);
                 let alone = news.into_iter().zip(parsed).zip(quotas);
                 for (place, ((new, parsed), quota)) in places.0.drain(..).zip(alone) {
                     place.set(Fate::Alone(Box::new(Message { new, parsed, quota })));
                 }
+                return;
+            }
+            Err(error) => {
+                drop(lead);
+                return places.tell(Err(error));
+            }
+        };
+        let kept = self.keep_added(inbox, added).await;
+        drop(lead);
+        match kept {
+            Ok(kept) => {
+                places.tell(Ok(()));
+                self.remember(inbox, &kept, &news, &parsed, now).await;
             }
             Err(error) => places.tell(Err(error)),
         }
@@ -323,27 +426,41 @@ impl<D: Disk> FileStore<D> {
         let ticket = tickets.remove(account).ok_or(Refusal::Storage)?;
         let added = self.add_again(account, inbox, &mut news, ticket, now).await?;
         let inbox = Arc::clone(&added.touched.mailbox);
-        self.keep_added(&inbox, added, &news, &[message.parsed], now)
-            .await
+        let kept = self.keep_added(&inbox, added).await?;
+        self.remember(&inbox, &kept, &news, &[message.parsed], now).await;
+        Ok(())
     }
 
     /// Syncs what was added to a mailbox, and tells of it.
-    async fn keep_added(
+    async fn keep_added(&self, mailbox: &Arc<Mailbox<D>>, added: Added<D>) -> Result<Kept> {
+        let kept = Kept {
+            uids: added.uids.clone(),
+            uid_validity: added.uid_validity,
+        };
+        let modseq = added.modseq;
+        self.keep(vec![added], &[]).await?;
+        self.announce(mailbox, modseq);
+        Ok(kept)
+    }
+
+    /// Puts what was found out of messages, as they came by, into the parsed cache.
+    async fn remember(
         &self,
         mailbox: &Arc<Mailbox<D>>,
-        added: Added<D>,
+        kept: &Kept,
         news: &[New<D>],
         parsed: &[Option<Parsed>],
         now: Unix,
-    ) -> Result<()> {
-        let (modseq, uid_validity) = (added.modseq, added.uid_validity);
-        let uids = added.uids.clone();
-        self.keep(vec![added], &[]).await?;
-        let records = records(&uids, news, parsed, now);
-        self.keep_new(mailbox, uid_validity, &records).await;
-        self.announce(mailbox, modseq);
-        Ok(())
+    ) {
+        let records = records(&kept.uids, news, parsed, now);
+        self.keep_new(mailbox, kept.uid_validity, &records).await;
     }
+}
+
+/// The numbers that messages have got, which are on disk.
+struct Kept {
+    uids: Vec<Uid>,
+    uid_validity: UidValidity,
 }
 
 /// Whether a message may be taken alone although so many together were refused: there is room for some, or the account was

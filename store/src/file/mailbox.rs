@@ -9,7 +9,7 @@ use rmail_core::mailbox::{Keyword, Keywords, MailboxRef, ModSeq, Rows, Snapshot}
 
 use crate::disk::Disk;
 
-use super::arrivals::Arrivals;
+use super::arrivals::Line;
 use super::dirs::ShardDirs;
 use super::ledger::Ledger;
 use super::recent::Recent;
@@ -53,7 +53,7 @@ pub(super) struct Mailbox<D: Disk> {
     pub(super) recent: Mutex<Option<D::File>>,
     pending: Mutex<Pending>,
     /// Messages that are about to be added.
-    pub(super) arrivals: Arrivals<D>,
+    pub(super) arrivals: Line<D>,
     pub(super) selected: AtomicUsize,
     used: AtomicU64,
 }
@@ -193,7 +193,7 @@ impl<D: Disk> Mailbox<D> {
             known: Mutex::default(),
             recent: Mutex::new(None),
             pending: Mutex::default(),
-            arrivals: Arrivals::default(),
+            arrivals: Line::to_add(),
             selected: AtomicUsize::new(0),
             used: AtomicU64::new(0),
         }

@@ -170,6 +170,8 @@ pub struct FileStore<D: Disk> {
     spooled: Arc<AtomicUsize>,
     /// Operations under way that sync.
     syncing: AtomicUsize,
+    /// Messages that wait for the sync of their files.
+    arrivals: arrivals::Line<D>,
     parsed: parsed::Files<D>,
 }
 
@@ -196,6 +198,7 @@ impl<D: Disk> FileStore<D> {
             synced: Mutex::default(),
             spooled: Arc::default(),
             syncing: AtomicUsize::new(0),
+            arrivals: arrivals::Line::to_sync(),
             parsed: parsed::Files::default(),
         })
     }

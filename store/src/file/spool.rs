@@ -164,16 +164,29 @@ impl<D: Disk> FileStore<D> {
     }
 
     /// Writes and syncs a body, once for all the names that it will get.
-    pub(super) async fn settle(&self, mut spool: Spool<D>) -> Result<Body<D>> {
+    pub(super) async fn settle(&self, spool: Spool<D>) -> Result<Body<D>> {
+        let (body, synced) = self.write_down(spool).await?;
+        if !synced {
+            self.disk()
+                .sync(&body.file)
+                .await
+                .during(|| "write a message".to_owned())?;
+        }
+        Ok(body)
+    }
+
+    /// Writes a body as [`FileStore::settle`] does, and leaves it to the caller to sync it; whether that is done already.
+    pub(super) async fn write_down(&self, mut spool: Spool<D>) -> Result<(Body<D>, bool)> {
         let size = u32::try_from(spool.len).map_err(|_| Refusal::TooLarge)?;
         let parsed = self.end_digest(&mut spool).await;
-        let file = self.settle_file(&mut spool).await?;
-        Ok(Body {
+        let file = self.write_file(&mut spool).await?;
+        let body = Body {
             file,
             size,
             named: None,
             parsed,
-        })
+        };
+        Ok((body, spool.synced))
     }
 
     /// What was found out of it.
@@ -187,13 +200,13 @@ impl<D: Disk> FileStore<D> {
         (read.ok() == Some(front.len())).then(|| digest.finish(&front).parsed)
     }
 
-    /// The spool as a file that is on disk.
-    pub(super) async fn settle_file(&self, spool: &mut Spool<D>) -> Result<D::File> {
+    /// The spool as a file.
+    async fn write_file(&self, spool: &mut Spool<D>) -> Result<D::File> {
         let label = || "write a message".to_owned();
-        let file = match spool.file.take() {
-            Some(file) => file,
+        match spool.file.take() {
+            Some(file) => Ok(file),
             // Its file was dropped because it failed.
-            None if spool.memory.len() as u64 != spool.len => return Err(Refusal::Storage.into()),
+            None if spool.memory.len() as u64 != spool.len => Err(Refusal::Storage.into()),
             None => {
                 let file = self
                     .disk()
@@ -204,11 +217,19 @@ impl<D: Disk> FileStore<D> {
                     .write_at(&file, &spool.memory, 0)
                     .await
                     .during(label)?;
-                file
+                Ok(file)
             }
-        };
+        }
+    }
+
+    /// The spool as a file that is on disk.
+    pub(super) async fn settle_file(&self, spool: &mut Spool<D>) -> Result<D::File> {
+        let file = self.write_file(spool).await?;
         if !spool.synced {
-            self.disk().sync(&file).await.during(label)?;
+            self.disk()
+                .sync(&file)
+                .await
+                .during(|| "write a message".to_owned())?;
         }
         Ok(file)
     }
