@@ -174,6 +174,50 @@ fn a_directory_that_cannot_be_synced_fails_all_and_keeps_none() {
 }
 
 #[test]
+fn a_file_that_cannot_be_synced_fails_its_message_alone() {
+    let (world, first) = begun();
+    block_on(deliver(&first, &[bob()], "first")).expect("deliver");
+    drop(first);
+    let texts: Vec<String> = (0..6).map(|n| format!("text {n:02}")).collect();
+    let run = |disk: &MemDisk, seed: u8| {
+        let store = block_on(open(disk, Limits::default()));
+        let told = Told::default();
+        let mut exec = Exec::new(Random::from_seed([seed; 32]));
+        for (n, text) in texts.iter().enumerate() {
+            let to = [alice(), bob()][n % 2].clone();
+            let (store, told) = (&store, &told);
+            exec.spawn(async move {
+                let body = spool(store, text).await.expect("spool");
+                let delivered = store.deliver(body, &[(to, Quota::UNLIMITED)], None, NOW).await;
+                let result = delivered.map_err(|error| error.refusal);
+                told.borrow_mut().push((text.clone(), result));
+            });
+        }
+        exec.run().expect("nobody waits for ever");
+        drop(exec);
+        told.into_inner()
+    };
+    for seed in 0..40 {
+        let disk = world.fork();
+        disk.record();
+        run(&disk, seed);
+        let calls = disk.take_records();
+        let is_sync = |(_, record): &(usize, _)| matches!(record, Call::Sync);
+        let syncs = calls.iter().map(|record| record.call).enumerate().filter(is_sync);
+        for (at, _) in syncs {
+            let disk = world.fork();
+            disk.fault(disk.calls() + at as u64 + 1, Fault::Errno(5));
+            let mut told = run(&disk, seed);
+            told.retain(|(_, result)| result.is_err());
+            assert!(
+                matches!(told.as_slice(), [(_, Err(Refusal::Storage))]),
+                "seed {seed}, call {at}: {told:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_power_cut_loses_nothing_of_those_who_came_together_and_were_told_so() {
     let (world, first) = begun();
     drop(first);
