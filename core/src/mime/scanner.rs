@@ -33,7 +33,8 @@ pub fn scan(message: &[u8]) -> Structure {
     scanner.finish()
 }
 
-/// The same of a message whose envelopes nobody asks for: those of its messages are there, and empty.
+/// Where the parts of a message lie, and what they are: of envelopes there is only whether there is one, and nothing is
+/// counted or marked. A body that has no parts is not looked at.
 #[must_use]
 pub fn scan_parts(message: &[u8]) -> Structure {
     let mut scanner = Scanner::new();
@@ -121,7 +122,7 @@ struct Header {
     of_envelope: bool,
     /// Fields of the envelope are needed too.
     envelope: bool,
-    /// What they say is not.
+    /// What they say is not, nor what is counted.
     parts_only: bool,
     /// Octets that may still be kept, over all headers.
     left: usize,
@@ -175,6 +176,11 @@ impl Scanner {
         // What the totals do not have yet: from `run` to `rest`.
         let mut run = octets;
         while let Some(first) = rest.first() {
+            if self.header.parts_only && !self.in_header && self.boundaries == 0 && self.line.len == 0 {
+                // Nothing can end this body but the end of the message.
+                self.offset += rest.len() as u64;
+                return;
+            }
             if self.line.len == 0 {
                 self.line.start = self.offset;
                 if *first == b'-' && self.boundaries > 0 {
@@ -217,6 +223,9 @@ impl Scanner {
 
     /// Adds to the totals what lies before `rest`.
     fn count<'a>(&mut self, run: &mut &'a [u8], rest: &'a [u8]) {
+        if self.header.parts_only {
+            return;
+        }
         let new = run
             .get(..run.len().saturating_sub(rest.len()))
             .unwrap_or_default();
@@ -352,7 +361,9 @@ impl Scanner {
         });
         part.header.end = at;
         part.body = at..at;
-        part.header_marks = counts.marks_since(&open.start);
+        if !self.header.parts_only {
+            part.header_marks = counts.marks_since(&open.start);
+        }
         open.start = counts;
         part.kind = match part.mime.media_type.as_str() {
             "MULTIPART" if room => Kind::Multipart,
@@ -394,8 +405,10 @@ impl Scanner {
             end = end.max(part.body.start);
             part.body.end = end;
             part.subtree_end = subtree_end;
-            part.lines = (counts.lf - u64::from(end < at)).saturating_sub(open.start.lf);
-            part.body_marks = counts.marks_since(&open.start);
+            if !self.header.parts_only {
+                part.lines = (counts.lf - u64::from(end < at)).saturating_sub(open.start.lf);
+                part.body_marks = counts.marks_since(&open.start);
+            }
         }
     }
 }
