@@ -17,9 +17,22 @@ chmod +x "$wrapper"
 export RUSTC_WORKSPACE_WRAPPER="$wrapper"
 export LLVM_PROFILE_FILE="$CARGO_TARGET_DIR/profiles/%p-%m.profraw"
 rm -f "$CARGO_TARGET_DIR"/profiles/*
-what="${RMAIL_COVERAGE:--p rmail-core -p rmail-store -p rmail-conformance}"
+packages="rmail-core rmail-store rmail-conformance"
+if [ -z "${RMAIL_COVERAGE:-}" ]; then
+  # All in one call, so that nothing is built twice with other features. Of the other tests only the gate counts: worlds take
+  # long, and say little of lines.
+  names=$(cargo metadata --no-deps --format-version 1 | PACKAGES="$packages" python3 -c '
+import json, os, sys
+for package in json.load(sys.stdin)["packages"]:
+    if package["name"] in os.environ["PACKAGES"].split():
+        print(*("--test " + target["name"] for target in package["targets"] if "test" in target["kind"]))
+')
+  what="$(printf -- '-p %s ' $packages) -p rmail-tests --lib --test fuzz $names"
+else
+  what="$RMAIL_COVERAGE --lib --tests"
+fi
 # shellcheck disable=SC2086
-cargo test --no-run --message-format=json $what --lib --tests |
+cargo test --no-run --message-format=json $what |
   python3 -c '
 import json, sys
 for line in sys.stdin:
@@ -28,10 +41,13 @@ for line in sys.stdin:
         print(message["executable"], message["manifest_path"].rsplit("/", 1)[0])
 ' >"$CARGO_TARGET_DIR/programs"
 objects=()
+failed=0
 while read -r program directory; do
   objects+=(-object "$program")
-  (cd "$directory" && CARGO_MANIFEST_DIR="$directory" "$program" >/dev/null 2>&1) || echo "failed: $program" >&2
+  log="$program.log"
+  (cd "$directory" && CARGO_MANIFEST_DIR="$directory" "$program" >"$log" 2>&1) || { failed=1; echo "failed: $log" >&2; }
 done <"$CARGO_TARGET_DIR/programs"
 "$tools/llvm-profdata" merge -sparse "$CARGO_TARGET_DIR"/profiles/*.profraw -o "$CARGO_TARGET_DIR/all.profdata"
 "$tools/llvm-cov" export -summary-only -instr-profile "$CARGO_TARGET_DIR/all.profdata" "${objects[@]}" \
   core/src store/src | python3 tests/coverage.py
+exit "$failed"

@@ -332,7 +332,8 @@ impl Head {
             _ => return Err(BAD),
         }
         let mut head = Self {
-            status: response.code.ok_or(BAD)?,
+            // Three digits are not yet a class of responses (RFC 9110 §15).
+            status: response.code.filter(|code| *code >= 100).ok_or(BAD)?,
             content_type: String::new(),
             fields: Vec::new(),
             chunked: false,
@@ -519,6 +520,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n15\r\n012345678901234567890",
             b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n",
             b"HTTP/1.1 101 Switching\r\n\r\n",
+            b"HTTP/1.1 099 Low\r\n\r\n",
         ] {
             let result = read(&[bad]);
             assert!(

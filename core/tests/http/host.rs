@@ -122,6 +122,13 @@ pub struct Seen {
     pub closed: bool,
 }
 
+impl Seen {
+    /// Each octet is a character: a piece may end within one of UTF-8.
+    fn octets(&mut self, octets: &[u8]) {
+        self.sent.extend(octets.iter().copied().map(char::from));
+    }
+}
+
 pub struct Host {
     pub session: HttpSession<Echo>,
     pub seen: Seen,
@@ -151,7 +158,7 @@ impl Host {
             assert!(!self.seen.closed, "nothing follows Close");
             let spooled = self.spooled.take();
             match action {
-                Action::Send(octets) => self.seen.sent.push_str(&String::from_utf8_lossy(octets.as_ref())),
+                Action::Send(octets) => self.seen.octets(octets.as_ref()),
                 Action::SendBlob(blob, range) => {
                     self.seen.sent.push_str(&format!("<blob {blob:?} {range:?}>"))
                 }
@@ -159,7 +166,7 @@ impl Host {
                     if spooled != Some(spool) {
                         self.seen.sent.push_str(&format!("<spool {}>", spool.0));
                     }
-                    self.seen.sent.push_str(&String::from_utf8_lossy(&octets));
+                    self.seen.octets(&octets);
                     self.spooled = Some(spool);
                 }
                 Action::Close => self.seen.closed = true,

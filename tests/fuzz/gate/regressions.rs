@@ -19,3 +19,15 @@ fn mbox_long_line_of_quotes() {
         targets::import::mbox(&[b"From a Wed Jul 17 09:44:25 1996\nA: b\n\n".as_slice(), &line].concat());
     }
 }
+
+/// A status of three digits below 100 was told as one.
+#[test]
+fn http_client_status_below_all_classes() {
+    targets::outgoing::http_client(b"HTTP/1.1 050 x\r\n\r\n");
+}
+
+/// Octets that are no UTF-8 are the same however they come: the host of the target read each piece as text.
+#[test]
+fn chunked_octets_of_one_character_apart() {
+    targets::http::chunked(b"2\r\n\xca\x9a\r\n0\r\n\r\n");
+}

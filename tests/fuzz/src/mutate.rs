@@ -8,7 +8,7 @@ use rmail_core::random::Random;
 use crate::targets::Target;
 
 /// Octets that mean something to one target or another.
-const WORDS: [&[u8]; 36] = [
+const WORDS: [&[u8]; 40] = [
     b"\r\n",
     b"\n",
     b"\r",
@@ -45,6 +45,10 @@ const WORDS: [&[u8]; 36] = [
     b"250 ok\r\n",
     b"=?utf-8?q?=C3?=",
     b"From ",
+    b"%",
+    b"[",
+    b"\"\"",
+    b"\r\n ",
 ];
 
 /// Octets of an input that has grown by mutations.
@@ -96,14 +100,19 @@ pub fn over_corpus(corpus: &Path, name: &str, target: Target, mutations: u64, se
     let mut done = 1;
     let each = mutations.div_ceil(files.len() as u64);
     for file in files {
-        let mut input = fs::read(&file).expect("a file of the corpus");
-        target(&input);
+        let whole = fs::read(&file).expect("a file of the corpus");
+        target(&whole);
+        let mut input = whole.clone();
         for _ in 0..each {
             let next = mutate(&mut random, &input);
             target(&next);
             // Now and then what has become of it is what is mutated further.
             if random.below(4) == 0 && next.len() < MAX_GROWN {
                 input = next;
+            }
+            // What has been changed often is refused at its first octets.
+            if random.below(16) == 0 {
+                input.clone_from(&whole);
             }
         }
         done += each + 1;

@@ -24,7 +24,8 @@ pub fn mailbox_name(input: &[u8]) {
         let written = utf7::encode(text);
         assert!(written.bytes().all(|octet| (b' '..=b'~').contains(&octet)));
         assert_eq!(utf7::decode(written.as_bytes()).as_deref(), Ok(text));
-        bounded("modified UTF-7", written.len(), input, 2, 3);
+        // A character that stands alone between others is `&AAA-`.
+        bounded("modified UTF-7", written.len(), input, 0, 5);
         on_disk(text);
     }
     for utf8 in [false, true] {

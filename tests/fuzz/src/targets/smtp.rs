@@ -19,6 +19,11 @@ use super::{Steps, any_cut, bounded};
 /// Command lines: however they are cut, the same lines come out, and whatever they hold is read or refused.
 pub fn line(input: &[u8]) {
     let whole = lines([input].into_iter());
+    let all = input.split_inclusive(|octet| *octet == b'\n');
+    let wanted: Vec<&[u8]> = all
+        .filter(|line| line.ends_with(b"\n") && line.len() <= 100)
+        .collect();
+    assert_eq!(whole, wanted, "no line is lost, none is joined");
     assert_eq!(lines(input.chunks(1)), whole, "octet by octet");
     assert_eq!(lines(input.chunks(7)), whole, "by seven");
     for line in whole {
