@@ -2,7 +2,7 @@
 """Runs the coverage-guided fuzzer over targets, one after the other, and prints a line of a table for each.
 
     tests/fuzz/guided.py run DIRECTORY SECONDS [TARGET...]    # SECONDS of processor time each; finds and new inputs go there
-    tests/fuzz/guided.py shrink DIRECTORY [TARGET...]         # the committed corpora become the least with all of it
+    tests/fuzz/guided.py shrink DIRECTORY [TARGET...]         # the committed corpora become the few files with most of it
 
 The program is built by build.sh, unless RMAIL_ANY says where it is. `run` begins with the committed corpus and what
 DIRECTORY has of earlier runs, and leaves with status 1 if a promise was broken.
@@ -20,8 +20,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
-# The gate runs every file with every `cargo test`.
-MAX_FILES, MAX_LEN = 60, 2048
+# Octets of new inputs.
+MAX_LEN = 2048
+# The gate runs every file with every `cargo test`: so many of a target, of so many octets; archives are the longest.
+MAX_FILES, MAX_MERGED = 80, 8192
 
 
 def program():
@@ -58,7 +60,7 @@ def fuzz(any_program, target, directory, seconds):
     last = re.findall(r"^#(\d+)\s.*cov: (\d+) ft: (\d+)", text, re.M)[-1:] or [("0", "0", "0")]
     begun = re.findall(r"INITED cov: (\d+)", text)[:1] or ["?"]
     runs = re.findall(r"number_of_executed_units: (\d+)", text)[-1:] or [last[0][0]]
-    found = re.findall(rf"Test unit written to (\S+)", text)
+    found = re.findall(r"Test unit written to (\S+)", text)
     cpu = usage.ru_utime + usage.ru_stime
     print(f"| {target} | {cpu:.0f} | {int(runs[0]):,} | {begun[0]} | {last[0][1]} | {last[0][2]} "
           f"| {len(list(new.iterdir()))} | {' '.join(found) or '–'} |", flush=True)
@@ -66,19 +68,50 @@ def fuzz(any_program, target, directory, seconds):
 
 
 def shrink(any_program, target, directory):
-    """Files in the order of what they add: with the bound, what is left out adds least."""
+    """The files that together reach most: edges first, then how often. Of what reaches as much, the small ones."""
     sources = [path for path in (CORPUS / target, directory / target) if path.is_dir()]
-    with tempfile.TemporaryDirectory() as least:
-        # Greedily, the file first that has most of what is still missing.
-        subprocess.run([any_program, "-set_cover_merge=1", f"-max_len={MAX_LEN}", least, *sources], check=True,
-                       env={**os.environ, "RMAIL_FUZZ": target}, capture_output=True)
-        files = [path for path in pathlib.Path(least).iterdir() if path.stat().st_size <= MAX_LEN]
-        kept = sorted(files, key=lambda path: path.stat().st_size)
-        shutil.rmtree(CORPUS / target)
-        (CORPUS / target).mkdir()
-        for path in kept:
-            shutil.copyfile(path, CORPUS / target / path.name)
-    print(f"| {target} | {len(kept)} | {sum(path.stat().st_size for path in (CORPUS / target).iterdir())} |", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        control, least = pathlib.Path(scratch) / "control", pathlib.Path(scratch) / "least"
+        least.mkdir()
+        subprocess.run([any_program, "-merge=1", f"-merge_control_file={control}", f"-max_len={2 * MAX_MERGED}", least, *sources],
+                       check=True, env={**os.environ, "RMAIL_FUZZ": target}, capture_output=True)
+        files, reached = read_control(control.read_text())
+        kept, edges = greedy(files, reached)
+        kept = {path.name: path.read_bytes() for path in kept}
+    shutil.rmtree(CORPUS / target)
+    (CORPUS / target).mkdir()
+    for name, octets in kept.items():
+        (CORPUS / target / name).write_bytes(octets)
+    print(f"| {target} | {len(files)} | {len(kept)} | {sum(map(len, kept.values()))} | {edges} |", flush=True)
+
+
+def read_control(text):
+    """What a merge notes: a count, a number, the names of all files, then for each `FT` and `COV` with numbers."""
+    lines = text.splitlines()
+    count = int(lines[0])
+    files = [pathlib.Path(name) for name in lines[2:2 + count]]
+    reached = [(set(), set()) for _ in files]
+    for line in lines[2 + count:]:
+        what, *numbers = line.split()
+        if what in ("FT", "COV"):
+            reached[int(numbers[0])][what == "FT"].update(map(int, numbers[1:]))
+    return files, reached
+
+
+def greedy(files, reached):
+    sizes = [path.stat().st_size for path in files]
+    left = {at for at, size in enumerate(sizes) if size <= MAX_MERGED}
+    kept, seen = [], (set(), set())
+    for which in (0, 1):
+        while left and len(kept) < MAX_FILES:
+            at = max(left, key=lambda at: (len(reached[at][which] - seen[which]) / (1_000 + sizes[at]), -sizes[at]))
+            if not reached[at][which] - seen[which]:
+                break
+            left.discard(at)
+            kept.append(files[at])
+            for known, more in zip(seen, reached[at]):
+                known |= more
+    return kept, len(seen[0])
 
 
 def main():
@@ -91,6 +124,8 @@ def main():
     if what == "run":
         print("| target | s of processor | inputs | edges at first | edges | features | new files | finds |\n"
               "|---|---:|---:|---:|---:|---:|---:|---|", flush=True)
+    else:
+        print("| target | files | kept | octets | edges |\n|---|---:|---:|---:|---:|", flush=True)
     for target in targets:
         if what == "run":
             broken |= fuzz(any_program, target, directory, seconds)
