@@ -23,7 +23,7 @@ CORPUS = HERE / "corpus"
 # Octets of new inputs.
 MAX_LEN = 2048
 # The gate runs every file with every `cargo test`: so many of a target, of so many octets; archives are the longest.
-MAX_FILES, MAX_MERGED = 80, 8192
+MAX_FILES, MAX_MERGED = 100, 8192
 
 
 def program():
@@ -104,7 +104,7 @@ def greedy(files, reached):
     kept, seen = [], (set(), set())
     for which in (0, 1):
         while left and len(kept) < MAX_FILES:
-            at = max(left, key=lambda at: (len(reached[at][which] - seen[which]) / (1_000 + sizes[at]), -sizes[at]))
+            at = max(left, key=lambda at: (len(reached[at][which] - seen[which]) / (4_000 + sizes[at]), -sizes[at]))
             if not reached[at][which] - seen[which]:
                 break
             left.discard(at)

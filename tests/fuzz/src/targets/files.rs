@@ -122,6 +122,9 @@ pub fn token(input: &[u8]) {
         assert!(claims.expires.secs() > NOW.secs() && claims.issued.secs() <= NOW.secs() + 60);
         assert!(claims.issued < claims.expires, "{claims:?}");
         assert_eq!(key.verify(&key.sign(&claims), NOW), Ok(claims));
+        for spoilt in [format!("{token} "), format!(" {token}"), format!("{token}=")] {
+            assert_eq!(key.verify(&spoilt, NOW), Err(BadToken::Forged), "{spoilt:?}");
+        }
         for other in [Key::new([8; 32]), Key::new([7; 31])] {
             assert_eq!(other.verify(&token, NOW), Err(BadToken::Forged));
         }
