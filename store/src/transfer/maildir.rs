@@ -172,10 +172,22 @@ pub fn encode_level(level: &str) -> String {
 #[must_use]
 pub fn decode_level(level: &str) -> String {
     let text = utf7::decode(level.as_bytes()).unwrap_or_else(|_| level.to_owned());
-    text.replace("\\2e", ".")
-        .replace("\\2E", ".")
-        .replace("\\5c", "\\")
-        .replace("\\5C", "\\")
+    // In one pass: what an escape stands for begins no other.
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let (octets, is) = match escape.get(..3) {
+            Some("\\2e" | "\\2E") => (3, '.'),
+            Some("\\5c" | "\\5C") => (3, '\\'),
+            _ => (1, '\\'),
+        };
+        out.push(is);
+        rest = escape.get(octets..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
@@ -207,6 +219,7 @@ mod tests {
             ("INBOX/Sub", ".INBOX.Sub"),
             ("Größe/v1.2", ".Gr&APYA3w-e.v1\\2e2"),
             ("R&D\\x", ".R&-D\\5cx"),
+            ("a\\5Cb", ".a\\5c5Cb"),
         ] {
             assert_eq!(folder_dir(&MailboxName::new(name).expect("a name")), dir);
             if !dir.is_empty() {

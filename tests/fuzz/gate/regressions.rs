@@ -31,3 +31,9 @@ fn http_client_status_below_all_classes() {
 fn chunked_octets_of_one_character_apart() {
     targets::http::chunked(b"2\r\n\xca\x9a\r\n0\r\n\r\n");
 }
+
+/// An escape that is there when another is undone was undone too.
+#[test]
+fn mailbox_name_with_an_escape_in_it() {
+    targets::names::mailbox_name(b"a\\5Cb");
+}
