@@ -390,6 +390,19 @@ fn before_login_little_is_kept() {
         "y".repeat(192)
     );
     assert_eq!(kinds(STRANGER, &fits), ["+", "command a"]);
+    // What was taken before counts with what would be swallowed.
+    let unasked = |command: &str, second: usize| {
+        let (first, second) = ("x".repeat(8_000), "y".repeat(second));
+        let size = second.len();
+        format!("a {command} {{8000+}}\r\n{first} {{{size}+}}\r\n{second}\r\nb NOOP\r\n")
+    };
+    assert_eq!(
+        kinds(STRANGER, &unasked("LOGIN", 192)),
+        ["command a", "command b"]
+    );
+    assert_eq!(kinds(STRANGER, &unasked("LOGIN", 193)), ["too big"]);
+    assert_eq!(kinds(STRANGER, &unasked("SELECT", 192)), ["bad a", "command b"]);
+    assert_eq!(kinds(STRANGER, &unasked("SELECT", 193)), ["too big"]);
 }
 
 #[test]

@@ -91,8 +91,9 @@ impl Parser {
 
     /// What is at the front of the inbox. Call again after each event but [`Event::NeedBytes`] and [`Event::TooBig`].
     ///
-    /// `authenticated`: before login literals may stand only in LOGIN, AUTHENTICATE and ID, at most 8 KiB a command (a larger
-    /// synchronising one gets BAD without `+`, a larger non-synchronising one [`Event::TooBig`]).
+    /// `authenticated`: before login literals may stand only in LOGIN, AUTHENTICATE and ID, at most 8 KiB a command, those
+    /// together that were taken and those that are swallowed (beyond that a synchronising one gets BAD without `+`, a
+    /// non-synchronising one [`Event::TooBig`]).
     pub fn poll(&mut self, inbox: &mut Inbox, authenticated: bool) -> Event {
         loop {
             if let Some(event) = self.next_piece() {
@@ -356,17 +357,19 @@ impl Parser {
 
     /// The command is refused in the middle of a line.
     fn skip_line(&mut self, event: Event, authenticated: bool) {
+        let discard = self.discarding(Some(event), authenticated);
         self.reset();
-        self.state = State::Discard(self.discarding(Some(event), authenticated));
+        self.state = State::Discard(discard);
     }
 
     /// The command is refused. `head`: of the literal at the end of the line that was read last.
     fn discard(&mut self, head: Option<Head>, event: Option<Event>, authenticated: bool) -> Option<Event> {
-        self.reset();
         let Some(head) = head.filter(|head| !head.synchronising) else {
+            self.reset();
             return event;
         };
         let mut discard = self.discarding(event, authenticated);
+        self.reset();
         self.state = if discard.begin_literal(head) {
             State::Discard(discard)
         } else {
@@ -379,7 +382,8 @@ impl Parser {
         let literals_left = if authenticated {
             self.max_message_size.saturating_add(SWALLOW_SLACK)
         } else {
-            MAX_LITERALS_BEFORE_LOGIN
+            // What came before the refusal counts too.
+            MAX_LITERALS_BEFORE_LOGIN.saturating_sub(self.literal_octets)
         };
         Discard::new(literals_left, event)
     }
