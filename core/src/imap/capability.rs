@@ -51,6 +51,7 @@ const ALWAYS: &[&str] = &[
     "CONTEXT=SORT",
     "PARTIAL",
     "MULTISEARCH",
+    "FILTERS",
     "I18NLEVEL=1",
     "INPROGRESS",
     "CHILDREN",

@@ -1,5 +1,7 @@
 //! Commands as the parser hands them to the server: one value per command (RFC 9051 §6).
 
+use core::ops::Range;
+
 use crate::imap::sequence::{PartialRange, SeqNumber, SequenceSet};
 use crate::mailbox::{
     BadName, FlagChange, Flags, MailboxName, ModSeq, RightsChange, SpecialUse, UidSet, UidValidity,
@@ -302,6 +304,17 @@ pub struct Search {
     pub charset_known: bool,
     /// The program.
     pub key: Key,
+    /// Filters whose names stand in it: before anything is looked for, what they say must be put there.
+    pub filters: Option<Box<Filters>>,
+}
+
+/// A search program in which names of filters stand (RFC 5466 §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filters {
+    /// As it was written.
+    pub text: Vec<u8>,
+    /// Where FILTER and a name stand in it, in order, and the names.
+    pub places: Vec<(Range<usize>, String)>,
 }
 
 /// What a command does with the messages that match.
@@ -325,6 +338,12 @@ impl Search {
             Verb::MultiSearch(sources) => sources.is_empty() || sources.contains(&Source::Selected),
             _ => true,
         }
+    }
+
+    /// Whether messages may be meant by their numbers in its program; what filters say is not known yet.
+    #[must_use]
+    pub fn may_have_numbers(&self) -> bool {
+        self.filters.is_some() || self.key.has_numbers()
     }
 }
 

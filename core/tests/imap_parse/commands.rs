@@ -604,7 +604,8 @@ fn search_forms() {
             returns: None,
             update_items: Vec::new(),
             charset_known: true,
-            key: Key::Sequence(set(&[(1, 1)]))
+            key: Key::Sequence(set(&[(1, 1)])),
+            filters: None,
         })
     );
     let latin = command("SEARCH CHARSET ISO-8859-1 TEXT {3+}\r\na\"b UNSEEN");

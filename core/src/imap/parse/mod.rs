@@ -9,6 +9,7 @@ mod append;
 mod auth;
 mod discard;
 mod fetch;
+mod filter;
 mod frame;
 mod list;
 mod literal;
@@ -27,6 +28,7 @@ use crate::imap::command::{Append, Command, Literal, Message, Tagged};
 use crate::mime::section::Spec;
 use append::Appending;
 
+pub use filter::{Unfilled, check as check_filter, fill, is_name as is_filter_name};
 pub use frame::Parser;
 use token::{Cursor, Parse};
 

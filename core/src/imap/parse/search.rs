@@ -95,7 +95,7 @@ fn searching(c: &mut Cursor<'_>, uid: bool, verb: Verb) -> Parse<Command> {
         program.charset()?;
         program.c.space("a space and search keys")?;
     }
-    let key = program.all()?;
+    let (key, filters) = program.all()?;
     let charset_known = program.charset_known;
     Ok(Command::Search(Search {
         uid,
@@ -104,6 +104,7 @@ fn searching(c: &mut Cursor<'_>, uid: bool, verb: Verb) -> Parse<Command> {
         update_items: options.update_items,
         charset_known,
         key,
+        filters,
     }))
 }
 
@@ -113,7 +114,7 @@ fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, options: Options) -> P
     let mut program = Program::new(c);
     program.charset()?;
     program.c.space("a space and search keys")?;
-    let key = program.all()?;
+    let (key, filters) = program.all()?;
     let charset_known = program.charset_known;
     Ok(Command::Search(Search {
         uid,
@@ -122,6 +123,7 @@ fn criteria_of(c: &mut Cursor<'_>, uid: bool, verb: Verb, options: Options) -> P
         update_items: options.update_items,
         charset_known,
         key,
+        filters,
     }))
 }
 

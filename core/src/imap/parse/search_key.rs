@@ -1,6 +1,10 @@
-//! Search keys (RFC 9051 §6.4.4, and those of RFC 5032, RFC 7162, RFC 8474, RFC 8514).
+//! Search keys (RFC 9051 §6.4.4, and those of RFC 5032, RFC 7162, RFC 8474, RFC 8514, RFC 5466).
 
+use core::ops::Range;
+
+use super::filter;
 use super::token::{Cursor, Parse};
+use crate::imap::command::Filters;
 use crate::imap::sequence::SequenceSet;
 use crate::mailbox::{Keyword, ModSeq, SystemFlags};
 use crate::search::Key;
@@ -40,6 +44,8 @@ pub(super) struct Program<'c, 'a> {
     pub(super) charset_known: bool,
     keys: usize,
     saved: usize,
+    /// FILTER and a name, by position.
+    filters: Vec<(Range<usize>, String)>,
 }
 
 impl<'c, 'a> Program<'c, 'a> {
@@ -49,6 +55,7 @@ impl<'c, 'a> Program<'c, 'a> {
             charset_known: true,
             keys: 0,
             saved: 0,
+            filters: Vec::new(),
         }
     }
 
@@ -62,13 +69,21 @@ impl<'c, 'a> Program<'c, 'a> {
         Ok(set)
     }
 
-    /// `search-key *(SP search-key)`, all of which must hold.
-    pub(super) fn all(&mut self) -> Parse<Key> {
+    /// `search-key *(SP search-key)`, all of which must hold; and the names of filters among them, in whose places the key
+    /// has ALL.
+    pub(super) fn all(&mut self) -> Parse<(Key, Option<Box<Filters>>)> {
+        let begin = self.c.position();
         let mut keys = vec![self.key(0)?];
         while self.c.eat(b' ') {
             keys.push(self.key(0)?);
         }
-        Ok(all_of(keys))
+        let from_begin = |(at, name): (Range<usize>, String)| (at.start - begin..at.end - begin, name);
+        let places: Vec<_> = self.filters.drain(..).map(from_begin).collect();
+        let filters = (!places.is_empty()).then(|| {
+            let text = self.c.since(begin).to_vec();
+            Box::new(Filters { text, places })
+        });
+        Ok((all_of(keys), filters))
     }
 
     /// `charset`
@@ -129,6 +144,7 @@ impl<'c, 'a> Program<'c, 'a> {
     fn key_with_argument(&mut self, name: &str) -> Parse<Key> {
         Ok(match name {
             "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => Key::Header(name.to_owned(), self.text()?),
+            "FILTER" => self.filter(name.len())?,
             "HEADER" => {
                 let field = self.text()?;
                 Key::Header(field, self.text()?)
@@ -170,6 +186,20 @@ impl<'c, 'a> Program<'c, 'a> {
         } else {
             Ok(String::new())
         }
+    }
+
+    /// `SP filter-name` (RFC 5466 §4), behind FILTER.
+    fn filter(&mut self, word: usize) -> Parse<Key> {
+        let start = self.c.position() - word;
+        self.c.space("a space and the name of a filter")?;
+        let name = self.c.atom("the name of a filter")?;
+        if !filter::is_name(name) {
+            return Err(self
+                .c
+                .wrong("the name of a filter is a short atom without a slash"));
+        }
+        self.filters.push((start..self.c.position(), name.to_owned()));
+        Ok(Key::All)
     }
 
     /// `SP date`

@@ -97,6 +97,16 @@ impl<'a> Cursor<'a> {
         self.literals = true;
     }
 
+    /// Octets that are read.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was read from a position on.
+    pub(super) fn since(&self, position: usize) -> &'a [u8] {
+        self.octets.get(position..self.at).unwrap_or_default()
+    }
+
     fn rest(&self) -> &'a [u8] {
         self.octets.get(self.at..).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::place::Place;
-use super::{Call, Session, Then, refusal};
+use super::{Call, Session, Then, filters, refusal};
 use crate::addr::AccountName;
 use crate::imap::command::{Depth, GetMetadata, MetadataArg, MetadataEntry};
 use crate::imap::response;
@@ -62,6 +62,13 @@ impl Session {
         let Some(me) = self.account_name() else {
             return self.internal("annotations without an account");
         };
+        let problem = match mailbox {
+            None => values.iter().find_map(filters::problem),
+            Some(_) => None,
+        };
+        if let Some(text) = problem {
+            return self.complete(tag, text);
+        }
         let about = match mailbox {
             None => match server(&values, &me) {
                 Ok(about) => about,

@@ -16,6 +16,7 @@ mod execute;
 mod expected;
 mod expunge;
 mod fetch;
+mod filters;
 mod idle;
 mod incoming;
 mod input;

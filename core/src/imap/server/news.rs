@@ -58,7 +58,7 @@ impl After {
             Self::Execute(tagged) => match &tagged.command {
                 Command::Fetch { uid, .. } => *uid,
                 // Numbers in it are those before the expunges (RFC 3501 §5.5).
-                Command::Search(search) => search.uid && !search.key.has_numbers(),
+                Command::Search(search) => search.uid && !search.may_have_numbers(),
                 Command::UidBatches { .. } => true,
                 _ => false,
             },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::acl::AclQuestion;
 use super::copy::Copying;
 use super::fetch::Fetch;
+use super::filters::Filtering;
 use super::incoming::{Incoming, Wanted};
 use super::list::{Listing, Question};
 use super::login::Attempt;
@@ -63,6 +64,8 @@ pub(super) enum Then {
     Metadata(Box<MetadataQuestion>),
     /// SETMETADATA with this tag.
     MetadataSet(String),
+    /// What the filters of a search program say.
+    Filters(Box<Filtering>),
     Status(Box<Asked>),
     Opened(Box<Incoming>, Wanted),
     /// The URL.
@@ -154,6 +157,7 @@ impl Session {
             (Then::Quota(question), Reply::Quota(result)) => self.quota_answered(*question, result),
             (Then::MetadataSet(tag), Reply::Done(result)) => self.metadata_set(tag, result),
             (Then::Metadata(question), Reply::Annotations(result)) => self.annotated(*question, result),
+            (Then::Filters(filtering), Reply::Annotations(result)) => self.filters_found(*filtering, result),
             (Then::Status(asked), Reply::Status(result)) => self.counted(*asked, result),
             (Then::Opened(incoming, wanted), Reply::Opened(result)) => {
                 self.spool_opened(incoming, wanted, result);

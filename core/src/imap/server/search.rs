@@ -46,15 +46,22 @@ pub(super) struct Search {
 
 impl Session {
     /// SEARCH and its like.
-    pub(super) fn search(&mut self, tag: String, search: command::Search) {
+    pub(super) fn search(&mut self, tag: String, mut search: command::Search) {
         let returns = self.returns_of(&search);
         if let Some(problem) = self.search_problem(&tag, &search) {
             return self.refuse_bad(&tag, problem);
+        }
+        if !search.charset_known && search.filters.is_some() {
+            // RFC 5466 §3.1: those are in UTF-8.
+            return self.refuse_bad(&tag, "[BADCHARSET (US-ASCII UTF-8)] Unknown charset");
         }
         if !search.charset_known {
             self.forget_saved(returns.as_ref());
             let text = "NO [BADCHARSET (US-ASCII UTF-8)] Unknown charset";
             return self.complete_with(tag, text, search.uid && !search.key.has_numbers());
+        }
+        if let Some(filters) = search.filters.take() {
+            return self.look_up_filters(tag, search, filters);
         }
         if search.key.has_mod_seq() {
             self.enable_condstore();
