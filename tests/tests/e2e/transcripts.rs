@@ -145,6 +145,14 @@ fn transcripts(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// How many of the transcripts have this in them.
+fn holding(dir: &Path, word: &str) -> usize {
+    let texts = transcripts(dir)
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    texts.filter(|text| text.contains(word)).count()
+}
+
 /// Transcripts that tell no password, and go as they stand there.
 fn replays(files: &[PathBuf]) {
     for file in files {
@@ -181,12 +189,7 @@ fn a_server_records_all_sessions_and_they_can_be_played() {
         TcpStream::connect(("127.0.0.1", first.port("/imap/port"))).is_ok()
     });
     read_mail(first.port("/imap/port"), "alice@here.test");
-    let whole = |word: &str| {
-        let texts = transcripts(&to)
-            .into_iter()
-            .filter_map(|file| fs::read_to_string(file).ok());
-        texts.filter(|text| text.contains(word)).count()
-    };
+    let whole = |word: &str| holding(&to, word);
     // Sessions of one user that overlap are one transcript: each is to be over before the next begins.
     wait_for("the first session to be written", || whole("LOGOUT") == 1);
     send_mail(first.port("/smtp/submission_port"));
@@ -255,12 +258,7 @@ fn what_was_there_before_is_recorded_and_so_are_sessions_with_http() {
             .contains("$Label1")
     );
     imap.imap("LOGOUT");
-    let whole = |word: &str| {
-        let texts = transcripts(&to)
-            .into_iter()
-            .filter_map(|file| fs::read_to_string(file).ok());
-        texts.filter(|text| text.contains(word)).count()
-    };
+    let whole = |word: &str| holding(&to, word);
     // Sessions of one user that overlap are one transcript: each is to be over before the next begins.
     wait_for("the first session to be written", || whole("@session imap") == 1);
     let port = first.port("/exchange_api/port");
