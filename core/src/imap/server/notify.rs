@@ -1,10 +1,12 @@
 //! NOTIFY (RFC 5465): what a client wants to hear of, and the command that says so.
 //!
 //! Of the selected mailbox the same walk tells as everywhere ([`super::news`]); what NOTIFY changes is what of it is told
-//! ([`Telling`]), and that the session speaks between commands. Of other mailboxes it tells STATUS, and of the list of
-//! mailboxes LIST: it has one watch for each such mailbox and one for the list, and when one of them is woken it asks for
-//! the present state and tells the difference to what it knew (`notify_news.rs`, `notify_list.rs`). So a flood of changes
-//! costs one answer a look, and nothing is lost if a look fails.
+//! ([`Telling`]), and that the session speaks between commands. Of other mailboxes it tells STATUS, of the list of
+//! mailboxes LIST, and of annotations METADATA. It has one watch for each such mailbox and one for the account's list; and
+//! if what it hears of reaches mailboxes of others, one for the list of each account that shares something with it, since
+//! those come and go, and rights to them, with their owner's list. When one of them is woken it asks for the present state
+//! and tells the difference to what it knew (`notify_news.rs`, `notify_list.rs`, `notify_metadata.rs`). So a flood of
+//! changes costs one answer a look, and nothing is lost if a look fails.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
