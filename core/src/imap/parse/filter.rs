@@ -77,16 +77,19 @@ fn program(text: &[u8]) -> Result<(Key, Option<Box<Filters>>), String> {
         accept: true,
     };
     let mut c = Cursor::new(&line, true).with_utf8(strings);
-    let read = whole(&mut c);
+    let read = whole(&mut c, text.len());
     read.map_err(|stop| match stop {
         Stop::Literal => "a literal without its octets".to_owned(),
         Stop::Syntax(syntax) => syntax.text(),
     })
 }
 
-fn whole(c: &mut Cursor<'_>) -> Parse<(Key, Option<Box<Filters>>)> {
+fn whole(c: &mut Cursor<'_>, octets: usize) -> Parse<(Key, Option<Box<Filters>>)> {
     let mut program = Program::new(c);
     let read = program.all()?;
+    if c.position() > octets {
+        return Err(c.wrong("a literal without all of its octets"));
+    }
     c.end()?;
     Ok(read)
 }
