@@ -456,6 +456,8 @@ pub struct Append {
     pub tag: String,
     /// Where to.
     pub mailbox: MailboxArg,
+    /// The name as the client wrote it, if its normal form is another (RFC 9051 §6.3.12).
+    pub denormal: Option<String>,
     /// REPLACE (RFC 8508): the message that goes.
     pub replaces: Option<Replaces>,
 }

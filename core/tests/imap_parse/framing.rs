@@ -58,6 +58,7 @@ fn append_hands_its_message_on() {
             Event::Append(Append {
                 tag: "A003".into(),
                 mailbox: Ok(MailboxName::new("saved-messages").expect("good")),
+                denormal: None,
                 replaces: None,
             }),
             Event::Message(Message {

@@ -80,7 +80,7 @@ pub(super) fn replace(c: &mut Cursor<'_>, tag: String, uid: bool) -> Parse<Parse
 
 fn begin(c: &mut Cursor<'_>, tag: String, replaces: Option<Replaces>) -> Parse<Parsed> {
     c.space("a space and a mailbox name")?;
-    let mailbox = c.mailbox()?;
+    let (mailbox, denormal) = c.mailbox_as_written()?;
     let mut appending = Appending {
         tag: tag.clone(),
         many: replaces.is_none(),
@@ -91,6 +91,7 @@ fn begin(c: &mut Cursor<'_>, tag: String, replaces: Option<Replaces>) -> Parse<P
     let append = Append {
         tag,
         mailbox,
+        denormal,
         replaces,
     };
     Ok(Parsed::Append(append, Box::new(appending)))

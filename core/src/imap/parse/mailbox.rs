@@ -67,9 +67,13 @@ fn use_attribute(c: &mut Cursor<'_>) -> Parse<Option<SpecialUse>> {
 
 /// `"RENAME" SP mailbox SP mailbox`
 pub(super) fn rename(c: &mut Cursor<'_>) -> Parse<Command> {
-    let from = argument(c)?;
+    c.space("a space and a mailbox name")?;
+    let (from, from_denormal) = c.mailbox_as_written()?;
     c.space("a space and the new name")?;
-    let (to, denormal) = c.mailbox_as_written()?;
+    let (to, to_denormal) = c.mailbox_as_written()?;
+    // RFC 9051 §6.3.6: if either has another normal form, the old name is told as it was written.
+    let old = from.as_ref().ok().filter(|_| to_denormal.is_some());
+    let denormal = from_denormal.or(old.map(|name| name.as_str().to_owned()));
     Ok(Command::Rename { from, to, denormal })
 }
 

@@ -28,6 +28,7 @@ impl Session {
         let Append {
             tag,
             mailbox,
+            denormal,
             replaces,
         } = append;
         if self.account.is_none() {
@@ -42,7 +43,8 @@ impl Session {
         match self.place(&tag, mailbox) {
             Some(place) => {
                 let replaced = replaced.and_then(|uid| self.old(uid, &place));
-                self.phase = Phase::Append(Box::new(Incoming::new(tag, place, replaced)));
+                let incoming = Incoming::new(tag, place, denormal, replaced);
+                self.phase = Phase::Append(Box::new(incoming));
             }
             None => self.parser.refuse_append(),
         }
@@ -64,11 +66,6 @@ impl Session {
             return None;
         }
         let Replaces { uid, number } = replaces;
-        if self.enabled.uid_only && !uid {
-            // RFC 9586 §3.
-            self.refuse_bad(tag, "[UIDREQUIRED] Message numbers are not allowed");
-            return None;
-        }
         let Ok(ranks) = open.view.ranks(uid, &SequenceSet(vec![(number, number)])) else {
             self.refuse_bad(tag, "No such message");
             return None;
@@ -370,6 +367,7 @@ impl Session {
             open.dirty = true;
             self.note_mine(&appended.uids);
         }
+        self.tell_old_name(&incoming.place, "", incoming.denormal.as_deref());
         let code = append_uid(&appended);
         self.complete(incoming.tag, format!("OK {code}APPEND completed"));
     }
@@ -394,6 +392,7 @@ impl Session {
             open.dirty |= open.is_at(&incoming.place);
             open.view.renew(snapshot);
         }
+        self.tell_old_name(&incoming.place, "", incoming.denormal.as_deref());
         // RFC 8508 §4.3: the client learns the new UID before it hears that the old message is gone.
         let code = append_uid(&appended);
         self.out.line(&format!("* OK {code}Replacement message is there"));

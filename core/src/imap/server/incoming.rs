@@ -14,6 +14,8 @@ use crate::mime::unbinary::Unbinary;
 pub(super) struct Incoming {
     pub(super) tag: String,
     pub(super) place: Place,
+    /// The name as the client wrote it, if the mailbox has another.
+    pub(super) denormal: Option<String>,
     /// REPLACE: the message that goes.
     pub(super) replaced: Option<Old>,
     /// Messages that are whole.
@@ -77,10 +79,11 @@ pub(super) enum Wanted {
 }
 
 impl Incoming {
-    pub(super) fn new(tag: String, place: Place, replaced: Option<Old>) -> Self {
+    pub(super) fn new(tag: String, place: Place, denormal: Option<String>, replaced: Option<Old>) -> Self {
         Self {
             tag,
             place,
+            denormal,
             replaced,
             whole: Vec::new(),
             present: None,

@@ -36,6 +36,20 @@ enum What {
     Unsubscribe(Place),
 }
 
+impl What {
+    /// The mailbox that is there now, or was, and its attributes.
+    fn told(&self) -> (Place, &'static str) {
+        match self {
+            Self::Create(place) | Self::Subscribe(place) | Self::Unsubscribe(place) => (place.clone(), ""),
+            Self::Delete(place) => (place.clone(), "\\NonExistent"),
+            Self::Rename(from, to) => {
+                let (account, mailbox) = (from.account.clone(), to.clone());
+                (Place { account, mailbox }, "")
+            }
+        }
+    }
+}
+
 impl Session {
     /// CREATE.
     pub(super) fn create(
@@ -136,9 +150,8 @@ impl Session {
             return self.complete(tag, refusal::no(refused));
         }
         self.note_own_change(&what);
-        if let Some(old) = denormal {
-            self.tell_denormal(&what, &old);
-        }
+        let (place, attributes) = what.told();
+        self.tell_old_name(&place, attributes, denormal.as_deref());
         match what {
             What::Create(Place { account, mailbox }) => {
                 let then = Then::Created(tag, account.clone());
@@ -154,20 +167,12 @@ impl Session {
         }
     }
 
-    /// The name that the mailbox has instead of the one that the client wrote (RFC 9051 §6.3.9.7).
-    fn tell_denormal(&mut self, what: &What, old: &str) {
-        let (place, attributes) = match what {
-            What::Create(place) | What::Subscribe(place) | What::Unsubscribe(place) => (place.clone(), ""),
-            What::Delete(place) => (place.clone(), "\\NonExistent"),
-            What::Rename(from, to) => {
-                let (account, mailbox) = (from.account.clone(), to.clone());
-                (Place { account, mailbox }, "")
-            }
-        };
-        if !self.enabled.rev2 {
+    /// The name that a mailbox has instead of the one that the client wrote (RFC 9051 §6.3.9.7).
+    pub(super) fn tell_old_name(&mut self, place: &Place, attributes: &str, old: Option<&str>) {
+        let Some(old) = old.filter(|_| self.enabled.rev2) else {
             return;
-        }
-        let name = self.name_of(&place);
+        };
+        let name = self.name_of(place);
         let out = self.out.text();
         out.extend_from_slice(b"* LIST (");
         out.extend_from_slice(attributes.as_bytes());
