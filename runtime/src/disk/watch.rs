@@ -3,7 +3,7 @@
 //! A watch belongs to an inode: adding one for the same file again gives the same descriptor, and removing it would end
 //! both. So each descriptor has a list of who wants to hear of it, and lives as long as the list is not empty.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
@@ -22,6 +22,9 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// About so many events are taken at a time: more than a queue holds (16,384), so that its overflow is met with them.
 const EVENTS: usize = 32_768;
+
+/// Descriptors that are kept although nobody wants to hear of them.
+const UNWANTED: usize = 16;
 
 /// File systems (statfs(2), `f_type`) that other hosts write to without our kernel knowing: NFS, SMB in three kinds, 9p,
 /// FUSE, Ceph, AFS, Lustre, GFS2, OCFS2.
@@ -58,6 +61,8 @@ struct Wanted {
     next: u64,
     /// By watch descriptor: number of the watch and its tag. The kernel gives no descriptor twice.
     watches: HashMap<i32, Vec<(u64, u64)>>,
+    /// Those with an empty list, the oldest first.
+    unwanted: VecDeque<i32>,
 }
 
 /// A file or directory that is watched; dropping it ends that.
@@ -149,6 +154,7 @@ impl Instance {
         let descriptor = inotify::add_watch(&self.fd, path.as_str(), flags)?;
         wanted.next += 1;
         let number = wanted.next;
+        wanted.unwanted.retain(|unwanted| *unwanted != descriptor);
         wanted.watches.entry(descriptor).or_default().push((number, tag));
         drop(wanted);
         Ok(Watch {
@@ -184,6 +190,7 @@ impl Instance {
             if event.events().contains(ReadFlags::IGNORED) {
                 // The file is gone, or was on a file system that is: the kernel has removed the watch.
                 wanted.watches.remove(&event.wd());
+                wanted.unwanted.retain(|unwanted| *unwanted != event.wd());
             }
         }
         match all {
@@ -196,13 +203,20 @@ impl Instance {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut wanted = self.instance.wanted();
-        if let Some(watches) = wanted.watches.get_mut(&self.descriptor) {
-            watches.retain(|(number, _)| *number != self.number);
-            if watches.is_empty() {
-                wanted.watches.remove(&self.descriptor);
-                // Fails only if the kernel has just removed it.
-                let _ = inotify::remove_watch(&self.instance.fd, self.descriptor);
-            }
+        let Some(watches) = wanted.watches.get_mut(&self.descriptor) else {
+            return;
+        };
+        watches.retain(|(number, _)| *number != self.number);
+        if !watches.is_empty() {
+            return;
+        }
+        wanted.unwanted.push_back(self.descriptor);
+        if wanted.unwanted.len() > UNWANTED
+            && let Some(oldest) = wanted.unwanted.pop_front()
+        {
+            wanted.watches.remove(&oldest);
+            // Fails only if the kernel has just removed it.
+            let _ = inotify::remove_watch(&self.instance.fd, oldest);
         }
     }
 }
