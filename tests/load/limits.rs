@@ -21,9 +21,10 @@ const RENAMES: u32 = 2_000;
 pub(crate) const ROUND_TRIP: &str = "limit: round trip over loopback p50";
 pub(crate) const STREAMED: &str = "limit: stream over loopback";
 pub(crate) const COPIED: &str = "limit: copy in memory";
-pub(crate) const RENAMED: &str = "limit: rename";
+const RENAMED: &str = "limit: rename";
 pub(crate) const DURABLE: &str = "limit: write, fsync, rename, fsync(dir)";
 pub(crate) const DURABLE_CPU: &str = "limit: write, fsync, rename, fsync(dir): CPU";
+pub(crate) const DURABLE_ALONE: &str = "limit: write, fsync, rename, fsync(dir) p50";
 pub(crate) const READ: &str = "limit: open, read, close of 4 KiB";
 pub(crate) const READ_ALL: &str = "limit: open, read, close of 10000 x 4 KiB";
 
@@ -54,6 +55,7 @@ impl Place {
         fs::create_dir_all(&own).expect("a directory beside the mail");
         figures.push(rename(&own));
         figures.extend(durable(&own, threads, messages));
+        figures.extend(durable_alone(&own));
         figures.extend(read(&own));
         figures
     }
@@ -171,6 +173,30 @@ fn rename(dir: &Path) -> (String, f64, &'static str) {
     (RENAMED.to_owned(), each, "ms")
 }
 
+/// What a durable delivery of 1 KiB takes when it is the only one.
+fn durable_alone(dir: &Path) -> Figures {
+    const MESSAGES: u32 = 300;
+    let mailbox = dir.join("alone");
+    fs::create_dir(&mailbox).expect("a directory");
+    let times = (0..MESSAGES).map(|n| {
+        let begun = Instant::now();
+        keep(&dir.join(format!("spool.alone.{n}")), &mailbox, &n.to_string());
+        begun.elapsed().as_secs_f64() * 1000.0
+    });
+    let name = DURABLE_ALONE.trim_end_matches(" p50");
+    percentiles(name, times.collect())
+}
+
+/// Writes a message and gives it its name, both on disk.
+fn keep(spool: &Path, mailbox: &Path, name: &str) {
+    let mut file = File::create(spool).expect("a file");
+    file.write_all(&[b'x'; 1024]).expect("room");
+    file.sync_data().expect("a disk");
+    fs::rename(spool, mailbox.join(name)).expect("it is there");
+    let mailbox = File::open(mailbox).expect("it is there");
+    mailbox.sync_all().expect("a disk");
+}
+
 /// What a durable delivery of 1 KiB cannot do without (promise 1), by as many threads as there are connections.
 fn durable(dir: &Path, threads: u16, messages: u32) -> Figures {
     const MAILBOXES: u32 = 4;
@@ -178,7 +204,6 @@ fn durable(dir: &Path, threads: u16, messages: u32) -> Figures {
         fs::create_dir(dir.join(format!("{n}"))).expect("a directory");
     }
     let next = AtomicU32::new(0);
-    let body = [b'x'; 1024];
     let ours = ["rmail-load".to_owned()];
     let cpu = || Processes(&ours).cpu().unwrap_or_default();
     let (before, begun) = (cpu(), Instant::now());
@@ -190,16 +215,8 @@ fn durable(dir: &Path, threads: u16, messages: u32) -> Figures {
                     if n >= messages {
                         return;
                     }
-                    let (mailbox, spool) = (
-                        dir.join(format!("{}", n % MAILBOXES)),
-                        dir.join(format!("spool.{n}")),
-                    );
-                    let mut file = File::create(&spool).expect("a file");
-                    file.write_all(&body).expect("room");
-                    file.sync_data().expect("a disk");
-                    fs::rename(&spool, mailbox.join(format!("{n}"))).expect("it is there");
-                    let mailbox = File::open(&mailbox).expect("it is there");
-                    mailbox.sync_all().expect("a disk");
+                    let mailbox = dir.join(format!("{}", n % MAILBOXES));
+                    keep(&dir.join(format!("spool.{n}")), &mailbox, &n.to_string());
                 }
             });
         }
