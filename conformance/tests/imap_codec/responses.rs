@@ -25,6 +25,15 @@ const BEYOND: &[(&str, &str)] = &[
     ("* STATUS % (%HIGHESTMODSEQ ", "RFC 7162 §3.1.7"),
     ("* STATUS % (%DELETED ", "RFC 9051 §7.3.3"),
     (
+        "* % FETCH (%BODYSTRUCTURE (%\"MESSAGE\" \"GLOBAL\" ",
+        "RFC 9051 §9 media-message: RFC 3501 has message/rfc822 alone",
+    ),
+    (
+        "* % FETCH (BODY[]<4294967296> ",
+        "RFC 9051 §9: partial asks with number64, and the answer's ABNF tells a number",
+    ),
+    ("* % FETCH (BODY[]<9223372036854775807> ", "the same"),
+    (
         "* % FETCH (%BINARY[%]<",
         "RFC 9051 §7.5.2 tells the origin octet, its ABNF has no place for it",
     ),
