@@ -140,12 +140,12 @@ impl Drop for Crew {
     }
 }
 
-/// How long a test that tries its luck does so: `RMAIL_SOAK_SECONDS`, or 60 in CI, or 10.
+/// How long a test that tries its luck does so: `RMAIL_SOAK_SECONDS`, or 20 in CI, whose time is bounded, or 10.
 #[must_use]
 pub fn seconds() -> u64 {
     let given = std::env::var("RMAIL_SOAK_SECONDS").ok();
     let given = given.and_then(|text| text.parse().ok());
-    given.unwrap_or(if std::env::var_os("CI").is_some() { 60 } else { 10 })
+    given.unwrap_or(if std::env::var_os("CI").is_some() { 20 } else { 10 })
 }
 
 /// A file system in memory; `None`, visibly, where there is none.

@@ -1,7 +1,7 @@
 //! Processes deliver, append, flag, copy, move and expunge at random in the same mailboxes, and are killed at random. What
 //! each was acknowledged holds in the end.
 //!
-//! `RMAIL_SOAK_SECONDS` says how long; 10 s, 60 s in CI.
+//! `RMAIL_SOAK_SECONDS` says how long; 10 s, 20 s in CI.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

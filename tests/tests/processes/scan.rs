@@ -1,6 +1,6 @@
 //! Four processes change flags, four look: none ever misses a message that nobody has expunged, and no change is lost.
 //!
-//! `RMAIL_SOAK_SECONDS` says how long; 10 s, 60 s in CI.
+//! `RMAIL_SOAK_SECONDS` says how long; 10 s, 20 s in CI.
 
 use std::path::Path;
 use std::time::Duration;
