@@ -8,9 +8,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::{Engine, Task};
+use crate::engine::{Io, Timer};
 use async_channel::{Receiver, Sender};
-use async_executor::{Executor, Task};
-use async_io::{Async, Timer};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
 use rmail_core::chunk::Chunk;
 use rmail_core::dns::resolver::{Action, AttemptId, Input, QueryId, Resolver, Settings};
@@ -69,7 +69,7 @@ enum Event {
 impl Dns {
     /// Starts the resolver on an executor; it ends when nobody can ask any more.
     #[must_use]
-    pub fn start(executor: &Arc<Executor<'static>>, clock: Clock, servers: impl Into<Servers>) -> Self {
+    pub fn start(executor: &Arc<Engine>, clock: Clock, servers: impl Into<Servers>) -> Self {
         let servers = servers.into();
         let (events, queue) = async_channel::bounded(QUEUE);
         executor
@@ -152,12 +152,7 @@ fn parse_resolv_conf(text: &str) -> Servers {
 
 /// Runs the resolver. Should it panic, it begins anew: who waits for an answer is told that there is none, which to the
 /// relay is a reason to try again later.
-async fn supervise(
-    executor: Arc<Executor<'static>>,
-    clock: Clock,
-    queue: Receiver<Event>,
-    mut servers: Servers,
-) {
+async fn supervise(executor: Arc<Engine>, clock: Clock, queue: Receiver<Event>, mut servers: Servers) {
     /// Between a panic and the next beginning: a panic at every question must not keep the processor busy.
     const PAUSE: Duration = Duration::from_secs(1);
     loop {
@@ -173,7 +168,7 @@ async fn supervise(
 
 struct Host {
     machine: Resolver,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Engine>,
     clock: Clock,
     /// For its own sockets; after a panic nobody mistakes their events for those of others.
     events: Sender<Event>,
@@ -185,7 +180,7 @@ struct Host {
 }
 
 impl Host {
-    fn new(executor: &Arc<Executor<'static>>, clock: Clock, servers: Servers) -> Self {
+    fn new(executor: &Arc<Engine>, clock: Clock, servers: Servers) -> Self {
         let (events, heard) = async_channel::bounded(QUEUE);
         let settings = Settings {
             trusted: servers.trusted,
@@ -290,12 +285,12 @@ async fn udp(
     } else {
         (Ipv6Addr::UNSPECIFIED, 0).into()
     };
-    let socket = Async::<UdpSocket>::bind(any)?;
+    let socket = Io::new(UdpSocket::bind(any)?)?;
     socket.get_ref().connect(server)?;
-    socket.send(&bytes).await?;
+    socket.write_with(|socket| socket.send(&bytes)).await?;
     loop {
         let mut buffer = vec![0; MAX];
-        let (len, from) = socket.recv_from(&mut buffer).await?;
+        let (len, from) = socket.read_with(|socket| socket.recv_from(&mut buffer)).await?;
         let bytes = Chunk::copy_from(buffer.get(..len).unwrap_or_default());
         tell(&events, Input::Datagram { attempt, from, bytes }).await;
     }
@@ -308,7 +303,7 @@ async fn tcp(
     server: SocketAddr,
     bytes: Vec<u8>,
 ) -> io::Result<()> {
-    let mut stream = Async::<TcpStream>::connect(server).await?;
+    let mut stream = Io::<TcpStream>::connect(server).await?;
     let len = u16::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let mut message = len.to_be_bytes().to_vec();
     message.extend_from_slice(&bytes);
@@ -390,7 +385,7 @@ mod tests {
             stream.write_all(&[&len[..], &answer].concat()).expect("sent");
         });
 
-        let executor = Arc::new(Executor::new());
+        let executor = Arc::new(Engine::new().expect("an engine"));
         let dns = Dns::start(&executor, Clock::start(), vec![dead, server]);
         let question = Question {
             name: Name::parse("mx.example.com").expect("a name"),
@@ -400,7 +395,7 @@ mod tests {
             // The second answer comes from the cache: the name server is gone by then.
             (dns.ask(question.clone()).await, dns.ask(question.clone()).await)
         };
-        let (first, second) = async_io::block_on(executor.run(ask));
+        let (first, second) = executor.block_on(ask);
         let expected = Answer {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
             ..Answer::default()
@@ -424,7 +419,7 @@ mod tests {
                 udp.send_to(&answer, from).expect("sent");
             }
         });
-        let executor = Arc::new(Executor::new());
+        let executor = Arc::new(Engine::new().expect("an engine"));
         let dns = Dns::start(&executor, Clock::start(), Vec::new());
         let question = Question {
             name: Name::parse("mx.example.com").expect("a name"),
@@ -436,7 +431,7 @@ mod tests {
             assert!(dns.events.send(Event::Panic).await.is_ok());
             (before, dns.ask(question).await)
         };
-        let (before, after) = async_io::block_on(executor.run(ask));
+        let (before, after) = executor.block_on(ask);
         let expected = Answer {
             records: vec![Data::A(Ipv4Addr::new(192, 0, 2, 7))],
             ..Answer::default()

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_executor::Executor;
-use async_io::Timer;
+use crate::engine::Engine;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use rmail_core::addr::Domain;
 use rmail_core::config::Config;
@@ -44,7 +44,7 @@ pub(crate) fn run(
     domains: &[Domain],
     stop: impl Future<Output = ()>,
 ) -> Option<Vec<Finding>> {
-    let executor = Arc::new(Executor::new());
+    let executor = Arc::new(Engine::new().ok()?);
     let clock = Clock::start();
     let dns = Dns::start(&executor, clock, servers);
     let https = Https {
@@ -77,7 +77,7 @@ pub(crate) fn run(
         stop.await;
         None
     };
-    async_io::block_on(executor.run(work.or(stopped)))
+    executor.block_on(work.or(stopped))
 }
 
 async fn find_out(dns: Dns, https: Https, wanted: Wanted) -> Found {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use async_io::Async;
+use crate::engine::Io;
 use futures_lite::{AsyncRead, AsyncWrite, ready};
 use futures_rustls::{LazyConfigAcceptor, TlsConnector, client, server};
 use rmail_core::chunk::Chunk;
@@ -29,11 +29,11 @@ pub type Handshake = Pin<Box<dyn Future<Output = io::Result<(Stream, TlsInfo)>> 
 pub struct Stream(Inner);
 
 enum Inner {
-    Plain(Async<TcpStream>),
+    Plain(Io<TcpStream>),
     /// Of the file system: never TLS.
-    Local(Async<UnixStream>),
-    Server(Box<server::TlsStream<Async<TcpStream>>>),
-    Client(Box<client::TlsStream<Async<TcpStream>>>),
+    Local(Io<UnixStream>),
+    Server(Box<server::TlsStream<Io<TcpStream>>>),
+    Client(Box<client::TlsStream<Io<TcpStream>>>),
 }
 
 impl Stream {
@@ -43,7 +43,7 @@ impl Stream {
     /// The system refuses.
     pub fn new(socket: TcpStream) -> io::Result<Self> {
         socket.set_nodelay(true)?;
-        Ok(Self(Inner::Plain(Async::new(socket)?)))
+        Ok(Self(Inner::Plain(Io::new(socket)?)))
     }
 
     /// Takes a connected socket of the file system.
@@ -51,7 +51,7 @@ impl Stream {
     /// # Errors
     /// The system refuses.
     pub fn local(socket: UnixStream) -> io::Result<Self> {
-        Ok(Self(Inner::Local(Async::new(socket)?)))
+        Ok(Self(Inner::Local(Io::new(socket)?)))
     }
 
     /// Connects. There is no time-out but the system's: race it.
@@ -59,7 +59,7 @@ impl Stream {
     /// # Errors
     /// Nobody answers there, or no way leads there.
     pub async fn connect(to: SocketAddr) -> io::Result<Self> {
-        let stream = Async::<TcpStream>::connect(to).await?;
+        let stream = Io::<TcpStream>::connect(to).await?;
         stream.get_ref().set_nodelay(true)?;
         Ok(Self(Inner::Plain(stream)))
     }

@@ -20,6 +20,7 @@ pub mod disk;
 pub mod dns;
 pub(crate) mod dns_check;
 pub mod drive;
+pub mod engine;
 pub mod entropy;
 pub mod flood;
 mod handover;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 use rmail_store::service::Pool as Kind;
 
+use crate::engine::heritage;
+
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 /// Syncs in flight: they wait for the device, which merges them.
@@ -211,9 +213,13 @@ impl Workers {
     /// never.
     fn spawn(&self) {
         let shared = Arc::clone(&self.shared);
+        let belong = heritage();
         let started = thread::Builder::new()
             .name(shared.name.to_owned())
-            .spawn(move || shared.work());
+            .spawn(move || {
+                let _here = belong();
+                shared.work();
+            });
         if let Err(error) = started {
             log::error!(target: "pools", "event=no_thread pool={} error={error:?}", self.shared.name);
             let mut state = self.shared.lock();

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_executor::Executor;
-use async_io::Timer;
+use crate::engine::Engine;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
 use rmail_core::acme::{
@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
         tell: &mut dyn FnMut(&str),
         stop: impl Future<Output = ()>,
     ) -> Result<Option<u64>, Trouble> {
-        let executor = Arc::new(Executor::new());
+        let executor = Arc::new(Engine::new()?);
         let clock = Clock::start();
         let https = Https {
             clock,
@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
             Err(Trouble::Stopped)
         };
         let work = self.perform(&mut order, &https, clock, tell);
-        async_io::block_on(executor.run(work.or(stopped)))?;
+        executor.block_on(work.or(stopped))?;
         match order.result() {
             Some(Ok(Outcome::Certificate(chain))) => {
                 let kept = self.keep(chain);

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use rmail_conformance::record::played;
 use rmail_core::config::LogLevel;

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
-use async_executor::{Executor, Task};
-use async_io::{Async, Timer};
+use crate::engine::{Engine, Task};
+use crate::engine::{Io, Timer};
 use futures_lite::{AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _};
 
 use super::{MAX_LINE, PATIENCE, Place, Reply, Request};
@@ -17,7 +17,7 @@ const MAX_CLIENTS: usize = 32;
 
 /// Where the lines of an answer go.
 #[derive(Debug)]
-pub(crate) struct Answers(Async<UnixStream>);
+pub(crate) struct Answers(Io<UnixStream>);
 
 impl Answers {
     /// Sends a line. Fails when the client is gone or does not read.
@@ -35,7 +35,7 @@ impl Answers {
 /// The socket cannot be made.
 pub(crate) fn serve<A, F>(
     place: &Place,
-    executor: Arc<Executor<'static>>,
+    executor: Arc<Engine>,
     answer: A,
 ) -> io::Result<impl Future<Output = ()> + Send + use<A, F>>
 where
@@ -43,7 +43,7 @@ where
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let (listener, bound) = place.bind()?;
-    let listener = Async::new(listener)?;
+    let listener = Io::new(listener)?;
     let answer = Arc::new(answer);
     Ok(async move {
         let _bound = bound;
@@ -64,10 +64,10 @@ where
     })
 }
 
-async fn accept(listener: &Async<UnixListener>) -> Async<UnixStream> {
+async fn accept(listener: &Io<UnixListener>) -> Io<UnixStream> {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => return socket,
+            Ok(socket) => return socket,
             Err(error) => {
                 log::debug!(target: "control", "event=accept_failed error={:?}", error.to_string());
                 // No descriptors, most likely: others give some back.
@@ -77,7 +77,7 @@ async fn accept(listener: &Async<UnixListener>) -> Async<UnixStream> {
     }
 }
 
-async fn client<A, F>(socket: Async<UnixStream>, answer: &A) -> io::Result<()>
+async fn client<A, F>(socket: Io<UnixStream>, answer: &A) -> io::Result<()>
 where
     A: Fn(Request, Answers) -> F,
     F: Future<Output = io::Result<()>>,
@@ -107,7 +107,7 @@ fn is_ours(socket: &impl AsFd) -> bool {
         .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
-async fn read_line(socket: &mut Async<UnixStream>) -> io::Result<Vec<u8>> {
+async fn read_line(socket: &mut Io<UnixStream>) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut piece = [0; 1_024];
     loop {
@@ -140,7 +140,7 @@ mod tests {
     fn with_server(test: impl FnOnce(&std::path::Path, &Place)) {
         let dir = tempfile::tempdir().expect("a directory");
         let place = Place::make(dir.path(), false).expect("made");
-        let executor = Arc::new(Executor::new());
+        let executor = Arc::new(Engine::new().expect("an engine"));
         let serving = serve(
             &place,
             Arc::clone(&executor),
@@ -152,7 +152,7 @@ mod tests {
         let serving = executor.spawn(serving.expect("bound"));
         let (stop, stopped) = async_channel::bounded::<()>(1);
         std::thread::scope(|scope| {
-            scope.spawn(|| async_io::block_on(executor.run(stopped.recv())));
+            scope.spawn(|| executor.block_on(stopped.recv()));
             test(dir.path(), &place);
             drop((serving, stop));
         });

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_executor::Executor;
+use crate::engine::Engine;
 use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_core::addr::ForwardPath;
@@ -283,18 +283,19 @@ fn resolver(local: &Local<'_>, stop: &Stop) -> Checked<()> {
     let Some(name) = Name::parse(KNOWN) else {
         return Err(Trouble::skipped("there is nothing to ask for"));
     };
-    let executor = Arc::new(Executor::new());
+    let executor =
+        Arc::new(Engine::new().map_err(|error| Trouble::broken("a free descriptor", error.to_string()))?);
     let dns = Dns::start(&executor, Clock::start(), whom);
     let question = Question { name, kind: Kind::Mx };
     let late = async {
-        async_io::Timer::after(DNS_PATIENCE).await;
+        crate::engine::Timer::after(DNS_PATIENCE).await;
         Err(DnsError::Timeout)
     };
     let stopped = async {
         stop.wait().await;
         Err(DnsError::Timeout)
     };
-    let answer = block_on(executor.run(dns.ask(question).or(late).or(stopped)));
+    let answer = executor.block_on(dns.ask(question).or(late).or(stopped));
     let Err(error @ (DnsError::Timeout | DnsError::NoServers | DnsError::ServerFailure(_))) = answer else {
         return Ok(());
     };

@@ -40,7 +40,7 @@ impl Stop {
     /// Ready when it is time.
     pub(crate) async fn wait(&self) {
         while !self.is_set() {
-            async_io::Timer::after(SLICE).await;
+            crate::engine::Timer::after(SLICE).await;
         }
     }
 }

@@ -293,7 +293,7 @@ impl Disk for RealDisk {
         if wait < LONG_PAUSE {
             std::thread::sleep(wait);
         } else {
-            async_io::Timer::after(wait).await;
+            crate::engine::Timer::after(wait).await;
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_io::{Async, Timer};
+use crate::engine::{Io, Timer};
 use rmail_store::disk::Changes;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
@@ -51,7 +51,7 @@ pub(super) struct Ears {
 }
 
 struct Instance {
-    fd: Async<OwnedFd>,
+    fd: Io<OwnedFd>,
     wanted: Mutex<Wanted>,
 }
 
@@ -103,7 +103,7 @@ impl Ears {
         }
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let instance = Arc::new(Instance {
-            fd: Async::new_nonblocking(fd)?,
+            fd: Io::new(fd)?,
             wanted: Mutex::default(),
         });
         *kept = Some(Arc::clone(&instance));
@@ -132,11 +132,10 @@ impl Ears {
                     continue;
                 }
             };
-            if let Some(changes) = instance.read() {
-                return changes;
-            }
-            if instance.fd.readable().await.is_err() {
-                Timer::after(AGAIN).await;
+            let read = |_: &OwnedFd| instance.read().ok_or_else(|| io::ErrorKind::WouldBlock.into());
+            match instance.fd.read_with(read).await {
+                Ok(changes) => return changes,
+                Err(_) => Timer::after(AGAIN).await,
             }
         }
     }
@@ -151,7 +150,7 @@ impl Instance {
         // Held over the call: nobody may remove the descriptor between it and the entry.
         let mut wanted = self.wanted();
         let path = format!("/proc/self/fd/{}", what.as_raw_fd());
-        let descriptor = inotify::add_watch(&self.fd, path.as_str(), flags)?;
+        let descriptor = inotify::add_watch(self.fd.get_ref(), path.as_str(), flags)?;
         wanted.next += 1;
         let number = wanted.next;
         wanted.unwanted.retain(|unwanted| *unwanted != descriptor);
@@ -167,7 +166,7 @@ impl Instance {
     /// What has happened so far, if anything that somebody wants to hear of. Does not wait.
     fn read(&self) -> Option<Changes> {
         let mut buffer = [MaybeUninit::uninit(); 4_096];
-        let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
+        let mut reader = inotify::Reader::new(self.fd.get_ref(), &mut buffer);
         let (mut all, mut tags) = (false, BTreeSet::new());
         let mut count = 0;
         // What has been taken from the kernel must be told.
@@ -216,7 +215,7 @@ impl Drop for Watch {
         {
             wanted.watches.remove(&oldest);
             // Fails only if the kernel has just removed it.
-            let _ = inotify::remove_watch(&self.instance.fd, oldest);
+            let _ = inotify::remove_watch(self.instance.fd.get_ref(), oldest);
         }
     }
 }

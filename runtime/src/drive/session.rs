@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as Task, Poll};
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
+use crate::engine::Timer;
 use rmail_core::deflate::Decompressor;
 use rmail_core::machine::{Action, Bytes, CallId, Input, Scope, Session, WatchId};
 use rmail_core::mailbox::ModSeq;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_io::Async;
+use crate::engine::Io;
 
 use super::VARIABLE;
 use super::link::{Link, Word};
@@ -36,9 +36,9 @@ pub(crate) enum Handed {
         service: Service,
         /// It serves that whatever the configuration says.
         in_any_case: bool,
-        socket: Arc<Async<TcpListener>>,
+        socket: Arc<Io<TcpListener>>,
     },
-    Local(Service, Arc<Async<UnixListener>>),
+    Local(Service, Arc<Io<UnixListener>>),
 }
 
 /// Why there is no successor; the running server goes on.

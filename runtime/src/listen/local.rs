@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_io::Async;
+use crate::engine::Io;
 
 use super::{BindError, Service, Sockets};
 
@@ -64,7 +64,7 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// The name is taken by a socket that is in use or by another file, or cannot be made.
-pub fn bind_local(service: Service, path: &Path) -> Result<(Async<UnixListener>, SocketFile), BindError> {
+pub fn bind_local(service: Service, path: &Path) -> Result<(Io<UnixListener>, SocketFile), BindError> {
     bind_local_with(service, path, &mut Sockets::default())
 }
 
@@ -76,9 +76,9 @@ pub fn bind_local_with(
     service: Service,
     path: &Path,
     sockets: &mut Sockets,
-) -> Result<(Async<UnixListener>, SocketFile), BindError> {
+) -> Result<(Io<UnixListener>, SocketFile), BindError> {
     let bound = match sockets.find_local(path) {
-        Some(socket) => Async::new(socket).and_then(|socket| Ok((socket, SocketFile::of(path)?))),
+        Some(socket) => Io::new(socket).and_then(|socket| Ok((socket, SocketFile::of(path)?))),
         None => open(path),
     };
     bound.map_err(|source| BindError::new(service, path.display().to_string(), source))
@@ -111,10 +111,10 @@ pub(crate) fn bind_local_early(
     bind_and_give().map_err(|source| BindError::new(service, path.display().to_string(), source))
 }
 
-fn open(path: &Path) -> io::Result<(Async<UnixListener>, SocketFile)> {
+fn open(path: &Path) -> io::Result<(Io<UnixListener>, SocketFile)> {
     let listener = bind(path)?;
     let file = SocketFile::of(path)?;
-    Ok((Async::new(listener)?, file))
+    Ok((Io::new(listener)?, file))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {

@@ -8,11 +8,12 @@ mod sockets;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::{Async, Timer};
+use crate::engine::{Io, Timer};
 use futures_lite::future::yield_now;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -154,12 +155,12 @@ pub struct BindError {
 ///
 /// # Errors
 /// The first address that cannot be had.
-pub fn bind(service: Service, addresses: &[SocketAddr]) -> Result<Vec<Async<TcpListener>>, BindError> {
+pub fn bind(service: Service, addresses: &[SocketAddr]) -> Result<Vec<Io<TcpListener>>, BindError> {
     let bound = bind_with(service, addresses, &mut Sockets::default())?;
     let hears = |bound: Bound| {
         let address = bound.socket.local_addr().map(|address| address.to_string());
         let failed = |source| BindError::new(service, address.unwrap_or_default(), source);
-        Async::new(bound.socket).map_err(failed)
+        Io::new(bound.socket).map_err(failed)
     };
     bound.into_iter().map(hears).collect()
 }
@@ -251,7 +252,7 @@ fn hint(error: &io::Error) -> &'static str {
 /// each time up to a second, and goes on by itself.
 pub async fn accept(
     service: Service,
-    listener: Arc<Async<TcpListener>>,
+    listener: Arc<Io<TcpListener>>,
     mut on: impl FnMut(TcpStream, SocketAddr) + Send,
 ) {
     accept_by(service, listener, TcpListener::accept, move |(socket, peer)| {
@@ -263,7 +264,7 @@ pub async fn accept(
 /// The same for a socket of the file system.
 pub async fn accept_local(
     service: Service,
-    listener: Arc<Async<UnixListener>>,
+    listener: Arc<Io<UnixListener>>,
     mut on: impl FnMut(UnixStream) + Send,
 ) {
     accept_by(service, listener, UnixListener::accept, move |(socket, _)| {
@@ -272,9 +273,9 @@ pub async fn accept_local(
     .await;
 }
 
-async fn accept_by<L, C>(
+async fn accept_by<L: AsFd, C>(
     service: Service,
-    listener: Arc<Async<L>>,
+    listener: Arc<Io<L>>,
     take: fn(&L) -> io::Result<C>,
     mut on: impl FnMut(C) + Send,
 ) {

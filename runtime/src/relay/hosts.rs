@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::engine::Timer;
 use async_channel::{Receiver, Sender};
-use async_io::Timer;
 use futures_lite::FutureExt as _;
 use rmail_core::machine::Machine as _;
 use rmail_core::relay::attempt::{self, Connect};

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_io::Timer;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use rmail_core::addr::Domain;
 use rmail_core::dns::mx::Lookup;
@@ -212,7 +212,7 @@ async fn timely<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_executor::Executor;
+    use crate::engine::Engine;
     use rustls::pki_types::PrivateKeyDer;
     use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
     use std::io::{Read as _, Write as _};
@@ -263,7 +263,7 @@ mod tests {
     }
 
     fn run<T>(roots: RootCertStore, work: impl AsyncFnOnce(Https) -> T) -> T {
-        let executor = Arc::new(Executor::new());
+        let executor = Arc::new(Engine::new().expect("an engine"));
         let clock = Clock::start();
         let https = Https {
             clock,
@@ -271,7 +271,7 @@ mod tests {
             dns: Dns::start(&executor, clock, Vec::new()),
             tls: Arc::new(ClientTls::with_roots(roots)),
         };
-        async_io::block_on(executor.run(work(https)))
+        executor.block_on(work(https))
     }
 
     fn localhost() -> Domain {

@@ -17,9 +17,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::engine::Task;
+use crate::engine::Timer;
 use async_channel::{Receiver, Sender};
-use async_executor::Task;
-use async_io::Timer;
 use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_core::dns::Name;

@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Timer;
 use async_channel::{Receiver, Sender, WeakSender};
-use async_io::Timer;
 use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_core::addr::Domain;

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_io::Timer;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_core::dns::{Kind, Name, Question};

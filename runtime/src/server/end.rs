@@ -1,8 +1,9 @@
 //! The end of a server.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_io::Timer;
+use crate::engine::Timer;
 use async_signal::Signal;
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
@@ -42,7 +43,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             relay.shut_down();
         }
         self.host.sessions.shut_down();
-        let clean = async_io::block_on(async {
+        let executor = Arc::clone(&self.host.executor);
+        let _here = executor.enter();
+        let clean = wait_here(async {
             let gone = async {
                 self.host.sessions.wait_gone().await;
                 if let Some(relay) = &mut relay {

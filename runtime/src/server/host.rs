@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use crate::engine::Engine;
 use async_channel::{Receiver, Sender};
-use async_executor::Executor;
 use log::Level;
 use rmail_core::api::setup::{Ports, Setup};
 use rmail_core::auth::token;
@@ -44,7 +44,7 @@ const TOKENS: &str = "tokens";
 pub(crate) struct Host<S: MailStore, D: Disk> {
     pub(crate) clock: Clock,
     pub(crate) pools: Arc<Pools>,
-    pub(crate) executor: Arc<Executor<'static>>,
+    pub(crate) executor: Arc<Engine>,
     pub(crate) service: Arc<service::Service<S, D>>,
     pub(crate) sessions: Sessions,
     /// Who wants sessions recorded.
@@ -71,7 +71,7 @@ impl<S: MailStore, D: Disk> Host<S, D> {
     pub(crate) fn new(
         config: Arc<ServerConfig>,
         pools: Arc<Pools>,
-        executor: Arc<Executor<'static>>,
+        executor: Arc<Engine>,
         service: Arc<service::Service<S, D>>,
         tls: Option<Arc<ServerTls>>,
         ports: Ports,

@@ -14,11 +14,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 
 use async_channel::{Receiver, Sender};
-use async_executor::{Executor, Task};
-use async_io::Async;
 use async_signal::{Signal, Signals};
 use futures_lite::future::block_on as wait_here;
 use futures_lite::{FutureExt as _, StreamExt as _};
@@ -37,10 +35,11 @@ use self::succession::{Event, Succession};
 use crate::control;
 use crate::disk::RealDisk;
 use crate::dns::Hurried;
+use crate::engine::{Engine, Io, Task, Threads};
 use crate::entropy;
 use crate::handover::{Handed, Program};
 use crate::listen::{self, BindError, Service, SocketFile, Sockets};
-use crate::pools::{Pools, guarded};
+use crate::pools::Pools;
 use crate::record::{Files, Filter};
 use crate::relay::Relay;
 use crate::service::notify;
@@ -238,6 +237,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             .map(|main| ServerTls::load(main, &config.certificates))
             .transpose()?
             .map(Arc::new);
+        let no = |what| move |source| StartError::System { what, source };
+        let executor = Arc::new(Engine::new().map_err(no("descriptor"))?);
+        let _here = executor.enter();
         let mut bound = Vec::new();
         for service in Service::ALL {
             if service.is_implicit_tls() && tls.is_none() {
@@ -245,10 +247,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             }
             for listener in listen::bind_with(service, config.listen.of(service), &mut sockets)? {
                 let in_any_case = listener.in_any_case;
-                let listener = Async::new(listener.socket).map_err(|source| StartError::System {
-                    what: "news of a listener",
-                    source,
-                })?;
+                let listener = Io::new(listener.socket).map_err(no("news of a listener"))?;
                 bound.push((service, listener, in_any_case));
             }
         }
@@ -258,10 +257,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             .transpose()?;
         sockets.close_rest();
         let service = rmail_store::service::Service::new(store, accounts, config.service.clone());
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let executor = Arc::new(Executor::new());
-        let threads = Threads::start(cores, &executor)?;
-        let pools = Arc::new(Pools::new(cores));
+        let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = Threads::start(cores, "rmail", &executor).map_err(no("thread"))?;
+        let pools = Arc::new(Pools::new(cores.get()));
         let host = Host::new(config, pools, executor, service, tls, ports_of(&bound));
         wait_here(host.read_token_key());
         let recording = record_all(&host)?;
@@ -325,7 +323,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
     fn listen(
         &mut self,
         service: Service,
-        listener: Async<std::net::TcpListener>,
+        listener: Io<std::net::TcpListener>,
         in_any_case: bool,
     ) -> Result<(), StartError> {
         let address = listener
@@ -355,7 +353,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         Ok(())
     }
 
-    fn listen_locally(&mut self, service: Service, listener: Async<UnixListener>, file: SocketFile) {
+    fn listen_locally(&mut self, service: Service, listener: Io<UnixListener>, file: SocketFile) {
         log::info!(target: "server", "event=listening service={service} path={:?}", file.path());
         let path = file.path().display().to_string();
         let accepting = self.host.state.listens(service, path);
@@ -426,7 +424,9 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             self.host.state.fix();
         }
         self.tell(notify::ready, &self.host.status());
-        let successor = async_io::block_on(async {
+        let executor = Arc::clone(&self.host.executor);
+        let _here = executor.enter();
+        let successor = wait_here(async {
             loop {
                 let stopped = async {
                     let _ = self.stopped.recv().await;
@@ -519,7 +519,7 @@ fn record_all<S: MailStore, D: Disk>(host: &Arc<Host<S, D>>) -> Result<Option<Fi
 }
 
 /// The ports on which there is something for clients: the first of each service.
-fn ports_of(bound: &[(Service, Async<std::net::TcpListener>, bool)]) -> Ports {
+fn ports_of(bound: &[(Service, Io<std::net::TcpListener>, bool)]) -> Ports {
     let port = |wanted: Service| {
         let found = bound.iter().find(|(service, ..)| *service == wanted);
         let address = found.and_then(|(_, listener, _)| listener.get_ref().local_addr().ok());
@@ -532,55 +532,5 @@ fn ports_of(bound: &[(Service, Async<std::net::TcpListener>, bool)]) -> Ports {
         smtps: port(Service::Smtps),
         http: port(Service::Public).or_else(|| port(Service::Api)),
         https: port(Service::PublicTls).or_else(|| port(Service::ApiTls)),
-    }
-}
-
-/// The executor's threads, one a core.
-struct Threads {
-    stop: Sender<()>,
-    handles: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    fn start(count: usize, executor: &Arc<Executor<'static>>) -> Result<Self, StartError> {
-        let (stop, stopped) = async_channel::bounded::<()>(1);
-        let mut threads = Self {
-            stop,
-            handles: Vec::new(),
-        };
-        for n in 0..count {
-            let (executor, stopped) = (Arc::clone(executor), stopped.clone());
-            let run = move || {
-                // A panic of a task comes up here: it ended that task, and the thread goes on.
-                while let Err(panicked) = guarded(|| async_io::block_on(executor.run(stopped.recv()))) {
-                    log::error!(target: "server", "event=panic error={:?}", panicked.0);
-                }
-            };
-            let handle = thread::Builder::new().name(format!("rmail-{n}")).spawn(run);
-            threads.handles.push(handle.map_err(|source| StartError::System {
-                what: "thread",
-                source,
-            })?);
-        }
-        Ok(threads)
-    }
-
-    fn stop(&mut self) {
-        self.stop.close();
-        for handle in self.handles.drain(..) {
-            let _ = handle.join();
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-impl fmt::Debug for Threads {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Threads({})", self.handles.len())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::engine::Timer;
 use async_channel::Sender;
-use async_io::Timer;
 use futures_lite::FutureExt as _;
 use futures_lite::future::block_on;
 use rmail_store::disk::Disk;

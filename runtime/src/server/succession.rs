@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::engine::Task;
+use crate::engine::Timer;
 use async_channel::{Receiver, Sender};
-use async_executor::Task;
-use async_io::Timer;
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_executor::Task;
-use async_io::Timer;
+use crate::engine::Task;
+use crate::engine::Timer;
 use futures_lite::FutureExt as _;
 use rmail_core::machine::Scope;
 use rmail_store::disk::Disk;

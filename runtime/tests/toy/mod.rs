@@ -363,7 +363,7 @@ impl Host {
         let (toy, service) = (self.toy, Arc::new(self.service));
         let thread = std::thread::spawn(move || {
             let stream = Stream::new(socket).unwrap();
-            async_io::block_on(drive(toy, stream, service, context)).end
+            futures_lite::future::block_on(drive(toy, stream, service, context)).end
         });
         (client, Running { thread, signal })
     }
