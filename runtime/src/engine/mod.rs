@@ -12,6 +12,9 @@ mod io;
 mod poller;
 mod timer;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -101,7 +104,6 @@ impl Engine {
     }
 
     /// What this thread makes is this engine's, until the guard is dropped.
-    #[must_use]
     pub fn enter(&self) -> Here {
         Here::enter(&self.0, false)
     }
@@ -270,7 +272,7 @@ impl Inner {
 }
 
 /// This thread belongs to an engine, until this is dropped.
-#[must_use]
+#[must_use = "it is left at once"]
 pub struct Here(Option<Place>);
 
 impl Here {

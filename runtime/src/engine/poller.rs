@@ -233,6 +233,12 @@ impl Poller {
         drop(forgotten);
     }
 
+    /// Times that somebody waits for.
+    #[cfg(test)]
+    pub(super) fn times(&self) -> usize {
+        guard(&self.times).waiting.len()
+    }
+
     /// A time has come.
     fn ring(&self, wakers: &mut Vec<Waker>) {
         let now = Instant::now();

@@ -422,7 +422,7 @@ impl Listener {
         match &mut telling.what {
             What::Walk(walk, old) => match walk.next(None) {
                 None => return false,
-                Some(Met::SameBlock(_) | Met::Same(_)) => {}
+                Some(Met::SameBlock(_) | Met::Same(_) | Met::Alike(..)) => {}
                 Some(Met::Both(before, now)) => {
                     let same = before.flags == now.flags
                         && old.keywords.bits(before.keywords) == keywords.bits(now.keywords);

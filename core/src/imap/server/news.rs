@@ -142,6 +142,15 @@ impl News {
                 None => return true,
                 Some(Met::SameBlock(block)) => self.number += block.len() as u64,
                 Some(Met::Same(rows)) => self.number += rows.len() as u64,
+                Some(Met::Alike(_, range)) if self.floor == self.old_floor => {
+                    self.number += range.len() as u64;
+                }
+                Some(Met::Alike(rows, range)) => {
+                    for row in rows.get(range).unwrap_or_default() {
+                        self.number += 1;
+                        self.tell_flags(out.text(), row, row);
+                    }
+                }
                 Some(Met::Both(old, new)) => {
                     self.number += 1;
                     self.tell_flags(out.text(), &old, &new);

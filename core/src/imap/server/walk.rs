@@ -1,6 +1,7 @@
 //! Two states of a mailbox, walked in step: what went, what came, what stayed. What both share is passed over as a whole,
 //! so that a change in a large mailbox costs little more than one in a small one.
 
+use core::ops::Range;
 use std::sync::Arc;
 
 use super::view::Telling;
@@ -29,6 +30,8 @@ pub(crate) enum Met {
     SameBlock(Arc<Block>),
     /// A chunk that nothing changed in.
     Same(Arc<[Row]>),
+    /// Messages of a chunk that changed, which did not.
+    Alike(Arc<[Row]>, Range<usize>),
     /// A message of both states: as it was, as it is.
     Both(Row, Row),
     /// A message that only the older state has.
@@ -46,7 +49,8 @@ impl Walk {
         }
     }
 
-    /// The next meeting; `None` at the end. Shared blocks and chunks with a UID of `closely` are met row by row.
+    /// The next meeting; `None` at the end. Shared blocks and chunks with a UID of `closely` are met row by row, and so are
+    /// its messages in any case.
     pub(crate) fn next(&mut self, closely: Option<&UidSet>) -> Option<Met> {
         if let Some(shared) = self.shared_block(closely) {
             self.old.skip_block();
@@ -57,6 +61,11 @@ impl Walk {
             self.old.skip_chunk();
             self.new.skip_chunk();
             return Some(Met::Same(shared));
+        }
+        if let Some((rows, range)) = self.alike(closely) {
+            self.old.advance_by(range.len());
+            self.new.advance_by(range.len());
+            return Some(Met::Alike(rows, range));
         }
         match (self.old.peek(), self.new.peek()) {
             (None, None) => None,
@@ -96,6 +105,16 @@ impl Walk {
         let (first, last) = old.bounds()?;
         let wanted = closely.is_some_and(|uids| uids.meets(first, last));
         (!wanted).then(|| Arc::clone(old))
+    }
+
+    /// From where both states stand: messages that are the same, as far as both chunks go.
+    fn alike(&self, closely: Option<&UidSet>) -> Option<(Arc<[Row]>, Range<usize>)> {
+        let (old, new) = (self.old.chunk()?, self.new.chunk()?);
+        let pairs = old.get(self.old.row..)?.iter().zip(new.get(self.new.row..)?);
+        let same =
+            pairs.take_while(|(old, new)| old == new && closely.is_none_or(|uids| !uids.contains(new.uid)));
+        let count = same.count();
+        (count > 0).then(|| (Arc::clone(new), self.new.row..self.new.row + count))
     }
 
     fn shared(&self, closely: Option<&UidSet>) -> Option<Arc<[Row]>> {
@@ -139,7 +158,12 @@ impl Side {
     }
 
     fn advance(&mut self) {
-        self.row += 1;
+        self.advance_by(1);
+    }
+
+    /// Past so many rows of the chunk, which has them.
+    fn advance_by(&mut self, rows: usize) {
+        self.row += rows;
         if self.chunk().is_none_or(|chunk| chunk.len() <= self.row) {
             self.skip_chunk();
         }
@@ -179,6 +203,7 @@ pub(super) fn merge(old: &Rows, new: &Rows, telling: impl Into<Telling>) -> Rows
                 merged.chunk(core::mem::take(&mut open).into());
                 merged.chunk(chunk);
             }
+            Met::Alike(rows, range) => open.extend_from_slice(rows.get(range).unwrap_or_default()),
             Met::Both(old, new) => open.push(if telling.flags { new } else { old }),
             Met::Gone(row) if !telling.gone => open.push(row),
             Met::Fresh(row) if row.uid > last && telling.fresh => open.push(row),
@@ -216,13 +241,14 @@ mod tests {
     fn walked(old: &Rows, new: &Rows, closely: Option<&UidSet>) -> Vec<String> {
         let mut walk = Walk::new(old.clone(), new.clone());
         core::iter::from_fn(|| walk.next(closely))
-            .map(|met| match met {
-                Met::SameBlock(block) => format!("=={}", block.len()),
-                Met::Same(rows) => format!("={}", rows.len()),
-                Met::Both(old, new) if old == new => format!("{}", new.uid.0),
-                Met::Both(_, new) => format!("~{}", new.uid.0),
-                Met::Gone(old) => format!("-{}", old.uid.0),
-                Met::Fresh(new) => format!("+{}", new.uid.0),
+            .flat_map(|met| match met {
+                Met::SameBlock(block) => vec![format!("=={}", block.len())],
+                Met::Same(rows) => vec![format!("={}", rows.len())],
+                Met::Alike(rows, range) => rows[range].iter().map(|row| format!("{}", row.uid.0)).collect(),
+                Met::Both(old, new) if old == new => vec![format!("{}", new.uid.0)],
+                Met::Both(_, new) => vec![format!("~{}", new.uid.0)],
+                Met::Gone(old) => vec![format!("-{}", old.uid.0)],
+                Met::Fresh(new) => vec![format!("+{}", new.uid.0)],
             })
             .collect()
     }
@@ -242,6 +268,33 @@ mod tests {
         assert_eq!(walked(&old, &new, Some(&two))[..3], ["1", "2", "~11"]);
         assert_eq!(walked(&old, &Rows::default(), None).len(), 6);
         assert_eq!(walked(&Rows::default(), &old, None)[0], "+1");
+    }
+
+    #[test]
+    fn of_a_chunk_that_changed_the_rest_is_met_together() {
+        let old = Rows::from_chunks([chunk(&[1, 2, 3, 4, 5, 6], 0), chunk(&[7], 0)]);
+        let mut new = old.clone();
+        new.put(Uid(3), Uid(3), chunk(&[3], 8));
+        let mut walk = Walk::new(old.clone(), new.clone());
+        let met: Vec<Met> = core::iter::from_fn(|| walk.next(None)).collect();
+        assert!(
+            matches!(
+                &met[..],
+                [Met::Alike(_, before), Met::Both(..), Met::Alike(_, behind), Met::Same(_)]
+                    if *before == (0..2) && *behind == (3..6)
+            ),
+            "{met:?}"
+        );
+        // Chunks that are cut otherwise.
+        let cut = Rows::from_chunks([chunk(&[1, 2], 0), chunk(&[3, 4, 5], 0), chunk(&[6, 7], 0)]);
+        let all = ["1", "2", "3", "4", "5", "6", "7"];
+        assert_eq!(walked(&old, &cut, None), all);
+        assert_eq!(merge(&old, &cut, true).len(), 7);
+        let four = UidSet::from_ranges([(4, 4)]);
+        assert_eq!(
+            walked(&old, &new, Some(&four)),
+            ["1", "2", "~3", "4", "5", "6", "=1"]
+        );
     }
 
     #[test]
