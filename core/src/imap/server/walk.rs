@@ -272,9 +272,11 @@ mod tests {
 
     #[test]
     fn of_a_chunk_that_changed_the_rest_is_met_together() {
-        let old = Rows::from_chunks([chunk(&[1, 2, 3, 4, 5, 6], 0), chunk(&[7], 0)]);
-        let mut new = old.clone();
-        new.put(Uid(3), Uid(3), chunk(&[3], 8));
+        let (all, seven) = (chunk(&[1, 2, 3, 4, 5, 6], 0), chunk(&[7], 0));
+        let mut changed = all.to_vec();
+        changed[2].flags = SystemFlags(8);
+        let old = Rows::from_chunks([all, Arc::clone(&seven)]);
+        let new = Rows::from_chunks([changed.into(), seven]);
         let mut walk = Walk::new(old.clone(), new.clone());
         let met: Vec<Met> = core::iter::from_fn(|| walk.next(None)).collect();
         assert!(
