@@ -4,7 +4,7 @@
 //!
 //! * Thin: this crate decides nothing that a test would want to see; decisions live in the machines and the service.
 //! * One generic driver ([`drive`]) serves every protocol; a session is one task, and nothing in it blocks the
-//!   executor: what waits for a disk or computes long runs on a pool ([`pools`]).
+//!   executor ([`engine`]): what waits for a disk or computes long runs on a pool ([`pools`]).
 //! * A panic ends one session or one job, never the server.
 //! * A session that waits owns no read buffer.
 //! * Only this crate touches the system: clocks ([`clock`]), entropy ([`entropy`]), files ([`disk`]), sockets.

@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use async_signal::{Signal, Signals};
-use futures_lite::StreamExt as _;
-use futures_lite::future::block_on;
 use indicatif::{ProgressBar, ProgressStyle};
 use rmail_core::config::Config;
 use rmail_core::diagnose::{Finding, Phase, Report, Service, Status};
@@ -18,6 +15,7 @@ use super::load::{LoadError, Loaded, load};
 use super::open::{self, Opened};
 use super::{Failure, serve, wrong_usage};
 use crate::diagnose::{self, Event, Files, Local, Login, Place, Stop, Subject};
+use crate::engine::{Engine, Signal, Signals};
 use crate::tls::CertificateSource;
 
 /// As the usual one, but for that a line which cannot be written (a full disk, a terminal that is gone) is lost: what was made
@@ -110,13 +108,17 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<(), Failure> {
 /// Ctrl-C and SIGTERM end it early, but not before all is cleaned up.
 fn stop_at_signals() -> Result<Stop, Failure> {
     let stop = Stop::default();
-    let mut signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]).map_err(Failure::new)?;
+    let engine = Engine::new().map_err(Failure::new)?;
+    let mut signals = {
+        let _here = engine.enter();
+        Signals::new(&[Signal::Int, Signal::Term, Signal::Hup]).map_err(Failure::new)?
+    };
     let asked = stop.clone();
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            block_on(async {
-                while let Some(Ok(_)) = signals.next().await {
+            engine.block_on(async {
+                while signals.next().await.is_ok() {
                     asked.set();
                 }
             });

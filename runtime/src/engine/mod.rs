@@ -10,6 +10,7 @@
 
 mod io;
 mod poller;
+mod signals;
 mod timer;
 
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::pools::guarded;
 
 pub use async_task::Task;
 pub use io::Io;
+pub use signals::{Signal, Signals};
 pub use timer::Timer;
 
 use poller::{Heard, Poller};

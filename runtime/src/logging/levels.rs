@@ -16,7 +16,7 @@ pub const ALL: &str = "*";
 const MAX_SET: usize = 256;
 
 /// Libraries say at INFO and DEBUG what only their authors want to read.
-const LIBRARIES: [&str; 3] = ["rustls", "polling", "async_io"];
+const LIBRARIES: [&str; 1] = ["rustls"];
 
 /// Targets of rmail, for people who look for one; there are more below `store`, `core` and `runtime`.
 pub const KNOWN: &[&str] = &[

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::Timer;
-use async_signal::Signal;
+use crate::engine::{Signal, Timer};
+use futures_lite::FutureExt as _;
 use futures_lite::future::block_on as wait_here;
-use futures_lite::{FutureExt as _, StreamExt as _};
 use rmail_store::disk::Disk;
 use rmail_store::mailstore::MailStore;
 
@@ -58,7 +57,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 false
             };
             let again = async {
-                while let Some(Ok(Signal::Hup | Signal::Usr2)) = self.signals.next().await {}
+                while let Ok(Signal::Hup | Signal::Usr2) = self.signals.next().await {}
                 false
             };
             gone.or(late).or(again).await

@@ -17,9 +17,8 @@ use std::sync::Arc;
 use std::thread;
 
 use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
+use futures_lite::FutureExt as _;
 use futures_lite::future::block_on as wait_here;
-use futures_lite::{FutureExt as _, StreamExt as _};
 use rmail_core::api::setup::Ports;
 use rmail_store::accounts::Accounts;
 use rmail_store::disk::Disk;
@@ -35,7 +34,7 @@ use self::succession::{Event, Succession};
 use crate::control;
 use crate::disk::RealDisk;
 use crate::dns::Hurried;
-use crate::engine::{Engine, Io, Task, Threads};
+use crate::engine::{Engine, Io, Signal, Signals, Task, Threads};
 use crate::entropy;
 use crate::handover::{Handed, Program};
 use crate::listen::{self, BindError, Service, SocketFile, Sockets};
@@ -228,8 +227,11 @@ impl<S: MailStore, D: Disk> Server<S, D> {
         mut sockets: Sockets,
         program: Option<Program>,
     ) -> Result<Self, StartError> {
+        let no = |what| move |source| StartError::System { what, source };
+        let executor = Arc::new(Engine::new().map_err(no("descriptor"))?);
+        let _here = executor.enter();
         // First: a signal that comes from now on is heard by `run` and ends nothing half-way.
-        let signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup, Signal::Usr2])
+        let signals = Signals::new(&[Signal::Term, Signal::Int, Signal::Hup, Signal::Usr2])
             .map_err(StartError::Signals)?;
         let tls = config
             .tls
@@ -237,9 +239,6 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             .map(|main| ServerTls::load(main, &config.certificates))
             .transpose()?
             .map(Arc::new);
-        let no = |what| move |source| StartError::System { what, source };
-        let executor = Arc::new(Engine::new().map_err(no("descriptor"))?);
-        let _here = executor.enter();
         let mut bound = Vec::new();
         for service in Service::ALL {
             if service.is_implicit_tls() && tls.is_none() {
@@ -430,7 +429,7 @@ impl<S: MailStore, D: Disk> Server<S, D> {
             loop {
                 let stopped = async {
                     let _ = self.stopped.recv().await;
-                    Ok(Some(Ok(Signal::Term)))
+                    Ok(Ok(Signal::Term))
                 };
                 let event = async {
                     match &self.succession {
@@ -440,20 +439,20 @@ impl<S: MailStore, D: Disk> Server<S, D> {
                 };
                 let again = async {
                     match self.asked_again.recv().await {
-                        Ok(()) => Ok(Some(Ok(Signal::Hup))),
+                        Ok(()) => Ok(Ok(Signal::Hup)),
                         Err(_) => std::future::pending().await,
                     }
                 };
                 let signal = async { Ok(self.signals.next().await) };
                 match (signal.or(again).or(stopped).or(event).await, &mut reload) {
-                    (Ok(Some(Ok(Signal::Hup))), Some(reload)) => {
+                    (Ok(Ok(Signal::Hup)), Some(reload)) => {
                         self.tell(notify::reloading, "reading the configuration");
                         self.reload(reload()).await;
                         self.tell(notify::ready, &self.host.status());
                     }
-                    (Ok(Some(Ok(Signal::Usr2))), _) => self.begin_succession(None),
-                    (Ok(Some(Err(error))), _) => return Err(RunError::Signals(error)),
-                    (Ok(Some(Ok(_)) | None), _) => return Ok(None),
+                    (Ok(Ok(Signal::Usr2)), _) => self.begin_succession(None),
+                    (Ok(Err(error)), _) => return Err(RunError::Signals(error)),
+                    (Ok(Ok(_)), _) => return Ok(None),
                     (Err(Event::Asked(answer)), _) => self.begin_succession(Some(answer)),
                     (Err(Event::Outcome(outcome)), _) => {
                         if let Some(successor) = self.end_succession(outcome) {
