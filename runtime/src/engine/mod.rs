@@ -230,7 +230,7 @@ impl Inner {
             ready.push_back(runnable);
             ready.len()
         };
-        // A thread of the engine goes on with the first itself.
+        // A thread of the engine goes on with the first itself, as soon as its present turn is over.
         if waiting > 1 || !self.is_run_here() {
             self.rouse();
         }
