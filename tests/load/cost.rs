@@ -27,8 +27,9 @@ pub(crate) struct Options {
     rest: u64,
 }
 
-/// Time before the rest is watched, in which what follows a start is over.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time before the rest is watched, in which what follows a start is over. Threads of pools that have nothing to do end after ten
+/// seconds, and what they did is not counted any more.
+const SETTLE: Duration = Duration::from_secs(15);
 
 pub(crate) fn measure(options: &Options) -> Figures {
     let program = options.program.clone().unwrap_or_else(rmail_tests::rmail);
