@@ -259,7 +259,7 @@ impl Inner {
             runnable.run();
         }
         self.poller.wait(heard, false);
-        heard.tell();
+        self.heed(heard);
     }
 
     fn wait(&self, heard: &mut Heard, woken: impl Fn() -> bool) {
@@ -268,6 +268,12 @@ impl Inner {
         let sleep = guard(&self.ready).is_empty() && !woken();
         self.poller.wait(heard, sleep);
         self.asleep.fetch_sub(1, Ordering::SeqCst);
+        self.heed(heard);
+    }
+
+    /// Whoever looks at what the system tells may take a call that was meant for another thread: the next one is made anew
+    /// then, and what this one was made for is in the queue, which this thread sees to.
+    fn heed(&self, heard: &mut Heard) {
         self.roused.store(false, Ordering::SeqCst);
         heard.tell();
     }

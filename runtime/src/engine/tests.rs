@@ -176,6 +176,20 @@ fn tasks_that_are_woken_from_elsewhere_run() {
 }
 
 #[test]
+fn a_call_that_a_busy_thread_takes_is_made_anew_the_next_time() {
+    let engine = engine();
+    // Another thread sleeps.
+    engine.0.asleep.fetch_add(1, Ordering::SeqCst);
+    for _ in 0..2 * ROUND.get() {
+        engine.spawn(async {}).detach();
+    }
+    assert!(engine.0.roused.load(Ordering::SeqCst), "it was called");
+    let _here = Here::enter(&engine.0, true);
+    engine.0.turn(&mut Heard::default(), || true);
+    assert!(!engine.0.roused.load(Ordering::SeqCst), "it can be called again");
+}
+
+#[test]
 fn a_task_that_holds_its_thread_up_holds_up_no_other() {
     let (engine, _threads) = running();
     let (free, wait) = mpsc::channel::<()>();
