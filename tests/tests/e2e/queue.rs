@@ -168,7 +168,10 @@ fn what_is_failed_comes_back_to_its_sender() {
     let failed = ask_json(&server, &[&by_domain[..], &["--yes"]].concat());
     assert_eq!(failed["done"], json!([here]));
     assert_eq!(failed["left_out"][0]["id"], json!(both));
-    assert_eq!(ids(&server, &[]), [both.as_str()]);
+    // What tells the sender passes through the queue too.
+    wait_for("the notice to be delivered", || {
+        ids(&server, &[]) == [both.as_str()]
+    });
     let (mut wire, _) = Wire::connect(server.port("/imap/port"));
     wire.imap("LOGIN alice@here.test secret");
     wire.imap("EXAMINE INBOX");
