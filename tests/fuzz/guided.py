@@ -2,12 +2,17 @@
 """Runs the coverage-guided fuzzer over targets, one after the other, and prints a line of a table for each.
 
     tests/fuzz/guided.py run DIRECTORY SECONDS [TARGET...]    # SECONDS of processor time each; finds and new inputs go there
+    tests/fuzz/guided.py reach DIRECTORY SECONDS [TARGET...]  # each until it had SECONDS in all, the most exposed first
+    tests/fuzz/guided.py totals DIRECTORY                     # what each had so far, over all runs
     tests/fuzz/guided.py shrink DIRECTORY [TARGET...]         # the committed corpora become the few files with most of it
 
-The program is built by build.sh, unless RMAIL_ANY says where it is. `run` begins with the committed corpus and what
-DIRECTORY has of earlier runs, and leaves with status 1 if a promise was broken.
+The program is built by build.sh, unless RMAIL_ANY says where it is. `run` and `reach` begin with the committed corpus and
+what DIRECTORY has of earlier runs, and leave with status 1 if a promise was broken. DIRECTORY/totals.json adds up over runs
+what each target used of processors (by the system's count for the process) and its inputs (by libFuzzer's own count); a run
+that is ended by SIGTERM or ^C counts as far as it came.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -20,10 +25,18 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
+# The most exposed first: what a stranger reaches over the network, then who has logged in, then what comes with messages and
+# answers, then what only somebody at the host can make up. Those that are not named come last.
+ORDER = """imap_login session imap served api mime dns client http submission lmtp data command header address parameter
+http_client chunked sasl token mailbox_name sequence path line xtext deflate import tar mbox file_names caches config
+aliases""".split()
 # Octets of new inputs.
 MAX_LEN = 2048
-# The gate runs every file with every `cargo test`: so many of a target, of so many octets; archives are the longest.
+# The gate runs every file with every `cargo test`: so many of a target beside those written by hand, of so many octets;
+# archives are the longest.
 MAX_FILES, MAX_MERGED = 100, 8192
+# Not empty when somebody wants the run to end.
+STOP = []
 
 
 def program():
@@ -37,7 +50,38 @@ def used(pid):
     return int(said.strip() or 0)
 
 
+def totals(directory):
+    path = directory / "totals.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def count(directory, target, seconds, inputs, edges, finds):
+    """Adds a run to what the target had. The file is there whole at any time."""
+    known = totals(directory)
+    before = known.get(target, {"runs": 0, "seconds": 0, "inputs": 0, "finds": []})
+    known[target] = {"runs": before["runs"] + 1, "seconds": round(before["seconds"] + seconds, 1),
+                     "inputs": before["inputs"] + inputs, "edges": edges, "finds": before["finds"] + finds}
+    scratch = directory / "totals.json.new"
+    scratch.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    scratch.replace(directory / "totals.json")
+
+
+def show(directory):
+    known = totals(directory)
+    print("| target | minutes of processor | inputs | edges | finds |\n|---|---:|---:|---:|---:|")
+    for target in sorted(known, key=place):
+        of = known[target]
+        print(f"| {target} | {of['seconds'] / 60:.1f} | {of['inputs']:,} | {of['edges']:,} | {len(of['finds'])} |")
+    seconds, inputs, finds = (sum(each) for each in zip(*((of["seconds"], of["inputs"], len(of["finds"])) for of in known.values())))
+    print(f"| **all** | {seconds / 60:.1f} | {inputs:,} | | {finds} |")
+
+
+def place(target):
+    return (ORDER.index(target) if target in ORDER else len(ORDER), target)
+
+
 def fuzz(any_program, target, directory, seconds):
+    """Whether it broke a promise."""
     new, finds = directory / target, directory / "finds"
     for path in (new, finds):
         path.mkdir(parents=True, exist_ok=True)
@@ -51,7 +95,7 @@ def fuzz(any_program, target, directory, seconds):
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 break
-            if not told and used(child.pid) >= seconds:
+            if not told and (STOP or used(child.pid) >= seconds):
                 child.send_signal(signal.SIGINT)
                 told = True
             time.sleep(0.5)
@@ -62,13 +106,16 @@ def fuzz(any_program, target, directory, seconds):
     runs = re.findall(r"number_of_executed_units: (\d+)", text)[-1:] or [last[0][0]]
     found = re.findall(r"Test unit written to (\S+)", text)
     cpu = usage.ru_utime + usage.ru_stime
+    names = [pathlib.Path(path).name for path in found]
+    count(directory, target, cpu, int(runs[0]), int(last[0][1]), names)
     print(f"| {target} | {cpu:.0f} | {int(runs[0]):,} | {begun[0]} | {last[0][1]} | {last[0][2]} "
-          f"| {len(list(new.iterdir()))} | {' '.join(found) or '–'} |", flush=True)
+          f"| {len(list(new.iterdir()))} | {' '.join(names) or '–'} |", flush=True)
     return bool(found)
 
 
 def shrink(any_program, target, directory):
-    """The files that together reach most: edges first, then how often. Of what reaches as much, the small ones."""
+    """The files that together reach most: edges first, then how often. Of what reaches as much, the small ones. Those with a
+    name were written by hand and stay: what is whole is what mutations begin with."""
     sources = [path for path in (CORPUS / target, directory / target) if path.is_dir()]
     with tempfile.TemporaryDirectory() as scratch:
         control, least = pathlib.Path(scratch) / "control", pathlib.Path(scratch) / "least"
@@ -76,7 +123,8 @@ def shrink(any_program, target, directory):
         subprocess.run([any_program, "-merge=1", f"-merge_control_file={control}", f"-max_len={2 * MAX_MERGED}", least, *sources],
                        check=True, env={**os.environ, "RMAIL_FUZZ": target}, capture_output=True)
         files, reached = read_control(control.read_text())
-        kept, edges = greedy(files, reached)
+        written = [path for path in (CORPUS / target).iterdir() if not re.fullmatch("[0-9a-f]{40}", path.name)]
+        kept, edges = greedy(files, reached, written)
         kept = {path.name: path.read_bytes() for path in kept}
     shutil.rmtree(CORPUS / target)
     (CORPUS / target).mkdir()
@@ -98,12 +146,16 @@ def read_control(text):
     return files, reached
 
 
-def greedy(files, reached):
+def greedy(files, reached, written):
     sizes = [path.stat().st_size for path in files]
-    left = {at for at, size in enumerate(sizes) if size <= MAX_MERGED}
-    kept, seen = [], (set(), set())
+    kept, seen = list(written), (set(), set())
+    for at, path in enumerate(files):
+        if path in written:
+            for known, more in zip(seen, reached[at]):
+                known |= more
+    left = {at for at, size in enumerate(sizes) if size <= MAX_MERGED and files[at] not in written}
     for which in (0, 1):
-        while left and len(kept) < MAX_FILES:
+        while left and len(kept) < MAX_FILES + len(written):
             at = max(left, key=lambda at: (len(reached[at][which] - seen[which]) / (4_000 + sizes[at]), -sizes[at]))
             if not reached[at][which] - seen[which]:
                 break
@@ -115,22 +167,28 @@ def greedy(files, reached):
 
 
 def main():
-    if len(sys.argv) < 3 or sys.argv[1] not in ("run", "shrink"):
+    if len(sys.argv) < 3 or sys.argv[1] not in ("run", "reach", "totals", "shrink"):
         sys.exit(__doc__)
     what, directory, rest = sys.argv[1], pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
-    seconds = int(rest.pop(0)) if what == "run" and rest else 60
-    targets = rest or sorted(path.name for path in CORPUS.iterdir())
+    if what == "totals":
+        return show(directory)
+    seconds = int(rest.pop(0)) if what != "shrink" and rest else 60
+    targets = rest or sorted((path.name for path in CORPUS.iterdir()), key=place)
     any_program, broken = program(), False
-    if what == "run":
+    if what == "shrink":
+        print("| target | files | kept | octets | edges |\n|---|---:|---:|---:|---:|", flush=True)
+    else:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: STOP.append(True))
         print("| target | s of processor | inputs | edges at first | edges | features | new files | finds |\n"
               "|---|---:|---:|---:|---:|---:|---:|---|", flush=True)
-    else:
-        print("| target | files | kept | octets | edges |\n|---|---:|---:|---:|---:|", flush=True)
     for target in targets:
-        if what == "run":
-            broken |= fuzz(any_program, target, directory, seconds)
-        else:
+        if what == "shrink":
             shrink(any_program, target, directory)
+            continue
+        had = totals(directory).get(target, {}).get("seconds", 0) if what == "reach" else 0
+        if had < seconds and not STOP:
+            broken |= fuzz(any_program, target, directory, seconds - had)
     sys.exit(broken)
 
 

@@ -59,7 +59,7 @@ fn mutate(random: &mut Random, input: &[u8]) -> Vec<u8> {
     for _ in 0..=random.below(3) {
         let at = below(random, out.len() + 1);
         let end = (at + below(random, 8)).min(out.len());
-        match random.below(4) {
+        match random.below(5) {
             0 => drop(out.drain(at..end)),
             1 => {
                 let copy = out[at..end].to_vec();
@@ -69,6 +69,7 @@ fn mutate(random: &mut Random, input: &[u8]) -> Vec<u8> {
                 let word = WORDS[below(random, WORDS.len())];
                 drop(out.splice(at..end, word.iter().copied()));
             }
+            3 => number(random, &mut out, at),
             _ => {
                 if let Some(octet) = out.get_mut(at) {
                     *octet ^= 1 << random.below(8);
@@ -77,6 +78,40 @@ fn mutate(random: &mut Random, input: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// The first decimal number from here on becomes the least of its length, the greatest, or the one before or after it: faults
+/// sit at the ends of what a number may be.
+fn number(random: &mut Random, out: &mut [u8], at: usize) {
+    let Some(begin) = out[at..]
+        .iter()
+        .position(u8::is_ascii_digit)
+        .map(|found| at + found)
+    else {
+        return;
+    };
+    let digits = out[begin..]
+        .iter()
+        .take_while(|octet| octet.is_ascii_digit())
+        .count();
+    let digits = &mut out[begin..begin + digits];
+    match random.below(4) {
+        0 => digits.fill(b'0'),
+        1 => digits.fill(b'9'),
+        2 => step(digits, b'9', b'0', |digit| digit + 1),
+        _ => step(digits, b'0', b'9', |digit| digit - 1),
+    }
+}
+
+/// One more or less: digits at their end become those at the other, up to the first that is not.
+fn step(digits: &mut [u8], end: u8, other: u8, by_one: impl Fn(u8) -> u8) {
+    for digit in digits.iter_mut().rev() {
+        if *digit != end {
+            *digit = by_one(*digit);
+            return;
+        }
+        *digit = other;
+    }
 }
 
 fn below(random: &mut Random, limit: usize) -> usize {
