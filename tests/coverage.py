@@ -1,5 +1,5 @@
 """A table of what `llvm-cov export -summary-only` says, by module: the first directory or file below src. Under it the files
-with the most lines that no test runs."""
+with the most lines that no test runs. Tests themselves are no lines, also not the suite that every mail store must pass."""
 
 import collections
 import json
@@ -12,7 +12,7 @@ modules = collections.defaultdict(lambda: [0, 0])
 files = []
 for file in json.load(sys.stdin)["data"][0]["files"]:
     found = re.search(r"/(core|store)/src/(.*)$", file["filename"])
-    if not found or re.search(r"(^|/)(tests|view_tests|blocks_tests)(\.rs$|/)", found[2]):
+    if not found or re.search(r"(^|/)(tests|view_tests|blocks_tests|suite)(\.rs$|/)", found[2]):
         continue
     crate, path = found.groups()
     lines = file["summary"]["lines"]

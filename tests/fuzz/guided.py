@@ -35,6 +35,8 @@ MAX_LEN = 2048
 # The gate runs every file with every `cargo test`: so many of a target beside those written by hand, of so many octets;
 # archives are the longest.
 MAX_FILES, MAX_MERGED = 100, 8192
+# Seconds of one input that are a find, by the clock: many, so that a busy machine is none.
+SLOW = 300
 # Not empty when somebody wants the run to end.
 STOP = []
 
@@ -87,7 +89,8 @@ def fuzz(any_program, target, directory, seconds):
         path.mkdir(parents=True, exist_ok=True)
     log = directory / f"{target}.log"
     with open(log, "wb") as out:
-        arguments = [f"-max_len={MAX_LEN}", "-rss_limit_mb=4096", "-timeout=60", "-print_final_stats=1"]
+        arguments = [f"-max_len={MAX_LEN}", "-rss_limit_mb=4096", f"-timeout={SLOW}", f"-report_slow_units={SLOW}",
+                     "-print_final_stats=1"]
         child = subprocess.Popen([any_program, *arguments, f"-artifact_prefix={finds}/{target}-", new, CORPUS / target],
                                  env={**os.environ, "RMAIL_FUZZ": target}, stdout=out, stderr=out)
         told = False
@@ -104,7 +107,7 @@ def fuzz(any_program, target, directory, seconds):
     last = re.findall(r"^#(\d+)\s.*cov: (\d+) ft: (\d+)", text, re.M)[-1:] or [("0", "0", "0")]
     begun = re.findall(r"INITED cov: (\d+)", text)[:1] or ["?"]
     runs = re.findall(r"number_of_executed_units: (\d+)", text)[-1:] or [last[0][0]]
-    found = re.findall(r"Test unit written to (\S+)", text)
+    found = re.findall(r"Test unit written to (\S+-(?:crash|timeout|oom|leak)-\S+)", text)
     cpu = usage.ru_utime + usage.ru_stime
     names = [pathlib.Path(path).name for path in found]
     count(directory, target, cpu, int(runs[0]), int(last[0][1]), names)
